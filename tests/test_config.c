@@ -110,6 +110,11 @@ static void absent_fields_mean_the_classes_defaults(void **state) {
   must_read(&c, "qwen2", "\"sliding_window\": 8");
   assert_int_equal(c.window[5], 0);
   assert_true(c.qkv_bias && !c.o_bias);
+  must_read(&c, "internlm2", "\"sliding_window\": 8");
+  assert_true(c.grouped_qkv && c.qkv_bias && c.o_bias && !c.mlp_bias && c.window[5] == 0 &&
+              c.reward_token_id == -1);
+  must_read(&c, "internlm2", "\"bias\": false, \"reward_token_id\": 99");
+  assert_true(!c.qkv_bias && !c.o_bias && c.reward_token_id == 99);
   must_read(&c, "qwen3", "");
   assert_int_equal(c.head_dim, 128);
   assert_true(c.qk_norm && !c.qkv_bias);
@@ -158,6 +163,7 @@ static void unsupported_fields_are_named(void **state) {
       {"llama", "\"partial_rotary_factor\": 0.5", "partial_rotary_factor"},
       {"llama", "\"rope_theta\": \"x\"", "rope_theta"},
       {"llama", "\"quantization_config\": {\"quant_method\": \"awq\"}", "quantization_config"},
+      {"internlm2", "\"reward_token_id\": 100", "reward_token_id"},
       {"gemma2", "\"layer_types\": [\"sliding_attention\"]", "layer_types[1]"},
       {"gemma2", "\"layer_types\": [\"chunked_attention\"]", "'chunked_attention'"},
       {"gemma2", "\"query_pre_attn_scalar\": 0", "query_pre_attn_scalar"},

@@ -2,7 +2,7 @@
  *
  * A model is opened from a Hugging Face checkpoint directory. Its matrices stay in the file's mapping, in the
  * file's precision, until model_train makes trainable copies. Families differ in data (model_config), not in code:
- * Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text.
+ * Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2.
  */
 #ifndef REWARD_MODEL_H
 #define REWARD_MODEL_H
@@ -29,6 +29,7 @@ typedef struct {
   int64_t max_positions; /* the model's limit of tokens */
   float norm_eps, norm_offset;
   bool qkv_bias, o_bias, mlp_bias, qk_norm, post_norms;
+  bool grouped_qkv;  /* one matrix: per key-value head its query heads, its key, its value (InternLM2) */
   bool gelu;         /* gated GELU (tanh) instead of SiLU */
   float embed_scale; /* multiplies embeddings */
   float attn_scale, attn_softcap;
@@ -36,7 +37,8 @@ typedef struct {
   uint8_t rope_of[MODEL_MAX_LAYERS]; /* which of ropes */
   rope_config ropes[MODEL_ROPES];
   double initializer_range;
-  int32_t pad_token_id; /* -1: none */
+  int32_t pad_token_id;    /* -1: none */
+  int32_t reward_token_id; /* read there: appended to every templated conversation; -1: none */
 } model_config;
 
 /* Reads dir/config.json. A field that changes the numbers and is not supported is an error naming it. */

@@ -19,6 +19,8 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
                         rw_error *err);
 void renderer_free(renderer *r);
 const tokenizer *renderer_tokenizer(const renderer *r); /* NULL: dir has none */
+/* A token that is appended to every templated conversation from now on (InternLM2's reward token); -1: none. */
+void renderer_append(renderer *r, int32_t id);
 
 render_scratch *render_scratch_new(const renderer *r); /* NULL: no memory */
 void render_scratch_free(render_scratch *s);

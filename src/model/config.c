@@ -115,7 +115,7 @@ static rw_status read_windows(const reader *r, model_config *c) {
   RW_TRY(get_int(r, r->root, "sliding_window_pattern", strcmp(c->type, "gemma2") == 0 ? 2 : 6, 1, INT32_MAX,
                  &pattern));
   RW_TRY(get_int(r, r->root, "max_window_layers", 28, 0, INT32_MAX, &max_window));
-  if (strcmp(c->type, "llama") == 0) window = 0;
+  if (strcmp(c->type, "llama") == 0 || strcmp(c->type, "internlm2") == 0) window = 0;
   if (qwen && !get_flag(r, "use_sliding_window", false)) window = 0;
   json_val types = json_get(r->d, r->root, "layer_types");
   for (size_t i = 0; i < c->layers; i++) {
@@ -139,7 +139,7 @@ static rw_status read_windows(const reader *r, model_config *c) {
   return RW_OK;
 }
 
-static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"};
+static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "internlm2"};
 
 static rw_status read_all(const reader *r, model_config *c) {
   json_val t = json_get(r->d, r->root, "model_type");
@@ -147,9 +147,10 @@ static rw_status read_all(const reader *r, model_config *c) {
   bool known = false;
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) known |= type.p && slice_is(type, families[i]);
   if (!known)
-    return rw_fail(r->err, RW_UNSUPPORTED,
-                   "%s: model_type: expected llama, mistral, qwen2, qwen3, gemma2 or gemma3_text, got '%.*s'",
-                   r->path, (int)type.len, type.p ? type.p : "");
+    return rw_fail(
+        r->err, RW_UNSUPPORTED,
+        "%s: model_type: expected llama, mistral, qwen2, qwen3, gemma2, gemma3_text or internlm2, got '%.*s'",
+        r->path, (int)type.len, type.p ? type.p : "");
   snprintf(c->type, sizeof c->type, "%.*s", (int)type.len, type.p);
   bool gemma = strncmp(c->type, "gemma", 5) == 0, gemma3 = strcmp(c->type, "gemma3_text") == 0;
   int64_t n[9];
@@ -191,10 +192,11 @@ static rw_status read_all(const reader *r, model_config *c) {
   c->embed_scale = gemma ? (float)sqrt((double)c->hidden) : 1.0f;
   c->post_norms = gemma;
   c->qk_norm = gemma3 || strcmp(c->type, "qwen3") == 0;
-  bool bias = get_flag(r, "attention_bias", false);
+  c->grouped_qkv = strcmp(c->type, "internlm2") == 0;
+  bool bias = get_flag(r, c->grouped_qkv ? "bias" : "attention_bias", c->grouped_qkv);
   c->qkv_bias = strcmp(c->type, "qwen2") == 0 || bias;
   c->o_bias = strcmp(c->type, "qwen2") != 0 && bias;
-  c->mlp_bias = get_flag(r, "mlp_bias", false);
+  c->mlp_bias = !c->grouped_qkv && get_flag(r, "mlp_bias", false);
   /* Gemma's own hidden_act, which in its first files says "gelu", is read by nothing: the activation is the tanh
    * form */
   json_val act = json_get(r->d, r->root, gemma ? "hidden_activation" : "hidden_act");
@@ -209,7 +211,11 @@ static rw_status read_all(const reader *r, model_config *c) {
   double part;
   RW_TRY(get_number(r, r->root, "partial_rotary_factor", 1, &part));
   if (part != 1) return refuse(r, "partial_rotary_factor", "only 1 is");
-  int64_t pad;
+  int64_t pad, reward;
+  RW_TRY(get_int(r, r->root, "reward_token_id", INT32_MAX, 0, INT32_MAX, &reward));
+  if (reward < INT32_MAX && reward >= n[6])
+    return bad(r, "reward_token_id", "an id below vocab_size", json_get(r->d, r->root, "reward_token_id"));
+  c->reward_token_id = c->grouped_qkv && reward < INT32_MAX ? (int32_t)reward : -1;
   json_val p = json_get(r->d, r->root, "pad_token_id");
   c->pad_token_id = !absent(r, p) && json_int(r->d, p, &pad) && pad >= 0 && pad < n[6] ? (int32_t)pad : -1;
   RW_TRY(read_ropes(r, c, gemma3));

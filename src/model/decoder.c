@@ -141,6 +141,34 @@ static rw_status add_branch(model *m, float *out, const float *base, const float
   return RW_OK;
 }
 
+/* Columns between the checkpoint's order of a grouped projection (see model_config) and ours: all queries, all
+ * keys, all values. */
+static void regroup(model *m, float *ours, float *theirs, size_t rows, bool to_ours) {
+  const model_config *c = &m->cfg;
+  size_t ld = qkv_width(c), d = c->head_dim, per = c->q_heads / c->kv_heads;
+  for (size_t g = 0; g < c->kv_heads; g++) {
+    float *group = theirs + g * (per + 2) * d;
+    const struct {
+      float *a, *b;
+      size_t n;
+    } part[3] = {{ours + g * per * d, group, per * d},
+                 {ours + (c->q_heads + g) * d, group + per * d, d},
+                 {ours + (c->q_heads + c->kv_heads + g) * d, group + (per + 1) * d, d}};
+    for (int i = 0; i < 3; i++)
+      m->be->copy_columns(m->be, to_ours ? part[i].a : part[i].b, ld, to_ours ? part[i].b : part[i].a, ld, rows,
+                          part[i].n);
+  }
+}
+
+/* The projections to queries, keys and values; returns how many. */
+static int qkv_weights(const model *m, const layer *y, bool bias, weight w[3]) {
+  w[0] = matrix(m, y->q, bias ? y->q_bias : -1);
+  if (m->cfg.grouped_qkv) return 1;
+  w[1] = matrix(m, y->k, bias ? y->k_bias : -1);
+  w[2] = matrix(m, y->v, bias ? y->v_bias : -1);
+  return 3;
+}
+
 /* Normalises the layer's input and projects it; then per-head norms and rotation. */
 static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   const model_config *c = &m->cfg;
@@ -148,8 +176,10 @@ static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   backend *be = m->be;
   size_t rows = m->f.rows, h = c->hidden, d = c->head_dim, ld = qkv_width(c);
   be->rmsnorm(be, m->h.p, h, s->x, h, vec(m, y->norm_in), c->norm_offset, c->norm_eps, rows, 1, h, s->rstd_in);
-  weight w[3] = {matrix(m, y->q, y->q_bias), matrix(m, y->k, y->k_bias), matrix(m, y->v, y->v_bias)};
-  RW_TRY(be->linear(be, s->qkv, ld, m->h.p, h, w, 3, rows, false, err));
+  weight w[3];
+  int nw = qkv_weights(m, y, true, w);
+  RW_TRY(be->linear(be, c->grouped_qkv ? m->a.p : s->qkv, ld, m->h.p, h, w, nw, rows, false, err));
+  if (c->grouped_qkv) regroup(m, s->qkv, m->a.p, rows, true);
   if (c->qk_norm) {
     size_t heads = c->q_heads + c->kv_heads, qw = q_width(c);
     /* with nothing to keep, normalise in place; else from the kept copy */
@@ -201,7 +231,8 @@ static rw_status prepare(model *m, rw_error *err) {
     if ((size_t)m->pos[i] >= positions) positions = (size_t)m->pos[i] + 1;
   for (size_t i = 0; i < c->layers; i++) RW_TRY(rope_tables(m, c->rope_of[i], positions, err));
   RW_TRY(buffer_need(m, &m->h, rows * c->hidden, "activations", err));
-  RW_TRY(buffer_need(m, &m->a, rows * c->ff, "activations", err));
+  size_t wide = c->grouped_qkv && qkv_width(c) > c->ff ? qkv_width(c) : c->ff;
+  RW_TRY(buffer_need(m, &m->a, rows * wide, "activations", err));
   RW_TRY(buffer_need(m, &m->last_x, nb * c->hidden, "activations", err));
   RW_TRY(buffer_need(m, &m->last_o, nb * q_width(c), "activations", err));
   RW_TRY(buffer_need(m, &m->last_h, nb * c->hidden, "activations", err));
@@ -449,9 +480,12 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
                     vec(m, y->k_norm), c->norm_offset, s.rstd_qk + all * c->q_heads, all, c->kv_heads, d, false);
   }
   be->rmsnorm(be, m->h.p, h, s.x, h, vec(m, y->norm_in), c->norm_offset, c->norm_eps, all, 1, h, NULL);
-  RW_TRY(matrix_grad(m, y->q, y->q_bias, m->dqkv.p, ld, m->h.p, h, all, err));
-  weight qkv[3] = {matrix(m, y->q, -1), matrix(m, y->k, -1), matrix(m, y->v, -1)};
-  RW_TRY(be->linear_dx(be, dh, h, m->dqkv.p, ld, qkv, 3, all, false, err));
+  float *dqkv = c->grouped_qkv ? m->a.p : m->dqkv.p;
+  if (c->grouped_qkv) regroup(m, m->dqkv.p, dqkv, all, false);
+  RW_TRY(matrix_grad(m, y->q, y->q_bias, dqkv, ld, m->h.p, h, all, err));
+  weight qkv[3];
+  int nw = qkv_weights(m, y, false, qkv);
+  RW_TRY(be->linear_dx(be, dh, h, dqkv, ld, qkv, nw, all, false, err));
   norm_bwd(m, dx, y->norm_in, dh, s.x, s.rstd_in, all, true);
   return RW_OK;
 }

@@ -73,50 +73,96 @@ static rw_status take_if(loader *l, bool on, size_t i, const char *what, size_t 
   return RW_OK;
 }
 
-/* Tensors whose gradients come out of one product (q k v; gate up; their biases) are taken one after another, so
- * that they lie side by side in the trained block. */
-static rw_status load_layer(loader *l, size_t i) {
+/* What the families call their tensors; NULL: not there. */
+typedef struct {
+  const char *embed, *norm_in, *qkv, *o, *norm_mid, *gate, *up, *down, *head, *causal_head;
+} naming;
+static const naming *naming_of(const model_config *c) {
+  static const naming common = {"embed_tokens",
+                                "input_layernorm",
+                                NULL,
+                                "self_attn.o_proj",
+                                "post_attention_layernorm",
+                                "mlp.gate_proj",
+                                "mlp.up_proj",
+                                "mlp.down_proj",
+                                "score.weight",
+                                "lm_head.weight"};
+  static const naming internlm2 = {"tok_embeddings", "attention_norm",  "attention.wqkv",  "attention.wo",
+                                   "ffn_norm",       "feed_forward.w1", "feed_forward.w3", "feed_forward.w2",
+                                   "v_head.weight",  "output.weight"};
+  return c->grouped_qkv ? &internlm2 : &common;
+}
+
+/* A projection's matrix and, with the flag, its bias. */
+static rw_status take_linear(loader *l, size_t i, const char *what, size_t out, size_t in, bool bias, int *w,
+                             int *b) {
+  char name[80];
+  snprintf(name, sizeof name, "%s.weight", what);
+  RW_TRY(take_layer(l, i, name, out, in, w));
+  snprintf(name, sizeof name, "%s.bias", what);
+  return take_if(l, bias, i, name, out, true, b);
+}
+
+static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int *out) {
+  char name[80];
+  snprintf(name, sizeof name, "%s.weight", what);
+  return take_if(l, true, i, name, h, false, out);
+}
+
+static rw_status load_qkv(loader *l, size_t i, const naming *n) {
   const model_config *c = &l->m->cfg;
   layer *y = &l->m->layers[i];
-  size_t h = c->hidden, q = c->q_heads * c->head_dim, kv = c->kv_heads * c->head_dim, ff = c->ff;
-  bool post = c->post_norms;
-  RW_TRY(take_if(l, true, i, "input_layernorm.weight", h, false, &y->norm_in));
+  size_t h = c->hidden, q = c->q_heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+  y->k = y->v = y->k_bias = y->v_bias = -1;
+  if (n->qkv) return take_linear(l, i, n->qkv, q + 2 * kv, h, c->qkv_bias, &y->q, &y->q_bias);
   RW_TRY(take_layer(l, i, "self_attn.q_proj.weight", q, h, &y->q));
   RW_TRY(take_layer(l, i, "self_attn.k_proj.weight", kv, h, &y->k));
   RW_TRY(take_layer(l, i, "self_attn.v_proj.weight", kv, h, &y->v));
   RW_TRY(take_if(l, c->qkv_bias, i, "self_attn.q_proj.bias", q, true, &y->q_bias));
   RW_TRY(take_if(l, c->qkv_bias, i, "self_attn.k_proj.bias", kv, true, &y->k_bias));
-  RW_TRY(take_if(l, c->qkv_bias, i, "self_attn.v_proj.bias", kv, true, &y->v_bias));
+  return take_if(l, c->qkv_bias, i, "self_attn.v_proj.bias", kv, true, &y->v_bias);
+}
+
+/* Tensors whose gradients come out of one product (q k v; gate up; their biases) are taken one after another, so
+ * that they lie side by side in the trained block. */
+static rw_status load_layer(loader *l, size_t i) {
+  const model_config *c = &l->m->cfg;
+  const naming *n = naming_of(c);
+  layer *y = &l->m->layers[i];
+  size_t h = c->hidden, q = c->q_heads * c->head_dim, ff = c->ff;
+  bool post = c->post_norms;
+  RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in));
+  RW_TRY(load_qkv(l, i, n));
   RW_TRY(take_if(l, c->qk_norm, i, "self_attn.q_norm.weight", c->head_dim, false, &y->q_norm));
   RW_TRY(take_if(l, c->qk_norm, i, "self_attn.k_norm.weight", c->head_dim, false, &y->k_norm));
-  RW_TRY(take_layer(l, i, "self_attn.o_proj.weight", h, q, &y->o));
-  RW_TRY(take_if(l, c->o_bias, i, "self_attn.o_proj.bias", h, true, &y->o_bias));
+  RW_TRY(take_linear(l, i, n->o, h, q, c->o_bias, &y->o, &y->o_bias));
   RW_TRY(take_if(l, post, i, "post_attention_layernorm.weight", h, false, &y->norm_post_attn));
-  RW_TRY(take_if(l, true, i, post ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight", h,
-                 false, &y->norm_mid));
-  RW_TRY(take_layer(l, i, "mlp.gate_proj.weight", ff, h, &y->gate));
-  RW_TRY(take_layer(l, i, "mlp.up_proj.weight", ff, h, &y->up));
+  RW_TRY(take_norm(l, i, post ? "pre_feedforward_layernorm" : n->norm_mid, h, &y->norm_mid));
+  char gate[80], up[80];
+  snprintf(gate, sizeof gate, "%s.weight", n->gate);
+  snprintf(up, sizeof up, "%s.weight", n->up);
+  RW_TRY(take_layer(l, i, gate, ff, h, &y->gate));
+  RW_TRY(take_layer(l, i, up, ff, h, &y->up));
   RW_TRY(take_if(l, c->mlp_bias, i, "mlp.gate_proj.bias", ff, true, &y->gate_bias));
   RW_TRY(take_if(l, c->mlp_bias, i, "mlp.up_proj.bias", ff, true, &y->up_bias));
-  RW_TRY(take_layer(l, i, "mlp.down_proj.weight", h, ff, &y->down));
-  RW_TRY(take_if(l, c->mlp_bias, i, "mlp.down_proj.bias", h, true, &y->down_bias));
+  RW_TRY(take_linear(l, i, n->down, h, ff, c->mlp_bias, &y->down, &y->down_bias));
   return take_if(l, post, i, "post_feedforward_layernorm.weight", h, false, &y->norm_post_mlp);
 }
 
-static rw_status make_head(loader *l, uint64_t seed) {
+static rw_status make_head(loader *l, const char *name, uint64_t seed) {
   model *m = l->m;
-  if (!mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t))
-    return rw_nomem(l->err, "score.weight");
+  if (!mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) return rw_nomem(l->err, name);
   tensor *t = &m->t[m->n_tensors];
   *t = (tensor){.type = T_F32, .file_type = m->t[m->embed].file_type, .cols = m->cfg.hidden, .made = true};
-  t->pub = (model_param){.name = "score.weight", .rows = 1, .count = m->cfg.hidden};
+  t->pub = (model_param){.name = name, .rows = 1, .count = m->cfg.hidden};
   m->head = (int)m->n_tensors++;
   m->head_is_new = true;
   float *w = mem_alloc(m->cfg.hidden, sizeof *w);
   t->copy = m->be->alloc(m->be, m->cfg.hidden * sizeof(float));
   if (!w || !t->copy) {
     mem_free(w);
-    return rw_nomem(l->err, "score.weight");
+    return rw_nomem(l->err, name);
   }
   rng r = rng_new(seed, 1);
   for (size_t i = 0; i < m->cfg.hidden; i++) w[i] = (float)(rng_normal(&r) * m->cfg.initializer_range);
@@ -128,24 +174,27 @@ static rw_status make_head(loader *l, uint64_t seed) {
 
 static rw_status load_head(loader *l, const model_options *o) {
   model *m = l->m;
-  const st_tensor *s = st_find(m->file, "score.weight");
-  if (!s && o->new_head) return make_head(l, o->seed);
+  const char *name = naming_of(&m->cfg)->head;
+  const st_tensor *s = st_find(m->file, name);
+  if (!s && o->new_head) return make_head(l, name, o->seed);
   if (!s)
     return rw_fail(l->err, RW_DATA,
-                   "%s: tensor score.weight is missing: this is no trained reward model; `reward train` makes one",
-                   m->dir);
+                   "%s: tensor %s is missing: this is no trained reward model; `reward train` makes one", m->dir,
+                   name);
   if (s->n_dims == 2 && s->shape[0] != 1)
     return rw_fail(l->err, RW_DATA,
-                   "%s: tensor score.weight: expected shape [1, %zu], got %lld labels; a reward model has one",
-                   s->file, m->cfg.hidden, (long long)s->shape[0]);
-  return take(l, "score.weight", 1, m->cfg.hidden, &m->head);
+                   "%s: tensor %s: expected shape [1, %zu], got %lld labels; a reward model has one", s->file, name,
+                   m->cfg.hidden, (long long)s->shape[0]);
+  return take(l, name, 1, m->cfg.hidden, &m->head);
 }
 
 static rw_status load_tensors(loader *l, const model_options *o) {
   model *m = l->m;
   char name[160];
-  l->prefix = st_find(m->file, "model.embed_tokens.weight") ? "model." : "";
-  snprintf(name, sizeof name, "%sembed_tokens.weight", l->prefix);
+  const naming *n = naming_of(&m->cfg);
+  snprintf(name, sizeof name, "model.%s.weight", n->embed);
+  l->prefix = st_find(m->file, name) ? "model." : "";
+  snprintf(name, sizeof name, "%s%s.weight", l->prefix, n->embed);
   RW_TRY(take(l, name, m->cfg.vocab, m->cfg.hidden, &m->embed));
   for (size_t i = 0; i < m->cfg.layers; i++) RW_TRY(load_layer(l, i));
   snprintf(name, sizeof name, "%snorm.weight", l->prefix);
@@ -154,7 +203,7 @@ static rw_status load_tensors(loader *l, const model_options *o) {
   RW_TRY(load_head(l, o));
   for (size_t i = 0; i < st_count(m->file); i++) {
     const char *extra = st_at(m->file, i)->name;
-    if (l->used[i] || strcmp(extra, "lm_head.weight") == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;
+    if (l->used[i] || strcmp(extra, n->causal_head) == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;
     return rw_fail(l->err, RW_DATA, "%s: tensor %s: not part of a %s reward model as config.json describes it",
                    st_at(m->file, i)->file, extra, m->cfg.type);
   }

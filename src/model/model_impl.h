@@ -22,7 +22,7 @@ typedef struct {
 
 /* Indices into tensors; -1: the family has none. */
 typedef struct {
-  int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn;
+  int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn; /* grouped: all in q */
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
 } layer;
 

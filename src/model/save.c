@@ -6,8 +6,9 @@
 
 /* The architecture's class prefix in transformers. */
 static const char *class_of(const char *type) {
-  static const char *const names[][2] = {{"llama", "Llama"}, {"mistral", "Mistral"}, {"qwen2", "Qwen2"},
-                                         {"qwen3", "Qwen3"}, {"gemma2", "Gemma2"},   {"gemma3_text", "Gemma3Text"}};
+  static const char *const names[][2] = {
+      {"llama", "Llama"},   {"mistral", "Mistral"},        {"qwen2", "Qwen2"},        {"qwen3", "Qwen3"},
+      {"gemma2", "Gemma2"}, {"gemma3_text", "Gemma3Text"}, {"internlm2", "InternLM2"}};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(type, names[i][0]) == 0) return names[i][1];
   return "";
@@ -26,7 +27,8 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   if (!st) {
     static const char *const set[] = {"architectures", "num_labels",  "id2label", "label2id",
                                       "pad_token_id",  "torch_dtype", "dtype",    "problem_type"};
-    str_printf(&s, "{\n  \"architectures\": [\"%sForSequenceClassification\"]", class_of(m->cfg.type));
+    str_printf(&s, "{\n  \"architectures\": [\"%sFor%s\"]", class_of(m->cfg.type),
+               m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification"); /* InternLM2 has no other */
     for (json_val v = json_first(f.doc, 0); v != JSON_NONE; v = json_next(f.doc, v)) {
       slice key = json_key(f.doc, v), raw = json_raw(f.doc, v);
       bool ours = false;

@@ -9,6 +9,7 @@ struct renderer {
   tokenizer *tok;           /* NULL: dir has none */
   chat_template *tmpl;      /* NULL: none */
   rw_error no_tok, no_tmpl; /* why not; said when a row needs it */
+  int32_t append;           /* -1: none */
 };
 
 struct render_scratch {
@@ -51,6 +52,7 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
                         rw_error *err) {
   *out = mem_zalloc(1, sizeof **out);
   if (!*out) return rw_nomem(err, dir);
+  (*out)->append = -1;
   rw_status s = open_text(*out, dir, template_file, date, err);
   if (s) {
     renderer_free(*out);
@@ -60,6 +62,8 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
 }
 
 const tokenizer *renderer_tokenizer(const renderer *r) { return r->tok; }
+
+void renderer_append(renderer *r, int32_t id) { r->append = id; }
 
 render_scratch *render_scratch_new(const renderer *r) {
   render_scratch *s = mem_zalloc(1, sizeof *s);
@@ -95,6 +99,7 @@ static rw_status render_messages(const renderer *r, render_scratch *s, const con
   int32_t bos = tok_bos(r->tok);
   if (bos >= 0 && out->len - from > 1 && out->p[from] == bos && out->p[from + 1] == bos)
     return rw_fail(err, RW_DATA, "the template begins the conversation with two BOS tokens; one is right");
+  if (r->append >= 0 && !vec_push(out->p, out->len, out->cap, r->append)) return rw_nomem(err, "token ids");
   return RW_OK;
 }
 

@@ -220,6 +220,7 @@ static rw_status prepare(run *t, rw_error *err) {
     log_note("%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   RW_TRY(renderer_open(&t->r, o->model, o->chat_template, o->date, err));
+  renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
   size_t n = dataset_size(t->d);
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;

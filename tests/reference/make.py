@@ -12,10 +12,12 @@ For each family: a Hugging Face checkpoint (config.json, model.safetensors) and 
 Everything is f32 on the CPU with eager attention.
 """
 import copy, json, shutil, sys
+from types import SimpleNamespace
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoConfig
+from families import InternLM2ForRewardModel
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "model"
 LENGTHS = [1, 2, 3, 7, 8, 17, 31, 64, 128, 257]
@@ -39,16 +41,25 @@ FAMILIES = {
                        rope_scaling=dict(rope_type="linear", factor=4.0)),
     "qwen3_window": dict(model_type="qwen3", **{**BASE, "head_dim": 16}, attention_bias=True, use_sliding_window=True,
                          sliding_window=16, max_window_layers=1),
+    "internlm2": dict(model_type="internlm2", **BASE, architectures=["InternLM2ForRewardModel"], bias=False,
+                      hidden_act="silu", rms_norm_eps=1e-5, rope_theta=1e6, rope_scaling=None, reward_token_id=199),
+    "internlm2_bias": dict(model_type="internlm2", **{**BASE, "num_attention_heads": 6, "hidden_size": 48},
+                           architectures=["InternLM2ForRewardModel"], bias=True, hidden_act="silu", rms_norm_eps=1e-5,
+                           rope_theta=10000.0, reward_token_id=199),
 }
+OWN = {"internlm2": InternLM2ForRewardModel, "internlm2_bias": InternLM2ForRewardModel}
 STORED = {"llama_bias": torch.bfloat16, "qwen3_window": torch.float16}
 
 
 def build(name, fields):
     fields = dict(fields)
-    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    config._attn_implementation = "eager"
     torch.manual_seed(sum(name.encode()))
-    model = AutoModelForSequenceClassification.from_config(config).float().eval()
+    if name in OWN:
+        model = OWN[name](SimpleNamespace(**fields)).float().eval()
+    else:
+        config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+        config._attn_implementation = "eager"
+        model = AutoModelForSequenceClassification.from_config(config).float().eval()
     with torch.no_grad():  # weights large enough that every part matters; norms away from their start
         for key, p in model.named_parameters():
             p.normal_(0, 0.3 if p.dim() == 1 else 0.8 / p.shape[-1] ** 0.5)
@@ -59,6 +70,10 @@ def build(name, fields):
 
 
 def save(model, name, folder):
+    if name in OWN:
+        save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+        config = json.dumps({**vars(model.config), "torch_dtype": "float32"}, indent=2, sort_keys=True)
+        return (folder / "config.json").write_text(config + "\n")
     if name not in STORED:
         return model.save_pretrained(folder, safe_serialization=True)
     copy.deepcopy(model).to(STORED[name]).save_pretrained(folder, max_shard_size=20000 if name == "qwen3_window" else "5GB")

@@ -1,0 +1,72 @@
+"""PyTorch definitions of the reward models that transformers does not hold itself, written from their public
+descriptions; make.py records their answers. Each takes a config (any object with the fields of config.json) and
+answers like a transformers classifier: .logits, .hidden_states."""
+from types import SimpleNamespace
+import torch
+from torch import nn
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, n, eps):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(n)), eps
+
+    def forward(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+
+
+def rotate(x, theta):  # [heads, tokens, D]
+    n, d = x.shape[1:]
+    angle = torch.arange(n)[:, None].float() / theta ** (torch.arange(0, d, 2).float() / d)
+    cos, sin = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
+    return x * cos + torch.cat([-x[..., d // 2:], x[..., :d // 2]], -1) * sin
+
+
+class InternLM2Layer(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.c, h, self.d = c, c.hidden_size, c.hidden_size // c.num_attention_heads
+        self.attention = nn.Module()
+        self.attention.wqkv = nn.Linear(h, (c.num_attention_heads + 2 * c.num_key_value_heads) * self.d, bias=c.bias)
+        self.attention.wo = nn.Linear(c.num_attention_heads * self.d, h, bias=c.bias)
+        self.feed_forward = nn.Module()
+        self.feed_forward.w1 = nn.Linear(h, c.intermediate_size, bias=False)
+        self.feed_forward.w3 = nn.Linear(h, c.intermediate_size, bias=False)
+        self.feed_forward.w2 = nn.Linear(c.intermediate_size, h, bias=False)
+        self.attention_norm, self.ffn_norm = RMSNorm(h, c.rms_norm_eps), RMSNorm(h, c.rms_norm_eps)
+
+    def attend(self, x):  # [tokens, H]
+        c, d, groups = self.c, self.d, self.c.num_key_value_heads
+        per = c.num_attention_heads // groups
+        qkv = self.attention.wqkv(x).view(len(x), groups, per + 2, d)  # of each group: queries, key, value
+        q = qkv[:, :, :per].reshape(len(x), -1, d).transpose(0, 1)
+        k = qkv[:, :, per].transpose(0, 1).repeat_interleave(per, 0)
+        v = qkv[:, :, per + 1].transpose(0, 1).repeat_interleave(per, 0)
+        s = rotate(q, c.rope_theta) @ rotate(k, c.rope_theta).transpose(1, 2) / d ** 0.5
+        s = s.masked_fill(torch.ones(len(x), len(x)).triu(1).bool(), float("-inf"))
+        return self.attention.wo((s.softmax(-1) @ v).transpose(0, 1).reshape(len(x), -1))
+
+    def forward(self, x):
+        x = x + self.attend(self.attention_norm(x))
+        f, y = self.feed_forward, self.ffn_norm(x)
+        return x + f.w2(nn.functional.silu(f.w1(y)) * f.w3(y))
+
+
+class InternLM2ForRewardModel(nn.Module):
+    """The score is read at the last token, which callers make config.reward_token_id."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.config, self.model = c, nn.Module()
+        self.model.tok_embeddings = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.model.layers = nn.ModuleList(InternLM2Layer(c) for _ in range(c.num_hidden_layers))
+        self.model.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.v_head = nn.Linear(c.hidden_size, 1, bias=False)
+
+    def forward(self, input_ids, attention_mask=None, output_hidden_states=False):
+        x = self.model.tok_embeddings(input_ids[0])
+        states = [x[None]]
+        for layer in self.model.layers:
+            x = layer(x)
+            states.append(x[None])
+        return SimpleNamespace(logits=self.v_head(self.model.norm(x[-1:])), hidden_states=states)
