@@ -6,8 +6,9 @@
 Limit: oneDNN's sgemm at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
 work, measured before and after. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
 (forward 1x, training 3x), by seconds. Rows: made here from a fixed seed, already tokenized. Peer: transformers in f32,
-rows sorted by length, right-padded, its best batch size; training: the step of TRL's RewardTrainer (chosen and rejected
-concatenated and padded, -logsigmoid of the difference, AdamW) on the same model and rows.
+rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
+checkpointing (its fastest setting), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
+and, for it and for this program alike, model loading are not counted.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
 """
 import argparse, json, os, random, re, resource, subprocess, sys, tempfile, time
@@ -19,6 +20,7 @@ ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int, default=24)
 ap.add_argument("--peer", choices=("score", "train"))
 ap.add_argument("--rows")
+ap.add_argument("--batch", type=int)
 a = ap.parse_args()
 
 
@@ -59,19 +61,31 @@ def peer(kind, model_dir, rows):
                 best = min(best or (t, size), (t, size))
         print(json.dumps({"seconds": best[0], "batch": best[1], "tokens": sum(map(len, seqs))}))
         return
-    m.train()
-    opt = torch.optim.AdamW(m.parameters(), lr=1e-6)
-    tokens, pairs = 0, sorted(pairs, key=lambda p: len(p["chosen_ids"]))
-    steps = [pairs[i:i + 2] for i in range(0, len(pairs), 2)]
-    for k, step in enumerate(steps):
-        if k == 1:
-            t, tokens = time.time(), 0
-        logits = m(*batch([p["chosen_ids"] for p in step] + [p["rejected_ids"] for p in step])).logits[:, 0]
-        loss = -torch.nn.functional.logsigmoid(logits[:len(step)] - logits[len(step):]).mean()
-        opt.zero_grad(), loss.backward(), opt.step()
-        tokens += sum(len(p["chosen_ids"]) + len(p["rejected_ids"]) for p in step)
-    print(json.dumps({"seconds": time.time() - t, "tokens": tokens, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from transformers import AutoTokenizer, TrainerCallback
+    from trl import RewardConfig, RewardTrainer
+    stamps = []
 
+    class Clock(TrainerCallback):
+        def on_step_end(self, *args, **kw):
+            stamps.append(time.time())
+
+    class Sorted(RewardTrainer):
+        def _get_train_sampler(self, *args, **kw):
+            return SequentialSampler(self.train_dataset)
+
+    pairs.sort(key=lambda p: len(p["chosen_ids"]))
+    tok = AutoTokenizer.from_pretrained(model_dir)
+    tok.pad_token = tok.pad_token or tok.eos_token
+    with tempfile.TemporaryDirectory() as out:
+        args = RewardConfig(output_dir=out, per_device_train_batch_size=a.batch, num_train_epochs=1, learning_rate=1e-6,
+                            gradient_checkpointing=False, bf16=False, use_cpu=True, max_length=None, report_to=[],
+                            save_strategy="no", logging_steps=1000, disable_tqdm=True, dataloader_pin_memory=False)
+        Sorted(model=m, args=args, train_dataset=Dataset.from_list(pairs), processing_class=tok, callbacks=[Clock()]).train()
+    tokens = sum(len(p["chosen_ids"]) + len(p["rejected_ids"]) for p in pairs[a.batch:])
+    print(json.dumps({"seconds": stamps[-1] - stamps[0], "batch": a.batch, "tokens": tokens,
+                      "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 
 if a.peer:
     peer(a.peer, a.model, a.rows)
@@ -111,7 +125,7 @@ if not peer_python:
     peer_python = str(ROOT / ".deps/bench/bin/python")
     if not os.path.exists(peer_python):
         subprocess.run([sys.executable, "-m", "venv", str(ROOT / ".deps/bench")], check=True)
-        subprocess.run([peer_python, "-m", "pip", "install", "-q", "torch", "transformers"], check=True)
+        subprocess.run([peer_python, "-m", "pip", "install", "-q", "torch", "transformers", "trl"], check=True)
 config = json.load(open(f"{a.model}/config.json"))
 with tempfile.TemporaryDirectory() as tmp:
     plain, half = f"{tmp}/plain.jsonl", f"{tmp}/half.jsonl"
@@ -131,20 +145,23 @@ with tempfile.TemporaryDirectory() as tmp:
         results[name] = (m[-1]["num_tokens"], seconds, 3 * flops(rows, config))
         results[name + " peak"] = json.load(open(f"{folder}/run.json"))["peak_memory_bytes"]
     peers = {}
-    for kind in ("score", "train"):
-        out = subprocess.run([peer_python, __file__, "--peer", kind, "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
-        peers[kind] = json.loads(out.stdout.strip().splitlines()[-1]) if out.returncode == 0 else None
-        if not peers[kind]:
+    for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
+        out = subprocess.run([peer_python, __file__, "--peer", kind, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
+        if out.returncode:
             print(out.stderr[-500:], file=sys.stderr)
+            continue
+        p = json.loads(out.stdout.strip().splitlines()[-1])
+        if kind not in peers or p["tokens"] / p["seconds"] > peers[kind]["tokens"] / peers[kind]["seconds"]:
+            peers[kind] = p
     after = limit()
 print(f"limit: {before:.0f} GFLOP/s before, {after:.0f} after (oneDNN sgemm at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
 top = (before + after) / 2
 print(f"{'':28}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}")
 for name in [n for n in results if not n.endswith("peak")]:
     tokens, seconds, work = results[name]
-    p = peers[name.split(",")[0]]
+    p = peers.get(name.split(",")[0])
     ratio = f"{tokens / seconds / (p['tokens'] / p['seconds']):8.2f}" if p else ""
     print(f"{name:28}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / top:10.0%}{ratio}")
 for kind, p in peers.items():
-    if p:
-        print(f"{'peer ' + kind:28}{p['tokens'] / p['seconds']:10.0f}" + (f"   batch {p['batch']}" if kind == "score" else f"   peak {p['peak'] / 1e9:.2f} GB, ours {results['train, no sharing peak'] / 1e9:.2f} GB"))
+    memory = f", peak {p['peak'] / 1e9:.2f} GB, ours {results['train, no sharing peak'] / 1e9:.2f} GB" if kind == "train" else ""
+    print(f"{'peer ' + kind:28}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")

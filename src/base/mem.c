@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+enum { PAGE_LARGE = 1 << 21, LARGE = 4 * PAGE_LARGE };
 
 static long fail_after = -1;
 
@@ -37,7 +40,11 @@ void *mem_aligned(size_t count, size_t size) {
   size_t n;
   void *p = NULL;
   if (!bytes_for(count, size, &n) || n > SIZE_MAX - 64) return NULL;
-  return posix_memalign(&p, 64, (n + 63) & ~(size_t)63) == 0 ? p : NULL;
+  /* Large matrices in large pages, where the system gives them: their rows lie pages apart. */
+  size_t large = n >= LARGE ? PAGE_LARGE : 64;
+  if (posix_memalign(&p, large, (n + 63) & ~(size_t)63) != 0) return NULL;
+  if (large > 64) madvise(p, n, MADV_HUGEPAGE);
+  return p;
 }
 
 void *mem_realloc(void *p, size_t count, size_t size) {

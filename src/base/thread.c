@@ -1,4 +1,6 @@
-/* thread.c - the pool: workers sleep on a condition variable, tasks are taken from one atomic counter. */
+/* thread.c - the pool: tasks are taken from one atomic counter. A model's layer is dozens of short runs, so both
+ * sides of a run wait awake for SPIN_SECONDS before they sleep on a condition variable; not where the threads
+ * outnumber the processors. */
 #define _GNU_SOURCE
 #include "reward/thread.h"
 
@@ -7,7 +9,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "reward/log.h"
 #include "reward/mem.h"
+
+#define SPIN_SECONDS 1e-4
 
 struct pool {
   int threads; /* workers plus the caller */
@@ -18,9 +23,9 @@ struct pool {
   } * workers;
   pthread_mutex_t lock;
   pthread_cond_t start, done;
-  uint64_t generation; /* counts runs; a worker waits for the next one */
-  int busy;            /* workers that have not finished this run */
-  bool stop;
+  atomic_uint_fast64_t generation; /* counts runs, and the order to stop; a worker waits for the next one */
+  atomic_int busy;                 /* workers that have not finished this run */
+  bool stop, spin;
   atomic_size_t next;
   size_t tasks;
   void (*fn)(void *, size_t, int);
@@ -35,33 +40,54 @@ static void take_tasks(pool *p, int index) {
   }
 }
 
+static bool run_begun(pool *p, uint64_t seen) { return atomic_load(&p->generation) != seen; }
+static bool run_over(pool *p, uint64_t ignored) {
+  (void)ignored;
+  return atomic_load(&p->busy) == 0;
+}
+
+/* Waits until ready(p, seen), awake at first, then asleep on `wake`. */
+static void await(pool *p, bool (*ready)(pool *, uint64_t), uint64_t seen, pthread_cond_t *wake) {
+  if (p->spin) {
+    double end = log_seconds() + SPIN_SECONDS;
+    do
+      for (int i = 0; i < 64; i++) {
+        if (ready(p, seen)) return;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+      }
+    while (log_seconds() < end);
+  }
+  pthread_mutex_lock(&p->lock);
+  while (!ready(p, seen)) pthread_cond_wait(wake, &p->lock);
+  pthread_mutex_unlock(&p->lock);
+}
+
 static void *worker_main(void *arg) {
   struct worker *w = arg;
   pool *p = w->p;
-  uint64_t seen = 0;
-  pthread_mutex_lock(&p->lock);
-  for (;;) {
-    while (!p->stop && p->generation == seen) pthread_cond_wait(&p->start, &p->lock);
-    if (p->stop) break;
-    seen = p->generation;
-    pthread_mutex_unlock(&p->lock);
+  for (uint64_t seen = 0;; seen++) {
+    await(p, run_begun, seen, &p->start);
+    if (p->stop) return NULL;
     take_tasks(p, w->index);
-    pthread_mutex_lock(&p->lock);
-    if (--p->busy == 0) pthread_cond_signal(&p->done);
+    if (atomic_fetch_sub(&p->busy, 1) == 1) {
+      pthread_mutex_lock(&p->lock);
+      pthread_cond_signal(&p->done);
+      pthread_mutex_unlock(&p->lock);
+    }
   }
-  pthread_mutex_unlock(&p->lock);
-  return NULL;
 }
 
 rw_status pool_new(pool **out, int threads, rw_error *err) {
   *out = NULL;
-  if (threads <= 0) {
-    cpu_set_t set;
-    threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  }
+  cpu_set_t set;
+  int processors = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (threads <= 0) threads = processors;
   pool *p = mem_zalloc(1, sizeof *p);
   if (!p) return rw_nomem(err, "thread pool");
   p->threads = 1;
+  p->spin = threads <= processors;
   p->ids = mem_zalloc((size_t)threads, sizeof *p->ids);
   p->workers = mem_zalloc((size_t)threads, sizeof *p->workers);
   pthread_mutex_init(&p->lock, NULL);
@@ -88,6 +114,7 @@ void pool_free(pool *p) {
   if (!p) return;
   pthread_mutex_lock(&p->lock);
   p->stop = true;
+  atomic_fetch_add(&p->generation, 1);
   pthread_cond_broadcast(&p->start);
   pthread_mutex_unlock(&p->lock);
   for (int i = 1; i < p->threads; i++) pthread_join(p->ids[i], NULL);
@@ -111,12 +138,10 @@ void pool_run(pool *p, size_t tasks, void (*fn)(void *, size_t, int), void *ctx)
   p->ctx = ctx;
   p->tasks = tasks;
   atomic_store(&p->next, 0);
-  p->busy = p->threads - 1;
-  p->generation++;
+  atomic_store(&p->busy, p->threads - 1);
+  atomic_fetch_add(&p->generation, 1);
   pthread_cond_broadcast(&p->start);
   pthread_mutex_unlock(&p->lock);
   take_tasks(p, 0);
-  pthread_mutex_lock(&p->lock);
-  while (p->busy > 0) pthread_cond_wait(&p->done, &p->lock);
-  pthread_mutex_unlock(&p->lock);
+  await(p, run_over, 0, &p->done);
 }

@@ -12,7 +12,7 @@ enum {
   KC = 256,              /* inner block: KC * nr floats of b fit the first-level cache */
   BLOCK_ROWS = 96,       /* rows of c in one task: a multiple of every mr */
   BLOCK_PANELS = 16,     /* panels of b in one task */
-  PACK_PANELS = 4,       /* panels packed by one task */
+  PACK_PANELS = 8,       /* panels packed by one task */
   STRIP_FLOATS = 1 << 24 /* packed b at a time */
 };
 
@@ -35,7 +35,7 @@ typedef struct {
   bool acc;
   size_t a_panels, a_tasks;
   size_t first, panels; /* of b, in this strip */
-  size_t k_blocks;
+  size_t k_blocks, kc;  /* the inner index in k_blocks blocks of kc, the last may be shorter */
 } job;
 
 static size_t operand_panels(const operand *o, size_t r) {
@@ -67,23 +67,27 @@ static size_t type_size(tensor_type t) { return t == T_F32 ? 4 : 2; }
 /* Packs panels [from, to) of one block of k into dst (panels kw*r apart, the first at dst). */
 static void pack_panels(const cpu_state *s, float *dst, const operand *o, size_t r, size_t from, size_t to,
                         size_t k0, size_t kw) {
-  for (size_t p = from; p < to; p++, dst += kw * r) {
+  size_t unit = type_size(o->type);
+  while (from < to) { /* all panels of a part at once */
     int part;
     size_t at, column, width;
-    find_panel(o, r, p, &part, &at, &column, &width);
-    size_t unit = type_size(o->type);
+    find_panel(o, r, from, &part, &at, &column, &width);
+    size_t left = (o->along_k ? o->n : o->part[part].n) - at, count = ceil_div(left, r);
+    if (count > to - from) count = to - from;
+    if (left > count * r) left = count * r;
     if (!o->along_k) {
       const char *src = (const char *)o->part[part].p + (at * o->si + k0 * o->sk) * unit;
-      s->k->pack(dst, kw * r, (int)r, src, o->type, o->si, o->sk, width, kw);
-      continue;
+      s->k->pack(dst, kw * r, (int)r, src, o->type, o->si, o->sk, left, kw);
     }
     size_t base = 0; /* k of the part's first element */
-    for (int i = 0; i < o->parts; base += o->part[i].n, i++) {
+    for (int i = 0; o->along_k && i < o->parts; base += o->part[i].n, i++) {
       size_t lo = k0 > base ? k0 : base, hi = k0 + kw < base + o->part[i].n ? k0 + kw : base + o->part[i].n;
       if (lo >= hi) continue;
       const char *src = (const char *)o->part[i].p + (at * o->si + (lo - base) * o->sk) * unit;
-      s->k->pack(dst + (lo - k0) * r, kw * r, (int)r, src, o->type, o->si, o->sk, width, hi - lo);
+      s->k->pack(dst + (lo - k0) * r, kw * r, (int)r, src, o->type, o->si, o->sk, left, hi - lo);
     }
+    from += count;
+    dst += count * kw * r;
   }
 }
 
@@ -94,8 +98,9 @@ static void pack_task(void *ctx, size_t task, int thread) {
   if (!is_a) task -= j->a_tasks;
   const operand *o = is_a ? j->a : j->b;
   size_t r = (size_t)(is_a ? j->s->k->mr : j->s->k->nr), panels = is_a ? j->a_panels : j->panels;
-  size_t chunks = ceil_div(panels, PACK_PANELS), k0 = task / chunks * KC, from = task % chunks * PACK_PANELS;
-  size_t kw = o->kn - k0 < KC ? o->kn - k0 : KC, to = from + PACK_PANELS < panels ? from + PACK_PANELS : panels;
+  size_t chunks = ceil_div(panels, PACK_PANELS), k0 = task / chunks * j->kc, from = task % chunks * PACK_PANELS;
+  size_t kw = o->kn - k0 < j->kc ? o->kn - k0 : j->kc,
+         to = from + PACK_PANELS < panels ? from + PACK_PANELS : panels;
   float *dst = (is_a ? j->s->a.p : j->s->b.p) + k0 * panels * r + from * kw * r;
   size_t first = is_a ? 0 : j->first;
   pack_panels(j->s, dst, o, r, first + from, first + to, k0, kw);
@@ -110,8 +115,8 @@ static void tile_task(void *ctx, size_t task, int thread) {
   size_t p0 = task / row_blocks * BLOCK_PANELS, r0 = task % row_blocks * BLOCK_ROWS;
   size_t p1 = p0 + BLOCK_PANELS < j->panels ? p0 + BLOCK_PANELS : j->panels;
   size_t r1 = r0 + BLOCK_ROWS < m ? r0 + BLOCK_ROWS : m;
-  for (size_t k0 = 0; k0 < kn; k0 += KC) {
-    size_t kw = kn - k0 < KC ? kn - k0 : KC;
+  for (size_t k0 = 0; k0 < kn; k0 += j->kc) {
+    size_t kw = kn - k0 < j->kc ? kn - k0 : j->kc;
     const float *a = j->s->a.p + k0 * j->a_panels * mr, *b = j->s->b.p + k0 * j->panels * nr;
     for (size_t p = p0; p < p1; p++) {
       int part;
@@ -130,7 +135,8 @@ rw_status gemm_run(cpu_state *s, float *c, size_t ldc, const operand *a, const o
   if (a->n == 0 || b->n == 0) return RW_OK;
   size_t strip = STRIP_FLOATS / (nr * (a->kn ? a->kn : 1)) + 1;
   if (strip > all) strip = all;
-  job j = {s, a, b, c, ldc, acc, ceil_div(a->n, mr), 0, 0, 0, ceil_div(a->kn, KC)};
+  job j = {s, a, b, c, ldc, acc, ceil_div(a->n, mr), 0, 0, 0, ceil_div(a->kn, KC), 0};
+  j.kc = j.k_blocks ? ceil_div(ceil_div(a->kn, j.k_blocks), 16) * 16 : 0;
   if (!scratch_need(&s->a, j.a_panels * mr * a->kn) || !scratch_need(&s->b, strip * nr * a->kn))
     return rw_nomem(err, "the packed factors of a matrix product");
   for (j.first = 0; j.first < all; j.first += strip) {

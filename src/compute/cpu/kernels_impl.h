@@ -75,6 +75,8 @@ static inline void full_tile(size_t kn, const float *restrict a, const float *re
 
 static void tile(size_t kn, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc) {
   if (m == MR && n == NR) {
+    for (size_t i = 0; i < MR; i++) /* the tile below is next */
+      for (size_t j = 0; j < NR; j += 16) __builtin_prefetch(c + (MR + i) * ldc + j, 1);
     full_tile(kn, a, b, c, ldc, acc);
     return;
   }
@@ -87,58 +89,140 @@ static void tile(size_t kn, const float *a, const float *b, float *c, size_t ldc
   for (size_t i = 0; i < m; i++) memcpy(c + i * ldc, edge + i * NR, n * sizeof(float));
 }
 
-static inline float load_one(const void *src, tensor_type type, size_t i) {
-  if (type == T_F32) return ((const float *)src)[i];
-  uint16_t h;
-  memcpy(&h, (const char *)src + 2 * i, 2);
-  return type == T_BF16 ? half_from_bf16(h) : half_from_f16(h);
+/* n values of a 16-bit type, or f32, as f32; exact. */
+static void widen(float *restrict dst, const void *src, tensor_type type, size_t n) {
+  const uint16_t *h = src;
+  size_t i = 0;
+  if (type == T_F32) {
+    memcpy(dst, src, n * sizeof(float));
+  } else if (type == T_BF16) {
+    for (; i < n; i++) dst[i] = half_from_bf16(h[i]);
+  } else {
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+      _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(h + i))));
+#endif
+    for (; i < n; i++) dst[i] = half_from_f16(h[i]);
+  }
 }
 
-/* One panel, f32 source with k contiguous: a transposition in blocks of 4 x 4. */
-static void pack_rows_f32(float *restrict dst, int r, const float *restrict src, size_t ld, size_t n, size_t kn) {
-  size_t k = 0, n4 = n & ~(size_t)3;
+/* Transposes n <= r rows of kn values into one panel: dst[k*r + i] = src[i*ld + k]. Rows n to r stay as they are.
+ */
+#if defined(__AVX512F__)
+static inline void transpose_panel(float *dst, const size_t r, const float *src, size_t ld, size_t n, size_t kn) {
+  for (size_t i0 = 0; i0 < n; i0 += 16) {
+    size_t rows = n - i0 < 16 ? n - i0 : 16;
+    __mmask16 lanes = (__mmask16)((1u << rows) - 1);
+    for (size_t k0 = 0; k0 < kn; k0 += 16) {
+      size_t kw = kn - k0 < 16 ? kn - k0 : 16;
+      __mmask16 some = (__mmask16)((1u << kw) - 1);
+      __m512 x[16], y[16];
+#pragma GCC unroll 16
+      for (size_t i = 0; i < 16; i++)
+        x[i] = i < rows ? _mm512_maskz_loadu_ps(some, src + (i0 + i) * ld + k0) : _mm512_setzero_ps();
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i += 2) {
+        y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i += 4) { /* x[i + c]: in each 128-bit lane L column 4L + c of rows i to i + 3 */
+        x[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(y[i]), _mm512_castps_pd(y[i + 2])));
+        x[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(y[i]), _mm512_castps_pd(y[i + 2])));
+        x[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(y[i + 1]), _mm512_castps_pd(y[i + 3])));
+        x[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(y[i + 1]), _mm512_castps_pd(y[i + 3])));
+      }
+#pragma GCC unroll 16
+      for (int c = 0; c < 4; c++) {
+        y[c] = _mm512_shuffle_f32x4(x[c], x[4 + c], 0x88);     /* lanes 0, 2 of rows 0-3, 4-7 */
+        y[4 + c] = _mm512_shuffle_f32x4(x[c], x[4 + c], 0xdd); /* lanes 1, 3 */
+        y[8 + c] = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0x88);
+        y[12 + c] = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0xdd);
+      }
+#pragma GCC unroll 16
+      for (int c = 0; c < 4; c++) {
+        x[c] = _mm512_shuffle_f32x4(y[c], y[8 + c], 0x88);
+        x[8 + c] = _mm512_shuffle_f32x4(y[c], y[8 + c], 0xdd);
+        x[4 + c] = _mm512_shuffle_f32x4(y[4 + c], y[12 + c], 0x88);
+        x[12 + c] = _mm512_shuffle_f32x4(y[4 + c], y[12 + c], 0xdd);
+      }
+#pragma GCC unroll 16
+      for (size_t k = 0; k < 16; k++)
+        if (k < kw) _mm512_mask_storeu_ps(dst + (k0 + k) * r + i0, lanes, x[k]);
+    }
+  }
+}
+#else
+static inline void transpose_panel(float *dst, const size_t r, const float *src, size_t ld, size_t n, size_t kn) {
+  size_t i0 = 0;
 #if defined(__AVX2__)
-  for (; k + 4 <= kn; k += 4)
-    for (size_t i = 0; i < n4; i += 4) {
-      __m128 a = _mm_loadu_ps(src + i * ld + k), b = _mm_loadu_ps(src + (i + 1) * ld + k),
-             c = _mm_loadu_ps(src + (i + 2) * ld + k), d = _mm_loadu_ps(src + (i + 3) * ld + k);
+  size_t whole = kn & ~(size_t)7;
+  for (; i0 + 4 <= n; i0 += 4) {
+    for (size_t k = 0; k < whole; k += 4) {
+      const float *s = src + i0 * ld + k;
+      float *o = dst + k * r + i0;
+      __m128 a = _mm_loadu_ps(s), b = _mm_loadu_ps(s + ld), c = _mm_loadu_ps(s + 2 * ld),
+             d = _mm_loadu_ps(s + 3 * ld);
       _MM_TRANSPOSE4_PS(a, b, c, d);
-      float *o = dst + k * (size_t)r + i;
       _mm_storeu_ps(o, a);
       _mm_storeu_ps(o + r, b);
       _mm_storeu_ps(o + 2 * r, c);
       _mm_storeu_ps(o + 3 * r, d);
     }
+    for (size_t k = whole; k < kn; k++)
+      for (size_t i = i0; i < i0 + 4; i++) dst[k * r + i] = src[i * ld + k];
+  }
 #endif
-  for (size_t i = 0; i < n; i++)
-    for (size_t kk = i < n4 ? k : 0; kk < kn; kk++) dst[kk * (size_t)r + i] = src[i * ld + kk];
+  for (; i0 < n; i0++)
+    for (size_t k = 0; k < kn; k++) dst[k * r + i0] = src[i0 * ld + k];
+}
+#endif
+
+/* Panels whose index runs along the source's rows: row k gives r values to each. All panels of a row before the
+ * next row: a source row is one page or more. */
+static inline void copy_panels(float *dst, size_t ld, const size_t r, const float *src, size_t sk, size_t n,
+                               size_t kn) {
+  for (size_t k = 0; k < kn; k++, src += sk, dst += r) {
+    const float *s = src;
+    float *d = dst;
+    size_t left = n;
+    for (; left >= r; left -= r, s += r, d += ld)
+      for (size_t i = 0; i < r; i++) d[i] = s[i];
+    for (size_t i = 0; i < left; i++) d[i] = s[i];
+  }
+}
+
+static inline void pack_width(float *dst, size_t ld, const size_t r, const void *src, tensor_type type, size_t si,
+                              size_t sk, size_t n, size_t kn) {
+  enum { WIDE = 256 }; /* 16-bit values are widened this many of a row at a time */
+  if (n % r) memset(dst + n / r * ld, 0, kn * r * sizeof(float));
+  if (si == 1 && type == T_F32) {
+    copy_panels(dst, ld, r, src, sk, n, kn);
+  } else if (si == 1) {
+    for (size_t i = 0; i < n; i += r, dst += ld)
+      for (size_t k = 0; k < kn; k++)
+        widen(dst + k * r, (const uint16_t *)src + i + k * sk, type, n - i < r ? n - i : r);
+  } else if (type == T_F32) {
+    for (size_t i = 0; i < n; i += r, dst += ld)
+      transpose_panel(dst, r, (const float *)src + i * si, si, n - i < r ? n - i : r, kn);
+  } else {
+    float wide[NR /* the larger */ * WIDE];
+    for (size_t i = 0; i < n; i += r, dst += ld)
+      for (size_t k = 0; k < kn; k += WIDE) {
+        size_t rows = n - i < r ? n - i : r, kw = kn - k < WIDE ? kn - k : WIDE;
+        for (size_t row = 0; row < rows; row++)
+          widen(wide + row * WIDE, (const uint16_t *)src + (i + row) * si + k, type, kw);
+        transpose_panel(dst + k * r, r, wide, WIDE, rows, kw);
+      }
+  }
 }
 
 static void pack(float *dst, size_t ld, int r, const void *src, tensor_type type, size_t si, size_t sk, size_t n,
                  size_t kn) {
-  size_t width = (size_t)r;
-  for (size_t i0 = 0; i0 < n; i0 += width, dst += ld) {
-    size_t w = n - i0 < width ? n - i0 : width;
-    if (w < width) memset(dst, 0, kn * width * sizeof(float));
-    if (si == 1 && type == T_F32) {
-      const float *s = (const float *)src + i0;
-      for (size_t k = 0; k < kn; k++) memcpy(dst + k * width, s + k * sk, w * sizeof(float));
-    } else if (si == 1) {
-      for (size_t k = 0; k < kn; k++)
-        for (size_t i = 0; i < w; i++) dst[k * width + i] = load_one(src, type, i0 + i + k * sk);
-    } else if (type == T_F32) {
-      pack_rows_f32(dst, r, (const float *)src + i0 * si, si, w, kn);
-    } else {
-      float row[256]; /* widened first, so that the transposition above serves here too */
-      for (size_t k0 = 0; k0 < kn; k0 += 256) {
-        size_t kw = kn - k0 < 256 ? kn - k0 : 256;
-        for (size_t i = 0; i < w; i++) {
-          for (size_t k = 0; k < kw; k++) row[k] = load_one(src, type, (i0 + i) * si + k0 + k);
-          for (size_t k = 0; k < kw; k++) dst[(k0 + k) * width + i] = row[k];
-        }
-      }
-    }
-  }
+  if (r == MR) /* constant widths, for the copies' sake */
+    pack_width(dst, ld, MR, src, type, si, sk, n, kn);
+  else
+    pack_width(dst, ld, NR, src, type, si, sk, n, kn);
 }
 
 /* ---- sums along a row: 16 lanes, folded in halves ---- */
