@@ -261,6 +261,48 @@ static void other_losses_average_the_ordered_pairs(void **state) {
   }
 }
 
+/* --ranking chooses apart from the loss: Plackett-Luce beside any loss of pairs, all pairs beside any. */
+static void ranking_kind_chooses(void **state) {
+  (void)state;
+  const float r[] = {0.5f, -1.5f, 2, 0.25f};
+  const double score[] = {3, 4, 1, 2};
+  train_loss pl = of(LOSS_PLACKETT_LUCE), bt = of(LOSS_BT);
+  double d[4], e[4], want = loss_ranking(&pl, r, score, 4, d), pairs = loss_ranking(&bt, r, score, 4, e);
+  assert_true(fabs(want - pairs) > 0.1);
+  for (loss_kind k = 0; k < LOSS_KINDS; k++) {
+    train_loss l = of(k);
+    double f[4];
+    l.ranking = RANKING_PLACKETT_LUCE;
+    assert_true(loss_ranking(&l, r, score, 4, f) == want && memcmp(f, d, sizeof f) == 0);
+  }
+  pl.ranking = RANKING_ALL_PAIRS; /* of two, Plackett-Luce is Bradley-Terry */
+  double f[4];
+  assert_true(loss_ranking(&pl, r, score, 4, f) == pairs && memcmp(f, e, sizeof f) == 0);
+}
+
+/* Rewards up to 80 apart: nothing overflows, derivatives sum to zero and keep their sign. */
+static void rankings_far_out(void **state) {
+  (void)state;
+  static const float far[][3] = {{40, 0, -40}, {-40, 0, 40}, {80, 0, 0}, {0, 0, 80}, {-80, 80, 0}};
+  const double score[] = {3, 2, 1};
+  for (loss_kind k = 0; k < LOSS_KINDS; k++)
+    for (ranking_kind w = RANKING_PLACKETT_LUCE; w <= RANKING_ALL_PAIRS; w++)
+      for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        train_loss l = of(k);
+        l.ranking = w;
+        double d[3], v = loss_ranking(&l, far[i], score, 3, d), sum = d[0] + d[1] + d[2];
+        if (!isfinite(v) || v < 0 || !isfinite(sum)) fail_msg("%s, %d: %g", loss_names[k], w, v);
+        bool of_difference = w == RANKING_PLACKETT_LUCE || k != LOSS_CE;
+        if (of_difference && fabs(sum) > 1e-12 * (1 + fabs(d[0])))
+          fail_msg("%s: derivatives sum to %g", loss_names[k], sum);
+        if (w == RANKING_PLACKETT_LUCE && i == 1) { /* upside down: log(e^80 + e^40 + 1) - 0, then 40 - 0 */
+          near(v, 80 + 40, 1e-12, "the value", k, 80);
+          near(d[0], -1, 1e-12, "d/dbest", k, 80);
+          near(d[2], 2, 1e-12, "d/dworst", k, 80);
+        }
+      }
+}
+
 static void ranking_slopes_match_differences(void **state) {
   (void)state;
   rng g = rng_new(2, 0);
@@ -318,6 +360,8 @@ int main(void) {
       cmocka_unit_test(plackett_luce_of_two_is_bt),
       cmocka_unit_test(ties_have_no_order),
       cmocka_unit_test(other_losses_average_the_ordered_pairs),
+      cmocka_unit_test(ranking_kind_chooses),
+      cmocka_unit_test(rankings_far_out),
       cmocka_unit_test(ranking_slopes_match_differences),
       cmocka_unit_test(centering),
   };

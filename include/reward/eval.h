@@ -84,6 +84,9 @@ rw_status eval_run(eval_result *r, const eval_data *d, scorer *model, const eval
 
 /* Members of results.json, without the braces around them; the caller may append more members. */
 void eval_result_json(str *out, const eval_result *r);
+/* The member "rewards" of results.json, with its comma before it: mean, standard deviation and mean margin (of an
+ * item: mean chosen - mean rejected) of the rewards, in all and by subset. */
+rw_status eval_rewards_json(str *out, const eval_data *d, const eval_scores *s, rw_error *err);
 /* Reads them back (of any results.json); model (may be NULL) gets the member "model" or "scores", in r's memory. */
 rw_status eval_result_read(eval_result *r, const char *path, const char **model, rw_error *err);
 /* The same from a parsed object. */

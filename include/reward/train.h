@@ -19,8 +19,16 @@ typedef enum {
 } loss_kind;
 extern const char *const loss_names[LOSS_KINDS];
 
+/* What a row of more than two ordered responses is to the loss. */
+typedef enum {
+  RANKING_BY_LOSS,       /* plackett-luce with that loss, else all-pairs */
+  RANKING_PLACKETT_LUCE, /* one draw after another, best first; pairs keep the loss */
+  RANKING_ALL_PAIRS /* the mean of the loss over all ordered pairs (plackett-luce: of bt, which it is for two) */
+} ranking_kind;
+
 typedef struct {
   loss_kind kind;
+  ranking_kind ranking;
   double gamma;       /* focal, focal-penalty */
   double margin;      /* hinge, margin-mse */
   double tempered_t;  /* 0 <= t < 1 */
@@ -55,7 +63,9 @@ typedef struct {
   const char *const *eval; /* [SUITE:]FILE */
   size_t n_eval;
   int64_t eval_every; /* steps; 0: before the first and after the last */
-  const char *keep;   /* "best", "last" or a number of checkpoints */
+  int64_t early_stop; /* evaluations without a better one that end the run; 0: none do */
+  const char *keep;   /* "best", "last", or a number: that many checkpoints stay beside the final weights */
+  int64_t save_every; /* steps between checkpoints, beside save_minutes; 0: by minutes alone */
   uint64_t seed;
   const char *device, *dtype;
   pool *threads;

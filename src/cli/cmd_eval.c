@@ -121,6 +121,7 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
     str_addz(&record, ", \"scores\": ");
     str_json(&record, o->scores, strlen(o->scores));
   }
+  if (!s) s = eval_rewards_json(&record, d, &scores, err);
   eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s) s = write_all(o, d, &scores, &r, &record, err);

@@ -40,7 +40,8 @@ int cmd_train_run(int argc, char **argv) {
   train_options o;
   train_defaults(&o);
   cli_list data = {0}, evals = {0}, words = {0};
-  const char *loss = "bt", *schedule = "cosine", *over = "drop", *shuffle = "yes", *betas = NULL, *no_decay = "";
+  const char *loss = "bt", *ranking = "auto", *schedule = "cosine", *over = "drop", *shuffle = "yes", *betas = NULL,
+             *no_decay = "";
   const char *save_dtype = "", *share = "yes", *config = NULL;
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the model to start from; a missing head is drawn at random",
@@ -49,6 +50,9 @@ int cmd_train_run(int argc, char **argv) {
       {"out", 'o', OPT_STRING, &o.out, "DIR", "the checkpoint directory to make", false},
       {"loss", 0, OPT_STRING, &loss,
        "bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce", "the loss", false},
+      {"ranking", 0, OPT_STRING, &ranking, "auto|plackett-luce|all-pairs",
+       "rows of several responses: Plackett-Luce, or --loss over all their ordered pairs (default: as --loss says)",
+       false},
       {"gamma", 0, OPT_NUMBER, &o.loss.gamma, "X", "of focal and focal-penalty", false},
       {"margin", 0, OPT_NUMBER, &o.loss.margin, "X", "of hinge and margin-mse", false},
       {"tempered-t", 0, OPT_NUMBER, &o.loss.tempered_t, "X", "of tempered-log, 0 <= t < 1", false},
@@ -76,7 +80,14 @@ int cmd_train_run(int argc, char **argv) {
       {"freeze-layers", 0, OPT_INT, &o.freeze_layers, "N", "train layers from N up (and not the embedding)", false},
       {"eval", 0, OPT_LIST, &evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
       {"eval-every", 0, OPT_INT, &o.eval_every, "N", "steps between evaluations; 0: only before and after", false},
-      {"keep", 0, OPT_STRING, &o.keep, "best|last", "which weights to publish; best is by the first --eval", false},
+      {"early-stop", 0, OPT_INT, &o.early_stop, "N",
+       "ends the run after N evaluations that brought nothing better than the best before; 0: never", false},
+      {"keep", 0, OPT_STRING, &o.keep, "best|last|N",
+       "weights to publish: the best by the first --eval, or the last; N: the last, and the N checkpoints before "
+       "stay",
+       false},
+      {"save-every", 0, OPT_INT, &o.save_every, "N", "steps between checkpoints (default: by --save-minutes alone)",
+       false},
       {"chat-template", 0, OPT_STRING, &o.chat_template, "FILE", "instead of the model's own (default: its own)",
        false},
       {"date", 0, OPT_STRING, &o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
@@ -97,6 +108,8 @@ int cmd_train_run(int argc, char **argv) {
   static const char *const schedules[] = {"cosine", "linear", "constant"}, *const overs[] = {"error", "truncate",
                                                                                              "drop"};
   o.loss.kind = (loss_kind)index_of(loss_names, LOSS_KINDS, loss);
+  static const char *const rankings[] = {"auto", "plackett-luce", "all-pairs"};
+  o.loss.ranking = (ranking_kind)index_of(rankings, 3, ranking);
   o.schedule = (schedule_kind)index_of(schedules, 3, schedule);
   o.overlong = (overlong)index_of(overs, 3, over);
   o.shuffle = strcmp(shuffle, "yes") == 0;
@@ -120,6 +133,12 @@ int cmd_train_run(int argc, char **argv) {
     return cli_usage("--warmup, --min-lr: expected a ratio from 0 to 1");
   if (o.max_length < 0 || o.batch_tokens < 0 || o.freeze_layers < 0 || o.eval_every < 0)
     return cli_usage("--max-length, --batch-tokens, --freeze-layers, --eval-every: expected 0 or more");
+  if (o.early_stop < 0 || o.save_every < 0) return cli_usage("--early-stop, --save-every: expected 0 or more");
+  if (o.early_stop > 0 && (evals.n == 0 || o.eval_every == 0))
+    return cli_usage("--early-stop needs an --eval and --eval-every");
+  if (strcmp(o.keep, "best") != 0 && strcmp(o.keep, "last") != 0 &&
+      (o.keep[0] < '1' || o.keep[0] > '9' || strspn(o.keep, "0123456789") != strlen(o.keep) || strlen(o.keep) > 9))
+    return cli_usage("--keep: expected best, last or a number of checkpoints from 1, got '%s'", o.keep);
   if (strcmp(o.keep, "best") == 0 && evals.n == 0) return cli_usage("--keep best needs an --eval");
   o.data = data.items;
   o.n_data = data.n;

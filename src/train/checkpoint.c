@@ -83,49 +83,71 @@ static rw_status each(const char *out, rw_status (*fn)(void *ctx, const char *na
   return s;
 }
 
+/* The step in a checkpoint's name; -1: the name is of something else, such as a save that was cut short. */
+static int64_t step_of(const char *name) {
+  char *end;
+  long long step = strtoll(name + sizeof PREFIX - 1, &end, 10);
+  return *end == 0 && end != name + sizeof PREFIX - 1 ? step : -1;
+}
+
 struct removal {
-  const char *out, *keep;
+  const char *out;
+  int64_t keep; /* so many of the newest */
 };
+static rw_status count_newer(void *ctx, const char *name, rw_error *err) {
+  (void)err;
+  int64_t *newer = ctx;
+  newer[1] += step_of(name) > newer[0];
+  return RW_OK;
+}
 static rw_status remove_other(void *ctx, const char *name, rw_error *err) {
   const struct removal *r = ctx;
-  if (r->keep && strcmp(name, r->keep) == 0) return RW_OK;
+  int64_t newer[2] = {step_of(name), 0};
+  if (newer[0] >= 0 && r->keep > 0) RW_TRY(each(r->out, count_newer, newer, err));
+  if (newer[0] >= 0 && newer[1] < r->keep) return RW_OK;
   char *path = file_join(r->out, name);
   rw_status s = path ? file_remove_tree(path, err) : rw_nomem(err, name);
   mem_free(path);
   return s;
 }
 
-/* Writes OUT/name whole: under another name first. t NULL: weights only. replace: an older one gives way. */
-static rw_status save_folder(model *m, const char *out, const char *name, const train_state *t, rw_error *err) {
+static const char STATE[] = "state"; /* subfolder of a checkpoint that is a model too */
+
+/* Writes OUT/name whole: under another name first. t NULL: weights only. An older one gives way. */
+static rw_status save_folder(model *m, const char *out, const char *name, const train_state *t,
+                             const checkpoint_policy *p, rw_error *err) {
   char *final = file_join(out, name), *partial = final ? mem_printf("%s.partial", final) : NULL;
-  rw_status s = final && partial ? RW_OK : rw_nomem(err, out);
+  char *state =
+      partial ? p && p->keep > 0 ? file_join(partial, STATE) : mem_strndup(partial, strlen(partial)) : NULL;
+  rw_status s = state ? RW_OK : rw_nomem(err, out);
   if (!s) s = file_remove_tree(partial, err);
-  if (!s) s = file_mkdirs(partial, err);
-  if (!s) s = write_tensors(m, partial, t ? WEIGHTS_AND_MOMENTS : WEIGHTS, err);
-  if (!s && t) s = write_state(partial, t, err);
+  if (!s) s = file_mkdirs(state, err);
+  if (!s && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
+  if (!s) s = write_tensors(m, state, t ? WEIGHTS_AND_MOMENTS : WEIGHTS, err);
+  if (!s && t) s = write_state(state, t, err);
   if (!s) s = file_remove_tree(final, err);
   if (!s && rename(partial, final) != 0)
     s = rw_fail(err, RW_IO, "%s: cannot rename into place: %s", final, strerror(errno));
   if (s && partial) file_remove_tree(partial, NULL);
   mem_free(final);
   mem_free(partial);
+  mem_free(state);
   return s;
 }
 
-rw_status checkpoint_save(model *m, const char *out, const train_state *t, rw_error *err) {
+rw_status checkpoint_save(model *m, const char *out, const train_state *t, const checkpoint_policy *p,
+                          rw_error *err) {
   char name[64];
   snprintf(name, sizeof name, "%s%08lld", PREFIX, (long long)t->step);
-  struct removal r = {out, name};
-  RW_TRY(save_folder(m, out, name, t, err));
+  struct removal r = {out, p->keep > 0 ? p->keep : 1};
+  RW_TRY(save_folder(m, out, name, t, p, err));
   return each(out, remove_other, &r, err);
 }
 
 static rw_status newest(void *ctx, const char *name, rw_error *err) {
   (void)err;
-  int64_t *best = ctx;
-  char *end;
-  long long step = strtoll(name + sizeof PREFIX - 1, &end, 10);
-  if (*end == 0 && end != name + sizeof PREFIX - 1 && step > *best) *best = step;
+  int64_t *best = ctx, step = step_of(name);
+  if (step > *best) *best = step;
   return RW_OK;
 }
 
@@ -180,26 +202,32 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
   RW_TRY(each(out, newest, &step, err));
   if (step < 0) return RW_OK;
   char *dir = mem_printf("%s/%s%08lld", out, PREFIX, (long long)step);
-  if (!dir) return rw_nomem(err, out);
+  char *state = dir ? file_join(dir, STATE) : NULL;
+  if (!state) {
+    mem_free(dir);
+    return rw_nomem(err, out);
+  }
   train_state got = {0};
-  rw_status s = read_state(dir, &got, err);
+  const char *from = file_is_dir(state) ? state : dir;
+  rw_status s = read_state(from, &got, err);
   if (!s && strcmp(got.fingerprint, t->fingerprint) != 0)
     s = rw_fail(
         err, RW_USAGE,
         "%s: belongs to a run with other arguments, data or model; repeat them exactly, or start anew with --force",
         dir);
-  if (!s) s = read_tensors(m, dir, WEIGHTS_AND_MOMENTS, err);
+  if (!s) s = read_tensors(m, from, WEIGHTS_AND_MOMENTS, err);
   if (!s) {
     *t = got;
     *found = true;
   }
+  mem_free(state);
   mem_free(dir);
   return s;
 }
 
 static const char BEST[] = "best-weights";
 
-rw_status best_save(model *m, const char *out, rw_error *err) { return save_folder(m, out, BEST, NULL, err); }
+rw_status best_save(model *m, const char *out, rw_error *err) { return save_folder(m, out, BEST, NULL, NULL, err); }
 
 rw_status best_load(model *m, const char *out, rw_error *err) {
   char *dir = file_join(out, BEST);
@@ -208,8 +236,8 @@ rw_status best_load(model *m, const char *out, rw_error *err) {
   return s;
 }
 
-rw_status checkpoint_clear(const char *out, rw_error *err) {
-  struct removal r = {out, NULL};
+rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err) {
+  struct removal r = {out, keep};
   RW_TRY(each(out, remove_other, &r, err));
   char *best = file_join(out, BEST);
   rw_status s = best ? file_remove_tree(best, err) : rw_nomem(err, out);

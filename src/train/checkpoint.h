@@ -18,14 +18,23 @@ typedef struct {
   double seconds; /* of training, over all sittings */
 } train_state;
 
-rw_status checkpoint_save(model *m, const char *out, const train_state *s, rw_error *err);
+/* What is to stay on disk: the newest `keep` checkpoints (0: the newest is for resuming only, and goes at the end).
+ * Those that stay are models too: publish() writes config, tokenizer and weights into the checkpoint's folder, and
+ * the state of the run stands in its subfolder "state". */
+typedef struct {
+  int64_t keep;
+  rw_status (*publish)(void *ctx, const char *dir, rw_error *err);
+  void *ctx;
+} checkpoint_policy;
+rw_status checkpoint_save(model *m, const char *out, const train_state *s, const checkpoint_policy *p,
+                          rw_error *err);
 /* Finds the newest checkpoint in OUT and loads it; *found false when there is none. A checkpoint of another run
  * (another fingerprint) is RW_USAGE. */
 rw_status checkpoint_load(model *m, const char *out, train_state *s, bool *found, rw_error *err);
 /* The weights of the best evaluation so far, in OUT/best-weights/. */
 rw_status best_save(model *m, const char *out, rw_error *err);
 rw_status best_load(model *m, const char *out, rw_error *err);
-/* Removes all checkpoints of OUT, the best weights, and what an interrupted save left. */
-rw_status checkpoint_clear(const char *out, rw_error *err);
+/* Removes all but the newest `keep` checkpoints of OUT, the best weights, and what an interrupted save left. */
+rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err);
 
 #endif

@@ -18,6 +18,9 @@ struct dataset {
   arena *mem;
   example *rows;
   size_t n, cap;
+  map *source_ids;
+  const char **sources;
+  size_t n_sources, cap_sources;
   dataset_counts counts;
 };
 
@@ -123,6 +126,17 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   return RW_OK;
 }
 
+/* The index of a source's name, made when it is new. */
+static rw_status source_id(dataset *d, const char *name, size_t len, size_t *id, rw_error *err) {
+  bool is_new;
+  int64_t *at = map_put(d->source_ids, name, len, (int64_t)d->n_sources, &is_new);
+  if (!at) return rw_nomem(err, "sources");
+  *id = (size_t)*at;
+  if (!is_new) return RW_OK;
+  const char *copy = arena_strndup(d->mem, name, len);
+  return copy && vec_push(d->sources, d->n_sources, d->cap_sources, copy) ? RW_OK : rw_nomem(err, "sources");
+}
+
 static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *err) {
   (void)row;
   loading *l = ctx;
@@ -148,7 +162,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
   memcpy(head, p + 8, sizeof head);
   p += 8 + sizeof head;
   x->n = head[0];
-  x->source = arena_strndup(d->mem, p, head[2]);
+  RW_TRY(source_id(d, p, head[2], &x->source, err));
   p += head[2];
   char where[600];
   int wl = snprintf(where, sizeof where, "%.500s:%llu", l->path, (unsigned long long)line);
@@ -156,8 +170,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
   x->ids = arena_alloc(d->mem, x->n, sizeof *x->ids);
   x->len = arena_alloc(d->mem, x->n, sizeof *x->len);
   if (head[1]) x->scores = arena_alloc(d->mem, x->n, sizeof(double));
-  if (!x->source || !x->where || !x->ids || !x->len || (head[1] && !x->scores))
-    return rw_nomem(err, "training rows");
+  if (!x->where || !x->ids || !x->len || (head[1] && !x->scores)) return rw_nomem(err, "training rows");
   if (head[1]) {
     memcpy(x->scores, p, x->n * sizeof(double));
     p += x->n * sizeof(double);
@@ -212,7 +225,8 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   l.max_length = o->max_length > 0 ? o->max_length : c->max_positions;
   d->mem = arena_new();
   l.lanes = mem_zalloc((size_t)pool_threads(o->threads), sizeof *l.lanes);
-  bool ok = d->mem && l.lanes;
+  d->source_ids = map_new();
+  bool ok = d->mem && l.lanes && d->source_ids;
   for (int i = 0; ok && i < pool_threads(o->threads); i++) {
     l.lanes[i].doc = json_new();
     l.lanes[i].mem = arena_new();
@@ -240,12 +254,18 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
 void dataset_free(dataset *d) {
   if (!d) return;
   arena_free(d->mem);
+  map_free(d->source_ids);
+  mem_free(d->sources);
   mem_free(d->rows);
   mem_free(d);
 }
 
 size_t dataset_size(const dataset *d) { return d->n; }
 const example *dataset_at(const dataset *d, size_t i) { return &d->rows[i]; }
+size_t dataset_sources(const dataset *d, const char *const **names) {
+  *names = d->sources;
+  return d->n_sources;
+}
 const dataset_counts *dataset_stats(const dataset *d) { return &d->counts; }
 
 void dataset_hash(const dataset *d, char out[33]) {

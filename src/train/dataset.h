@@ -11,10 +11,10 @@ typedef struct {
   const int32_t **ids; /* [n] */
   size_t *len;         /* [n] */
   size_t n;
-  double *scores;     /* ranking: [n]; a pair: NULL */
-  double margin;      /* NAN: none */
-  const char *where;  /* "FILE:LINE", for messages */
-  const char *source; /* "" when the row has none */
+  double *scores;    /* ranking: [n]; a pair: NULL */
+  double margin;     /* NAN: none */
+  const char *where; /* "FILE:LINE", for messages */
+  size_t source;     /* index into dataset_sources */
 } example;
 
 typedef struct dataset dataset;
@@ -32,6 +32,8 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
 void dataset_free(dataset *d);
 size_t dataset_size(const dataset *d);
 const example *dataset_at(const dataset *d, size_t i);
+/* The sources that the rows name, in order of appearance; "" for rows that name none. */
+size_t dataset_sources(const dataset *d, const char *const **names);
 const dataset_counts *dataset_stats(const dataset *d);
 /* XXH3-128 of all used rows' ids, margins and scores, as 32 hex digits. */
 void dataset_hash(const dataset *d, char out[33]);

@@ -51,14 +51,23 @@ void trainer_eval_close(trainer_eval *e) {
 }
 
 static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figure, rw_error *err) {
-  eval_result r;
+  eval_result r = {0};
+  eval_scores scores;
   eval_options eo = {.seed = 0, .resamples = EVAL_RESAMPLES};
-  RW_TRY(eval_run(&r, e->data[i], e->s, &eo, err));
   str s = {0};
+  RW_TRY(eval_scores_model(&scores, e->data[i], e->s, err));
+  rw_status st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
   str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));
   str_addz(&s, ", ");
-  eval_result_json(&s, &r);
+  if (!st) eval_result_json(&s, &r);
+  if (!st) st = eval_rewards_json(&s, e->data[i], &scores, err);
+  eval_scores_free(&scores);
+  if (st) {
+    str_free(&s);
+    eval_result_free(&r);
+    return st;
+  }
   str_addz(&s, "}");
   for (char *c = s.p; !s.oom && *c; c++)
     if (*c == '\n') *c = ' '; /* one line; a newline inside a string is written \n */
@@ -89,6 +98,11 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
     if (keeps_best(e)) RW_TRY(best_save(e->m, e->o->out, err));
   }
   return RW_OK;
+}
+
+bool trainer_eval_stop(const train_options *o, const train_state *state) {
+  if (o->n_eval == 0 || o->early_stop == 0 || o->eval_every == 0 || isnan(state->best)) return false;
+  return state->step / o->eval_every - state->best_step / o->eval_every >= o->early_stop;
 }
 
 rw_status trainer_eval_best(trainer_eval *e, const train_state *state, rw_error *err) {

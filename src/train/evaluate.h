@@ -14,6 +14,9 @@ void trainer_eval_close(trainer_eval *e);
 /* Evaluates where state->step calls for it; updates state->best (the first --eval's overall figure, or its share of
  * right items where the overall one is not defined) and keeps the weights that reached it (--keep best). */
 rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, rw_error *err);
+/* --early-stop N: have the last N evaluations brought nothing better? A function of the state alone, so that a
+ * resumed run stops at the same step. */
+bool trainer_eval_stop(const train_options *o, const train_state *state);
 /* With --keep best: puts the best weights back into the model. */
 rw_status trainer_eval_best(trainer_eval *e, const train_state *state, rw_error *err);
 

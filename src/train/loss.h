@@ -21,8 +21,8 @@
  */
 double loss_pair(const train_loss *l, double chosen, double rejected, double margin, double d[2]);
 
-/* The loss of a ranking of n responses by their scores: Plackett-Luce, or for the other losses the mean over its
- * ordered pairs. d[n]: derivatives. A ranking without any order has loss 0. */
+/* The loss of a ranking of n responses by their scores: Plackett-Luce, or the loss's mean over its ordered pairs,
+ * as l->ranking says. d[n]: derivatives. A ranking without any order has loss 0. */
 double loss_ranking(const train_loss *l, const float *reward, const double *score, size_t n, double *d);
 
 /* The centering term C (2·mean(r))² of one row (for a pair (r_c + r_r)², Eisenstein et al. 2023); adds its

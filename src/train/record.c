@@ -44,7 +44,7 @@ static void field(str *s, const char *name, double v) {
   str_json_num(s, v);
 }
 
-rw_status metrics_write(FILE *f, const step_metrics *m, rw_error *err) {
+rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err) {
   str s = {0};
   str_printf(&s, "{\"step\": %lld", (long long)m->step);
   field(&s, "epoch", m->epoch);
@@ -57,6 +57,8 @@ rw_status metrics_write(FILE *f, const step_metrics *m, rw_error *err) {
   field(&s, "mean_reward", m->mean_reward);
   field(&s, "min_reward", m->min_reward);
   field(&s, "max_reward", m->max_reward);
+  field(&s, "reward_sd", m->reward_sd);
+  by_source_json(&s, d, m->sources);
   str_printf(&s, ", \"num_tokens\": %llu", (unsigned long long)m->num_tokens);
   field(&s, "tokens_per_s", round(m->tokens_per_s * 10) / 10);
   str_addz(&s, "}\n");
@@ -109,6 +111,9 @@ rw_status run_write(const run_record *r, rw_error *err) {
     str_printf(&s, ",\n  \"best_step\": %lld,\n  \"best\": ", (long long)r->state->best_step);
     str_json_num(&s, r->state->best);
   }
+  if (r->finished && r->state->step < r->steps)
+    str_printf(&s, ",\n  \"stopped_early\": {\"step\": %lld, \"evaluations_without_improvement\": %lld}",
+               (long long)r->state->step, (long long)o->early_stop);
   str_addz(&s, "\n}\n");
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, o->out);
   mem_free(path);

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
+#include "train/by_source.h"
 #include "train/checkpoint.h"
-#include "train/dataset.h"
 
 /* One update, as one line of metrics.jsonl. */
 typedef struct {
@@ -15,11 +15,13 @@ typedef struct {
   uint64_t num_tokens; /* since the run began */
   double tokens_per_s;
   bool centered;
+  double reward_sd;
+  const reward_sums *sources; /* [dataset_sources] */
 } step_metrics;
 
 /* Opens OUT/name (JSONL) for appending, after dropping the lines of steps above `step` (0: all). */
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err);
-rw_status metrics_write(FILE *f, const step_metrics *m, rw_error *err);
+rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err);
 
 typedef struct {
   const train_options *o;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -67,8 +68,9 @@ typedef struct {
   const example **pass; /* the rows of one forward pass */
   float *rewards, *d_rewards;
   double *d_row;
-  size_t widest;      /* branches of the widest row */
-  char (*hashes)[33]; /* of the data files, then the model */
+  reward_sums sums, *source_sums; /* of the step; [dataset_sources] */
+  size_t widest;                  /* branches of the widest row */
+  char (*hashes)[33];             /* of the data files, then the model */
   const char **hash_list;
   FILE *metrics;
   int lock; /* of OUT; -1: none */
@@ -92,21 +94,14 @@ static rw_status pass_losses(run *t, size_t n, double batch, step_metrics *s, rw
                      (long long)s->step, x->where, r[0], r[1]);
     s->loss += (loss + center) / batch;
     s->loss_center += center / batch;
-    double right = 0, pairs = 0, margin = 0;
+    reward_sums_add(&t->sums, x, r);
+    reward_sums_add(&t->source_sums[x->source], x, r);
     for (size_t a = 0; a < x->n; a++) {
       s->mean_reward += r[a] / (batch * (double)x->n);
       if (r[a] < s->min_reward) s->min_reward = r[a];
       if (r[a] > s->max_reward) s->max_reward = r[a];
       t->d_rewards[at + a] = (float)(t->d_row[a] / batch);
-      for (size_t b = 0; b < x->n; b++)
-        if (x->scores ? x->scores[a] > x->scores[b] : a < b) {
-          right += r[a] > r[b];
-          margin += (double)r[a] - (double)r[b];
-          pairs++;
-        }
     }
-    s->accuracy += pairs > 0 ? right / pairs / batch : 0;
-    s->margin += pairs > 0 ? margin / pairs / batch : 0;
     at += x->n;
   }
   return RW_OK;
@@ -140,7 +135,11 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
                       .centered = o->loss.center != 0,
                       .epoch = (double)(k + 1) / (double)t->per_epoch,
                       .min_reward = INFINITY,
-                      .max_reward = -INFINITY};
+                      .max_reward = -INFINITY,
+                      .sources = t->source_sums};
+  const char *const *names;
+  memset(t->source_sums, 0, dataset_sources(t->d, &names) * sizeof *t->source_sums);
+  t->sums = (reward_sums){0};
   model_zero_grad(t->m);
   for (size_t i = 0; i < batch; i++) {
     const example *x = row_of(t, k, i, &end);
@@ -156,6 +155,9 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
     for (size_t b = 0; b < x->n; b++) t->state.tokens += x->len[b];
   }
   RW_TRY(run_pass(t, n, (double)batch, s, err));
+  s->accuracy = t->sums.right / (double)batch;
+  s->margin = t->sums.margin / (double)batch;
+  s->reward_sd = reward_sd(&t->sums);
   s->grad_norm = model_grad_norm(t->m);
   if (!isfinite(s->grad_norm)) {
     const char *bad = model_bad_gradient(t->m);
@@ -185,6 +187,7 @@ static rw_status fingerprint(run *t, rw_error *err) {
              o->max_grad_norm, o->schedule, o->warmup, o->min_lr, (long long)o->batch_size, (long long)t->steps,
              o->shuffle, (long long)o->max_length, o->overlong, (long long)o->freeze_layers, o->share,
              (unsigned long long)o->seed, model_device(t->m));
+  if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
   for (size_t i = 0; i < o->n_data; i++) {
     /* a pipe cannot be read again: its rows' ids stand for it */
     if (file_hash(o->data[i], t->hashes[i], NULL)) dataset_hash(t->d, t->hashes[i]);
@@ -239,8 +242,10 @@ static rw_status prepare(run *t, rw_error *err) {
   t->pass = mem_alloc((size_t)o->batch_size, sizeof *t->pass);
   t->rewards = mem_alloc(most, sizeof *t->rewards);
   t->d_rewards = mem_alloc(most, sizeof *t->d_rewards);
+  const char *const *names;
+  t->source_sums = mem_zalloc(dataset_sources(t->d, &names), sizeof *t->source_sums);
   t->d_row = mem_alloc(t->widest, sizeof *t->d_row);
-  if (!t->order || !t->groups || !t->pass || !t->rewards || !t->d_rewards || !t->d_row)
+  if (!t->order || !t->groups || !t->pass || !t->rewards || !t->d_rewards || !t->d_row || !t->source_sums)
     return rw_nomem(err, "training");
   return fingerprint(t, err);
 }
@@ -299,13 +304,30 @@ static rw_status dry_run(run *t, rw_error *err) {
   return RW_OK;
 }
 
+/* --keep N: N; 0 for best and last. */
+static int64_t kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
+
+static rw_status publish(void *ctx, const char *dir, rw_error *err) {
+  run *t = ctx;
+  int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
+  train_options o = *t->o;
+  o.out = dir;
+  RW_TRY(text_copy(&o, t->r, pad, err));
+  return model_save(t->m, dir, o.save_dtype, pad, err);
+}
+
+static rw_status save(run *t, rw_error *err) {
+  checkpoint_policy p = {kept_checkpoints(t->o), publish, t};
+  return checkpoint_save(t->m, t->o->out, &t->state, &p, err);
+}
+
 static rw_status loop(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   progress p;
   double began = log_seconds(), saved = began, spent = t->state.seconds, recent[2] = {0, 0};
   progress_start(&p, "training", "steps", (uint64_t)t->steps);
   if (t->state.step == 0) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
-  while (t->state.step < t->steps) {
+  while (t->state.step < t->steps && !trainer_eval_stop(o, &t->state)) {
     step_metrics s;
     double start = log_seconds();
     uint64_t before = t->state.tokens;
@@ -314,7 +336,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     s.tokens_per_s = (double)(t->state.tokens - before) / (log_seconds() - start);
     t->state.step++;
     t->state.seconds = spent + log_seconds() - began;
-    RW_TRY(metrics_write(t->metrics, &s, err));
+    RW_TRY(metrics_write(t->metrics, &s, t->d, err));
     double keep = s.step > 1 ? 0.9 : 0;
     recent[0] = keep * recent[0] + (1 - keep) * s.loss;
     recent[1] = keep * recent[1] + (1 - keep) * s.accuracy;
@@ -322,9 +344,11 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     snprintf(extra, sizeof extra, "loss %.4f, accuracy %.3f, %.0f tokens/s", recent[0], recent[1], s.tokens_per_s);
     progress_set(&p, (uint64_t)t->state.step, extra);
     RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
-    bool stop = log_interrupted() && t->state.step < t->steps;
-    if (stop || (log_seconds() - saved > 60 * o->save_minutes && t->state.step < t->steps)) {
-      RW_TRY(checkpoint_save(t->m, o->out, &t->state, err));
+    bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state), stop = log_interrupted() && more;
+    bool due =
+        log_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
+    if (stop || (due && more)) {
+      RW_TRY(save(t, err));
       saved = log_seconds();
     }
     if (stop) {
@@ -335,7 +359,11 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     }
   }
   progress_end(&p);
-  *result = (train_result){t->steps, recent[0], recent[1]};
+  if (t->state.step < t->steps)
+    log_note("stopped after step %lld of %lld: %lld evaluations brought nothing better than step %lld",
+             (long long)t->state.step, (long long)t->steps, (long long)o->early_stop,
+             (long long)t->state.best_step);
+  *result = (train_result){t->state.step, recent[0], recent[1]};
   return RW_OK;
 }
 
@@ -345,10 +373,9 @@ static rw_status finish(run *t, rw_error *err) {
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
   if (pad < 0) log_warn("no token can serve as the pad token: batches in transformers may pool at the wrong place");
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
-  RW_TRY(text_copy(o, t->r, pad, err));
-  RW_TRY(model_save(t->m, o->out, o->save_dtype, pad, err));
+  RW_TRY(publish(t, o->out, err));
   RW_TRY(write_run(t, true, err));
-  return checkpoint_clear(o->out, err);
+  return checkpoint_clear(o->out, kept_checkpoints(o), err);
 }
 
 static rw_status whole_run(run *t, train_result *result, rw_error *err) {
@@ -361,7 +388,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   if (o->resume) RW_TRY(run_finished(o->out, &finished, err));
   if (finished) {
     log_note("%s holds a finished run; nothing to do", o->out);
-    return checkpoint_clear(o->out, err); /* a kill may have come before this */
+    return checkpoint_clear(o->out, kept_checkpoints(o), err); /* a kill may have come before this */
   }
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
   RW_TRY(file_lock_dir(o->out, &t->lock, err));
@@ -373,7 +400,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
     else
       log_note("%s has no checkpoint; starting at the beginning", o->out);
   } else {
-    RW_TRY(checkpoint_clear(o->out, err));
+    RW_TRY(checkpoint_clear(o->out, 0, err));
   }
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
   RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, &t->state, err));
@@ -390,7 +417,7 @@ rw_status train_run(const train_options *o, train_result *result, rw_error *err)
   rw_status s = whole_run(&t, result, err);
   if (t.metrics && fclose(t.metrics) != 0 && !s) s = rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot close", o->out);
   trainer_eval_close(t.eval);
-  void *p[] = {t.order, t.groups, t.pass, t.rewards, t.d_rewards, t.d_row, t.hashes, t.hash_list};
+  void *p[] = {t.order, t.groups, t.pass, t.rewards, t.d_rewards, t.d_row, t.source_sums, t.hashes, t.hash_list};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   dataset_free(t.d);
   renderer_free(t.r);

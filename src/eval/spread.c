@@ -1,0 +1,62 @@
+/* spread.c - where the rewards themselves lie, in all and by subset: mean, standard deviation, mean margin.
+ *
+ * A reward has no unit of its own; these figures say what a score of 3 means beside others of the same model.
+ */
+#include <string.h>
+
+#include "eval/eval_int.h"
+
+typedef struct {
+  size_t items, responses;
+  double margin, sum, squares;
+} spread;
+
+static void add(spread *s, const item *it, const double *score) {
+  double side[2] = {0, 0};
+  for (size_t b = 0; b < it->n_branches; b++) {
+    side[b >= it->n_chosen] += score[b];
+    s->sum += score[b];
+    s->squares += score[b] * score[b];
+  }
+  s->items++;
+  s->responses += it->n_branches;
+  s->margin += side[0] / it->n_chosen - side[1] / (it->n_branches - it->n_chosen);
+}
+
+static void members(str *out, const spread *s) {
+  double n = (double)s->responses, mean = s->sum / n, v = s->squares / n - mean * mean;
+  const char *const names[] = {"mean", "sd", "margin"};
+  const double values[] = {mean, sqrt(v > 0 ? v : 0), s->margin / (double)s->items};
+  str_printf(out, "\"n\": %zu", s->items);
+  for (int i = 0; i < 3; i++) {
+    str_printf(out, ", \"%s\": ", names[i]);
+    str_json_num(out, values[i]);
+  }
+}
+
+rw_status eval_rewards_json(str *out, const eval_data *d, const eval_scores *scores, rw_error *err) {
+  spread all = {0}, *of = mem_zalloc(d->n_subsets, sizeof *of);
+  if (!of) return rw_nomem(err, "rewards");
+  for (size_t i = 0; i < d->n_items; i++) {
+    const item *it = &d->items[i];
+    const double *score = scores->score + it->first;
+    if (isnan(score[0])) continue; /* dropped */
+    add(&all, it, score);
+    add(&of[it->subset], it, score);
+  }
+  str_addz(out, ", \"rewards\": {");
+  if (all.items) members(out, &all);
+  const char *lead = all.items ? ", \"subsets\": {" : "\"subsets\": {";
+  for (size_t k = 0; k < d->n_subsets; k++) {
+    if (of[k].items == 0) continue;
+    str_addz(out, lead);
+    lead = ", ";
+    str_json(out, d->subsets[k].name, strlen(d->subsets[k].name));
+    str_addz(out, ": {");
+    members(out, &of[k]);
+    str_addc(out, '}');
+  }
+  str_addz(out, all.items ? "}}" : "}");
+  mem_free(of);
+  return RW_OK;
+}

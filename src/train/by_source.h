@@ -1,0 +1,22 @@
+/* by_source.h - what the rewards of a step look like, in all and by the rows' source. */
+#ifndef TRAIN_BY_SOURCE_H
+#define TRAIN_BY_SOURCE_H
+
+#include "train/dataset.h"
+
+typedef struct {
+  size_t rows, responses;
+  double right, margin; /* sums over rows of their share of right pairs and their mean margin */
+  double sum, squares;  /* of the rewards */
+} reward_sums;
+
+/* One row's rewards r[x->n] into the sums. */
+void reward_sums_add(reward_sums *s, const example *x, const float *r);
+double reward_mean(const reward_sums *s);
+double reward_sd(const reward_sums *s); /* around the mean, over all responses */
+
+/* , "sources": {NAME: {"n", "accuracy", "margin", "mean_reward", "reward_sd"}, ...}: those with rows. Nothing where
+ * no row of the data has a source. sums: [dataset_sources]. */
+void by_source_json(str *out, const dataset *d, const reward_sums *sums);
+
+#endif

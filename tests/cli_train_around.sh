@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# What surrounds the training step: kept checkpoints, early stopping, figures by source.
+set -eu
+cd "$(dirname "$0")/.."
+reward=$PWD/${BUILD:-build}/reward
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+python3 - "$tmp" <<'E2'
+import json, random, sys
+random.seed(2)
+draw = lambda n: [random.randrange(3, 200) for _ in range(n)]
+def pairs(name, n, sources):
+    with open(f"{sys.argv[1]}/{name}.jsonl", "w") as f:
+        for i in range(n):
+            p = draw(random.randrange(0, 9))
+            row = {"chosen_ids": p + draw(random.randrange(2, 12)), "rejected_ids": p + draw(random.randrange(2, 12))}
+            if sources: row["source"] = sources[i % len(sources)]
+            f.write(json.dumps(row) + "\n")
+pairs("train", 40, ["a", "b \"q\"", "a"])
+pairs("plain", 16, None)
+pairs("eval", 24, ["x", "y"])
+E2
+train() { "$reward" train --quiet --model tests/data/model/llama --batch-size 8 --lr 1e-3 --seed 3 --threads 1 "$@" 2>>"$tmp/warnings"; }
+fails() { local want=$1 status=0; shift; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
+
+# figures by source, only where rows have one
+train --data "$tmp/train.jsonl" --out "$tmp/a" --epochs 2 --eval "$tmp/eval.jsonl" --eval-every 5 --keep 2 --save-every 2
+train --data "$tmp/plain.jsonl" --out "$tmp/plain" --steps 2
+python3 - "$tmp" <<'E2'
+import json, math, sys
+t = sys.argv[1]
+lines = [json.loads(l) for l in open(t + "/a/metrics.jsonl")]
+assert len(lines) == 10
+for m in lines:
+    s = m["sources"]
+    n = sum(v["n"] for v in s.values())
+    assert n == 8 and set(s) <= {"a", 'b "q"'}, s
+    for field in ("accuracy", "margin", "mean_reward"):
+        assert abs(sum(v["n"] * v[field] for v in s.values()) / n - m[field]) < 1e-6, (field, m)
+    square = sum(v["n"] * (v["reward_sd"] ** 2 + v["mean_reward"] ** 2) for v in s.values()) / n
+    assert abs(math.sqrt(square - m["mean_reward"] ** 2) - m["reward_sd"]) < 1e-6
+assert all("sources" not in json.loads(l) for l in open(t + "/plain/metrics.jsonl"))
+evals = [json.loads(l) for l in open(t + "/a/evals.jsonl")]
+assert [e["step"] for e in evals] == [0, 5, 10]
+for e in evals:
+    r = e["rewards"]
+    assert r["n"] == 24 and set(r["subsets"]) == {"x", "y"} and r["sd"] > 0
+    assert abs(sum(v["margin"] * v["n"] for v in r["subsets"].values()) / 24 - r["margin"]) < 1e-6
+E2
+
+# --keep 2: the two newest checkpoints stay, are models, and the run can go on from them
+[ "$(ls -d "$tmp"/a/checkpoint-*)" = "$tmp/a/checkpoint-00000006
+$tmp/a/checkpoint-00000008" ]
+"$reward" score --quiet --model "$tmp/a/checkpoint-00000006" "$tmp/eval.jsonl" -o "$tmp/scored.jsonl"
+train --data "$tmp/train.jsonl" --out "$tmp/b" --epochs 2 --keep 2 --save-every 2
+rm "$tmp/b/run.json" "$tmp/b/model.safetensors"
+train --data "$tmp/train.jsonl" --out "$tmp/b" --epochs 2 --keep 2 --save-every 2 --resume
+cmp "$tmp/a/model.safetensors" "$tmp/b/model.safetensors"
+[ "$(ls -d "$tmp"/b/checkpoint-* | wc -l)" -eq 2 ]
+train --data "$tmp/train.jsonl" --out "$tmp/b" --epochs 2 --force # and a new run clears them
+[ -z "$(ls "$tmp/b" | grep checkpoint || true)" ]
+
+# early stopping: a rate of almost nothing never improves on the start
+train --data "$tmp/train.jsonl" --out "$tmp/e" --epochs 20 --lr 1e-12 --eval "$tmp/eval.jsonl" --eval-every 3 --early-stop 4 --keep best
+python3 - "$tmp/e" <<'E2'
+import json, sys
+run = json.load(open(sys.argv[1] + "/run.json"))
+assert run["stopped_early"] == {"step": 12, "evaluations_without_improvement": 4} and run["steps_done"] == 12 and run["steps"] == 100, run
+assert run["best_step"] == 0 and run["status"] == "finished"
+assert len(open(sys.argv[1] + "/metrics.jsonl").readlines()) == 12
+E2
+grep -q stopped_early "$tmp/a/run.json" && exit 1
+for bad in 0 -1 two 2x; do fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --keep "$bad"; done
+fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2
+fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2 --eval "$tmp/eval.jsonl"
+fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --ranking worst
+echo "kept checkpoints, early stopping, figures by source"
