@@ -19,7 +19,7 @@ TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 
 APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
-       libcmocka-dev libjansson-dev libdnnl-dev clang-format cppcheck python3 python3-pip
+       libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
 .PHONY: all clean tests test lint bench demo deps help compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a

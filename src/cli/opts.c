@@ -166,7 +166,8 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
     }
     int bad = set_value(o, v);
     if (bad >= 0) return bad;
-    while (o->many && i + 1 < argc && is_word(argv[i + 1]) && (bad = set_value(o, argv[i + 1])) < 0) i++;
+    while (o->many && i + 1 < argc && is_word(argv[i + 1]))
+      if ((bad = set_value(o, argv[++i])) >= 0) return bad;
   }
   if (cli_opts.threads < 0)
     return cli_usage("--threads: expected 1 or more, got %lld", (long long)cli_opts.threads);

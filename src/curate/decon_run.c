@@ -203,7 +203,7 @@ static rw_status subsets(const run *r, slice **names, tally **t, size_t *n, rw_e
     bool was_new;
     if (!name.p) name = SLICE("");
     int64_t *k = map_put(seen, name.p, name.len, (int64_t)*n, &was_new);
-    if (!k || (was_new && !mem_grow((void **)t, &cap_t, *n + 1, sizeof **t))) s = rw_nomem(err, "subsets");
+    if (!k || !mem_grow((void **)t, &cap_t, *n + 1, sizeof **t)) s = rw_nomem(err, "subsets");
     if (!s && was_new) {
       (*t)[*n] = (tally){0, 0};
       if (!vec_push(*names, *n, cap_n, name)) s = rw_nomem(err, "subsets");

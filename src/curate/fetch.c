@@ -97,7 +97,7 @@ static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_
   f->in = &f->r->inputs[index];
   f->n = 0;
   size_t most = 0;
-  for (size_t i = f->in->first; i < f->in->first + f->in->n; i++) most += 2 * (want[i] != 0);
+  for (size_t i = f->in->first; i < f->in->first + f->in->n; i++) most += want[i] ? 2 : 0;
   if (most == 0) return RW_OK;
   f->needs = mem_alloc(most, sizeof *f->needs);
   if (!f->needs) return rw_nomem(err, "candidates");

@@ -74,7 +74,7 @@ static rw_status read_judgebench(loader *l, conv_row *row, item *it, rw_error *e
   row->branch = arena_alloc(l->scratch, 2, sizeof *row->branch);
   message *m = arena_alloc(l->scratch, 4, sizeof *m);
   if (!row->branch || !m) return rw_nomem(err, "benchmark rows");
-  for (int b = 0; b < 2; b++) {
+  for (size_t b = 0; b < 2; b++) {
     m[2 * b] = (message){ROLE_USER, question};
     m[2 * b + 1] = (message){ROLE_ASSISTANT, response[it->label_b ? 1 - b : b]};
     row->branch[b] = (conversation){.messages = m + 2 * b, .n_messages = 2};

@@ -85,7 +85,7 @@ static void decode_q6_k(float *out, const uint8_t *b) {
   for (int i = 0; i < 256; i++) {
     int half = i / 128, r = i % 128, part = r / 32, k = r % 32;
     int lo = low[half * 64 + part % 2 * 32 + k] >> (part / 2 * 4) & 15, hi = high[half * 32 + k] >> (part * 2) & 3;
-    out[i] = d * (float)scales[i / 16] * (float)((lo | hi << 4) - 32);
+    out[i] = d * (float)scales[i >> 4] * (float)((lo | hi << 4) - 32);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "reward/json.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,17 +64,11 @@ static rw_status fail_at(parser *s, const unsigned char *at, const char *what) {
 }
 
 static rw_status expected(parser *s, const char *what) {
-  char text[96] = "expected ";
-  strncat(text, what, 40);
-  if (s->p >= s->end) {
-    strcat(text, ", got the end; is the row cut short?");
-  } else {
-    size_t n = strlen(text);
-    char c = (char)*s->p;
-    memcpy(text + n, ", got '", 7);
-    text[n + 7] = c >= 0x20 && c < 0x7f ? c : '?';
-    memcpy(text + n + 8, "'", 2);
-  }
+  char text[96];
+  if (s->p >= s->end)
+    snprintf(text, sizeof text, "expected %.40s, got the end; is the row cut short?", what);
+  else
+    snprintf(text, sizeof text, "expected %.40s, got '%c'", what, *s->p >= 0x20 && *s->p < 0x7f ? *s->p : '?');
   return fail_at(s, s->p, text);
 }
 

@@ -86,7 +86,7 @@ static rw_status zstd_some(rows_in *in, rw_error *err) {
 
 /* Appends decoded bytes to buf, or sets eof. */
 static rw_status fill(rows_in *in, rw_error *err) {
-  if (in->pos > 0) { /* what is consumed makes room */
+  if (in->buf.p && in->pos > 0) { /* what is consumed makes room */
     memmove(in->buf.p, in->buf.p + in->pos, in->buf.len - in->pos);
     in->buf.len -= in->pos;
     in->pos = 0;
@@ -166,7 +166,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
   size_t seen = 0; /* of the row, without a newline in it */
   for (;;) {
     char *start = in->buf.p ? in->buf.p + in->pos : NULL;
-    size_t have = in->buf.len - in->pos;
+    size_t have = start ? in->buf.len - in->pos : 0;
     char *nl = have > seen ? memchr(start + seen, '\n', have - seen) : NULL;
     if (!nl && !in->eof) {
       if (have > MAX_ROW)

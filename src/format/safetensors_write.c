@@ -56,9 +56,9 @@ static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *
     str_json(&h, t->name, strlen(t->name));
     str_printf(&h, ":{\"dtype\":\"%s\",\"shape\":[", st_dtype_name(t->dtype));
     for (int k = 0; k < t->n_dims; k++) str_printf(&h, k ? ",%lld" : "%lld", (long long)t->shape[k]);
-    str_printf(&h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-               (unsigned long long)(at + spec_bytes(t)));
-    at += spec_bytes(t);
+    unsigned long long end = at + spec_bytes(t);
+    str_printf(&h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, end);
+    at = end;
   }
   str_addc(&h, '}');
   for (size_t pad = (8 - h.len % 8) % 8; pad > 0; pad--) str_addc(&h, ' '); /* the data begins at a multiple of 8 */

@@ -262,7 +262,7 @@ rw_status gguf_convert(const char *path, const char *dir, int dtype, rw_error *e
     s = c.specs && c.source && c.names ? plan(&c, (st_dtype)dtype, err) : rw_nomem(err, path);
   }
   size_t largest = 0;
-  for (size_t i = 0; i < c.n; i++) {
+  for (size_t i = 0; !s && i < c.n; i++) {
     size_t n = values_of(&c.specs[i]);
     if (n > largest) largest = n;
   }

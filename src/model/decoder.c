@@ -377,7 +377,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
   if (m->f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
   const model_config *c = &m->cfg;
   size_t rows = m->f.rows, top = c->layers - m->freeze;
-  acts s, low;
+  acts s, low = {0};
   RW_TRY(prepare(m, err));
   RW_TRY(buffer_need(m, &m->saved, cut_acts(m, &s, NULL, rows, true) * (top ? top : 1),
                      "activations kept for training", err));

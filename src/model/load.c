@@ -240,10 +240,10 @@ void model_free(model *m) {
                  &m->dqkv,    &m->d_o,       &m->last_x, &m->last_o, &m->last_h, &m->rstd_final,
                  &m->rewards, &m->d_rewards, &m->cos[0], &m->cos[1], &m->sin[0], &m->sin[1]};
   for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
-  for (size_t i = 0; i < m->n_tensors; i++)
+  for (size_t i = 0; m->be && i < m->n_tensors; i++)
     if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
   float *blocks[] = {m->values, m->grads, m->m1, m->m2};
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; m->be && i < 4; i++)
     if (blocks[i]) m->be->release(m->be, blocks[i]);
   if (m->be) m->be->close(m->be);
   st_close(m->file);

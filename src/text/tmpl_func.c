@@ -19,7 +19,7 @@ const tbuiltin *tmpl_find(const tbuiltin *table, slice name) {
 
 /* Puts the arguments at their parameters; false after an error. */
 static bool bind(tctx *c, const tbuiltin *b, const char *kind, const targs *args, tv out[TMPL_MAX_PARAMS]) {
-  slice params[TMPL_MAX_PARAMS];
+  slice params[TMPL_MAX_PARAMS] = {0};
   size_t n = 0;
   for (const char *p = b->params; *p; n++) {
     params[n] = (slice){p, strcspn(p, ",")};

@@ -231,7 +231,7 @@ static rw_status lex_operator(lexer *l) {
   ttoken t = {.type = T_OP};
   for (const char *o = two; *o && p + 1 < l->end; o += 2)
     if (p[0] == o[0] && p[1] == o[1]) t.op = OP2(o[0], o[1]);
-  if (!t.op && strchr(one, *p) && *p) t.op = *p;
+  if (!t.op && strchr(one, *p) && *p) t.op = (unsigned char)*p;
   if (!t.op)
     return rw_fail(l->err, RW_DATA, "%s:%d: expected an expression, got the character '%c'; mend the template",
                    l->name, l->line, *p >= ' ' && *p < 127 ? *p : '?');

@@ -431,7 +431,7 @@ tv tmpl_percent(tctx *c, const tstr *s, tv values) {
     size_t from = (size_t)(p - s->p), to = from + 1;
     tbuf_part(c, &b, s, at, from);
     if (to < s->len && s->p[to] == '(') return tmpl_lacks(c, "'%%' with names");
-    while (to < s->len && memchr("-+ #.0123456789", s->p[to], 15)) to++;
+    while (to < s->len && strchr("-+ #.0123456789", s->p[to]) && s->p[to]) to++;
     if (to >= s->len) return tmpl_error(c, "'%%': expected a letter after it, got the end of the string");
     at = to + 1;
     if (s->p[to] == '%')
@@ -474,7 +474,8 @@ static tv m_format(tctx *c, tv self, const tv *arg, const targs *raw) {
     bool number = true;
     for (size_t i = 0; i < field.len; i++) {
       number = number && field.p[i] >= '0' && field.p[i] <= '9';
-      if (memchr(".[!:{", field.p[i], 5)) return tmpl_lacks(c, "format() with '%.*s'", (int)field.len, field.p);
+      if (field.p[i] && strchr(".[!:{", field.p[i]))
+        return tmpl_lacks(c, "format() with '%.*s'", (int)field.len, field.p);
       if (number && i < 6) index = index * 10 + (size_t)(field.p[i] - '0');
     }
     if (number) {

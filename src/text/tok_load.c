@@ -408,8 +408,9 @@ static rw_status read_config(tokenizer *t, rw_error *err) {
     char *path = file_join(t->dir, files[i]);
     if (!path) return rw_nomem(err, t->dir);
     json_file f;
-    rw_status s = file_exists(path) ? json_file_open(&f, path, err) : RW_OK;
-    if (!s && file_exists(path)) {
+    bool there = file_exists(path);
+    rw_status s = there ? json_file_open(&f, path, err) : RW_OK;
+    if (!s && there) {
       reader r = {t, f.doc, path, err};
       int32_t *where[] = {&t->bos, &t->eos, &t->pad};
       static const char *const fields[] = {"bos_token", "eos_token", "pad_token"};

@@ -126,8 +126,9 @@ rw_status run_finished(const char *out, bool *finished, rw_error *err) {
   json_file f;
   *finished = false;
   if (!path) return rw_nomem(err, out);
-  rw_status s = file_exists(path) ? json_file_open(&f, path, err) : RW_OK;
-  if (!s && file_exists(path)) {
+  bool there = file_exists(path);
+  rw_status s = there ? json_file_open(&f, path, err) : RW_OK;
+  if (!s && there) {
     slice status = json_string(f.doc, json_get(f.doc, 0, "status"));
     *finished = status.p && slice_is(status, "finished");
     json_file_close(&f);

@@ -53,11 +53,11 @@ static inline void full_tile(size_t kn, const float *restrict a, const float *re
 #pragma GCC unroll 16
   for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) s[i][j] = acc ? V_LOAD(c + (size_t)i * ldc + j * VL) : V_ZERO();
+    for (int j = 0; j < NV; j++) s[i][j] = acc ? V_LOAD(c + (size_t)i * ldc + (size_t)j * VL) : V_ZERO();
   for (size_t k = 0; k < kn; k++) {
     vec bv[NV];
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) bv[j] = V_LOAD(b + j * VL);
+    for (int j = 0; j < NV; j++) bv[j] = V_LOAD(b + (size_t)j * VL);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
       vec av = V_SET1(a[i]);
@@ -70,7 +70,7 @@ static inline void full_tile(size_t kn, const float *restrict a, const float *re
 #pragma GCC unroll 16
   for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) V_STORE(c + (size_t)i * ldc + j * VL, s[i][j]);
+    for (int j = 0; j < NV; j++) V_STORE(c + (size_t)i * ldc + (size_t)j * VL, s[i][j]);
 }
 
 static void tile(size_t kn, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc) {
