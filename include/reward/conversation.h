@@ -46,6 +46,9 @@ typedef struct {
  * names the field, what was expected and what was found; the caller adds file and line. */
 rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err);
 
+/* As conv_read, but a row's responses count even where it has a pair too (Magpie's rows). */
+rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err);
+
 /* "\n\nHuman: …\n\nAssistant: …" (HH, Nectar) into messages. */
 rw_status conv_from_transcript(slice text, message **messages, size_t *n, arena *a, rw_error *err);
 

@@ -13,7 +13,7 @@
 #include "reward/safetensors.h"
 #include "reward/thread.h"
 
-enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2 };
+enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
 
 typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 } rope_kind;
 typedef struct {
@@ -21,6 +21,9 @@ typedef struct {
   double theta, factor, low_freq_factor, high_freq_factor;
   int64_t original_max_positions;
 } rope_config;
+
+/* SCALAR: one logit. GATED: attributes, weighed by a network that reads the prompt (ArmoRM). */
+typedef enum { HEAD_SCALAR, HEAD_GATED } head_kind;
 
 /* Every field of config.json that changes the numbers. */
 typedef struct {
@@ -39,6 +42,13 @@ typedef struct {
   double initializer_range;
   int32_t pad_token_id;    /* -1: none */
   int32_t reward_token_id; /* read there: appended to every templated conversation; -1: none */
+  head_kind head;
+  size_t n_outputs; /* of the head */
+  /* HEAD_GATED: hidden layers of the gate's network and their width; the ids that begin an assistant turn */
+  size_t gate_layers, gate_hidden;
+  double gate_temperature;
+  int32_t gate_pattern[MODEL_GATE_PATTERN];
+  size_t gate_pattern_len;
 } model_config;
 
 /* Reads dir/config.json. A field that changes the numbers and is not supported is an error naming it. */
@@ -72,9 +82,17 @@ typedef struct {
 /* Tokens that a group costs: the shared prefix once, then each rest. share false: all of each. */
 size_t model_group_tokens(const id_group *g, bool share);
 
+/* Can this conversation be scored? Ids of the vocabulary and, for a gated head, an assistant turn among them. */
+rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err);
+
 /* rewards[sum of n]: the logit at each conversation's last token, f32. All groups in one batch; the caller
  * keeps the batch to a size that fits. Ids outside the vocabulary: RW_DATA. */
 rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);
+
+/* The names of a head's attributes; 0 for a scalar head. */
+size_t model_attributes(const model *m, const char *const **names);
+/* [conversations, attributes] of the last model_score, in its order; valid until the next. */
+const float *model_attribute_values(const model *m);
 
 /* ---- training ---- */
 

@@ -34,6 +34,7 @@ void scorer_free(scorer *s); /* NULL is fine */
 typedef struct {
   const conv_row *row; /* in: stays valid during the call */
   float *score;        /* out: one a branch (caller's array of row->n_branches); NaN where error is set */
+  float *attributes;   /* out: scorer_attributes a branch, side by side; may be NULL */
   uint32_t *tokens;    /* out: one a branch, ids of the whole conversation; may be NULL */
   bool dropped;        /* out: over-long under OVERLONG_DROP */
   bool truncated;      /* out: some branch was cut */
@@ -50,5 +51,7 @@ void scorer_notes(const scorer *s, render_notes *sum);
 
 /* The names of a several-headed model's attributes; 0 for a scalar head. */
 size_t scorer_attributes(const scorer *s, const char *const **names);
+/* Does the model weigh its attributes as ArmoRM does, whose scores stand in Magpie's rows? */
+bool scorer_is_armorm(const scorer *s);
 
 #endif

@@ -12,7 +12,9 @@ static const char ABOUT[] =
     "Adds the reward to each row: \"score\", \"scores\" (for responses), or \"chosen_score\" and "
     "\"rejected_score\".\n"
     "The raw logit; the same conversation gets the same bits whatever it is scored with. A row that cannot be\n"
-    "scored carries \"error\", and the exit status is 1.";
+    "scored carries \"error\", and the exit status is 1. A model with several heads also gives \"attributes\"; "
+    "ArmoRM\n"
+    "gives Magpie's rows (instruction, responses) their rewards_armorm.";
 static const char EXAMPLES[] =
     "  reward score --model rm pairs.jsonl -o scored.jsonl\n"
     "  echo '{\"prompt\": \"2+2?\", \"responses\": [\"4\", \"5\"]}' | reward score --model rm\n"
@@ -28,7 +30,7 @@ typedef struct {
   json_doc *doc;
   arena *mem;
   conv_row row;
-  bool readable;
+  bool readable, magpie;
   char error[256];
 } held;
 
@@ -39,7 +41,10 @@ typedef struct {
   held *rows;
   score_item *items;
   size_t *item_row;
-  float *scores;
+  float *scores, *attributes;
+  const char *const *names; /* of attributes */
+  size_t n_names;
+  bool magpie; /* rows of Magpie's form get rewards_armorm */
   uint32_t *tokens;
   size_t cap_branches, failed, truncated, done;
   uint64_t all_tokens;
@@ -61,6 +66,30 @@ static void add_counts(str *out, const char *name, bool list, const uint32_t *v,
   if (list) str_addc(out, ']');
 }
 
+/* {name: number} for each of n conversations, in a list where the row had one. */
+static void add_attributes(str *out, const run *r, const char *name, bool list, const float *v, size_t n) {
+  str_printf(out, ", \"%s\": %s", name, list ? "[" : "");
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < r->n_names; k++) {
+      str_addz(out, k ? ", " : i ? "}, {" : "{");
+      str_json(out, r->names[k], strlen(r->names[k]));
+      str_addz(out, ": ");
+      str_json_f32(out, v[i * r->n_names + k]);
+    }
+  str_addz(out, list ? n ? "}]" : "]" : "}");
+}
+
+/* The column of the public Magpie sets: [{"score": number}, ...], one a response. */
+static void add_magpie(str *out, const float *v, size_t n) {
+  str_addz(out, ", \"rewards_armorm\": [");
+  for (size_t i = 0; i < n; i++) {
+    str_addz(out, i ? ", {\"score\": " : "{\"score\": ");
+    str_json_f32(out, v[i]);
+    str_addc(out, '}');
+  }
+  str_addc(out, ']');
+}
+
 static bool is_ours(slice key) {
   static const char *const ours[] = {"score",           "scores",          "chosen_score", "rejected_score",
                                      "chosen_scores",   "rejected_scores", "tokens",       "chosen_tokens",
@@ -70,13 +99,20 @@ static bool is_ours(slice key) {
   return false;
 }
 
+/* Fields that this run writes anew. */
+static bool replaced(const run *r, const held *h, slice key) {
+  return is_ours(key) || (h->magpie && slice_is(key, "rewards_armorm")) ||
+         (r->n_names && (slice_is(key, "attributes") || slice_is(key, "chosen_attributes") ||
+                         slice_is(key, "rejected_attributes")));
+}
+
 /* The row's own fields. */
-static void add_fields(str *out, const held *h) {
+static void add_fields(str *out, const run *r, const held *h) {
   str_addc(out, '{');
   bool first = true;
   for (json_val v = json_first(h->doc, 0); v != JSON_NONE; v = json_next(h->doc, v)) {
     slice key = json_key(h->doc, v), raw = json_raw(h->doc, v);
-    if (is_ours(key)) continue;
+    if (replaced(r, h, key)) continue;
     if (!first) str_addz(out, ", ");
     first = false;
     str_json(out, key.p, key.len);
@@ -90,7 +126,7 @@ static rw_status write_row(run *r, const held *h, const score_item *it, str *out
   const char *error = h->error[0] ? h->error : it ? it->error : "";
   str_clear(out);
   if (json_kind(h->doc, 0) == JSON_OBJECT)
-    add_fields(out, h);
+    add_fields(out, r, h);
   else
     str_printf(out, "{\"line\": %llu", (unsigned long long)h->line);
   if (error[0]) {
@@ -106,10 +142,16 @@ static rw_status write_row(run *r, const held *h, const score_item *it, str *out
       add_numbers(out, "rejected_score", "rejected_scores", c->rejected_is_list, it->score + nc, nr);
       add_counts(out, "chosen_tokens", c->chosen_is_list, it->tokens, nc);
       add_counts(out, "rejected_tokens", c->rejected_is_list, it->tokens + nc, nr);
+      if (r->n_names) {
+        add_attributes(out, r, "chosen_attributes", c->chosen_is_list, it->attributes, nc);
+        add_attributes(out, r, "rejected_attributes", c->rejected_is_list, it->attributes + nc * r->n_names, nr);
+      }
     } else {
       bool list = c->kind == ROW_RESPONSES;
       add_numbers(out, "score", "scores", list, it->score, c->n_branches);
       add_counts(out, "tokens", list, it->tokens, c->n_branches);
+      if (r->n_names) add_attributes(out, r, "attributes", list, it->attributes, c->n_branches);
+      if (h->magpie) add_magpie(out, it->score, c->n_branches);
     }
     if (it->truncated) {
       str_addz(out, ", \"truncated\": true");
@@ -136,8 +178,11 @@ static rw_status read_chunk(run *r, size_t *n, rw_error *err) {
     rw_error e;
     arena_reset(h->mem);
     h->error[0] = 0;
-    h->readable =
-        json_parse(h->doc, h->text, h->len, &e) == RW_OK && conv_read(&h->row, h->doc, 0, h->mem, &e) == RW_OK;
+    h->readable = json_parse(h->doc, h->text, h->len, &e) == RW_OK;
+    h->magpie = h->readable && r->magpie && json_get(h->doc, 0, "instruction") != JSON_NONE &&
+                json_get(h->doc, 0, "responses") != JSON_NONE;
+    if (h->readable)
+      h->readable = (h->magpie ? conv_read_responses : conv_read)(&h->row, h->doc, 0, h->mem, &e) == RW_OK;
     if (!h->readable) snprintf(h->error, sizeof h->error, "%.255s", e.text);
   }
   return RW_OK;
@@ -150,16 +195,21 @@ static rw_status score_chunk(run *r, size_t n, str *line, rw_error *err) {
   if (branches > r->cap_branches) {
     mem_free(r->scores);
     mem_free(r->tokens);
+    mem_free(r->attributes);
     r->scores = mem_alloc(branches, sizeof *r->scores);
     r->tokens = mem_alloc(branches, sizeof *r->tokens);
-    r->cap_branches = r->scores && r->tokens ? branches : 0;
+    r->attributes = mem_alloc(branches * r->n_names, sizeof *r->attributes);
+    r->cap_branches = r->scores && r->tokens && r->attributes ? branches : 0;
     if (r->cap_branches == 0) return rw_nomem(err, "scores");
   }
   for (size_t i = 0; i < n; i++) {
     const held *h = &r->rows[i];
     r->item_row[i] = SIZE_MAX;
     if (!h->readable) continue;
-    r->items[items] = (score_item){.row = &h->row, .score = r->scores + at, .tokens = r->tokens + at};
+    r->items[items] = (score_item){.row = &h->row,
+                                   .score = r->scores + at,
+                                   .attributes = r->attributes + at * r->n_names,
+                                   .tokens = r->tokens + at};
     r->item_row[i] = items++;
     at += h->row.n_branches;
   }
@@ -208,7 +258,7 @@ static void free_rows(run *r) {
     arena_free(r->rows[i].mem);
     mem_free(r->rows[i].text);
   }
-  void *p[] = {r->rows, r->items, r->item_row, r->scores, r->tokens};
+  void *p[] = {r->rows, r->items, r->item_row, r->scores, r->tokens, r->attributes};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
 }
 
@@ -251,6 +301,10 @@ int cmd_score_run(int argc, char **argv) {
   if (!s)
     log_note("%s in f32, at most %lld tokens a conversation", scorer_device(r.s),
              (long long)scorer_max_length(r.s));
+  if (!s) {
+    r.n_names = scorer_attributes(r.s, &r.names);
+    r.magpie = scorer_is_armorm(r.s);
+  }
   double began = log_seconds();
   if (!s) s = score_file(&r, &err);
   double seconds = log_seconds() - began;

@@ -246,6 +246,7 @@ static rw_status read_responses(reader *r, conv_row *row, json_val v, json_val l
   message *p;
   size_t np;
   json_val prompt = json_get(r->d, v, "prompt"), scores = json_get(r->d, v, "scores");
+  if (prompt == JSON_NONE) prompt = json_get(r->d, v, "instruction"); /* Magpie's name */
   if (json_kind(r->d, list) != JSON_ARRAY) return need(r, "responses", "a list", list);
   RW_TRY(get_prompt(r, prompt, &p, &np));
   row->kind = ROW_RESPONSES;
@@ -327,6 +328,12 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *
                  "row: expected chosen and rejected, messages, prompt with response or responses, text, or "
                  "input_ids; got none "
                  "of these fields");
+}
+
+rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err) {
+  reader r = {d, a, err};
+  *row = (conv_row){.id = label(&r, json_get(d, v, "id")), .source = label(&r, json_get(d, v, "source"))};
+  return read_responses(&r, row, v, json_get(d, v, "responses"));
 }
 
 rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,

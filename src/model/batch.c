@@ -22,26 +22,25 @@ size_t model_group_tokens(const id_group *g, bool share) {
   return n;
 }
 
-static rw_status add_span(model *m, const int32_t *ids, size_t from, size_t to, size_t *rows, span *out,
-                          rw_error *err) {
+static void add_span(model *m, const int32_t *ids, size_t from, size_t to, size_t *rows, span *out) {
   *out = (span){*rows, to - from};
   for (size_t i = from; i < to; i++) {
-    if (ids[i] < 0 || (size_t)ids[i] >= m->cfg.vocab)
-      return rw_fail(err, RW_DATA, "input_ids[%zu]: expected 0 to %zu (vocab_size), got %d", i, m->cfg.vocab - 1,
-                     ids[i]);
     m->ids[*rows] = ids[i];
     m->pos[*rows] = (int32_t)i;
     ++*rows;
   }
-  return RW_OK;
+}
+
+/* The row of position p of a branch. */
+static size_t row_of(const tree *t, const span *branch, size_t p) {
+  return p < t->prompt.len ? t->prompt.first + p : branch->first + p - t->prompt.len;
 }
 
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err) {
   size_t rows = 0, branches = 0, trees = 0;
   m->have_forward = false;
   for (size_t g = 0; g < n; g++) {
-    for (size_t b = 0; b < groups[g].n; b++)
-      if (groups[g].len[b] == 0) return rw_fail(err, RW_DATA, "a conversation without tokens cannot be scored");
+    for (size_t b = 0; b < groups[g].n; b++) RW_TRY(model_check_ids(m, groups[g].ids[b], groups[g].len[b], err));
     rows += model_group_tokens(&groups[g], share);
     branches += groups[g].n;
     trees += share ? 1 : groups[g].n;
@@ -50,8 +49,10 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       !mem_grow((void **)&m->pos, &m->cap_rows_pos, rows, sizeof *m->pos) ||
       !mem_grow((void **)&m->trees, &m->cap_trees, trees, sizeof *m->trees) ||
       !mem_grow((void **)&m->branches, &m->cap_branches, branches, sizeof *m->branches) ||
-      !mem_grow((void **)&m->last, &m->cap_last, branches, sizeof *m->last))
+      !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last))
     return rw_nomem(err, "a batch's ids");
+  m->n_last = m->cfg.head == HEAD_GATED ? 2 * branches : branches;
+  size_t *gate = m->last + branches;
   rows = branches = trees = 0;
   for (size_t g = 0; g < n; g++) {
     const id_group *gr = &groups[g];
@@ -60,9 +61,13 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       if (b == 0 || !share) {
         tree *t = &m->trees[trees++];
         *t = (tree){.first_branch = branches, .n_branches = share ? gr->n : 1};
-        RW_TRY(add_span(m, gr->ids[b], 0, p, &rows, &t->prompt, err));
+        add_span(m, gr->ids[b], 0, p, &rows, &t->prompt);
       }
-      RW_TRY(add_span(m, gr->ids[b], p, gr->len[b], &rows, &m->branches[branches], err));
+      const span *branch = &m->branches[branches];
+      add_span(m, gr->ids[b], p, gr->len[b], &rows, &m->branches[branches]);
+      if (m->cfg.head == HEAD_GATED)
+        gate[branches] =
+            row_of(&m->trees[trees - 1], branch, (size_t)head_gate_position(&m->cfg, gr->ids[b], gr->len[b]));
       m->last[branches++] = rows - 1;
     }
   }

@@ -141,6 +141,38 @@ static rw_status read_windows(const reader *r, model_config *c) {
 
 static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "internlm2"};
 
+/* What the class of the checkpoint puts on top; its own fields with its own defaults. */
+static rw_status read_head(const reader *r, model_config *c) {
+  slice class = json_string(r->d, json_at(r->d, json_get(r->d, r->root, "architectures"), 0));
+  c->head = HEAD_SCALAR;
+  c->n_outputs = 1;
+  if (!class.p || !slice_is(class, "LlamaForRewardModelWithGating")) return RW_OK;
+  static const int32_t llama3[] = {128009, 128006, 78191, 128007,
+                                   271}; /* <|eot_id|>, then the assistant's header */
+  int64_t n, layers, width;
+  RW_TRY(get_int(r, r->root, "num_objectives", 19, 1, 4096, &n));
+  RW_TRY(get_int(r, r->root, "gating_n_hidden", 3, 0, MODEL_GATE_LAYERS, &layers));
+  RW_TRY(get_int(r, r->root, "gating_hidden_dim", 1024, 1, 1 << 20, &width));
+  RW_TRY(get_number(r, r->root, "gating_temperature", 10, &c->gate_temperature));
+  if (!(c->gate_temperature > 0))
+    return bad(r, "gating_temperature", "a number above 0", json_get(r->d, r->root, "gating_temperature"));
+  c->head = HEAD_GATED;
+  c->n_outputs = (size_t)n;
+  c->gate_layers = (size_t)layers;
+  c->gate_hidden = (size_t)width;
+  json_val p = json_get(r->d, r->root, "gating_token_pattern");
+  c->gate_pattern_len = absent(r, p) ? sizeof llama3 / sizeof *llama3 : json_count(r->d, p);
+  if (c->gate_pattern_len < 3 || c->gate_pattern_len > MODEL_GATE_PATTERN)
+    return bad(r, "gating_token_pattern", "3 to 16 token ids", p);
+  for (size_t i = 0; i < c->gate_pattern_len; i++) {
+    int64_t id = absent(r, p) ? llama3[i] : -1;
+    if (!absent(r, p) && (!json_int(r->d, json_at(r->d, p, i), &id) || id < 0 || id > INT32_MAX))
+      return bad(r, "gating_token_pattern", "3 to 16 token ids", p);
+    c->gate_pattern[i] = (int32_t)id;
+  }
+  return RW_OK;
+}
+
 static rw_status read_all(const reader *r, model_config *c) {
   json_val t = json_get(r->d, r->root, "model_type");
   slice type = json_string(r->d, t);
@@ -218,6 +250,7 @@ static rw_status read_all(const reader *r, model_config *c) {
   c->reward_token_id = c->grouped_qkv && reward < INT32_MAX ? (int32_t)reward : -1;
   json_val p = json_get(r->d, r->root, "pad_token_id");
   c->pad_token_id = !absent(r, p) && json_int(r->d, p, &pad) && pad >= 0 && pad < n[6] ? (int32_t)pad : -1;
+  RW_TRY(read_head(r, c));
   RW_TRY(read_ropes(r, c, gemma3));
   return read_windows(r, c);
 }

@@ -1,8 +1,8 @@
 /* decoder.c - the decoder, forward and backward, over a forest of conversations.
  *
  * One code path for all families; what differs is in model_config. Only the last token of each conversation goes
- * through the last layer's output projection, its MLP and the head. Scoring keeps nothing; training keeps, for
- * each trained layer, what `acts` lists, and recomputes norms and gated activations.
+ * (and a gated head's token) goes through the last layer's output projection, its MLP and the head. Scoring keeps
+ * nothing; training keeps, for each trained layer, what `acts` lists, and recomputes norms and gated activations.
  */
 #include <math.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static const float *vec(const model *m, int i) {
   const tensor *t = &m->t[i];
   return t->pub.value ? t->pub.value : t->data;
 }
-static weight matrix(const model *m, int i, int bias) {
+weight model_matrix(const model *m, int i, int bias) {
   const tensor *t = &m->t[i];
   return (weight){.data = t->pub.value ? t->pub.value : t->data,
                   .type = t->pub.value ? T_F32 : t->type,
@@ -162,10 +162,10 @@ static void regroup(model *m, float *ours, float *theirs, size_t rows, bool to_o
 
 /* The projections to queries, keys and values; returns how many. */
 static int qkv_weights(const model *m, const layer *y, bool bias, weight w[3]) {
-  w[0] = matrix(m, y->q, bias ? y->q_bias : -1);
+  w[0] = model_matrix(m, y->q, bias ? y->q_bias : -1);
   if (m->cfg.grouped_qkv) return 1;
-  w[1] = matrix(m, y->k, bias ? y->k_bias : -1);
-  w[2] = matrix(m, y->v, bias ? y->v_bias : -1);
+  w[1] = model_matrix(m, y->k, bias ? y->k_bias : -1);
+  w[2] = model_matrix(m, y->v, bias ? y->v_bias : -1);
   return 3;
 }
 
@@ -196,7 +196,7 @@ static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   return RW_OK;
 }
 
-/* out: [rows, H], or [branches, H] when last; may be s->x when nothing is kept. */
+/* out: [rows, H], or [n_last, H] when last; may be s->x when nothing is kept. */
 static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool last, rw_error *err) {
   const model_config *c = &m->cfg;
   const layer *y = &m->layers[l];
@@ -208,54 +208,43 @@ static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool las
   const float *o = s->o, *x = s->x;
   float *mid = s->x_mid;
   if (last) {
-    be->gather(be, m->last_o.p, s->o, m->last, m->f.n_branches, q);
-    be->gather(be, m->last_x.p, s->x, m->last, m->f.n_branches, h);
-    rows = m->f.n_branches;
+    be->gather(be, m->last_o.p, s->o, m->last, m->n_last, q);
+    be->gather(be, m->last_x.p, s->x, m->last, m->n_last, h);
+    rows = m->n_last;
     o = m->last_o.p;
     x = m->last_x.p;
   }
-  RW_TRY(add_branch(m, mid, x, o, matrix(m, y->o, y->o_bias), rows, y->norm_post_attn, s->attn_out, s->rstd_attn,
-                    err));
+  RW_TRY(add_branch(m, mid, x, o, model_matrix(m, y->o, y->o_bias), rows, y->norm_post_attn, s->attn_out,
+                    s->rstd_attn, err));
   be->rmsnorm(be, m->h.p, h, mid, h, vec(m, y->norm_mid), c->norm_offset, c->norm_eps, rows, 1, h, s->rstd_mid);
-  weight gu[2] = {matrix(m, y->gate, y->gate_bias), matrix(m, y->up, y->up_bias)};
+  weight gu[2] = {model_matrix(m, y->gate, y->gate_bias), model_matrix(m, y->up, y->up_bias)};
   RW_TRY(be->linear(be, s->gate_up, 2 * c->ff, m->h.p, h, gu, 2, rows, false, err));
   be->gated(be, m->a.p, s->gate_up, rows, c->ff, c->gelu ? ACT_GELU_TANH : ACT_SILU);
-  return add_branch(m, out, mid, m->a.p, matrix(m, y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
+  return add_branch(m, out, mid, m->a.p, model_matrix(m, y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
                     s->rstd_mlp, err);
 }
 
 static rw_status prepare(model *m, rw_error *err) {
   const model_config *c = &m->cfg;
-  size_t rows = m->f.rows, nb = m->f.n_branches, positions = 0;
+  size_t rows = m->f.rows, nl = m->n_last, positions = 0;
   for (size_t i = 0; i < rows; i++)
     if ((size_t)m->pos[i] >= positions) positions = (size_t)m->pos[i] + 1;
   for (size_t i = 0; i < c->layers; i++) RW_TRY(rope_tables(m, c->rope_of[i], positions, err));
   RW_TRY(buffer_need(m, &m->h, rows * c->hidden, "activations", err));
   size_t wide = c->grouped_qkv && qkv_width(c) > c->ff ? qkv_width(c) : c->ff;
   RW_TRY(buffer_need(m, &m->a, rows * wide, "activations", err));
-  RW_TRY(buffer_need(m, &m->last_x, nb * c->hidden, "activations", err));
-  RW_TRY(buffer_need(m, &m->last_o, nb * q_width(c), "activations", err));
-  RW_TRY(buffer_need(m, &m->last_h, nb * c->hidden, "activations", err));
-  RW_TRY(buffer_need(m, &m->rstd_final, nb, "activations", err));
-  return buffer_need(m, &m->rewards, nb, "activations", err);
+  RW_TRY(buffer_need(m, &m->last_x, nl * c->hidden, "activations", err));
+  RW_TRY(buffer_need(m, &m->last_o, nl * q_width(c), "activations", err));
+  RW_TRY(buffer_need(m, &m->last_h, nl * c->hidden, "activations", err));
+  RW_TRY(buffer_need(m, &m->rstd_final, nl, "activations", err));
+  return buffer_need(m, &m->rewards, m->f.n_branches * c->n_outputs, "activations", err);
 }
 
 /* Runs layers [0, end) with nothing kept and leaves the state in s->x. */
 static rw_status run_frozen(model *m, acts *s, size_t end, rw_error *err) {
-  weight e = matrix(m, m->embed, -1);
+  weight e = model_matrix(m, m->embed, -1);
   m->be->embed(m->be, s->x, &e, m->ids, m->f.rows, m->cfg.embed_scale);
   for (size_t l = 0; l < end; l++) RW_TRY(forward_layer(m, l, s, s->x, l + 1 == m->cfg.layers, err));
-  return RW_OK;
-}
-
-/* x: [branches, H] after the last layer. */
-static rw_status head(model *m, const float *x, float *rewards, rw_error *err) {
-  size_t h = m->cfg.hidden, nb = m->f.n_branches;
-  weight w = matrix(m, m->head, -1);
-  m->be->rmsnorm(m->be, m->last_h.p, h, x, h, vec(m, m->norm_final), m->cfg.norm_offset, m->cfg.norm_eps, nb, 1, h,
-                 m->rstd_final.p);
-  RW_TRY(m->be->linear(m->be, m->rewards.p, 1, m->last_h.p, h, &w, 1, nb, false, err));
-  m->be->download(m->be, rewards, m->rewards.p, nb * sizeof(float));
   return RW_OK;
 }
 
@@ -270,7 +259,7 @@ static rw_status blame(model *m, rw_error *err) {
       RW_TRY(run_frozen(m, &s, 0, err));
     else
       RW_TRY(forward_layer(m, l - 1, &s, s.x, l == m->cfg.layers, err));
-    size_t n = (l == m->cfg.layers ? m->f.n_branches : rows) * h, bad = m->be->first_bad(m->be, s.x, n);
+    size_t n = (l == m->cfg.layers ? m->n_last : rows) * h, bad = m->be->first_bad(m->be, s.x, n);
     if (bad == n) continue;
     if (l == 0)
       return rw_fail(err, RW_NUMERIC, "the embedding of token %d is not finite; the checkpoint is damaged",
@@ -297,7 +286,7 @@ rw_status model_score(model *m, const id_group *groups, size_t n, bool share, fl
   RW_TRY(buffer_need(m, &m->work, cut_acts(m, &s, NULL, m->f.rows, false), "activations", err));
   cut_acts(m, &s, m->work.p, m->f.rows, false);
   RW_TRY(run_frozen(m, &s, m->cfg.layers, err));
-  RW_TRY(head(m, s.x, rewards, err));
+  RW_TRY(head_run(m, s.x, rewards, err));
   return check(m, rewards, err);
 }
 
@@ -326,6 +315,8 @@ rw_status model_train(model *m, size_t freeze_layers, rw_error *err) {
   if (freeze_layers > m->cfg.layers)
     return rw_fail(err, RW_USAGE, "--freeze-layers: expected 0 to %zu (the model's layers), got %zu", m->cfg.layers,
                    freeze_layers);
+  if (m->cfg.head != HEAD_SCALAR)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
   m->freeze = freeze_layers;
   m->n_trained = 0;
   size_t first = first_trained(m, freeze_layers);
@@ -399,7 +390,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
     RW_TRY(forward_layer(m, l, &s, last ? x : kept(m, l + 1).x, last, err));
   }
   if (top == 0) m->be->copy(m->be, x, low.x, m->f.n_branches * c->hidden);
-  RW_TRY(head(m, x, rewards, err));
+  RW_TRY(head_run(m, x, rewards, err));
   RW_TRY(check(m, rewards, err));
   m->have_forward = true;
   return RW_OK;
@@ -439,7 +430,7 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
   }
   be->gated(be, m->a.p, s.gate_up, rows, ff, act);
   RW_TRY(matrix_grad(m, y->down, y->down_bias, dy, h, m->a.p, ff, rows, err));
-  weight down = matrix(m, y->down, -1), gu[2] = {matrix(m, y->gate, -1), matrix(m, y->up, -1)};
+  weight down = model_matrix(m, y->down, -1), gu[2] = {model_matrix(m, y->gate, -1), model_matrix(m, y->up, -1)};
   RW_TRY(be->linear_dx(be, m->a.p, ff, dy, h, &down, 1, rows, false, err));
   be->gated_bwd(be, s.gate_up, m->a.p, s.gate_up, rows, ff, act);
   be->rmsnorm(be, m->h.p, h, s.x_mid, h, vec(m, y->norm_mid), c->norm_offset, c->norm_eps, rows, 1, h, NULL);
@@ -459,7 +450,7 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
     o = m->last_o.p;
   }
   RW_TRY(matrix_grad(m, y->o, y->o_bias, dy, h, o, q, rows, err));
-  weight wo = matrix(m, y->o, -1);
+  weight wo = model_matrix(m, y->o, -1);
   float *d_o = last ? m->last_o.p : m->d_o.p;
   RW_TRY(be->linear_dx(be, d_o, q, dy, h, &wo, 1, rows, false, err));
   if (last) { /* only the last tokens had a gradient so far */
@@ -501,7 +492,7 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(buffer_need(m, &m->d_o, rows * q_width(c), "gradients", err));
   RW_TRY(buffer_need(m, &m->d_rewards, nb, "gradients", err));
   be->upload(be, m->d_rewards.p, d_rewards, nb * sizeof(float));
-  weight w = matrix(m, m->head, -1);
+  weight w = model_matrix(m, m->head, -1);
   RW_TRY(be->linear_dw(be, grad_of(m, m->head), m->d_rewards.p, 1, m->last_h.p, h, nb, 1, h, err));
   RW_TRY(be->linear_dx(be, m->dh.p, h, m->d_rewards.p, 1, &w, 1, nb, false, err));
   be->copy(be, m->last_x.p, m->dx.p, nb * h); /* the forward pass left the final state in dx */

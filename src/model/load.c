@@ -4,15 +4,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "model/model_impl.h"
+#include "model/load.h"
 #include "reward/rng.h"
-
-typedef struct {
-  model *m;
-  bool *used; /* of the file's tensors */
-  const char *prefix;
-  rw_error *err;
-} loader;
 
 static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, size_t cols) {
   char got[128] = "[", want[64];
@@ -25,8 +18,7 @@ static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, s
                  want, got);
 }
 
-/* Registers tensor `name` [rows, cols] (cols 0: a vector) and returns its index in *out. */
-static rw_status take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
+rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
   model *m = l->m;
   const st_tensor *s = st_find(m->file, name);
   if (!s)
@@ -60,7 +52,7 @@ static rw_status take(loader *l, const char *name, size_t rows, size_t cols, int
 static rw_status take_layer(loader *l, size_t i, const char *what, size_t rows, size_t cols, int *out) {
   char name[160];
   snprintf(name, sizeof name, "%slayers.%zu.%s", l->prefix, i, what);
-  return take(l, name, rows, cols, out);
+  return load_take(l, name, rows, cols, out);
 }
 
 /* A vector that a flag turns on. */
@@ -185,7 +177,7 @@ static rw_status load_head(loader *l, const model_options *o) {
     return rw_fail(l->err, RW_DATA,
                    "%s: tensor %s: expected shape [1, %zu], got %lld labels; a reward model has one", s->file, name,
                    m->cfg.hidden, (long long)s->shape[0]);
-  return take(l, name, 1, m->cfg.hidden, &m->head);
+  return load_take(l, name, 1, m->cfg.hidden, &m->head);
 }
 
 static rw_status load_tensors(loader *l, const model_options *o) {
@@ -195,12 +187,12 @@ static rw_status load_tensors(loader *l, const model_options *o) {
   snprintf(name, sizeof name, "model.%s.weight", n->embed);
   l->prefix = st_find(m->file, name) ? "model." : "";
   snprintf(name, sizeof name, "%s%s.weight", l->prefix, n->embed);
-  RW_TRY(take(l, name, m->cfg.vocab, m->cfg.hidden, &m->embed));
+  RW_TRY(load_take(l, name, m->cfg.vocab, m->cfg.hidden, &m->embed));
   for (size_t i = 0; i < m->cfg.layers; i++) RW_TRY(load_layer(l, i));
   snprintf(name, sizeof name, "%snorm.weight", l->prefix);
-  RW_TRY(take(l, name, m->cfg.hidden, 0, &m->norm_final));
+  RW_TRY(load_take(l, name, m->cfg.hidden, 0, &m->norm_final));
   m->t[m->norm_final].pub.is_norm = true;
-  RW_TRY(load_head(l, o));
+  RW_TRY(m->cfg.head == HEAD_SCALAR ? load_head(l, o) : heads_load(l));
   for (size_t i = 0; i < st_count(m->file); i++) {
     const char *extra = st_at(m->file, i)->name;
     if (l->used[i] || strcmp(extra, n->causal_head) == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;
@@ -236,9 +228,9 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
 
 void model_free(model *m) {
   if (!m) return;
-  buffer *b[] = {&m->h,       &m->a,         &m->work,   &m->saved,  &m->dx,     &m->dh,
-                 &m->dqkv,    &m->d_o,       &m->last_x, &m->last_o, &m->last_h, &m->rstd_final,
-                 &m->rewards, &m->d_rewards, &m->cos[0], &m->cos[1], &m->sin[0], &m->sin[1]};
+  buffer *b[] = {&m->h,       &m->a,        &m->work,   &m->saved,  &m->dx,         &m->dh,      &m->dqkv,
+                 &m->d_o,     &m->last_x,   &m->last_o, &m->last_h, &m->rstd_final, &m->rewards, &m->d_rewards,
+                 &m->gate_in, &m->gate_out, &m->cos[0], &m->cos[1], &m->sin[0],     &m->sin[1]};
   for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
   for (size_t i = 0; m->be && i < m->n_tensors; i++)
     if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
@@ -247,7 +239,8 @@ void model_free(model *m) {
     if (blocks[i]) m->be->release(m->be, blocks[i]);
   if (m->be) m->be->close(m->be);
   st_close(m->file);
-  void *host[] = {m->t, m->params, m->layers, m->dir, m->ids, m->pos, m->trees, m->branches, m->last};
+  void *host[] = {m->t,        m->params, m->layers,    m->dir,        m->ids,        m->pos,  m->trees,
+                  m->branches, m->last,   m->transform, m->gate_scale, m->attributes, m->gates};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   mem_free(m);
 }

@@ -60,7 +60,8 @@ struct model {
   int32_t *ids, *pos;
   tree *trees;
   span *branches;
-  size_t *last; /* row of each branch's last token */
+  size_t *last; /* row of each branch's last token; then, for a gated head, of each branch's gate */
+  size_t n_last;
   size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last;
   bool have_forward; /* the saved activations belong to this batch */
 
@@ -68,10 +69,22 @@ struct model {
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, last_h, rstd_final, rewards, d_rewards;
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
+
+  /* heads with attributes (heads.c) */
+  int gate[MODEL_GATE_LAYERS + 1], gate_bias[MODEL_GATE_LAYERS + 1];
+  float *transform, *gate_scale, *attributes, *gates; /* host memory */
+  size_t cap_attributes, cap_gates;
+  buffer gate_in, gate_out;
 };
 
 /* batch.c: fills m->f from the groups; checks ids and lengths. */
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err);
+/* heads.c: rewards[branches] from the states after the last layer, x [n_last, H]. */
+rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
+/* Where the gate of a conversation reads; -1: nowhere. */
+ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
+/* decoder.c: a tensor (-1: no bias) as an operand, trained or as stored. */
+weight model_matrix(const model *m, int i, int bias);
 /* Grows a device buffer; its contents are lost. */
 rw_status buffer_need(model *m, buffer *b, size_t floats, const char *what, rw_error *err);
 

@@ -70,11 +70,8 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   return RW_OK;
 }
 
-size_t scorer_attributes(const scorer *s, const char *const **names) {
-  (void)s;
-  *names = NULL;
-  return 0;
-}
+size_t scorer_attributes(const scorer *s, const char *const **names) { return model_attributes(s->m, names); }
+bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 
@@ -149,21 +146,26 @@ typedef struct {
 static rw_status run_batch(scorer *s, batch *b, rw_error *err) {
   if (b->n == 0) return RW_OK;
   rw_status st = model_score(s->m, b->groups, b->n, s->share, b->rewards, err);
-  for (size_t g = 0, at = 0; !st && g < b->n; g++)
-    for (size_t k = 0; k < b->groups[g].n; k++) b->items[g]->score[k] = b->rewards[at++];
+  const char *const *names;
+  const float *attributes = model_attribute_values(s->m);
+  size_t n = model_attributes(s->m, &names);
+  for (size_t g = 0, at = 0; !st && g < b->n; at += b->groups[g++].n) {
+    memcpy(b->items[g]->score, b->rewards + at, b->groups[g].n * sizeof(float));
+    if (n && b->items[g]->attributes)
+      memcpy(b->items[g]->attributes, attributes + at * n, b->groups[g].n * n * sizeof(float));
+  }
   b->n = b->branches = 0;
   return st;
 }
 
-/* A row whose ids the vocabulary lacks must not stop the others. */
+/* A row that the model cannot score must not stop the others. */
 static void check_ids(scorer *s, score_item *it, const ids *branch) {
+  rw_error err;
   for (size_t b = 0; b < it->row->n_branches; b++)
-    for (size_t i = 0; i < branch[b].len; i++)
-      if ((size_t)branch[b].p[i] >= model_info(s->m)->vocab) {
-        snprintf(it->error, sizeof it->error, "token id %d: expected below %zu (the model's vocab_size)",
-                 branch[b].p[i], model_info(s->m)->vocab);
-        return;
-      }
+    if (model_check_ids(s->m, branch[b].p, branch[b].len, &err)) {
+      snprintf(it->error, sizeof it->error, "%.*s", (int)sizeof it->error - 1, err.text);
+      return;
+    }
 }
 
 static rw_status score_batches(scorer *s, render_job *j, size_t n, batch *b, rw_error *err) {

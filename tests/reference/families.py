@@ -22,6 +22,31 @@ def rotate(x, theta):  # [heads, tokens, D]
     return x * cos + torch.cat([-x[..., d // 2:], x[..., :d // 2]], -1) * sin
 
 
+class LlamaForRewardModelWithGating(nn.Module):
+    """ArmoRM over transformers' Llama: .logits, and .rewards of the attributes."""
+
+    def __init__(self, c, backbone):
+        super().__init__()
+        self.config, self.model = c, backbone
+        n, widths = c.num_objectives, [c.hidden_size] + [c.gating_hidden_dim] * c.gating_n_hidden + [c.num_objectives]
+        self.regression_layer = nn.Linear(c.hidden_size, n, bias=False)
+        self.reward_transform_matrix = nn.Parameter(torch.eye(n))
+        self.gating = nn.Module()
+        self.gating.logit_scale = nn.Parameter(torch.ones(1))
+        self.gating.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, input_ids, attention_mask=None):
+        ids, pattern = input_ids[0].tolist(), self.config.gating_token_pattern
+        at = max(i for i in range(len(ids)) if ids[i:i + len(pattern)] == pattern)
+        states = self.model(input_ids=input_ids).last_hidden_state[0]
+        g = states[at]
+        for i, layer in enumerate(self.gating.layers):
+            g = layer(g) if i == 0 else layer(g.relu())
+        gate = (g / self.config.gating_temperature).softmax(-1) * self.gating.logit_scale[0]
+        rewards = self.regression_layer(states[-1])
+        return SimpleNamespace(logits=(gate @ (rewards @ self.reward_transform_matrix)).view(1, 1), rewards=rewards)
+
+
 class InternLM2Layer(nn.Module):
     def __init__(self, c):
         super().__init__()

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification, AutoConfig
-from families import InternLM2ForRewardModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from families import InternLM2ForRewardModel, LlamaForRewardModelWithGating
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "model"
 LENGTHS = [1, 2, 3, 7, 8, 17, 31, 64, 128, 257]
@@ -144,5 +144,52 @@ def record(name, fields):
     print(name, sum(f.stat().st_size for f in folder.iterdir()) // 1024, "KB")
 
 
-for family in sys.argv[1:] or FAMILIES:
-    record(family, FAMILIES[family])
+# heads with attributes: ids.N, score.N, attributes.N; in ARMORM the assistant's header stands in every conversation
+HEADER = [190, 191, 192, 193, 194]
+ARMORM = dict(model_type="llama", **BASE, architectures=["LlamaForRewardModelWithGating"], rms_norm_eps=1e-5,
+              rope_theta=500000.0, num_objectives=19, gating_temperature=10, gating_hidden_dim=24, gating_n_hidden=3,
+              gating_token_pattern=HEADER)
+
+
+def record_heads(name, build_model, lengths):
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(sum(name.encode()))
+    model = build_model().float().eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.normal_(0, 0.3 if p.dim() == 1 else 0.8 / p.shape[-1] ** 0.5)
+            if "norm" in key or "scale" in key or "gating" in key and p.dim() == 1:
+                p.add_(1)
+            if "gating" in key and p.dim() == 2:
+                p.mul_(6)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    config = {**ARMORM, "torch_dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    gen = torch.Generator().manual_seed(7)
+    prompt, out = torch.randint(3, 190, (9,), generator=gen).tolist(), {}
+    for n in lengths:
+        ids = torch.randint(3, 190, (n,), generator=gen).tolist()
+        ids[:9] = prompt[:n]  # shared
+        for at in (n // 2, n // 4):  # the later one counts
+            if at + 5 <= n and (at == n // 2 or at + 5 <= n // 2):
+                ids[at:at + 5] = HEADER
+        with torch.no_grad():
+            answer = model(input_ids=torch.tensor([ids]))
+        out[f"ids.{n}"] = torch.tensor(ids, dtype=torch.int32)
+        out[f"score.{n}"], out[f"attributes.{n}"] = answer.logits.reshape(1), answer.rewards.clone()
+    save_file(out, folder / "expected.safetensors")
+    print(name, sum(f.stat().st_size for f in folder.iterdir()) // 1024, "KB")
+
+
+def armorm():
+    fields = {k: v for k, v in ARMORM.items() if k not in ("model_type", "architectures")}
+    config = AutoConfig.for_model("llama", **fields)
+    config._attn_implementation = "eager"
+    return LlamaForRewardModelWithGating(SimpleNamespace(**ARMORM), AutoModel.from_config(config))
+
+
+HEADS = {"armorm": lambda: record_heads("armorm", armorm, [9, 10, 17, 31, 64, 128, 257])}
+for family in sys.argv[1:] or [*FAMILIES, *HEADS]:
+    HEADS[family]() if family in HEADS else record(family, FAMILIES[family])

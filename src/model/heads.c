@@ -1,0 +1,148 @@
+/* heads.c - from the states that the decoder leaves to rewards: a scalar, or attributes and what they come to.
+ *
+ * HEAD_SCALAR: one linear output. HEAD_GATED (ArmoRM, Wang et al. 2024): attributes by a linear layer at the last
+ * token; their weights by a small network at the token where the last assistant turn's header begins:
+ *   score = sum_j gate_j · (attributes · transform)_j,  gate = softmax(network(state) / temperature) · scale.
+ * The decoder's last layer leaves the last tokens' rows first, then the gates' rows.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/load.h"
+
+/* Of ArmoRM's regression layer, in the order of its rows (its model card). */
+static const char *const armorm[] = {"helpsteer-helpfulness",
+                                     "helpsteer-correctness",
+                                     "helpsteer-coherence",
+                                     "helpsteer-complexity",
+                                     "helpsteer-verbosity",
+                                     "ultrafeedback-overall_score",
+                                     "ultrafeedback-instruction_following",
+                                     "ultrafeedback-truthfulness",
+                                     "ultrafeedback-honesty",
+                                     "ultrafeedback-helpfulness",
+                                     "beavertails-is_safe",
+                                     "prometheus-score",
+                                     "argilla-overall_quality",
+                                     "argilla-judge_lm",
+                                     "code-complexity",
+                                     "code-style",
+                                     "code-explanation",
+                                     "code-instruction-following",
+                                     "code-readability"};
+enum { ARMORM = sizeof armorm / sizeof *armorm };
+
+size_t model_attributes(const model *m, const char *const **names) {
+  *names = m->cfg.head == HEAD_SCALAR ? NULL : armorm;
+  return m->cfg.head == HEAD_SCALAR ? 0 : ARMORM;
+}
+const float *model_attribute_values(const model *m) { return m->attributes; }
+
+/* A tensor's values on the host. */
+static rw_status values(const model *m, int i, float **out, rw_error *err) {
+  const tensor *t = &m->t[i];
+  *out = mem_alloc(t->pub.count, sizeof **out);
+  if (!*out) return rw_nomem(err, t->pub.name);
+  st_to_f32(*out, st_find(m->file, t->pub.name)->data, t->file_type, t->pub.count);
+  return RW_OK;
+}
+
+rw_status heads_load(loader *l) {
+  model *m = l->m;
+  const model_config *c = &m->cfg;
+  int transform, scale;
+  if (c->n_outputs != ARMORM)
+    return rw_fail(l->err, RW_UNSUPPORTED, "%s: config.json: num_objectives: expected %d (ArmoRM's), got %zu",
+                   m->dir, ARMORM, c->n_outputs);
+  RW_TRY(load_take(l, "regression_layer.weight", c->n_outputs, c->hidden, &m->head));
+  RW_TRY(load_take(l, "reward_transform_matrix", c->n_outputs, c->n_outputs, &transform));
+  RW_TRY(load_take(l, "gating.logit_scale", 1, 0, &scale));
+  RW_TRY(values(m, transform, &m->transform, l->err));
+  RW_TRY(values(m, scale, &m->gate_scale, l->err));
+  for (size_t i = 0; i <= c->gate_layers; i++) {
+    size_t in = i ? c->gate_hidden : c->hidden, out = i < c->gate_layers ? c->gate_hidden : c->n_outputs;
+    char name[64];
+    snprintf(name, sizeof name, "gating.layers.%zu.weight", i);
+    RW_TRY(load_take(l, name, out, in, &m->gate[i]));
+    snprintf(name, sizeof name, "gating.layers.%zu.bias", i);
+    RW_TRY(load_take(l, name, out, 0, &m->gate_bias[i]));
+  }
+  return RW_OK;
+}
+
+ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len) {
+  for (size_t i = len; i-- > 0;)
+    if (len - i >= c->gate_pattern_len && memcmp(ids + i, c->gate_pattern, c->gate_pattern_len * sizeof *ids) == 0)
+      return (ptrdiff_t)i;
+  return -1;
+}
+
+rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err) {
+  const model_config *c = &m->cfg;
+  if (len == 0) return rw_fail(err, RW_DATA, "a conversation without tokens cannot be scored");
+  for (size_t i = 0; i < len; i++)
+    if (ids[i] < 0 || (size_t)ids[i] >= c->vocab)
+      return rw_fail(err, RW_DATA, "input_ids[%zu]: expected 0 to %zu (vocab_size), got %d", i, c->vocab - 1,
+                     ids[i]);
+  if (c->head == HEAD_GATED && head_gate_position(c, ids, len) < 0)
+    return rw_fail(
+        err, RW_DATA,
+        "the tokens that begin an assistant turn (ids %d %d %d …) are not in the conversation; the model "
+        "weighs its attributes there",
+        c->gate_pattern[0], c->gate_pattern[1], c->gate_pattern[2]);
+  return RW_OK;
+}
+
+/* x: [branches, H], normalised, at the gates' tokens; gate: [branches, outputs] before the softmax. */
+static rw_status run_gate(model *m, const float *x, float *gate, rw_error *err) {
+  const model_config *c = &m->cfg;
+  backend *be = m->be;
+  size_t nb = m->f.n_branches, wide = c->gate_hidden > c->n_outputs ? c->gate_hidden : c->n_outputs;
+  RW_TRY(buffer_need(m, &m->gate_in, nb * wide, "the gate", err));
+  RW_TRY(buffer_need(m, &m->gate_out, nb * wide, "the gate", err));
+  for (size_t i = 0; i <= c->gate_layers; i++) {
+    weight w = model_matrix(m, m->gate[i], m->gate_bias[i]);
+    const float *in = i ? m->gate_in.p : x;
+    RW_TRY(be->linear(be, m->gate_out.p, w.out, in, w.in, &w, 1, nb, false, err));
+    be->download(be, gate, m->gate_out.p, nb * w.out * sizeof(float));
+    for (size_t k = 0; i < c->gate_layers && k < nb * w.out; k++) gate[k] = gate[k] > 0 ? gate[k] : 0;
+    if (i < c->gate_layers) be->upload(be, m->gate_in.p, gate, nb * w.out * sizeof(float));
+  }
+  return RW_OK;
+}
+
+/* One conversation's score from its attributes and its gate's outputs. */
+static float gated_score(const model *m, const float *attr, const float *gate) {
+  double max = -INFINITY, sum = 0, score = 0;
+  for (size_t j = 0; j < ARMORM; j++) max = gate[j] > max ? gate[j] : max;
+  for (size_t j = 0; j < ARMORM; j++) {
+    double e = exp((gate[j] - max) / m->cfg.gate_temperature), moved = 0;
+    for (size_t i = 0; i < ARMORM; i++) moved += (double)attr[i] * m->transform[i * ARMORM + j];
+    sum += e;
+    score += e * moved;
+  }
+  return (float)(score / sum * m->gate_scale[0]);
+}
+
+rw_status head_run(model *m, const float *x, float *rewards, rw_error *err) {
+  const model_config *c = &m->cfg;
+  backend *be = m->be;
+  size_t h = c->hidden, nb = m->f.n_branches, n = c->n_outputs;
+  weight w = model_matrix(m, m->head, -1);
+  be->rmsnorm(be, m->last_h.p, h, x, h, model_matrix(m, m->norm_final, -1).data, c->norm_offset, c->norm_eps,
+              m->n_last, 1, h, m->rstd_final.p);
+  RW_TRY(be->linear(be, m->rewards.p, n, m->last_h.p, h, &w, 1, nb, false, err));
+  if (c->head == HEAD_SCALAR) {
+    be->download(be, rewards, m->rewards.p, nb * sizeof(float));
+    return RW_OK;
+  }
+  size_t wide = c->gate_hidden > n ? c->gate_hidden : n;
+  if (!mem_grow((void **)&m->attributes, &m->cap_attributes, nb * n, sizeof(float)) ||
+      !mem_grow((void **)&m->gates, &m->cap_gates, nb * wide, sizeof(float)))
+    return rw_nomem(err, "attributes");
+  be->download(be, m->attributes, m->rewards.p, nb * n * sizeof(float));
+  RW_TRY(run_gate(m, m->last_h.p + nb * h, m->gates, err));
+  for (size_t b = 0; b < nb; b++) rewards[b] = gated_score(m, m->attributes + b * n, m->gates + b * n);
+  return RW_OK;
+}

@@ -1,0 +1,140 @@
+/* test_heads.c - heads with attributes against PyTorch's recorded answers (tests/reference/make.py): scores and
+ * attributes alone and with a shared prompt, and what is refused.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "reward/model.h"
+
+enum { MOST = 8 };
+static const struct {
+  const char *name;
+  size_t attributes, n, lengths[MOST];
+  const char *first, *last;
+} heads[] = {
+    {"armorm", 19, 7, {9, 10, 17, 31, 64, 128, 257}, "helpsteer-helpfulness", "code-readability"},
+};
+enum { HEADS = sizeof heads / sizeof *heads };
+
+static rw_error err;
+#define OK(e)                                           \
+  do {                                                  \
+    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
+  } while (0)
+
+typedef struct {
+  pool *threads;
+  model *m;
+  st_set *want;
+} fixture;
+
+static void open_head(fixture *f, const char *name) {
+  char dir[256], path[300];
+  snprintf(dir, sizeof dir, "tests/data/model/%s", name);
+  snprintf(path, sizeof path, "%s/expected.safetensors", dir);
+  OK(pool_new(&f->threads, 2, &err));
+  OK(model_open(&f->m, dir, &(model_options){.threads = f->threads}, &err));
+  OK(st_open(&f->want, path, &err));
+}
+static void close_head(fixture *f) {
+  model_free(f->m);
+  st_close(f->want);
+  pool_free(f->threads);
+}
+static const void *want(const fixture *f, const char *what, size_t n) {
+  char name[64];
+  snprintf(name, sizeof name, "%s.%zu", what, n);
+  const st_tensor *t = st_find(f->want, name);
+  if (!t) fail_msg("expected.safetensors lacks %s", name);
+  return t->data;
+}
+static void must_be_near(const char *what, size_t n, const float *got, const void *ref, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    float r;
+    memcpy(&r, (const char *)ref + 4 * i, 4);
+    if (!(fabsf(got[i] - r) <= 1e-4f * (1 + fabsf(r))))
+      fail_msg("%s of %zu tokens, [%zu]: %g, PyTorch %g", what, n, i, got[i], r);
+  }
+}
+
+static void scores_and_attributes_match(void **state) {
+  (void)state;
+  for (int k = 0; k < HEADS; k++) {
+    fixture f;
+    const char *const *names;
+    open_head(&f, heads[k].name);
+    size_t n = heads[k].n, na = model_attributes(f.m, &names);
+    assert_int_equal(na, heads[k].attributes);
+    assert_string_equal(names[0], heads[k].first);
+    assert_string_equal(names[na - 1], heads[k].last);
+    const int32_t *ids[MOST];
+    float alone[MOST], alone_attr[MOST][32], together[MOST];
+    for (size_t i = 0; i < n; i++) {
+      ids[i] = want(&f, "ids", heads[k].lengths[i]);
+      id_group g = {&ids[i], &heads[k].lengths[i], 1};
+      OK(model_score(f.m, &g, 1, true, &alone[i], &err));
+      memcpy(alone_attr[i], model_attribute_values(f.m), na * 4);
+      must_be_near("score", heads[k].lengths[i], &alone[i], want(&f, "score", heads[k].lengths[i]), 1);
+      must_be_near("attributes", heads[k].lengths[i], alone_attr[i], want(&f, "attributes", heads[k].lengths[i]),
+                   na);
+    }
+    for (int share = 0; share < 2; share++) { /* the gate's token stands in the prompt or in the branch */
+      id_group g[2] = {{ids, heads[k].lengths, n - 2}, {ids + n - 2, heads[k].lengths + n - 2, 2}};
+      OK(model_score(f.m, g, 2, share, together, &err));
+      assert_memory_equal(alone, together, n * 4);
+      for (size_t i = 0; i < n; i++)
+        assert_memory_equal(alone_attr[i], model_attribute_values(f.m) + i * na, na * 4);
+    }
+    close_head(&f);
+  }
+}
+
+/* Two responses to a prompt that holds the assistant's header: the gate is read in the shared rows. */
+static void gate_in_a_shared_prompt(void **state) {
+  (void)state;
+  fixture f;
+  open_head(&f, "armorm");
+  int32_t a[12] = {7, 8, 190, 191, 192, 193, 194, 20, 21, 22, 23, 24}, b[10];
+  memcpy(b, a, sizeof b);
+  b[9] = 40;
+  const int32_t *ids[] = {a, b};
+  size_t len[] = {12, 10};
+  float shared[2], alone[2];
+  OK(model_score(f.m, &(id_group){ids, len, 2}, 1, true, shared, &err));
+  for (int i = 0; i < 2; i++) OK(model_score(f.m, &(id_group){&ids[i], &len[i], 1}, 1, true, &alone[i], &err));
+  assert_memory_equal(shared, alone, sizeof shared);
+  assert_true(shared[0] != shared[1]);
+  close_head(&f);
+}
+
+static void what_cannot_be_is_refused(void **state) {
+  (void)state;
+  fixture f;
+  open_head(&f, "armorm");
+  int32_t ids[] = {7, 8, 190, 191, 192, 193, 20};
+  const int32_t *p = ids;
+  size_t len = 7;
+  float r;
+  assert_int_equal(model_score(f.m, &(id_group){&p, &len, 1}, 1, true, &r, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "190 191 192"));
+  assert_int_equal(model_check_ids(f.m, ids, 7, &err), RW_DATA);
+  assert_int_equal(model_train(f.m, 0, &err), RW_UNSUPPORTED);
+  assert_non_null(strstr(err.text, "attributes"));
+  close_head(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(scores_and_attributes_match),
+      cmocka_unit_test(gate_in_a_shared_prompt),
+      cmocka_unit_test(what_cannot_be_is_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
