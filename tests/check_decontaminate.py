@@ -4,7 +4,7 @@
 Planted matches (case, punctuation, NFC against NFD, Chinese, several turns, short prompts, one word too few, across
 messages) and random rows over a small vocabulary. Plain Python 3; the program is $BUILD/reward.
 """
-import json, os, random, re, subprocess, sys, tempfile, unicodedata
+import functools, json, os, random, re, subprocess, sys, tempfile, unicodedata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,6 +13,7 @@ random.seed(5)
 ALONE = [(0x4E00, 0x9FFF), (0x3040, 0x309F), (0x30A0, 0x30FF), (0x0E01, 0x0E3A), (0x0E80, 0x0EFF), (0x1780, 0x17B3)]
 
 
+@functools.cache
 def words(text, gist=False):
     if gist:
         return re.findall(r"\b\w\w+\b", text.lower())
@@ -39,6 +40,15 @@ def match(a, b, n, gist):
     return any(tuple(b[i:i + n]) in grams for i in range(len(b) - n + 1))
 
 
+def longest(a, b):
+    """Words of the longest run that two word lists share."""
+    best, row = 0, [0] * (len(b) + 1)
+    for x in a:
+        row = [0] + [row[j] + 1 if x == y else 0 for j, y in enumerate(b)]
+        best = max(best, *row)
+    return best
+
+
 def pair(users, source="s"):
     m = []
     for u in users:
@@ -53,6 +63,9 @@ train = [pair([A.upper()]), pair(["Well: " + A.replace(" ", ", ") + "?!"]), pair
          pair(["please NAME the capital of peru!"]), pair(["please name the capital of Peru now"]), pair(["请问，北京到上海的高铁，需要几个小时？"]),
          pair([unicodedata.normalize("NFD", bench[3])]), pair(["one two three four", "five six seven eight"]), pair(["hello there", "x one two three four five six seven eight y"]),
          pair(["one two three four five six seven"]), pair(["ภาษาไทยง่ายมาก"]), pair(["strasse fine 1 2024 viii end of the line now"]), pair(["STRASSE ﬁne 1 2024 VIII END of the line now maybe"])]
+bench += ["ha " * 30 + "ho", "la la land " * 12, "tick tock " * 9]  # prompts that repeat themselves
+train += [pair(["ha " * 50]), pair(["la la land la la " + "la la land " * 7, "tock " + "tick tock " * 5]), pair(["ho " + "ha " * 12 + "ho"])]
+train += [pair(["“Well” – " + A.replace("many", "m\u0308any")]), pair(["naïve “" + A + "” naïve"])]
 train += [pair(["Ο οδος λόγος"]), pair(["ο οδοσ λόγοσ"])]  # a word ends in the final sigma
 vocabulary = ["red", "blue", "The", "a", "of", "x", "Été", "中", "7"]
 bench += [" ".join(random.choice(vocabulary) for _ in range(random.randrange(1, 40))) for _ in range(60)]
@@ -75,8 +88,11 @@ with tempfile.TemporaryDirectory() as tmp:
         got = {r["id"]: {c["bench_id"] for c in r["contamination"]} for r in removed}
         assert got == want, (name, [(i, got.get(i), want.get(i)) for i in sorted(set(got) | set(want)) if got.get(i) != want.get(i)][:5])
         for r in removed:
+            users = [words(m["content"], gist) for m in r["chosen"] if m["role"] == "user"]
             for c in r["contamination"]:
                 assert len(words(c["span"], gist)) == c["words"], c
+                b = words(bench[int(c["bench_id"][1:])], gist)
+                assert c["words"] == max(longest(u, b) for u in users if len(u) >= min(n, len(b))), c
         clean = [json.loads(l) for l in open(out / "clean.jsonl")]
         assert [r["id"] for r in clean] == [i for i in range(len(train)) if i not in want]
         report = json.load(open(out / "report.json"))
@@ -86,6 +102,11 @@ with tempfile.TemporaryDirectory() as tmp:
         assert sum(s["contaminated"] for s in report["sources"].values()) == len(want)
         assert sum(s["matched"] for s in report["subsets"].values()) == len(matched)
         print(f"{name}: {len(want)} of {len(train)} rows match {len(matched)} of {len(bench)} prompts, as the rule says")
+    # a prompt of one repeated word: as many equal places as the product of the lengths
+    (tmp / "long_bench.jsonl").write_text(json.dumps(dict(id="long", prompt="spam " * 40000)) + "\n")
+    (tmp / "long.jsonl").write_text(json.dumps(pair(["spam " * 39000 + "end"])) + "\n")
+    subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/long.jsonl", "--bench", f"{tmp}/long_bench.jsonl", "-o", f"{tmp}/long"], check=True, timeout=10, stdout=subprocess.DEVNULL)
+    assert json.loads((tmp / "long/removed.jsonl").read_text())["contamination"][0]["words"] == 39000
     # rows that hold no words to compare are refused, never counted as clean
     (tmp / "ids.jsonl").write_text('{"chosen_ids": [1, 2], "rejected_ids": [3]}\n')
     p = subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/ids.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", f"{tmp}/ids"], capture_output=True, text=True)

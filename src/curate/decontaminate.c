@@ -6,6 +6,7 @@
 #include "reward/decontaminate.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "curate/words.h"
@@ -18,6 +19,7 @@ typedef struct {
   size_t row;   /* of the benchmark */
   slice prompt; /* as written */
   words w;
+  bool repeats; /* has an n-gram twice: its longest run is searched otherwise, see longest_common() */
 } prompt;
 
 typedef struct {
@@ -45,6 +47,11 @@ struct decon_index {
   uint64_t lead; /* BASE^(ngram-1) */
 };
 
+typedef struct { /* of a prompt's words */
+  uint64_t hash;
+  uint32_t at;
+} window;
+
 struct decon_scratch {
   const decon_index *d;
   words w;
@@ -52,6 +59,9 @@ struct decon_scratch {
   size_t n, cap;
   uint32_t *of_row; /* 1 + the row's match in this check; valid where stamp says so */
   uint32_t *stamp, now;
+  uint32_t *searched, search; /* [prompts] with repeats: the message of the last search for a longest run */
+  window *windows;
+  size_t cap_windows;
   str text; /* spans */
   size_t *span_at;
   size_t cap_spans;
@@ -164,6 +174,21 @@ static rw_status read_bench(decon_index *d, const char *path, rw_error *err) {
   return s;
 }
 
+/* An n-gram that the same prompt has again further on: one entry stands for both, at the first place. */
+static bool merge_repeat(decon_index *d, size_t slot, const gram *g) {
+  prompt *p = &d->prompts[g->prompt];
+  for (uint32_t i = d->slots[slot]; i != UINT32_MAX && d->grams[i].prompt == g->prompt; i = d->grams[i].next) {
+    gram *other = &d->grams[i];
+    size_t k = 0;
+    if (other->hash != g->hash) continue;
+    while (k < (size_t)d->o.ngram && same_word(&p->w, g->at + k, &p->w, other->at + k)) k++;
+    if (k < (size_t)d->o.ngram) continue;
+    other->at = g->at;
+    return p->repeats = true;
+  }
+  return false;
+}
+
 static rw_status build_table(decon_index *d, rw_error *err) {
   for (d->n_slots = 1024; d->n_slots < 2 * d->n_grams; d->n_slots *= 2) {
   }
@@ -173,6 +198,7 @@ static rw_status build_table(decon_index *d, rw_error *err) {
   memset(d->slots, 0xff, d->n_slots * sizeof *d->slots);
   for (size_t i = d->n_grams; i-- > 0;) { /* backwards, so that chains run in the benchmark's order */
     size_t s = slot_of(d, d->grams[i].hash);
+    if (merge_repeat(d, s, &d->grams[i])) continue;
     d->grams[i].next = d->slots[s];
     d->slots[s] = (uint32_t)i;
     filter_set(d, d->grams[i].hash);
@@ -221,7 +247,8 @@ decon_scratch *decon_scratch_new(const decon_index *d) {
   s->d = d;
   s->of_row = mem_zalloc(d->n_rows, sizeof *s->of_row);
   s->stamp = mem_zalloc(d->n_rows, sizeof *s->stamp);
-  if (s->of_row && s->stamp) return s;
+  s->searched = mem_zalloc(d->n_prompts, sizeof *s->searched);
+  if (s->of_row && s->stamp && s->searched) return s;
   decon_scratch_free(s);
   return NULL;
 }
@@ -230,7 +257,7 @@ void decon_scratch_free(decon_scratch *s) {
   if (!s) return;
   words_free(&s->w);
   str_free(&s->text);
-  void *p[] = {s->m, s->of_row, s->stamp, s->span_at};
+  void *p[] = {s->m, s->of_row, s->stamp, s->span_at, s->searched, s->windows};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   mem_free(s);
 }
@@ -259,6 +286,63 @@ static rw_status note(decon_scratch *s, const prompt *p, size_t turn, size_t at,
   return s->text.oom ? rw_nomem(err, "matches") : RW_OK;
 }
 
+static int by_hash(const void *a, const void *b) {
+  const window *x = a, *y = b;
+  if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+  return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* The hashes of all runs of n words: rolls over w[0..count), calling for each. */
+#define EACH_RUN(w, count, n, h, i)                                              \
+  for (uint64_t lead_ = power(n), h = run_hash(w, n), i = 0; i + (n) <= (count); \
+       h = i + (n) < (count) ? (h - (w)[i].hash * lead_) * BASE + (w)[i + (n)].hash : 0, i++)
+
+static uint64_t power(size_t n) {
+  uint64_t x = 1;
+  while (--n > 0) x *= BASE;
+  return x;
+}
+
+/* The first run of n words of the message that the prompt has too; SIZE_MAX: none. */
+static size_t first_common(decon_scratch *s, const prompt *p, size_t n) {
+  size_t count = 0, lo, hi;
+  if (n > s->w.n || n > p->w.n) return SIZE_MAX;
+  EACH_RUN(p->w.w, p->w.n, n, h, i) s->windows[count++] = (window){h, (uint32_t)i};
+  qsort(s->windows, count, sizeof *s->windows, by_hash);
+  EACH_RUN(s->w.w, s->w.n, n, h, i) {
+    for (lo = 0, hi = count; lo < hi;) {
+      size_t mid = (lo + hi) / 2;
+      if (s->windows[mid].hash < h)
+        lo = mid + 1;
+      else
+        hi = mid;
+    }
+    /* equal hashes are equal words but for a collision, so that the first is compared and seldom a second */
+    for (; lo < count && s->windows[lo].hash == h; lo++) {
+      size_t k = 0;
+      while (k < n && same_word(&s->w, i + k, &p->w, s->windows[lo].at + k)) k++;
+      if (k == n) return i;
+    }
+  }
+  return SIZE_MAX;
+}
+
+/* Where a prompt repeats itself, the pairs of equal places are as many as the product of the two lengths. Its
+ * longest run in common is found by halving instead: a common run of n words has one of n - 1. */
+static rw_status longest_common(decon_scratch *s, const prompt *p, size_t turn, rw_error *err) {
+  size_t lo = (size_t)s->d->o.ngram, hi = (s->w.n < p->w.n ? s->w.n : p->w.n) + 1, at;
+  if (!mem_grow((void **)&s->windows, &s->cap_windows, p->w.n, sizeof *s->windows)) return rw_nomem(err, "matches");
+  if ((at = first_common(s, p, lo)) == SIZE_MAX) return RW_OK;
+  while (hi - lo > 1) {
+    size_t mid = (lo + hi) / 2, found = first_common(s, p, mid);
+    if (found == SIZE_MAX)
+      hi = mid;
+    else
+      lo = mid, at = found;
+  }
+  return note(s, p, turn, at, lo, err);
+}
+
 /* All prompts whose gram has this hash, against the message's words from `at` on. */
 static rw_status check_hits(decon_scratch *s, uint64_t hash, size_t turn, size_t at, size_t n, bool whole,
                             rw_error *err) {
@@ -268,6 +352,12 @@ static rw_status check_hits(decon_scratch *s, uint64_t hash, size_t turn, size_t
     const prompt *p = &d->prompts[d->grams[g].prompt];
     size_t from = d->grams[g].at, run = 0;
     if ((p->w.n < (size_t)d->o.ngram) != whole) continue;
+    if (p->repeats) {
+      uint32_t *seen = &s->searched[d->grams[g].prompt];
+      if (*seen != s->search) RW_TRY(longest_common(s, p, turn, err));
+      *seen = s->search;
+      continue;
+    }
     if (at > 0 && from > 0 && same_word(&s->w, at - 1, &p->w, from - 1))
       continue; /* seen as part of a longer run */
     while (at + run < s->w.n && from + run < p->w.n && same_word(&s->w, at + run, &p->w, from + run)) run++;
@@ -282,6 +372,7 @@ static rw_status check_message(decon_scratch *s, slice text, size_t turn, rw_err
   size_t n = (size_t)d->o.ngram;
   if (!words_of(&s->w, text, d->o.gist)) return rw_nomem(err, "a prompt's words");
   const word *w = s->w.w;
+  s->search++;
   if (s->w.n == 0) return RW_OK;
   if (s->w.n < n) {
     uint64_t h = short_hash(w, s->w.n);

@@ -53,10 +53,11 @@ static bool add_word(words *out, size_t at, size_t end, bool gist, size_t charac
   return vec_push(out->w, out->n, out->cap, w);
 }
 
-/* Plain ASCII needs no tables: the usual prompt. */
+/* A stretch without spaces, in ASCII, appended lower-cased. */
 static bool ascii_words(words *out, slice s, bool gist) {
-  char *p = out->text.p;
-  size_t start = 0;
+  size_t base = out->text.len, start = 0;
+  if (!str_reserve(&out->text, s.len)) return false;
+  char *p = out->text.p + base;
   bool in = false;
   for (size_t i = 0; i < s.len; i++) {
     char c = s.p[i];
@@ -64,11 +65,11 @@ static bool ascii_words(words *out, slice s, bool gist) {
     p[i] = c;
     bool part = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (gist && c == '_');
     if (part && !in) start = i;
-    if (!part && in && !add_word(out, start, i, gist, i - start)) return false;
+    if (!part && in && !add_word(out, base + start, base + i, gist, i - start)) return false;
     in = part;
   }
-  out->text.len = s.len;
-  return !in || add_word(out, start, s.len, gist, s.len - start);
+  out->text.len = base + s.len;
+  return !in || add_word(out, base + start, base + s.len, gist, s.len - start);
 }
 
 /* Case_Ignorable and Cased as Final_Sigma needs them (Unicode, SpecialCasing and chapter 3.13). */
@@ -119,13 +120,9 @@ static void lower(str *out, const uint8_t *p, size_t len) {
   }
 }
 
-bool words_of(words *out, slice s, bool gist) {
-  out->n = 0;
-  str_clear(&out->text);
-  if (s.len >= UINT32_MAX / 4 || !str_reserve(&out->text, s.len)) return false;
-  size_t i = 0;
-  while (i < s.len && (unsigned char)s.p[i] < 0x80) i++;
-  if (i == s.len) return ascii_words(out, s, gist);
+/* A stretch without spaces that has other characters. */
+static bool unicode_words(words *out, slice s, bool gist) {
+  size_t at = out->text.len, start = 0, characters = 0;
   if (gist) {
     lower(&out->text, (const uint8_t *)s.p, s.len);
   } else {
@@ -137,7 +134,6 @@ bool words_of(words *out, slice s, bool gist) {
     free(mapped);
   }
   if (out->text.oom) return false;
-  size_t start = 0, characters = 0, at = 0;
   for (size_t step; at < out->text.len; at += step) {
     utf8proc_int32_t c;
     utf8proc_ssize_t n = utf8proc_iterate((uint8_t *)out->text.p + at, (utf8proc_ssize_t)(out->text.len - at), &c);
@@ -152,6 +148,25 @@ bool words_of(words *out, slice s, bool gist) {
     if (k == ALONE && !add_word(out, at, at + step, gist, 1)) return false;
   }
   return characters == 0 || add_word(out, start, at, gist, characters);
+}
+
+/* ASCII spaces and controls end every word, compose with nothing, and are neither cased nor case-ignorable, so the
+ * text between them can be normalized and lower-cased by itself: only stretches with other characters need tables.
+ */
+bool words_of(words *out, slice s, bool gist) {
+  out->n = 0;
+  str_clear(&out->text);
+  if (s.len >= UINT32_MAX / 4 || !str_reserve(&out->text, s.len)) return false;
+  for (size_t i = 0, from; i < s.len;) {
+    for (from = i; i < s.len && (unsigned char)s.p[i] <= ' '; i++) {
+    }
+    str_add(&out->text, s.p + from, i - from);
+    unsigned char any = 0;
+    for (from = i; i < s.len && (unsigned char)s.p[i] > ' '; i++) any |= (unsigned char)s.p[i];
+    slice piece = {s.p + from, i - from};
+    if (!(any < 0x80 ? ascii_words(out, piece, gist) : unicode_words(out, piece, gist))) return false;
+  }
+  return !out->text.oom;
 }
 
 void words_free(words *w) {
