@@ -25,7 +25,7 @@ grep -q "row is left out" "$tmp/warnings"
 python3 - "$tmp/a" <<'E2'
 import json, sys
 run = json.load(open(sys.argv[1] + "/run.json"))
-assert run["rows"] == {"read": 64, "used": 60, "invalid": 2, "overlong_dropped": 1, "truncated": 0, "identical_dropped": 1,
+assert run["rows"] == {"read": 64, "used": 60, "invalid": 2, "empty_dropped": 0, "overlong_dropped": 1, "truncated": 0, "identical_dropped": 1,
                        "control_tokens_escaped": 0, "content_changed_by_template": 0}, run["rows"]
 assert run["status"] == "finished" and run["steps"] == 32
 lines = [json.loads(l) for l in open(sys.argv[1] + "/metrics.jsonl")]

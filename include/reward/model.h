@@ -122,8 +122,10 @@ typedef struct {
   uint64_t t; /* update number, from 1 */
 } model_adamw;
 void model_update(model *m, const model_adamw *o, double clip);
-/* The name of the first parameter with a non-finite gradient, or NULL. */
+/* The name of the first parameter, in the order of the backward pass, with a non-finite gradient, or NULL. */
 const char *model_bad_gradient(model *m);
+/* The name of the first tensor with a non-finite weight, and where in it; NULL: none. */
+const char *model_bad_weight(const model *m, size_t *index);
 
 /* Bytes that training n_tokens rows at a time will take: parameters, states, activations. */
 uint64_t model_train_bytes(const model *m, size_t freeze_layers, size_t n_tokens);

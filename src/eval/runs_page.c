@@ -75,6 +75,7 @@ static void draw_facts(rep_page *p, const run_set *s) {
   info_row(t, s, "loss", NULL, "loss");
   info_row(t, s, "rows used", "rows", "used");
   info_row(t, s, "rows invalid", "rows", "invalid");
+  info_row(t, s, "rows dropped as empty", "rows", "empty_dropped");
   info_row(t, s, "rows dropped as too long", "rows", "overlong_dropped");
   info_row(t, s, "rows dropped as identical", "rows", "identical_dropped");
   info_row(t, s, "rows truncated", "rows", "truncated");

@@ -248,10 +248,31 @@ static rw_status run_frozen(model *m, acts *s, size_t end, rw_error *err) {
   return RW_OK;
 }
 
+/* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
+static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, rw_error *err) {
+  const layer *y = &m->layers[l];
+  size_t rows = m->f.rows, nb = last ? m->n_last : rows, q = q_width(&m->cfg), ff = m->cfg.ff;
+  size_t n_qkv = rows * qkv_width(&m->cfg), token = last ? m->last[row] : row;
+  const char *what = "the input or output of", *name = m->t[y->down].pub.name;
+  if (m->be->first_bad(m->be, s->qkv, n_qkv) < n_qkv)
+    name = m->t[y->q].pub.name, what = "the projections to query, key and value, from";
+  else if (m->be->first_bad(m->be, s->o, rows * q) < rows * q)
+    name = m->t[y->o].pub.name, what = "the attention before";
+  else if (m->be->first_bad(m->be, s->gate_up, nb * 2 * ff) < nb * 2 * ff)
+    name = m->t[y->gate].pub.name;
+  return rw_fail(err, RW_NUMERIC,
+                 "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another "
+                 "--dtype may help",
+                 l, what, name, m->pos[token]);
+}
+
 /* A reward is not finite: runs the batch again, layer by layer, to say where it began. */
 static rw_status blame(model *m, rw_error *err) {
   acts s;
-  size_t rows = m->f.rows, h = m->cfg.hidden;
+  size_t rows = m->f.rows, h = m->cfg.hidden, at;
+  const char *weight_name = model_bad_weight(m, &at);
+  if (weight_name)
+    return rw_fail(err, RW_NUMERIC, "tensor %s: the weight at index %zu is not finite", weight_name, at);
   RW_TRY(buffer_need(m, &m->work, cut_acts(m, &s, NULL, rows, false), "activations", err));
   cut_acts(m, &s, m->work.p, rows, false);
   for (size_t l = 0; l <= m->cfg.layers; l++) {
@@ -264,10 +285,7 @@ static rw_status blame(model *m, rw_error *err) {
     if (l == 0)
       return rw_fail(err, RW_NUMERIC, "the embedding of token %d is not finite; the checkpoint is damaged",
                      m->ids[bad / h]);
-    return rw_fail(err, RW_NUMERIC,
-                   "layer %zu: its output is not finite at row %zu of the batch; a lower learning rate or another "
-                   "--dtype may help",
-                   l - 1, bad / h);
+    return blame_layer(m, &s, l - 1, l == m->cfg.layers, bad / h, err);
   }
   return rw_fail(err, RW_NUMERIC, "the reward head's output is not finite; a lower learning rate may help");
 }
@@ -505,14 +523,6 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
 void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }
 
 double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->grads, m->n_trained)); }
-
-const char *model_bad_gradient(model *m) {
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    const model_param *p = &m->t[i].pub;
-    if (p->grad && m->be->first_bad(m->be, p->grad, p->count) < p->count) return p->name;
-  }
-  return NULL;
-}
 
 void model_update(model *m, const model_adamw *o, double clip) {
   adamw_step s = {o->lr,

@@ -40,7 +40,7 @@ typedef struct {
 } loading;
 
 /* Why a row was left out; the first byte of a result. */
-enum { USED = 'u', TRUNCATED = 't', OVERLONG = 'o', IDENTICAL = 'i', INVALID = 'x' };
+enum { USED = 'u', TRUNCATED = 't', OVERLONG = 'o', IDENTICAL = 'i', EMPTY = 'e', INVALID = 'x' };
 
 static void put(str *out, const void *p, size_t n) { str_add(out, p, n); }
 
@@ -59,19 +59,34 @@ static rw_status check_row(const loading *l, const conv_row *row, rw_error *err)
   return RW_OK;
 }
 
-/* Renders the row's branches into *out: status byte, margin, n, scores flag, source, then each branch's ids. */
+/* Does the conversation end with nothing said? */
+static bool is_empty(const conversation *c) {
+  if (!c->messages) return c->text.p && c->text.len == 0;
+  slice s = c->messages[c->n_messages - 1].content;
+  size_t i = 0;
+  while (i < s.len && memchr(" \t\r\n", s.p[i], 4)) i++;
+  return i == s.len;
+}
+
+/* Renders the row's branches into *out: status byte, margin, n, scores flag, source, id, then each branch's ids. */
 static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row, str *out, rw_error *err) {
   RW_TRY(check_row(l, row, err));
   size_t status_at = out->len;
   str_addc(out, USED);
   double margin = row->has_margin ? row->margin : NAN;
-  uint64_t head[3] = {row->n_branches, row->scores != NULL, row->source.len};
+  uint64_t head[4] = {row->n_branches, row->scores != NULL, row->source.len, row->id.len < 200 ? row->id.len : 200};
   put(out, &margin, sizeof margin);
   put(out, head, sizeof head);
   put(out, row->source.p ? row->source.p : "", row->source.len);
+  put(out, row->id.p ? row->id.p : "", head[3]);
   if (row->scores) put(out, row->scores, row->n_branches * sizeof(double));
   const tokenizer *t = renderer_tokenizer(l->r);
   char status = USED;
+  for (size_t b = 0; b < row->n_branches; b++)
+    if (is_empty(&row->branch[b])) {
+      if (!out->oom) out->p[status_at] = EMPTY;
+      return out->oom ? rw_nomem(err, "training rows") : RW_OK;
+    }
   size_t first_at = 0, first_len = 0; /* the first branch's ids in *out */
   for (size_t b = 0; b < row->n_branches; b++) {
     w->buf.len = 0;
@@ -149,12 +164,21 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
       log_warn("%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line, (int)(r.len - 1), r.p + 1);
     return RW_OK;
   }
-  c->overlong += status == OVERLONG;
-  c->identical += status == IDENTICAL;
-  if (status == OVERLONG || status == IDENTICAL) return RW_OK;
+  size_t *count = status == OVERLONG    ? &c->overlong
+                  : status == IDENTICAL ? &c->identical
+                  : status == EMPTY     ? &c->empty
+                                        : NULL;
+  if (count) {
+    if ((*count)++ < SHOWN_BAD_ROWS)
+      log_warn("%s:%llu: %s; the row is left out", l->path, (unsigned long long)line,
+               status == OVERLONG    ? "longer than --max-length"
+               : status == IDENTICAL ? "chosen and rejected are the same"
+                                     : "a response is empty");
+    return RW_OK;
+  }
   c->truncated += status == TRUNCATED;
   const char *p = r.p + 1;
-  uint64_t head[3];
+  uint64_t head[4];
   if (!mem_grow((void **)&d->rows, &d->cap, d->n + 1, sizeof *d->rows)) return rw_nomem(err, "training rows");
   example *x = &d->rows[d->n];
   memset(x, 0, sizeof *x);
@@ -164,8 +188,10 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
   x->n = head[0];
   RW_TRY(source_id(d, p, head[2], &x->source, err));
   p += head[2];
-  char where[600];
+  char where[800];
   int wl = snprintf(where, sizeof where, "%.500s:%llu", l->path, (unsigned long long)line);
+  if (head[3]) wl += snprintf(where + wl, sizeof where - (size_t)wl, " (id %.*s)", (int)head[3], p);
+  p += head[3];
   x->where = arena_strndup(d->mem, where, (size_t)wl);
   x->ids = arena_alloc(d->mem, x->n, sizeof *x->ids);
   x->len = arena_alloc(d->mem, x->n, sizeof *x->len);
@@ -242,8 +268,9 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   const dataset_counts *n = &d->counts;
   if (!s && n->invalid > SHOWN_BAD_ROWS) log_warn("%zu rows in all could not be used", n->invalid);
   if (!s && d->n == 0)
-    s = rw_fail(err, RW_DATA, "%s: no usable row: of %zu, %zu are invalid, %zu too long, %zu have equal sides",
-                o->data[0], n->rows, n->invalid, n->overlong, n->identical);
+    s = rw_fail(err, RW_DATA,
+                "%s: no usable row: of %zu, %zu are invalid, %zu empty, %zu too long, %zu have equal sides",
+                o->data[0], n->rows, n->invalid, n->empty, n->overlong, n->identical);
   if (s)
     dataset_free(d);
   else

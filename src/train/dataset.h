@@ -13,14 +13,14 @@ typedef struct {
   size_t n;
   double *scores;    /* ranking: [n]; a pair: NULL */
   double margin;     /* NAN: none */
-  const char *where; /* "FILE:LINE", for messages */
+  const char *where; /* "FILE:LINE", with " (id ID)" where the row has one; for messages */
   size_t source;     /* index into dataset_sources */
 } example;
 
 typedef struct dataset dataset;
 
 typedef struct {
-  size_t rows, used, invalid, overlong, truncated, identical, escaped, changed;
+  size_t rows, used, invalid, empty, overlong, truncated, identical, escaped, changed;
   uint64_t tokens; /* of the used rows, every branch whole */
   size_t longest;
 } dataset_counts;

@@ -95,10 +95,11 @@ rw_status run_write(const run_record *r, rw_error *err) {
   }
   str_printf(
       &s,
-      "],\n  \"rows\": {\"read\": %zu, \"used\": %zu, \"invalid\": %zu, \"overlong_dropped\": %zu, \"truncated\": "
+      "],\n  \"rows\": {\"read\": %zu, \"used\": %zu, \"invalid\": %zu, \"empty_dropped\": %zu, "
+      "\"overlong_dropped\": %zu, \"truncated\": "
       "%zu, "
       "\"identical_dropped\": %zu, \"control_tokens_escaped\": %zu, \"content_changed_by_template\": %zu},\n",
-      n->rows, n->used, n->invalid, n->overlong, n->truncated, n->identical, n->escaped, n->changed);
+      n->rows, n->used, n->invalid, n->empty, n->overlong, n->truncated, n->identical, n->escaped, n->changed);
   str_printf(&s,
              "  \"tokens_per_epoch\": %llu,\n  \"steps\": %lld,\n  \"steps_done\": %lld,\n  \"tokens\": %llu,\n",
              (unsigned long long)n->tokens, (long long)r->steps, (long long)r->state->step,

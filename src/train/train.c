@@ -18,6 +18,7 @@
 #include "reward/log.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
+#include "train/nonfinite.h"
 #include "train/record.h"
 
 enum { DEFAULT_BATCH_TOKENS = 1024 };
@@ -107,9 +108,17 @@ static rw_status pass_losses(run *t, size_t n, double batch, step_metrics *s, rw
   return RW_OK;
 }
 
+/* A number was not finite: names the rows and the place. err holds what was seen. */
+static rw_status blame(run *t, const example *const *rows, size_t n, bool backward, int64_t at, rw_error *err) {
+  nonfinite_probe p = {t->m, &t->o->loss, t->o->share, at, t->rewards, t->d_rewards, t->d_row};
+  rw_error seen = *err;
+  return nonfinite_rows(&p, rows, n, backward, seen.text, err);
+}
+
 static rw_status run_pass(run *t, size_t n, double batch, step_metrics *s, rw_error *err) {
   if (n == 0) return RW_OK;
   rw_status st = model_forward(t->m, t->groups, n, t->o->share, t->rewards, err);
+  if (st == RW_NUMERIC) return blame(t, t->pass, n, false, s->step, err);
   if (st)
     return rw_context(err, st, "step %lld, rows %s to %s", (long long)s->step, t->pass[0]->where,
                       t->pass[n - 1]->where);
@@ -161,8 +170,10 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
   s->grad_norm = model_grad_norm(t->m);
   if (!isfinite(s->grad_norm)) {
     const char *bad = model_bad_gradient(t->m);
-    return rw_fail(err, RW_NUMERIC, "step %lld: the gradient of %s is not finite; a lower --lr may help",
-                   (long long)k + 1, bad ? bad : "the sum of squares");
+    rw_fail(err, RW_NUMERIC, "the gradient of %s is not finite; a lower --lr may help",
+            bad ? bad : "the sum of squares");
+    for (size_t i = 0; i < batch; i++) t->pass[i] = row_of(t, k, i, &end);
+    return blame(t, t->pass, batch, true, k + 1, err);
   }
   double clip =
       o->max_grad_norm > 0 ? o->max_grad_norm / (s->grad_norm + 1e-6) : 1; /* as torch's clip_grad_norm_ */
@@ -253,9 +264,10 @@ static rw_status prepare(run *t, rw_error *err) {
 static void say_data(const run *t) {
   const dataset_counts *c = dataset_stats(t->d);
   log_note(
-      "%zu rows: %zu used, %zu invalid, %zu over-long dropped, %zu truncated, %zu with equal sides dropped; %.4g "
+      "%zu rows: %zu used, %zu invalid, %zu empty, %zu over-long dropped, %zu truncated, %zu with equal sides "
+      "dropped; %.4g "
       "tokens an epoch",
-      c->rows, c->used, c->invalid, c->overlong, c->truncated, c->identical, (double)c->tokens);
+      c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
   if (c->escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", c->escaped);
   if (c->changed) log_warn("the template changed the contents of %zu conversations", c->changed);
   log_note("%lld steps of %lld rows, loss %s, on %s in f32", (long long)t->steps, (long long)t->o->batch_size,

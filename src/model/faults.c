@@ -1,0 +1,57 @@
+/* faults.c - finds which tensor a non-finite number came from; runs only after one was seen. */
+#include <math.h>
+
+#include "model/model_impl.h"
+
+const char *model_bad_weight(const model *m, size_t *index) {
+  enum { PART = 4096 };
+  float part[PART];
+  for (size_t i = 0; i < m->n_tensors; i++) {
+    const tensor *t = &m->t[i];
+    const float *held = t->pub.value ? t->pub.value : t->copy;
+    st_dtype type = t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16;
+    for (size_t at = 0; at < t->pub.count; at += PART) {
+      size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
+      if (held)
+        m->be->download(m->be, part, held + at, n * sizeof(float));
+      else
+        st_to_f32(part, (const char *)t->data + at * st_dtype_size(type), type, n);
+      for (size_t k = 0; k < n; k++)
+        if (!isfinite(part[k])) {
+          *index = at + k;
+          return t->pub.name;
+        }
+    }
+  }
+  return NULL;
+}
+
+static bool bad(const model *m, int tensor_index) {
+  const model_param *p = &m->t[tensor_index].pub;
+  return p->grad && m->be->first_bad(m->be, p->grad, p->count) < p->count;
+}
+
+/* In the order of the backward pass: the head, then layers from the last. Within a layer the file's order. */
+const char *model_bad_gradient(model *m) {
+  if (bad(m, m->head)) return m->t[m->head].pub.name;
+  if (bad(m, m->norm_final)) return m->t[m->norm_final].pub.name;
+  const char *name = NULL;
+  int layer_of_name = -1;
+  for (int i = 0; i < (int)m->n_tensors; i++) {
+    int l = -1;
+    for (size_t k = 0; k < m->cfg.layers && l < 0; k++) {
+      const layer *y = &m->layers[k];
+      const int parts[] = {
+          y->norm_in,   y->q,       y->k,         y->v,        y->q_bias,         y->k_bias,       y->v_bias,
+          y->q_norm,    y->k_norm,  y->o,         y->up,       y->gate,           y->down,         y->o_bias,
+          y->gate_bias, y->up_bias, y->down_bias, y->norm_mid, y->norm_post_attn, y->norm_post_mlp};
+      for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        if (parts[p] == i) l = (int)k;
+    }
+    if ((!name || l > layer_of_name) && bad(m, i)) {
+      name = m->t[i].pub.name;
+      layer_of_name = l;
+    }
+  }
+  return name;
+}
