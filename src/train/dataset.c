@@ -64,7 +64,7 @@ static bool is_empty(const conversation *c) {
   if (!c->messages) return c->text.p && c->text.len == 0;
   slice s = c->messages[c->n_messages - 1].content;
   size_t i = 0;
-  while (i < s.len && memchr(" \t\r\n", s.p[i], 4)) i++;
+  while (i < s.len && s.p[i] && strchr(" \t\r\n", s.p[i])) i++;
   return i == s.len;
 }
 
