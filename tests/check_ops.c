@@ -153,6 +153,22 @@ static void norm_w_map(double *y, const double *w, const void *c) {
   const struct norm_w_ctx *n = c;
   ref_rmsnorm(y, n->x, w, n->c.offset, 1e-5, n->c.m, n->c.groups, n->c.n);
 }
+struct layernorm_ctx {
+  const double *x, *w, *b;
+  size_t m, n;
+};
+static void layernorm_x_map(double *y, const double *x, const void *c) {
+  const struct layernorm_ctx *l = c;
+  ref_layernorm(y, x, l->w, l->b, 1, 1e-5, l->m, l->n);
+}
+static void layernorm_w_map(double *y, const double *w, const void *c) {
+  const struct layernorm_ctx *l = c;
+  ref_layernorm(y, l->x, w, l->b, 1, 1e-5, l->m, l->n);
+}
+static void layernorm_b_map(double *y, const double *b, const void *c) {
+  const struct layernorm_ctx *l = c;
+  ref_layernorm(y, l->x, l->w, b, 1, 1e-5, l->m, l->n);
+}
 struct gated_ctx {
   size_t m, n;
   activation a;
@@ -176,19 +192,43 @@ static void check_rows(backend *be, const char *level) {
   report(level, "rmsnorm dx", gradient_error(dx, xd, all, dy, all, norm_map, &c, 300), 1e-5);
   struct norm_w_ctx wc = {xd, c};
   report(level, "rmsnorm dw", gradient_error(dw, wd, n, dy, all, norm_w_map, &wc, 72), 1e-5);
-  for (int act = 0; act < 2; act++) {
-    struct gated_ctx g = {m, groups * n / 2, act ? ACT_GELU_TANH : ACT_SILU};
+  for (int act = ACT_SILU; act <= ACT_RELU2; act++) {
+    static const char *const names[][2] = {
+        {"gated silu", "gated silu dx"}, {"gated gelu", "gated gelu dx"}, {"squared relu", "squared relu dx"}};
+    struct gated_ctx g = {m, act == ACT_RELU2 ? groups * n : groups * n / 2, (activation)act};
     be->gated(be, y, x, m, g.n, g.a);
     gated_map(yd, xd, &g);
-    report(level, act ? "gated gelu" : "gated silu", distance(y, yd, m * g.n), 2e-6);
+    report(level, names[act][0], distance(y, yd, m * g.n), 2e-6);
     be->gated_bwd(be, dx, dy, x, m, g.n, g.a);
-    report(level, act ? "gated gelu dx" : "gated silu dx",
-           gradient_error(dx, xd, all, dy, m * g.n, gated_map, &g, 300), 1e-5);
+    report(level, names[act][1], gradient_error(dx, xd, all, dy, m * g.n, gated_map, &g, 300), 1e-5);
   }
   double squares = 0;
   for (size_t i = 0; i < all; i++) squares += xd[i] * xd[i];
   report(level, "sum_squares", fabs(be->sum_squares(be, x, all) / squares - 1), 1e-12);
   void *p[] = {x, w, y, dy, dx, rstd, dw, xd, wd, yd};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
+}
+
+static void check_layernorm(backend *be, const char *level) {
+  size_t m = 37, n = 75, all = m * n;
+  float *x = random_f(all, 2), *w = random_f(n, 1), *b = random_f(n, 1), *y = random_f(all, 1),
+        *dy = random_f(all, 1);
+  float *dx = random_f(all, 1), *stats = random_f(2 * m, 1), *dw = mem_zalloc(n, 4), *db = mem_zalloc(n, 4);
+  for (size_t i = 0; i < all; i++) x[i] += 3;
+  double *xd = widen(x, all), *wd = widen(w, n), *bd = widen(b, n), *yd = malloc(all * 8);
+  struct layernorm_ctx c = {xd, wd, bd, m, n};
+  be->layernorm(be, y, x, w, b, 1, 1e-5f, m, n, stats);
+  layernorm_x_map(yd, xd, &c);
+  report(level, "layernorm", distance(y, yd, all), 2e-6);
+  be->layernorm_bwd(be, dx, dw, db, dy, x, w, 1, stats, m, n, false);
+  report(level, "layernorm dx", gradient_error(dx, xd, all, dy, all, layernorm_x_map, &c, 300), 1e-5);
+  report(level, "layernorm dw", gradient_error(dw, wd, n, dy, all, layernorm_w_map, &c, n), 1e-5);
+  report(level, "layernorm db", gradient_error(db, bd, n, dy, all, layernorm_b_map, &c, n), 1e-5);
+  double *before = widen(dx, all);
+  be->layernorm_bwd(be, dx, NULL, NULL, dy, x, w, 1, stats, m, n, true);
+  for (size_t i = 0; i < all; i++) before[i] *= 2;
+  report(level, "layernorm dx, added", distance(dx, before, all), 1e-6);
+  void *p[] = {x, w, b, y, dy, dx, stats, dw, db, xd, wd, bd, yd, before};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
 }
 
@@ -308,7 +348,10 @@ static void fingerprint(backend *be, float *out, size_t *n) {
   if (be->attention(be, out + (*n += rows * ld), 128, out, ld, &g->f, &a, NULL, NULL)) failed++;
   be->gated(be, out + (*n += rows * 128), gu, rows, 64, ACT_SILU);
   be->gated(be, out + (*n += rows * 64), gu, rows, 64, ACT_GELU_TANH);
-  *n += rows * 64;
+  be->gated(be, out + (*n += rows * 64), gu, rows, 128, ACT_RELU2);
+  be->layernorm(be, out + (*n += rows * 128), gu, nw, nw + 128, 1, 1e-5f, rows, 128, NULL);
+  be->layernorm_bwd(be, out + (*n += rows * 128), NULL, NULL, y, gu, nw, 1, x, rows, 128, false);
+  *n += rows * 128;
   free(x), free(w), free(y), free(gu), free(nw), free(g);
 }
 
@@ -365,6 +408,7 @@ int main(int argc, char **argv) {
       if (threads == 3) {
         check_linear(be, levels[l]);
         check_rows(be, levels[l]);
+        check_layernorm(be, levels[l]);
         check_adamw(be, levels[l]);
         check_attention(be, levels[l]);
       }

@@ -31,13 +31,26 @@ static inline void ref_rmsnorm(double *y, const double *x, const double *w, doub
   }
 }
 
+static inline void ref_layernorm(double *y, const double *x, const double *w, const double *b, double offset,
+                                 double eps, size_t m, size_t n) {
+  for (size_t i = 0; i < m; i++) {
+    double mean = 0, s = 0;
+    for (size_t j = 0; j < n; j++) mean += x[i * n + j] / (double)n;
+    for (size_t j = 0; j < n; j++) s += (x[i * n + j] - mean) * (x[i * n + j] - mean);
+    for (size_t j = 0; j < n; j++)
+      y[i * n + j] = (x[i * n + j] - mean) / sqrt(s / (double)n + eps) * (w[j] + offset) + b[j];
+  }
+}
+
 static inline double ref_act(double x, activation a) {
   return a == ACT_SILU ? x / (1 + exp(-x)) : 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
 static inline void ref_gated(double *y, const double *gu, size_t m, size_t n, activation a) {
   for (size_t i = 0; i < m; i++)
-    for (size_t j = 0; j < n; j++) y[i * n + j] = ref_act(gu[i * 2 * n + j], a) * gu[i * 2 * n + n + j];
+    for (size_t j = 0; j < n; j++)
+      y[i * n + j] =
+          a == ACT_RELU2 ? pow(fmax(gu[i * n + j], 0), 2) : ref_act(gu[i * 2 * n + j], a) * gu[i * 2 * n + n + j];
 }
 
 /* Row of the conversation's position p in branch b of tree t. */

@@ -115,6 +115,14 @@ static void absent_fields_mean_the_classes_defaults(void **state) {
               c.reward_token_id == -1);
   must_read(&c, "internlm2", "\"bias\": false, \"reward_token_id\": 99");
   assert_true(!c.qkv_bias && !c.o_bias && c.reward_token_id == 99);
+  must_read(&c, "nemotron", "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\", \"3\": \"d\", \"4\": \"e\"}");
+  assert_true(c.layer_norm && c.relu2 && !c.gelu && c.norm_offset == 1 && c.norm_eps == 1e-5f && c.rotary_dim == 8);
+  assert_true(c.head == HEAD_WEIGHTED && c.n_outputs == 5 && c.window[0] == 0);
+  must_read(&c, "nemotron", "\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.25}");
+  assert_true(c.rotary_dim == 4 && c.head == HEAD_SCALAR && c.n_outputs == 1);
+  must_read(&c, "llama", "\"architectures\": [\"LlamaForRewardModelWithGating\"]");
+  assert_true(c.head == HEAD_GATED && c.n_outputs == 19 && c.gate_layers == 3 && c.gate_hidden == 1024);
+  assert_true(c.gate_temperature == 10 && c.gate_pattern_len == 5 && c.gate_pattern[0] == 128009);
   must_read(&c, "qwen3", "");
   assert_int_equal(c.head_dim, 128);
   assert_true(c.qk_norm && !c.qkv_bias);
@@ -164,6 +172,16 @@ static void unsupported_fields_are_named(void **state) {
       {"llama", "\"rope_theta\": \"x\"", "rope_theta"},
       {"llama", "\"quantization_config\": {\"quant_method\": \"awq\"}", "quantization_config"},
       {"internlm2", "\"reward_token_id\": 100", "reward_token_id"},
+      {"nemotron", "\"num_labels\": 3", "num_labels"},
+      {"nemotron", "\"hidden_act\": \"relu\"", "hidden_act"},
+      {"nemotron", "\"partial_rotary_factor\": 0.2", "partial_rotary_factor"},
+      {"nemotron", "\"partial_rotary_factor\": 1.5", "partial_rotary_factor"},
+      {"llama", "\"architectures\": [\"LlamaForRewardModelWithGating\"], \"gating_temperature\": 0", "gating_temp"},
+      {"llama", "\"architectures\": [\"LlamaForRewardModelWithGating\"], \"gating_token_pattern\": [1, 2]",
+       "gating_token_pattern"},
+      {"gemma3_text",
+       "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}}",
+       "partial_rotary"},
       {"gemma2", "\"layer_types\": [\"sliding_attention\"]", "layer_types[1]"},
       {"gemma2", "\"layer_types\": [\"chunked_attention\"]", "'chunked_attention'"},
       {"gemma2", "\"query_pre_attn_scalar\": 0", "query_pre_attn_scalar"},

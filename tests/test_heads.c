@@ -13,13 +13,15 @@
 
 #include "reward/model.h"
 
-enum { MOST = 8 };
+enum { MOST = 10 };
 static const struct {
   const char *name;
   size_t attributes, n, lengths[MOST];
   const char *first, *last;
 } heads[] = {
     {"armorm", 19, 7, {9, 10, 17, 31, 64, 128, 257}, "helpsteer-helpfulness", "code-readability"},
+    {"nemotron5", 5, 10, {1, 2, 3, 7, 8, 17, 31, 64, 128, 257}, "helpfulness", "verbosity"},
+    {"nemotron9", 5, 10, {1, 2, 3, 7, 8, 17, 31, 64, 128, 257}, "helpfulness", "verbosity"},
 };
 enum { HEADS = sizeof heads / sizeof *heads };
 

@@ -2,7 +2,7 @@
  *
  * A model is opened from a Hugging Face checkpoint directory. Its matrices stay in the file's mapping, in the
  * file's precision, until model_train makes trainable copies. Families differ in data (model_config), not in code:
- * Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2.
+ * Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2, Nemotron.
  */
 #ifndef REWARD_MODEL_H
 #define REWARD_MODEL_H
@@ -22,8 +22,9 @@ typedef struct {
   int64_t original_max_positions;
 } rope_config;
 
-/* SCALAR: one logit. GATED: attributes, weighed by a network that reads the prompt (ArmoRM). */
-typedef enum { HEAD_SCALAR, HEAD_GATED } head_kind;
+/* SCALAR: one logit. WEIGHTED: attributes, summed with published weights (Nemotron). GATED: attributes, weighed by
+ * a network that reads the prompt (ArmoRM). */
+typedef enum { HEAD_SCALAR, HEAD_WEIGHTED, HEAD_GATED } head_kind;
 
 /* Every field of config.json that changes the numbers. */
 typedef struct {
@@ -34,6 +35,9 @@ typedef struct {
   bool qkv_bias, o_bias, mlp_bias, qk_norm, post_norms;
   bool grouped_qkv;  /* one matrix: per key-value head its query heads, its key, its value (InternLM2) */
   bool gelu;         /* gated GELU (tanh) instead of SiLU */
+  bool relu2;        /* squared ReLU without a gate */
+  bool layer_norm;   /* mean and bias too, where others have RMSNorm */
+  size_t rotary_dim; /* of head_dim's columns, the first; the rest keep their place */
   float embed_scale; /* multiplies embeddings */
   float attn_scale, attn_softcap;
   int32_t window[MODEL_MAX_LAYERS];  /* 0: full attention */

@@ -21,7 +21,8 @@
 #include "reward/thread.h"
 
 typedef enum { T_F32, T_F16, T_BF16 } tensor_type;
-typedef enum { ACT_SILU, ACT_GELU_TANH } activation;
+/* ACT_RELU2: max(x, 0)², without a gate. */
+typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_RELU2 } activation;
 
 /* A weight matrix as PyTorch's nn.Linear has it: [out, in], row-major, contiguous. */
 typedef struct {
@@ -94,6 +95,14 @@ struct backend {
                       size_t ldx, const float *w, float offset, const float *rstd, size_t m, size_t groups,
                       size_t n, bool acc);
 
+  /* y[m, n] = (x - mean) / sqrt(variance + eps) · (w + offset) + b; stats[m, 2] (mean, 1/sqrt) may be NULL. (Ba et
+   * al. 2016; offset 1: Nemotron.) */
+  void (*layernorm)(backend *be, float *y, const float *x, const float *w, const float *b, float offset, float eps,
+                    size_t m, size_t n, float *stats);
+  /* dx (+)= …; dw[n] and db[n] += … (NULL: not wanted). */
+  void (*layernorm_bwd)(backend *be, float *dx, float *dw, float *db, const float *dy, const float *x,
+                        const float *w, float offset, const float *stats, size_t m, size_t n, bool acc);
+
   /* Rotates `heads` heads of each row in place: x[m, ldx] from column 0, pairs (i, i+half) of the first 2*half
    * of D columns; cos/sin tables [positions, half]; sign -1 is the backward rotation. (Su et al. 2021) */
   void (*rope)(backend *be, float *x, size_t ldx, const forest *f, size_t heads, size_t head_dim, const float *cos,
@@ -108,9 +117,9 @@ struct backend {
                              size_t ldo, const float *qkv, size_t ld, const float *lse, const forest *f,
                              const attention_shape *a, rw_error *err);
 
-  /* y[m, n] = act(gu[:, 0:n]) · gu[:, n:2n]; rows of gu are 2n wide. */
+  /* y[m, n] = act(gu[:, 0:n]) · gu[:, n:2n]; rows of gu are 2n wide. Without a gate: act(gu), rows n wide. */
   void (*gated)(backend *be, float *y, const float *gu, size_t m, size_t n, activation act);
-  /* dgu[m, 2n] from dy[m, n] and gu; dgu may be gu. */
+  /* dgu (as gu) from dy[m, n] and gu; dgu may be gu. */
   void (*gated_bwd)(backend *be, float *dgu, const float *dy, const float *gu, size_t m, size_t n, activation act);
 
   void (*add)(backend *be, float *y, const float *x, size_t n);  /* y += x */

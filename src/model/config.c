@@ -15,6 +15,7 @@ typedef struct {
   json_doc *d;
   json_val root;
   rw_error *err;
+  bool partial; /* the family may turn a part of each head's columns */
 } reader;
 
 static rw_status bad(const reader *r, const char *field, const char *expected, json_val v) {
@@ -74,7 +75,7 @@ static rw_status read_rope(const reader *r, json_val obj, double theta, rope_con
   RW_TRY(get_number(r, obj, "factor", 1, &rope->factor));
   double part;
   RW_TRY(get_number(r, obj, "partial_rotary_factor", 1, &part));
-  if (part != 1)
+  if (part != 1 && !r->partial)
     return rw_fail(r->err, RW_UNSUPPORTED, "%s: partial_rotary_factor: expected 1, got %g", r->path, part);
   if (slice_is(kind, "default")) return RW_OK;
   if (slice_is(kind, "linear")) {
@@ -115,7 +116,7 @@ static rw_status read_windows(const reader *r, model_config *c) {
   RW_TRY(get_int(r, r->root, "sliding_window_pattern", strcmp(c->type, "gemma2") == 0 ? 2 : 6, 1, INT32_MAX,
                  &pattern));
   RW_TRY(get_int(r, r->root, "max_window_layers", 28, 0, INT32_MAX, &max_window));
-  if (strcmp(c->type, "llama") == 0 || strcmp(c->type, "internlm2") == 0) window = 0;
+  if (strcmp(c->type, "llama") == 0 || strcmp(c->type, "internlm2") == 0 || c->layer_norm) window = 0;
   if (qwen && !get_flag(r, "use_sliding_window", false)) window = 0;
   json_val types = json_get(r->d, r->root, "layer_types");
   for (size_t i = 0; i < c->layers; i++) {
@@ -139,13 +140,44 @@ static rw_status read_windows(const reader *r, model_config *c) {
   return RW_OK;
 }
 
-static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "internlm2"};
+static const char *const families[] = {"llama",  "mistral",     "qwen2",     "qwen3",
+                                       "gemma2", "gemma3_text", "internlm2", "nemotron"};
+
+/* How many of a head's columns turn. */
+static rw_status read_rotary(reader *r, model_config *c) {
+  r->partial = c->layer_norm;
+  double old, part;
+  RW_TRY(get_number(r, r->root, "partial_rotary_factor", c->layer_norm ? 0.5 : 1, &old));
+  json_val p = json_get(r->d, r->root, "rope_parameters");
+  RW_TRY(get_number(r, absent(r, p) ? json_get(r->d, r->root, "rope_scaling") : p, "partial_rotary_factor", old,
+                    &part));
+  if (!r->partial && part != 1)
+    return rw_fail(r->err, RW_UNSUPPORTED, "%s: partial_rotary_factor: expected 1, got %g", r->path, part);
+  c->rotary_dim = part > 0 && part <= 1 ? (size_t)((double)c->head_dim * part) : 0;
+  if (c->rotary_dim < 2 || c->rotary_dim % 2)
+    return rw_fail(r->err, RW_DATA,
+                   "%s: partial_rotary_factor: expected an even number of %zu columns, got %g of them", r->path,
+                   c->head_dim, part);
+  return RW_OK;
+}
 
 /* What the class of the checkpoint puts on top; its own fields with its own defaults. */
 static rw_status read_head(const reader *r, model_config *c) {
   slice class = json_string(r->d, json_at(r->d, json_get(r->d, r->root, "architectures"), 0));
   c->head = HEAD_SCALAR;
   c->n_outputs = 1;
+  if (c->layer_norm) { /* Nemotron-4-340B-Reward has nine outputs, of which the last five are used */
+    json_val labels = json_get(r->d, r->root, "id2label");
+    int64_t outputs;
+    RW_TRY(get_int(r, r->root, "num_labels", absent(r, labels) ? 1 : (int64_t)json_count(r->d, labels), 1, 4096,
+                   &outputs));
+    if (outputs != 1 && outputs != 5 && outputs != 9)
+      return rw_fail(r->err, RW_UNSUPPORTED, "%s: num_labels: expected 1, 5 or 9, got %lld", r->path,
+                     (long long)outputs);
+    c->n_outputs = (size_t)outputs;
+    c->head = outputs > 1 ? HEAD_WEIGHTED : HEAD_SCALAR;
+    return RW_OK;
+  }
   if (!class.p || !slice_is(class, "LlamaForRewardModelWithGating")) return RW_OK;
   static const int32_t llama3[] = {128009, 128006, 78191, 128007,
                                    271}; /* <|eot_id|>, then the assistant's header */
@@ -173,16 +205,16 @@ static rw_status read_head(const reader *r, model_config *c) {
   return RW_OK;
 }
 
-static rw_status read_all(const reader *r, model_config *c) {
+static rw_status read_all(reader *r, model_config *c) {
   json_val t = json_get(r->d, r->root, "model_type");
   slice type = json_string(r->d, t);
   bool known = false;
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) known |= type.p && slice_is(type, families[i]);
   if (!known)
-    return rw_fail(
-        r->err, RW_UNSUPPORTED,
-        "%s: model_type: expected llama, mistral, qwen2, qwen3, gemma2, gemma3_text or internlm2, got '%.*s'",
-        r->path, (int)type.len, type.p ? type.p : "");
+    return rw_fail(r->err, RW_UNSUPPORTED,
+                   "%s: model_type: expected llama, mistral, qwen2, qwen3, gemma2, gemma3_text, internlm2 or "
+                   "nemotron, got '%.*s'",
+                   r->path, (int)type.len, type.p ? type.p : "");
   snprintf(c->type, sizeof c->type, "%.*s", (int)type.len, type.p);
   bool gemma = strncmp(c->type, "gemma", 5) == 0, gemma3 = strcmp(c->type, "gemma3_text") == 0;
   int64_t n[9];
@@ -210,14 +242,15 @@ static rw_status read_all(const reader *r, model_config *c) {
   c->ff = (size_t)n[5];
   c->vocab = (size_t)n[6];
   double eps, query_scalar, cap;
-  RW_TRY(get_number(r, r->root, "rms_norm_eps", 1e-6, &eps));
-  RW_TRY(get_number(r, r->root, "initializer_range", 0.02, &c->initializer_range));
+  c->layer_norm = c->relu2 = strcmp(c->type, "nemotron") == 0;
+  RW_TRY(get_number(r, r->root, c->layer_norm ? "norm_eps" : "rms_norm_eps", c->layer_norm ? 1e-5 : 1e-6, &eps));
+  RW_TRY(get_number(r, r->root, "initializer_range", c->layer_norm ? 0.0134 : 0.02, &c->initializer_range));
   RW_TRY(get_number(r, r->root, "query_pre_attn_scalar", gemma ? 256 : (double)c->head_dim, &query_scalar));
   RW_TRY(get_optional(r, "attn_logit_softcapping", strcmp(c->type, "gemma2") == 0 ? 50 : 0, &cap));
   if (!(query_scalar > 0))
     return bad(r, "query_pre_attn_scalar", "a number above 0", json_get(r->d, r->root, "query_pre_attn_scalar"));
   c->norm_eps = (float)eps;
-  c->norm_offset = gemma ? 1.0f : 0.0f;
+  c->norm_offset = gemma || c->layer_norm ? 1.0f : 0.0f;
   c->attn_scale = (float)(1.0 / sqrt(gemma ? query_scalar : (double)c->head_dim));
   c->attn_softcap = (float)cap;
   /* Gemma's code rounds the factor to the weights' precision when it multiplies in bf16; in f32 it is exact */
@@ -232,17 +265,17 @@ static rw_status read_all(const reader *r, model_config *c) {
   /* Gemma's own hidden_act, which in its first files says "gelu", is read by nothing: the activation is the tanh
    * form */
   json_val act = json_get(r->d, r->root, gemma ? "hidden_activation" : "hidden_act");
-  slice a = absent(r, act) ? (gemma ? SLICE("gelu_pytorch_tanh") : SLICE("silu")) : json_string(r->d, act);
+  slice a = c->relu2 ? SLICE("relu2") : gemma ? SLICE("gelu_pytorch_tanh") : SLICE("silu");
+  if (!absent(r, act)) a = json_string(r->d, act);
   c->gelu = a.p && slice_is(a, "gelu_pytorch_tanh");
-  if (!c->gelu && !(a.p && slice_is(a, "silu")))
+  if (c->relu2 && !(a.p && slice_is(a, "relu2"))) return bad(r, "hidden_act", "relu2", act);
+  if (!c->relu2 && !c->gelu && !(a.p && slice_is(a, "silu")))
     return bad(r, gemma ? "hidden_activation" : "hidden_act", "silu or gelu_pytorch_tanh", act);
   if (!absent(r, json_get(r->d, r->root, "quantization_config")))
     return refuse(r, "quantization_config", "load the unquantized checkpoint");
   if (get_flag(r, "use_bidirectional_attention", false))
     return refuse(r, "use_bidirectional_attention", "causal only");
-  double part;
-  RW_TRY(get_number(r, r->root, "partial_rotary_factor", 1, &part));
-  if (part != 1) return refuse(r, "partial_rotary_factor", "only 1 is");
+  RW_TRY(read_rotary(r, c));
   int64_t pad, reward;
   RW_TRY(get_int(r, r->root, "reward_token_id", INT32_MAX, 0, INT32_MAX, &reward));
   if (reward < INT32_MAX && reward >= n[6])
@@ -262,7 +295,7 @@ rw_status model_config_read(model_config *c, const char *dir, rw_error *err) {
   json_file f;
   rw_status s = json_file_open(&f, path, err);
   if (!s) {
-    reader r = {path, f.doc, 0, err};
+    reader r = {path, f.doc, 0, err, false};
     s = json_kind(f.doc, 0) == JSON_OBJECT ? read_all(&r, c)
                                            : rw_fail(err, RW_DATA, "%s: expected a JSON object", path);
     json_file_close(&f);

@@ -34,6 +34,20 @@ weight model_matrix(const model *m, int i, int bias) {
                   .bias = bias >= 0 ? vec(m, bias) : NULL};
 }
 
+static size_t up_width(const model_config *c) { return c->relu2 ? c->ff : 2 * c->ff; }
+static activation act_of(const model_config *c) {
+  return c->relu2 ? ACT_RELU2 : c->gelu ? ACT_GELU_TANH : ACT_SILU;
+}
+
+void model_norm(model *m, float *y, const float *x, int w, int bias, size_t rows, float *kept) {
+  const model_config *c = &m->cfg;
+  size_t h = c->hidden;
+  if (c->layer_norm)
+    m->be->layernorm(m->be, y, x, vec(m, w), vec(m, bias), c->norm_offset, c->norm_eps, rows, h, kept);
+  else
+    m->be->rmsnorm(m->be, y, h, x, h, vec(m, w), c->norm_offset, c->norm_eps, rows, 1, h, kept);
+}
+
 /* ---- rotary tables ---- */
 
 /* Frequencies as Hugging Face's modeling_rope_utils computes them, in f32; llama3: Llama 3.1's smoothing. */
@@ -57,13 +71,13 @@ static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
 static rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err) {
   if (positions <= m->rope_positions[which]) return RW_OK;
   positions = (positions + 511) / 512 * 512;
-  size_t half = m->cfg.head_dim / 2;
+  size_t half = m->cfg.rotary_dim / 2;
   float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * positions * half, sizeof *t);
   rw_status s = inv && t ? RW_OK : rw_nomem(err, "rotary tables");
   if (!s) s = buffer_need(m, &m->cos[which], positions * half, "rotary tables", err);
   if (!s) s = buffer_need(m, &m->sin[which], positions * half, "rotary tables", err);
   if (!s) {
-    rope_frequencies(&m->cfg.ropes[which], m->cfg.head_dim, inv);
+    rope_frequencies(&m->cfg.ropes[which], m->cfg.rotary_dim, inv);
     for (size_t p = 0; p < positions; p++)
       for (size_t i = 0; i < half; i++) {
         float angle = (float)p * inv[i];
@@ -94,7 +108,7 @@ static size_t cut_acts(const model *m, acts *s, float *base, size_t rows, bool k
   cut(&s->x, base, &used, rows * c->hidden);
   cut(&s->qkv, base, &used, rows * qkv_width(c));
   cut(&s->o, base, &used, rows * q_width(c));
-  cut(&s->gate_up, base, &used, rows * 2 * c->ff);
+  cut(&s->gate_up, base, &used, rows * up_width(c));
   if (c->post_norms) {
     cut(&s->attn_out, base, &used, rows * c->hidden);
     cut(&s->mlp_out, base, &used, keep ? rows * c->hidden : 0);
@@ -106,8 +120,8 @@ static size_t cut_acts(const model *m, acts *s, float *base, size_t rows, bool k
   }
   cut(&s->x_mid, base, &used, rows * c->hidden);
   cut(&s->lse, base, &used, rows * c->q_heads);
-  cut(&s->rstd_in, base, &used, rows);
-  cut(&s->rstd_mid, base, &used, rows);
+  cut(&s->rstd_in, base, &used, rows * (c->layer_norm ? 2 : 1));
+  cut(&s->rstd_mid, base, &used, rows * (c->layer_norm ? 2 : 1));
   if (c->post_norms) {
     cut(&s->rstd_attn, base, &used, rows);
     cut(&s->rstd_mlp, base, &used, rows);
@@ -135,7 +149,7 @@ static rw_status add_branch(model *m, float *out, const float *base, const float
     return be->linear(be, out, h, branch, w.in, &w, 1, rows, true, err);
   }
   RW_TRY(be->linear(be, kept, h, branch, w.in, &w, 1, rows, false, err));
-  be->rmsnorm(be, m->h.p, h, kept, h, vec(m, post_norm), m->cfg.norm_offset, m->cfg.norm_eps, rows, 1, h, rstd);
+  model_norm(m, m->h.p, kept, post_norm, -1, rows, rstd);
   if (out != base) be->copy(be, out, base, rows * h);
   be->add(be, out, m->h.p, rows * h);
   return RW_OK;
@@ -169,13 +183,20 @@ static int qkv_weights(const model *m, const layer *y, bool bias, weight w[3]) {
   return 3;
 }
 
+static int up_weights(const model *m, const layer *y, bool bias, weight w[2]) {
+  int n = 0;
+  if (!m->cfg.relu2) w[n++] = model_matrix(m, y->gate, bias ? y->gate_bias : -1);
+  w[n++] = model_matrix(m, y->up, bias ? y->up_bias : -1);
+  return n;
+}
+
 /* Normalises the layer's input and projects it; then per-head norms and rotation. */
 static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   const model_config *c = &m->cfg;
   const layer *y = &m->layers[l];
   backend *be = m->be;
   size_t rows = m->f.rows, h = c->hidden, d = c->head_dim, ld = qkv_width(c);
-  be->rmsnorm(be, m->h.p, h, s->x, h, vec(m, y->norm_in), c->norm_offset, c->norm_eps, rows, 1, h, s->rstd_in);
+  model_norm(m, m->h.p, s->x, y->norm_in, y->norm_in_bias, rows, s->rstd_in);
   weight w[3];
   int nw = qkv_weights(m, y, true, w);
   RW_TRY(be->linear(be, c->grouped_qkv ? m->a.p : s->qkv, ld, m->h.p, h, w, nw, rows, false, err));
@@ -192,7 +213,7 @@ static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
                 c->kv_heads, d, s->rstd_qk ? s->rstd_qk + rows * c->q_heads : NULL);
   }
   size_t r = c->rope_of[l];
-  be->rope(be, s->qkv, ld, &m->f, c->q_heads + c->kv_heads, d, m->cos[r].p, m->sin[r].p, d / 2, 1.0f);
+  be->rope(be, s->qkv, ld, &m->f, c->q_heads + c->kv_heads, d, m->cos[r].p, m->sin[r].p, c->rotary_dim / 2, 1.0f);
   return RW_OK;
 }
 
@@ -216,10 +237,11 @@ static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool las
   }
   RW_TRY(add_branch(m, mid, x, o, model_matrix(m, y->o, y->o_bias), rows, y->norm_post_attn, s->attn_out,
                     s->rstd_attn, err));
-  be->rmsnorm(be, m->h.p, h, mid, h, vec(m, y->norm_mid), c->norm_offset, c->norm_eps, rows, 1, h, s->rstd_mid);
-  weight gu[2] = {model_matrix(m, y->gate, y->gate_bias), model_matrix(m, y->up, y->up_bias)};
-  RW_TRY(be->linear(be, s->gate_up, 2 * c->ff, m->h.p, h, gu, 2, rows, false, err));
-  be->gated(be, m->a.p, s->gate_up, rows, c->ff, c->gelu ? ACT_GELU_TANH : ACT_SILU);
+  model_norm(m, m->h.p, mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
+  weight gu[2];
+  int ng = up_weights(m, y, true, gu);
+  RW_TRY(be->linear(be, s->gate_up, up_width(c), m->h.p, h, gu, ng, rows, false, err));
+  be->gated(be, m->a.p, s->gate_up, rows, c->ff, act_of(c));
   return add_branch(m, out, mid, m->a.p, model_matrix(m, y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
                     s->rstd_mlp, err);
 }
@@ -236,7 +258,7 @@ static rw_status prepare(model *m, rw_error *err) {
   RW_TRY(buffer_need(m, &m->last_x, nl * c->hidden, "activations", err));
   RW_TRY(buffer_need(m, &m->last_o, nl * q_width(c), "activations", err));
   RW_TRY(buffer_need(m, &m->last_h, nl * c->hidden, "activations", err));
-  RW_TRY(buffer_need(m, &m->rstd_final, nl, "activations", err));
+  RW_TRY(buffer_need(m, &m->rstd_final, 2 * nl, "activations", err));
   return buffer_need(m, &m->rewards, m->f.n_branches * c->n_outputs, "activations", err);
 }
 
@@ -423,11 +445,16 @@ static rw_status matrix_grad(model *m, int first, int bias, const float *dy, siz
   return m->be->linear_dw(m->be, grad_of(m, first), dy, out, x, in, rows, out, in, err);
 }
 
-static void norm_bwd(model *m, float *dx, int norm, const float *dy, const float *x, const float *rstd, size_t rows,
-                     bool acc) {
-  size_t h = m->cfg.hidden;
-  m->be->rmsnorm_bwd(m->be, dx, h, grad_of(m, norm), dy, h, x, h, vec(m, norm), m->cfg.norm_offset, rstd, rows, 1,
-                     h, acc);
+static void norm_bwd(model *m, float *dx, int norm, int bias, const float *dy, const float *x, const float *kept,
+                     size_t rows, bool acc) {
+  const model_config *c = &m->cfg;
+  size_t h = c->hidden;
+  if (c->layer_norm)
+    m->be->layernorm_bwd(m->be, dx, grad_of(m, norm), grad_of(m, bias), dy, x, vec(m, norm), c->norm_offset, kept,
+                         rows, h, acc);
+  else
+    m->be->rmsnorm_bwd(m->be, dx, h, grad_of(m, norm), dy, h, x, h, vec(m, norm), c->norm_offset, kept, rows, 1, h,
+                       acc);
 }
 
 /* dx: in the gradient of the layer's output ([branches, H] when last), out that of its input ([rows, H]). */
@@ -436,30 +463,31 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
   const layer *y = &m->layers[l];
   backend *be = m->be;
   acts s = kept(m, l);
-  activation act = c->gelu ? ACT_GELU_TANH : ACT_SILU;
   size_t rows = last ? m->f.n_branches : m->f.rows, all = m->f.rows, h = c->hidden, q = q_width(c), ff = c->ff;
   float *dx = m->dx.p, *dh = m->dh.p;
 
   /* the MLP; da goes to d_a, dgate|dup over the kept gate|up */
   const float *dy = dx;
   if (c->post_norms) {
-    norm_bwd(m, dh, y->norm_post_mlp, dx, s.mlp_out, s.rstd_mlp, rows, false);
+    norm_bwd(m, dh, y->norm_post_mlp, -1, dx, s.mlp_out, s.rstd_mlp, rows, false);
     dy = dh;
   }
-  be->gated(be, m->a.p, s.gate_up, rows, ff, act);
+  be->gated(be, m->a.p, s.gate_up, rows, ff, act_of(c));
   RW_TRY(matrix_grad(m, y->down, y->down_bias, dy, h, m->a.p, ff, rows, err));
-  weight down = model_matrix(m, y->down, -1), gu[2] = {model_matrix(m, y->gate, -1), model_matrix(m, y->up, -1)};
+  weight down = model_matrix(m, y->down, -1), gu[2];
+  int ng = up_weights(m, y, false, gu);
   RW_TRY(be->linear_dx(be, m->a.p, ff, dy, h, &down, 1, rows, false, err));
-  be->gated_bwd(be, s.gate_up, m->a.p, s.gate_up, rows, ff, act);
-  be->rmsnorm(be, m->h.p, h, s.x_mid, h, vec(m, y->norm_mid), c->norm_offset, c->norm_eps, rows, 1, h, NULL);
-  RW_TRY(matrix_grad(m, y->gate, y->gate_bias, s.gate_up, 2 * ff, m->h.p, h, rows, err));
-  RW_TRY(be->linear_dx(be, dh, h, s.gate_up, 2 * ff, gu, 2, rows, false, err));
-  norm_bwd(m, dx, y->norm_mid, dh, s.x_mid, s.rstd_mid, rows, true);
+  be->gated_bwd(be, s.gate_up, m->a.p, s.gate_up, rows, ff, act_of(c));
+  model_norm(m, m->h.p, s.x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
+  RW_TRY(matrix_grad(m, c->relu2 ? y->up : y->gate, c->relu2 ? y->up_bias : y->gate_bias, s.gate_up, up_width(c),
+                     m->h.p, h, rows, err));
+  RW_TRY(be->linear_dx(be, dh, h, s.gate_up, up_width(c), gu, ng, rows, false, err));
+  norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s.x_mid, s.rstd_mid, rows, true);
 
   /* attention */
   dy = dx;
   if (c->post_norms) {
-    norm_bwd(m, dh, y->norm_post_attn, dx, s.attn_out, s.rstd_attn, rows, false);
+    norm_bwd(m, dh, y->norm_post_attn, -1, dx, s.attn_out, s.rstd_attn, rows, false);
     dy = dh;
   }
   const float *o = s.o;
@@ -481,21 +509,21 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
   attention_shape a = shape_of(c, l);
   size_t ld = qkv_width(c), heads = c->q_heads + c->kv_heads, d = c->head_dim, r = c->rope_of[l];
   RW_TRY(be->attention_bwd(be, m->dqkv.p, ld, m->d_o.p, q, s.o, q, s.qkv, ld, s.lse, &m->f, &a, err));
-  be->rope(be, m->dqkv.p, ld, &m->f, heads, d, m->cos[r].p, m->sin[r].p, d / 2, -1.0f);
+  be->rope(be, m->dqkv.p, ld, &m->f, heads, d, m->cos[r].p, m->sin[r].p, c->rotary_dim / 2, -1.0f);
   if (c->qk_norm) {
     be->rmsnorm_bwd(be, m->dqkv.p, ld, grad_of(m, y->q_norm), m->dqkv.p, ld, s.qk, heads * d, vec(m, y->q_norm),
                     c->norm_offset, s.rstd_qk, all, c->q_heads, d, false);
     be->rmsnorm_bwd(be, m->dqkv.p + q, ld, grad_of(m, y->k_norm), m->dqkv.p + q, ld, s.qk + q, heads * d,
                     vec(m, y->k_norm), c->norm_offset, s.rstd_qk + all * c->q_heads, all, c->kv_heads, d, false);
   }
-  be->rmsnorm(be, m->h.p, h, s.x, h, vec(m, y->norm_in), c->norm_offset, c->norm_eps, all, 1, h, NULL);
+  model_norm(m, m->h.p, s.x, y->norm_in, y->norm_in_bias, all, NULL);
   float *dqkv = c->grouped_qkv ? m->a.p : m->dqkv.p;
   if (c->grouped_qkv) regroup(m, m->dqkv.p, dqkv, all, false);
   RW_TRY(matrix_grad(m, y->q, y->q_bias, dqkv, ld, m->h.p, h, all, err));
   weight qkv[3];
   int nw = qkv_weights(m, y, false, qkv);
   RW_TRY(be->linear_dx(be, dh, h, dqkv, ld, qkv, nw, all, false, err));
-  norm_bwd(m, dx, y->norm_in, dh, s.x, s.rstd_in, all, true);
+  norm_bwd(m, dx, y->norm_in, y->norm_in_bias, dh, s.x, s.rstd_in, all, true);
   return RW_OK;
 }
 
@@ -514,7 +542,7 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(be->linear_dw(be, grad_of(m, m->head), m->d_rewards.p, 1, m->last_h.p, h, nb, 1, h, err));
   RW_TRY(be->linear_dx(be, m->dh.p, h, m->d_rewards.p, 1, &w, 1, nb, false, err));
   be->copy(be, m->last_x.p, m->dx.p, nb * h); /* the forward pass left the final state in dx */
-  norm_bwd(m, m->dx.p, m->norm_final, m->dh.p, m->last_x.p, m->rstd_final.p, nb, false);
+  norm_bwd(m, m->dx.p, m->norm_final, m->norm_final_bias, m->dh.p, m->last_x.p, m->rstd_final.p, nb, false);
   for (size_t l = c->layers; l-- > m->freeze;) RW_TRY(backward_layer(m, l, l + 1 == c->layers, err));
   if (m->freeze == 0) be->embed_bwd(be, grad_of(m, m->embed), m->dx.p, m->ids, rows, h, c->embed_scale);
   return RW_OK;

@@ -1,9 +1,10 @@
 /* heads.c - from the states that the decoder leaves to rewards: a scalar, or attributes and what they come to.
  *
- * HEAD_SCALAR: one linear output. HEAD_GATED (ArmoRM, Wang et al. 2024): attributes by a linear layer at the last
- * token; their weights by a small network at the token where the last assistant turn's header begins:
- *   score = sum_j gate_j · (attributes · transform)_j,  gate = softmax(network(state) / temperature) · scale.
- * The decoder's last layer leaves the last tokens' rows first, then the gates' rows.
+ * HEAD_SCALAR: one linear output. HEAD_WEIGHTED (Nemotron-4-340B-Reward, Wang et al. 2024): five attributes, the
+ * last of the linear outputs, and the sum that RewardBench makes of them. HEAD_GATED (ArmoRM, Wang et al. 2024):
+ * attributes by a linear layer at the last token; their weights by a small network at the token where the last
+ * assistant turn's header begins: score = sum_j gate_j · (attributes · transform)_j,  gate = softmax(network(state)
+ * / temperature) · scale. The decoder's last layer leaves the last tokens' rows first, then the gates' rows.
  */
 #include <math.h>
 #include <stdio.h>
@@ -33,9 +34,13 @@ static const char *const armorm[] = {"helpsteer-helpfulness",
                                      "code-readability"};
 enum { ARMORM = sizeof armorm / sizeof *armorm };
 
+static const char *const nemotron[] = {"helpfulness", "correctness", "coherence", "complexity", "verbosity"};
+static const double nemotron_weights[] = {0.3, 0.74, 0.46, 0.47, -0.33};
+enum { NEMOTRON = sizeof nemotron / sizeof *nemotron };
+
 size_t model_attributes(const model *m, const char *const **names) {
-  *names = m->cfg.head == HEAD_SCALAR ? NULL : armorm;
-  return m->cfg.head == HEAD_SCALAR ? 0 : ARMORM;
+  *names = m->cfg.head == HEAD_SCALAR ? NULL : m->cfg.head == HEAD_GATED ? armorm : nemotron;
+  return m->cfg.head == HEAD_SCALAR ? 0 : m->cfg.head == HEAD_GATED ? ARMORM : NEMOTRON;
 }
 const float *model_attribute_values(const model *m) { return m->attributes; }
 
@@ -48,7 +53,7 @@ static rw_status values(const model *m, int i, float **out, rw_error *err) {
   return RW_OK;
 }
 
-rw_status heads_load(loader *l) {
+rw_status heads_load_gated(loader *l) {
   model *m = l->m;
   const model_config *c = &m->cfg;
   int transform, scale;
@@ -125,13 +130,22 @@ static float gated_score(const model *m, const float *attr, const float *gate) {
   return (float)(score / sum * m->gate_scale[0]);
 }
 
+/* Moves conversation b's attributes to their place among five a conversation and sums them. */
+static float weighted_score(float *attr, size_t b, size_t outputs) {
+  double score = 0;
+  for (size_t i = 0; i < NEMOTRON; i++) {
+    attr[b * NEMOTRON + i] = attr[b * outputs + outputs - NEMOTRON + i];
+    score += nemotron_weights[i] * (double)attr[b * NEMOTRON + i];
+  }
+  return (float)score;
+}
+
 rw_status head_run(model *m, const float *x, float *rewards, rw_error *err) {
   const model_config *c = &m->cfg;
   backend *be = m->be;
   size_t h = c->hidden, nb = m->f.n_branches, n = c->n_outputs;
   weight w = model_matrix(m, m->head, -1);
-  be->rmsnorm(be, m->last_h.p, h, x, h, model_matrix(m, m->norm_final, -1).data, c->norm_offset, c->norm_eps,
-              m->n_last, 1, h, m->rstd_final.p);
+  model_norm(m, m->last_h.p, x, m->norm_final, m->norm_final_bias, m->n_last, m->rstd_final.p);
   RW_TRY(be->linear(be, m->rewards.p, n, m->last_h.p, h, &w, 1, nb, false, err));
   if (c->head == HEAD_SCALAR) {
     be->download(be, rewards, m->rewards.p, nb * sizeof(float));
@@ -142,6 +156,10 @@ rw_status head_run(model *m, const float *x, float *rewards, rw_error *err) {
       !mem_grow((void **)&m->gates, &m->cap_gates, nb * wide, sizeof(float)))
     return rw_nomem(err, "attributes");
   be->download(be, m->attributes, m->rewards.p, nb * n * sizeof(float));
+  if (c->head == HEAD_WEIGHTED) {
+    for (size_t b = 0; b < nb; b++) rewards[b] = weighted_score(m->attributes, b, n);
+    return RW_OK;
+  }
   RW_TRY(run_gate(m, m->last_h.p + nb * h, m->gates, err));
   for (size_t b = 0; b < nb; b++) rewards[b] = gated_score(m, m->attributes + b * n, m->gates + b * n);
   return RW_OK;

@@ -67,7 +67,7 @@ static rw_status take_if(loader *l, bool on, size_t i, const char *what, size_t 
 
 /* What the families call their tensors; NULL: not there. */
 typedef struct {
-  const char *embed, *norm_in, *qkv, *o, *norm_mid, *gate, *up, *down, *head, *causal_head;
+  const char *embed, *norm_in, *qkv, *o, *norm_mid, *gate, *up, *down, *score, *causal_head;
 } naming;
 static const naming *naming_of(const model_config *c) {
   static const naming common = {"embed_tokens",
@@ -96,10 +96,14 @@ static rw_status take_linear(loader *l, size_t i, const char *what, size_t out, 
   return take_if(l, bias, i, name, out, true, b);
 }
 
-static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int *out) {
+static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int *w, int *b) {
   char name[80];
   snprintf(name, sizeof name, "%s.weight", what);
-  return take_if(l, true, i, name, h, false, out);
+  RW_TRY(take_if(l, true, i, name, h, false, w));
+  snprintf(name, sizeof name, "%s.bias", what);
+  RW_TRY(take_if(l, l->m->cfg.layer_norm, i, name, h, true, b));
+  if (*b >= 0) l->m->t[*b].pub.is_norm = true;
+  return RW_OK;
 }
 
 static rw_status load_qkv(loader *l, size_t i, const naming *n) {
@@ -124,19 +128,20 @@ static rw_status load_layer(loader *l, size_t i) {
   layer *y = &l->m->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, ff = c->ff;
   bool post = c->post_norms;
-  RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in));
+  RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in, &y->norm_in_bias));
   RW_TRY(load_qkv(l, i, n));
   RW_TRY(take_if(l, c->qk_norm, i, "self_attn.q_norm.weight", c->head_dim, false, &y->q_norm));
   RW_TRY(take_if(l, c->qk_norm, i, "self_attn.k_norm.weight", c->head_dim, false, &y->k_norm));
   RW_TRY(take_linear(l, i, n->o, h, q, c->o_bias, &y->o, &y->o_bias));
   RW_TRY(take_if(l, post, i, "post_attention_layernorm.weight", h, false, &y->norm_post_attn));
-  RW_TRY(take_norm(l, i, post ? "pre_feedforward_layernorm" : n->norm_mid, h, &y->norm_mid));
+  RW_TRY(take_norm(l, i, post ? "pre_feedforward_layernorm" : n->norm_mid, h, &y->norm_mid, &y->norm_mid_bias));
   char gate[80], up[80];
   snprintf(gate, sizeof gate, "%s.weight", n->gate);
   snprintf(up, sizeof up, "%s.weight", n->up);
-  RW_TRY(take_layer(l, i, gate, ff, h, &y->gate));
+  y->gate = y->gate_bias = -1;
+  if (!c->relu2) RW_TRY(take_layer(l, i, gate, ff, h, &y->gate));
   RW_TRY(take_layer(l, i, up, ff, h, &y->up));
-  RW_TRY(take_if(l, c->mlp_bias, i, "mlp.gate_proj.bias", ff, true, &y->gate_bias));
+  if (!c->relu2) RW_TRY(take_if(l, c->mlp_bias, i, "mlp.gate_proj.bias", ff, true, &y->gate_bias));
   RW_TRY(take_if(l, c->mlp_bias, i, "mlp.up_proj.bias", ff, true, &y->up_bias));
   RW_TRY(take_linear(l, i, n->down, h, ff, c->mlp_bias, &y->down, &y->down_bias));
   return take_if(l, post, i, "post_feedforward_layernorm.weight", h, false, &y->norm_post_mlp);
@@ -166,18 +171,19 @@ static rw_status make_head(loader *l, const char *name, uint64_t seed) {
 
 static rw_status load_head(loader *l, const model_options *o) {
   model *m = l->m;
-  const char *name = naming_of(&m->cfg)->head;
+  const char *name = naming_of(&m->cfg)->score;
   const st_tensor *s = st_find(m->file, name);
-  if (!s && o->new_head) return make_head(l, name, o->seed);
+  if (!s && o->new_head && m->cfg.head == HEAD_SCALAR) return make_head(l, name, o->seed);
   if (!s)
     return rw_fail(l->err, RW_DATA,
                    "%s: tensor %s is missing: this is no trained reward model; `reward train` makes one", m->dir,
                    name);
-  if (s->n_dims == 2 && s->shape[0] != 1)
+  size_t n = m->cfg.n_outputs;
+  if (s->n_dims == 2 && s->shape[0] != (int64_t)n)
     return rw_fail(l->err, RW_DATA,
-                   "%s: tensor %s: expected shape [1, %zu], got %lld labels; a reward model has one", s->file, name,
-                   m->cfg.hidden, (long long)s->shape[0]);
-  return load_take(l, name, 1, m->cfg.hidden, &m->head);
+                   "%s: tensor %s: expected shape [%zu, %zu], got %lld labels; a reward model has %zu", s->file,
+                   name, n, m->cfg.hidden, (long long)s->shape[0], n);
+  return load_take(l, name, n, m->cfg.hidden, &m->head);
 }
 
 static rw_status load_tensors(loader *l, const model_options *o) {
@@ -192,7 +198,13 @@ static rw_status load_tensors(loader *l, const model_options *o) {
   snprintf(name, sizeof name, "%snorm.weight", l->prefix);
   RW_TRY(load_take(l, name, m->cfg.hidden, 0, &m->norm_final));
   m->t[m->norm_final].pub.is_norm = true;
-  RW_TRY(m->cfg.head == HEAD_SCALAR ? load_head(l, o) : heads_load(l));
+  m->norm_final_bias = -1;
+  if (m->cfg.layer_norm) {
+    snprintf(name, sizeof name, "%snorm.bias", l->prefix);
+    RW_TRY(load_take(l, name, m->cfg.hidden, 0, &m->norm_final_bias));
+    m->t[m->norm_final_bias].pub.is_norm = m->t[m->norm_final_bias].pub.is_bias = true;
+  }
+  RW_TRY(m->cfg.head != HEAD_GATED ? load_head(l, o) : heads_load_gated(l));
   for (size_t i = 0; i < st_count(m->file); i++) {
     const char *extra = st_at(m->file, i)->name;
     if (l->used[i] || strcmp(extra, n->causal_head) == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;

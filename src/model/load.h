@@ -14,7 +14,7 @@ typedef struct {
 /* Registers tensor `name` [rows, cols] (cols 0: a vector) and returns its index in *out. */
 rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out);
 
-/* The tensors of a head with attributes. */
-rw_status heads_load(loader *l);
+/* The tensors of ArmoRM's head. */
+rw_status heads_load_gated(loader *l);
 
 #endif

@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
   int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn; /* grouped: all in q */
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
+  int norm_in_bias, norm_mid_bias; /* LayerNorm */
 } layer;
 
 typedef struct {
@@ -33,8 +34,9 @@ typedef struct {
 
 /* What one layer keeps for its backward pass (or scratch, when only scoring). */
 typedef struct {
-  float *x, *qkv, *o, *lse, *x_mid, *gate_up;       /* [R, H] [R, (Q+2G)D] [R, QD] [R, Q] [R, H] [R, 2F] */
-  float *rstd_in, *rstd_mid;                        /* [R] */
+  float *x, *qkv, *o, *lse, *x_mid,
+      *gate_up;              /* [R, H] [R, (Q+2G)D] [R, QD] [R, Q] [R, H] [R, 2F], without a gate [R, F] */
+  float *rstd_in, *rstd_mid; /* [R]; LayerNorm: [R, 2] */
   float *attn_out, *mlp_out, *rstd_attn, *rstd_mlp; /* before the post norms (Gemma): [R, H], [R] */
   float *qk, *rstd_qk;                              /* before the per-head norms: [R, (Q+G)D], [R, Q+G] */
 } acts;
@@ -47,7 +49,7 @@ struct model {
   tensor *t;
   size_t n_tensors, cap_tensors;
   model_param *params; /* filled by model_params */
-  int embed, norm_final, head;
+  int embed, norm_final, norm_final_bias, head;
   layer *layers;
   bool head_is_new;
   bool training;
@@ -85,6 +87,8 @@ rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
 ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
 /* decoder.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
+/* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */
+void model_norm(model *m, float *y, const float *x, int w, int bias, size_t rows, float *kept);
 /* Grows a device buffer; its contents are lost. */
 rw_status buffer_need(model *m, buffer *b, size_t floats, const char *what, rw_error *err);
 

@@ -7,8 +7,8 @@
 /* The architecture's class prefix in transformers. */
 static const char *class_of(const char *type) {
   static const char *const names[][2] = {
-      {"llama", "Llama"},   {"mistral", "Mistral"},        {"qwen2", "Qwen2"},        {"qwen3", "Qwen3"},
-      {"gemma2", "Gemma2"}, {"gemma3_text", "Gemma3Text"}, {"internlm2", "InternLM2"}};
+      {"llama", "Llama"},   {"mistral", "Mistral"},        {"qwen2", "Qwen2"},         {"qwen3", "Qwen3"},
+      {"gemma2", "Gemma2"}, {"gemma3_text", "Gemma3Text"}, {"internlm2", "InternLM2"}, {"nemotron", "Nemotron"}};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(type, names[i][0]) == 0) return names[i][1];
   return "";

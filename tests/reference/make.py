@@ -46,6 +46,9 @@ FAMILIES = {
     "internlm2_bias": dict(model_type="internlm2", **{**BASE, "num_attention_heads": 6, "hidden_size": 48},
                            architectures=["InternLM2ForRewardModel"], bias=True, hidden_act="silu", rms_norm_eps=1e-5,
                            rope_theta=10000.0, reward_token_id=199),
+    "nemotron": dict(model_type="nemotron", **BASE, partial_rotary_factor=0.5, norm_eps=1e-5),
+    "nemotron_bias": dict(model_type="nemotron", **{**BASE, "head_dim": 12}, attention_bias=True, mlp_bias=True,
+                          rope_parameters=dict(rope_theta=5000.0, rope_type="default", partial_rotary_factor=1.0)),
 }
 OWN = {"internlm2": InternLM2ForRewardModel, "internlm2_bias": InternLM2ForRewardModel}
 STORED = {"llama_bias": torch.bfloat16, "qwen3_window": torch.float16}
@@ -63,7 +66,7 @@ def build(name, fields):
     with torch.no_grad():  # weights large enough that every part matters; norms away from their start
         for key, p in model.named_parameters():
             p.normal_(0, 0.3 if p.dim() == 1 else 0.8 / p.shape[-1] ** 0.5)
-            if "norm" in key and "gemma" not in name:
+            if "norm" in key and "gemma" not in name and "nemotron" not in name:
                 p.add_(1)
             p.copy_(p.to(STORED.get(name, torch.float32)))
     return model
@@ -151,7 +154,7 @@ ARMORM = dict(model_type="llama", **BASE, architectures=["LlamaForRewardModelWit
               gating_token_pattern=HEADER)
 
 
-def record_heads(name, build_model, lengths):
+def record_heads(name, build_model, lengths, config=None):
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -160,13 +163,15 @@ def record_heads(name, build_model, lengths):
     with torch.no_grad():
         for key, p in model.named_parameters():
             p.normal_(0, 0.3 if p.dim() == 1 else 0.8 / p.shape[-1] ** 0.5)
-            if "norm" in key or "scale" in key or "gating" in key and p.dim() == 1:
+            if "norm" in key and name == "armorm" or "scale" in key or "gating" in key and p.dim() == 1:
                 p.add_(1)
             if "gating" in key and p.dim() == 2:
                 p.mul_(6)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    config = {**ARMORM, "torch_dtype": "float32"}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if config:
+        save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    else:
+        model.save_pretrained(folder, safe_serialization=True)
     gen = torch.Generator().manual_seed(7)
     prompt, out = torch.randint(3, 190, (9,), generator=gen).tolist(), {}
     for n in lengths:
@@ -178,7 +183,11 @@ def record_heads(name, build_model, lengths):
         with torch.no_grad():
             answer = model(input_ids=torch.tensor([ids]))
         out[f"ids.{n}"] = torch.tensor(ids, dtype=torch.int32)
-        out[f"score.{n}"], out[f"attributes.{n}"] = answer.logits.reshape(1), answer.rewards.clone()
+        if config:
+            out[f"score.{n}"], out[f"attributes.{n}"] = answer.logits.reshape(1), answer.rewards.clone()
+        else:  # the last five outputs, and the sum that RewardBench makes of them
+            out[f"attributes.{n}"] = answer.logits[0, -5:].clone()
+            out[f"score.{n}"] = (answer.logits[0, -5:] @ torch.tensor([0.3, 0.74, 0.46, 0.47, -0.33])).reshape(1)
     save_file(out, folder / "expected.safetensors")
     print(name, sum(f.stat().st_size for f in folder.iterdir()) // 1024, "KB")
 
@@ -190,6 +199,14 @@ def armorm():
     return LlamaForRewardModelWithGating(SimpleNamespace(**ARMORM), AutoModel.from_config(config))
 
 
-HEADS = {"armorm": lambda: record_heads("armorm", armorm, [9, 10, 17, 31, 64, 128, 257])}
+def nemotron(outputs):
+    config = AutoConfig.for_model("nemotron", **{**BASE, "num_labels": outputs}, partial_rotary_factor=0.5)
+    config._attn_implementation = "eager"
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+HEADS = {"armorm": lambda: record_heads("armorm", armorm, [9, 10, 17, 31, 64, 128, 257], {**ARMORM, "torch_dtype": "float32"}),
+         "nemotron5": lambda: record_heads("nemotron5", lambda: nemotron(5), LENGTHS),
+         "nemotron9": lambda: record_heads("nemotron9", lambda: nemotron(9), LENGTHS)}
 for family in sys.argv[1:] or [*FAMILIES, *HEADS]:
     HEADS[family]() if family in HEADS else record(family, FAMILIES[family])

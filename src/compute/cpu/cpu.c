@@ -50,7 +50,7 @@ enum { ROWS = 16, CHUNK = 1 << 16 /* values of a flat vector in one task */ };
 typedef struct {
   const kernels *k;
   float *y, *w_grad;
-  const float *x, *dy, *w, *rstd_in;
+  const float *x, *dy, *w, *bias, *rstd_in;
   float *rstd;
   size_t ldx, ldy, lddy, m, groups, n;
   float offset, eps, sign;
@@ -157,6 +157,45 @@ static void be_bias_grad(backend *be, float *db, const float *dy, size_t lddy, s
   pool_run(cpu_of(be)->threads, (n + COLUMNS - 1) / COLUMNS, bias_task, &j);
 }
 
+static void layernorm_row(const rowjob *j, size_t r) {
+  float stats[2];
+  j->k->layernorm(j->y + r * j->n, j->x + r * j->n, j->w, j->bias, j->offset, j->eps, j->n,
+                  j->rstd ? j->rstd + 2 * r : stats);
+}
+static void be_layernorm(backend *be, float *y, const float *x, const float *w, const float *b, float offset,
+                         float eps, size_t m, size_t n, float *stats) {
+  rowjob j = {.y = y, .x = x, .w = w, .bias = b, .offset = offset, .eps = eps, .m = m, .n = n, .rstd = stats};
+  run_rows(be, &j, layernorm_row);
+}
+static void layernorm_dx_row(const rowjob *j, size_t r) {
+  j->k->layernorm_dx(j->y + r * j->n, j->dy + r * j->n, j->x + r * j->n, j->w, j->offset, j->rstd_in + 2 * r, j->n,
+                     j->acc);
+}
+static void layernorm_dw_task(void *ctx, size_t task, int thread) {
+  (void)thread;
+  const rowjob *j = ctx;
+  size_t at = task * COLUMNS, width = j->n - at < COLUMNS ? j->n - at : COLUMNS;
+  for (size_t r = 0; r < j->m; r++)
+    j->k->layernorm_dw(j->w_grad + at, j->dy + r * j->n + at, j->x + r * j->n + at, j->rstd_in + 2 * r, width);
+}
+static void be_layernorm_bwd(backend *be, float *dx, float *dw, float *db, const float *dy, const float *x,
+                             const float *w, float offset, const float *stats, size_t m, size_t n, bool acc) {
+  rowjob j = {.k = cpu_of(be)->k,
+              .y = dx,
+              .w_grad = dw,
+              .dy = dy,
+              .x = x,
+              .w = w,
+              .offset = offset,
+              .rstd_in = stats,
+              .m = m,
+              .n = n,
+              .acc = acc};
+  if (db) be_bias_grad(be, db, dy, n, m, n);
+  if (dw) pool_run(cpu_of(be)->threads, (n + COLUMNS - 1) / COLUMNS, layernorm_dw_task, &j);
+  run_rows(be, &j, layernorm_dx_row);
+}
+
 static void rope_row(const rowjob *j, size_t r) {
   size_t p = (size_t)j->f->pos[r] * j->half;
   for (size_t h = 0; h < j->heads; h++)
@@ -177,8 +216,9 @@ static void be_rope(backend *be, float *x, size_t ldx, const forest *f, size_t h
   run_rows(be, &j, rope_row);
 }
 
+static size_t gated_width(const rowjob *j) { return j->act == ACT_RELU2 ? j->n : 2 * j->n; }
 static void gated_row(const rowjob *j, size_t r) {
-  const float *gu = j->x + r * 2 * j->n;
+  const float *gu = j->x + r * gated_width(j);
   j->k->gated(j->y + r * j->n, gu, gu + j->n, j->n, j->act);
 }
 static void be_gated(backend *be, float *y, const float *gu, size_t m, size_t n, activation act) {
@@ -186,8 +226,8 @@ static void be_gated(backend *be, float *y, const float *gu, size_t m, size_t n,
   run_rows(be, &j, gated_row);
 }
 static void gated_bwd_row(const rowjob *j, size_t r) {
-  const float *gu = j->x + r * 2 * j->n;
-  float *d = j->y + r * 2 * j->n;
+  const float *gu = j->x + r * gated_width(j);
+  float *d = j->y + r * gated_width(j);
   j->k->gated_bwd(d, d + j->n, j->dy + r * j->n, gu, gu + j->n, j->n, j->act);
 }
 static void be_gated_bwd(backend *be, float *dgu, const float *dy, const float *gu, size_t m, size_t n,
@@ -365,6 +405,8 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .bias_grad = be_bias_grad,
                   .rmsnorm = be_rmsnorm,
                   .rmsnorm_bwd = be_rmsnorm_bwd,
+                  .layernorm = be_layernorm,
+                  .layernorm_bwd = be_layernorm_bwd,
                   .rope = be_rope,
                   .attention = cpu_attention,
                   .attention_bwd = cpu_attention_bwd,

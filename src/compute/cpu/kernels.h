@@ -41,9 +41,16 @@ typedef struct {
                      bool acc);
   /* dw[j] += dy[j]*x[j]*rstd */
   void (*rmsnorm_dw)(float *dw, const float *dy, const float *x, float rstd, size_t n);
+  void (*layernorm)(float *y, const float *x, const float *w, const float *b, float offset, float eps, size_t n,
+                    float stats[2]);
+  void (*layernorm_dx)(float *dx, const float *dy, const float *x, const float *w, float offset,
+                       const float stats[2], size_t n, bool acc);
+  /* dw[j] += dy[j]*(x[j] - mean)*rstd */
+  void (*layernorm_dw)(float *dw, const float *dy, const float *x, const float stats[2], size_t n);
   void (*gated)(float *y, const float *gate, const float *up, size_t n, activation act);
-  void (*gated_bwd)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n,
-                    activation act); /* dgate may be gate, dup may be up */
+  void (*gated_bwd)(
+      float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n,
+      activation act); /* dgate may be gate, dup may be up; without a gate dup and up are not looked at */
   void (*rope)(float *x, const float *cos_row, const float *sin_row, size_t half, float sign);
   void (*adamw)(float *w, float *g, float *m, float *v, const adamw_step *o, float clip, size_t n);
   double (*sum_squares)(const float *x, size_t n);

@@ -364,11 +364,52 @@ static void rmsnorm_dw(float *restrict dw, const float *restrict dy, const float
   for (size_t j = 0; j < n; j++) dw[j] = FMA(dy[j] * r, x[j], dw[j]);
 }
 
+static inline float row_sum(const float *x, size_t n) {
+  float s[LANES] = {0};
+  for (size_t j = 0; j < n; j++) s[j % LANES] += x[j];
+  return fold(s);
+}
+
+static void layernorm(float *y, const float *x, const float *restrict w, const float *restrict b, float offset,
+                      float eps, size_t n, float stats[2]) {
+  float mean = row_sum(x, n) / (float)n, s[LANES] = {0};
+  for (size_t j = 0; j < n; j++) s[j % LANES] = FMA(x[j] - mean, x[j] - mean, s[j % LANES]);
+  float r = 1.0f / sqrtf(fold(s) / (float)n + eps);
+#pragma GCC ivdep
+  for (size_t j = 0; j < n; j++) y[j] = FMA((x[j] - mean) * r, w[j] + offset, b[j]);
+  stats[0] = mean;
+  stats[1] = r;
+}
+
+static void layernorm_dx(float *dx, const float *dy, const float *restrict x, const float *restrict w, float offset,
+                         const float stats[2], size_t n, bool acc) {
+  float s[LANES] = {0}, p[LANES] = {0}, mean = stats[0], r = stats[1];
+  for (size_t j = 0; j < n; j++) {
+    float g = dy[j] * (w[j] + offset);
+    s[j % LANES] += g;
+    p[j % LANES] = FMA(g, (x[j] - mean) * r, p[j % LANES]);
+  }
+  float gm = fold(s) / (float)n, gx = fold(p) / (float)n;
+#pragma GCC ivdep
+  for (size_t j = 0; j < n; j++) {
+    float d = r * (dy[j] * (w[j] + offset) - gm - (x[j] - mean) * r * gx);
+    dx[j] = acc ? dx[j] + d : d;
+  }
+}
+
+static void layernorm_dw(float *restrict dw, const float *restrict dy, const float *restrict x,
+                         const float stats[2], size_t n) {
+  float mean = stats[0], r = stats[1];
+  for (size_t j = 0; j < n; j++) dw[j] = FMA(dy[j] * r, x[j] - mean, dw[j]);
+}
+
 static const float GELU_C = 0.7978845608028654f; /* sqrt(2/pi) */
 
 static void gated(float *restrict y, const float *restrict g, const float *restrict u, size_t n, activation act) {
   if (act == ACT_SILU)
     for (size_t j = 0; j < n; j++) y[j] = g[j] * sigmoid_one(g[j]) * u[j];
+  else if (act == ACT_RELU2)
+    for (size_t j = 0; j < n; j++) y[j] = g[j] > 0 ? g[j] * g[j] : 0;
   else
     for (size_t j = 0; j < n; j++) {
       float x = g[j], t = tanh_one(GELU_C * (x + 0.044715f * x * x * x));
@@ -379,6 +420,11 @@ static void gated(float *restrict y, const float *restrict g, const float *restr
 /* dgate may be gate, dup may be up. */
 static void gated_bwd(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n,
                       activation act) {
+  if (act == ACT_RELU2) {
+#pragma GCC ivdep
+    for (size_t j = 0; j < n; j++) dg[j] = g[j] > 0 ? 2 * dy[j] * g[j] : 0;
+    return;
+  }
 #pragma GCC ivdep
   for (size_t j = 0; j < n; j++) {
     float x = g[j], d = dy[j], up = u[j], value, slope;
@@ -436,6 +482,9 @@ const kernels TABLE_NAME(LEVEL) = {
     .rmsnorm = rmsnorm,
     .rmsnorm_dx = rmsnorm_dx,
     .rmsnorm_dw = rmsnorm_dw,
+    .layernorm = layernorm,
+    .layernorm_dx = layernorm_dx,
+    .layernorm_dw = layernorm_dw,
     .gated = gated,
     .gated_bwd = gated_bwd,
     .add = add,
