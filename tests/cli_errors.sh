@@ -47,6 +47,9 @@ assert all(("error" in r) != ("score" in r) for r in rows)
 assert rows[0]["score"] == rows[4]["score"] and rows[4]["keep"] == [1]
 assert "tokenizer.json" in rows[3]["error"], rows[3]
 E2
+fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
+fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'
+fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"
 fails 1 "broken.gz" score "$tmp/broken.gz"
 printf '%s\n' '{"input_ids": [5, 6, 7]}' >"$tmp/one.jsonl"

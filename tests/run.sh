@@ -54,7 +54,10 @@ one "check-ops" "$BUILD/check-ops"
 unit "$BUILD" ""
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 unit "$ASAN" "asan"
-for t in tests/cli_*.sh; do [ -e "$t" ] && one "$(basename "$t" .sh)" env BUILD="$BUILD" bash "$t"; done
+for t in tests/cli_*.sh; do
+  one "$(basename "$t" .sh)" env BUILD="$BUILD" bash "$t"
+  one "asan $(basename "$t" .sh)" env BUILD="$ASAN" bash "$t"
+done
 for t in tests/check_*.py tests/check_*.sh; do [ -e "$t" ] && one "$(basename "$t")" env BUILD="$BUILD" "$t"; done
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -128,6 +128,8 @@ static void transcripts(void **state) {
   refuses("{\"chosen\":\"\\n\\nAssistant: x\",\"rejected\":\"y\"}", "prompt", "chosen");
   message *m;
   size_t n;
+  assert_int_equal(conv_from_transcript(SLICE("\n\nHuman: \0x\0 "), &m, &n, mem, &err), RW_OK);
+  assert_true(n == 1 && m[0].content.len == 3 && memcmp(m[0].content.p, "\0x", 3) == 0); /* only white space goes */
   assert_int_equal(conv_from_transcript(SLICE("text first\n\nHuman: x"), &m, &n, mem, &err), RW_DATA);
   assert_int_equal(conv_from_transcript(SLICE(""), &m, &n, mem, &err), RW_DATA);
   assert_int_equal(conv_from_transcript(SLICE("\n\nHuman:"), &m, &n, mem, &err), RW_OK);

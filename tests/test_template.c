@@ -237,7 +237,14 @@ static void mistakes_have_places(void **state) {
   ends_in_error("{{ raise_exception('so it is') }}", "so it is");
   ends_in_error("\n\n{{ messages[0].content }", "FILE.jinja:3");
   ends_in_error("a\n{% if x %}\n", "the end of the template");
-  ends_in_error("{% endfor %}", "endfor");
+  ends_in_error("{% endfor %}", "expected text or the start of a block, got endfor");
+  ends_in_error("a\n{% if x %}\n{% for i in y %}{% endfor %}",
+                "expected '{% endif %}' for the 'if' of line 2, got the end");
+  ends_in_error("{% if x %}\n{% elif y %}\n{% else %}{% endfor %}",
+                "expected '{% endif %}' for the 'if' of line 1, got endfor");
+  ends_in_error("{% for i in y %}{% if i %}{% endif %}{% else %}",
+                "expected '{% endfor %}' for the 'for' of line 1");
+  ends_in_error("{% set a %}{% else %}", "expected '{% endset %}' for the 'set' of line 1, got else");
   ends_in_error("{% include 'other' %}", "include");
   ends_in_error("{{ 'a' | no_such_filter }}", "no_such_filter");
   ends_in_error("{{ 'a' is no_such_test }}", "no_such_test");

@@ -49,7 +49,8 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *
 /* As conv_read, but a row's responses count even where it has a pair too (Magpie's rows). */
 rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err);
 
-/* "\n\nHuman: …\n\nAssistant: …" (HH, Nectar) into messages. */
+/* "\n\nHuman: …\n\nAssistant: …" (HH, Nectar) into messages; spaces, tabs and newlines around a turn's text belong
+ * to the transcript and are dropped. */
 rw_status conv_from_transcript(slice text, message **messages, size_t *n, arena *a, rw_error *err);
 
 /* A list of messages as it stands, whoever speaks last; *m lives in the arena. field: for messages. */

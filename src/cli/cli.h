@@ -25,7 +25,7 @@ typedef enum {
 typedef struct {
   const char **items;
   size_t n, cap;
-} cli_list;
+} cli_list; /* its memory is freed at the end, by cli_end */
 
 typedef struct {
   const char *name; /* without dashes */
@@ -90,5 +90,10 @@ rw_status cli_model_dir(const char **path, rw_error *err);
 
 /* The pool that --threads asks for, made once. NULL after an error was said. */
 pool *cli_pool(void);
+
+/* What the command line says stays until cli_end: a copy of a text, a list's items. NULL and false: no memory. */
+char *cli_keep(const char *s, size_t len);
+bool cli_push(cli_list *l, const char *s);
+void cli_end(void); /* frees those and the pool; main's last act */
 
 #endif

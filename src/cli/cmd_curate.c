@@ -48,10 +48,16 @@ int cmd_curate_run(int argc, char **argv) {
   if (status >= 0) return status;
   if (words.n != 1) return cli_usage("a recipe is needed");
   if (strcmp(format, "parquet") == 0) return cli_usage("--format parquet is not in this build; use jsonl");
+  for (size_t i = 0; i < inputs.n; i++) {
+    const char *eq = strchr(inputs.items[i], '=');
+    if (eq && strcmp(eq, "=-") == 0)
+      return cli_usage("--input %s: expected a file, which is read twice, got stdin", inputs.items[i]);
+  }
   if (!o.out && !o.dry_run && !o.explain && !o.agree_pairs) return cli_usage("-o DIR is needed");
-  char *copy = only_text ? mem_strndup(only_text, strlen(only_text)) : NULL;
-  for (char *p = copy ? strtok(copy, ",") : NULL; p; p = strtok(NULL, ","))
-    if (!vec_push(only.items, only.n, only.cap, p)) return cli_usage("memory ran out");
+  char *copy = cli_keep(only_text ? only_text : "", only_text ? strlen(only_text) : 0);
+  if (!copy) return cli_usage("memory ran out");
+  for (char *p = strtok(copy, ","); p; p = strtok(NULL, ","))
+    if (!cli_push(&only, p)) return cli_usage("memory ran out");
   o.recipe = words.items[0];
   o.inputs = inputs.items, o.n_inputs = inputs.n;
   o.only = only.items, o.n_only = only.n;
@@ -68,7 +74,6 @@ int cmd_curate_run(int argc, char **argv) {
   if (!s) s = curate_run(&o, &c, &text, &err);
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);
-  mem_free(copy);
   if (s) return cli_fail(&err);
   if (!o.explain) log_note("%zu rows read, %zu pairs kept", c.rows, c.pairs);
   return 0;

@@ -119,7 +119,7 @@ int cmd_train_run(int argc, char **argv) {
   char rest;
   if (betas && sscanf(betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
     return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", betas);
-  if (o.beta1 < 0 || o.beta1 >= 1 || o.beta2 < 0 || o.beta2 >= 1)
+  if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
     return cli_usage("--betas: expected numbers in [0, 1)");
   o.no_decay_norm = strstr(no_decay, "norm") != NULL;
   o.no_decay_bias = strstr(no_decay, "bias") != NULL;
@@ -154,7 +154,10 @@ int cmd_train_run(int argc, char **argv) {
   o.arguments = arguments.p;
   rw_error err;
   train_result r;
-  if (cli_model_dir(&o.model, &err) || train_run(&o, &r, &err)) return cli_fail(&err);
+  rw_status s = cli_model_dir(&o.model, &err);
+  if (!s) s = train_run(&o, &r, &err);
+  str_free(&arguments);
+  if (s) return cli_fail(&err);
   if (!o.dry_run && r.steps > 0)
     log_note("%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss, r.accuracy,
              o.out);

@@ -6,8 +6,8 @@
 #include "cli/cli.h"
 
 static bool push(cli_list *l, const char *s, size_t len) {
-  char *copy = mem_strndup(s, len); /* lives as long as the program */
-  return copy && vec_push(l->items, l->n, l->cap, copy);
+  const char *copy = cli_keep(s, len);
+  return copy && cli_push(l, copy);
 }
 
 static bool push_option(cli_list *out, struct fy_node *key, struct fy_node *value, const char *path) {

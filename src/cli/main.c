@@ -48,6 +48,7 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], c->name) == 0) {
       log_set_command(c->name);
       int status = c->run(argc - 1, argv + 1);
+      cli_end();
       if (fflush(stdout) != 0 && status == 0) {
         fprintf(stderr, "reward %s: stdout: cannot write; is the disk full or the pipe closed?\n", c->name);
         status = 1;

@@ -42,9 +42,7 @@ rw_status cli_model_dir(const char **path, rw_error *err) {
     log_note("%s: converting it into %s", *path, dir);
     s = convert_into(*path, dir, err);
   }
-  if (s)
-    mem_free(dir);
-  else
-    *path = dir;
+  if (!s && !(*path = cli_keep(dir, strlen(dir)))) s = rw_nomem(err, "--model");
+  mem_free(dir);
   return s;
 }

@@ -43,11 +43,37 @@ int cli_fail(const rw_error *err) {
   return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;
 }
 
+static pool *threads;
+static arena *memory;
+
 pool *cli_pool(void) {
-  static pool *p;
   rw_error err;
-  if (!p && pool_new(&p, (int)cli_opts.threads, &err)) cli_fail(&err);
-  return p;
+  if (!threads && pool_new(&threads, (int)cli_opts.threads, &err)) cli_fail(&err);
+  return threads;
+}
+
+char *cli_keep(const char *s, size_t len) {
+  if (!memory) memory = arena_new();
+  return memory ? arena_strndup(memory, s, len) : NULL;
+}
+
+bool cli_push(cli_list *l, const char *s) {
+  if (l->n == l->cap) {
+    size_t cap = l->cap ? 2 * l->cap : 8;
+    if (!memory) memory = arena_new();
+    const char **items = memory ? arena_alloc(memory, cap, sizeof *items) : NULL;
+    if (!items) return false;
+    if (l->n) memcpy(items, l->items, l->n * sizeof *items);
+    l->items = items;
+    l->cap = cap;
+  }
+  l->items[l->n++] = s;
+  return true;
+}
+
+void cli_end(void) {
+  pool_free(threads);
+  arena_free(memory);
 }
 
 static void print_table(const opt *t) {
@@ -102,8 +128,7 @@ static int set_value(const opt *o, const char *v) {
       return -1;
     }
     case OPT_LIST: {
-      cli_list *l = o->out;
-      if (!vec_push(l->items, l->n, l->cap, v)) return cli_usage("memory ran out");
+      if (!cli_push(o->out, v)) return cli_usage("memory ran out");
       return -1;
     }
   }
@@ -130,7 +155,7 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
     const char *a = argv[i];
     if (only_words || is_word(a)) {
       if (words->n == max_words) return cli_usage("'%s': one argument too many", a);
-      if (!vec_push(words->items, words->n, words->cap, a)) return cli_usage("memory ran out");
+      if (!cli_push(words, a)) return cli_usage("memory ran out");
       continue;
     }
     if (strcmp(a, "--") == 0) {

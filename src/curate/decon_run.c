@@ -183,7 +183,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
 static rw_status run_file(run *r, const char *path, rw_error *err) {
   rows_in *in;
   rows_pass pass = {work, sink, r};
-  r->path = path;
+  r->path = rows_label(path);
   RW_TRY(rows_open(&in, path, err));
   rw_status s = rows_run(in, r->o->threads, &pass, err);
   rows_close(in);

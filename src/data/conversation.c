@@ -90,9 +90,11 @@ static const char *find_turn(slice t, size_t from, bool *human) {
   return NULL;
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 static slice trim(slice s) {
-  while (s.len && strchr(" \t\r\n", s.p[0])) s.p++, s.len--;
-  while (s.len && strchr(" \t\r\n", s.p[s.len - 1])) s.len--;
+  while (s.len && is_space(s.p[0])) s.p++, s.len--;
+  while (s.len && is_space(s.p[s.len - 1])) s.len--;
   return s;
 }
 

@@ -156,7 +156,7 @@ static rw_status check_id(loader *l, const item *it, rw_error *err) {
   if (is_new) return RW_OK;
   const item *first = &l->d->items[*at];
   return rw_fail(err, RW_DATA, "id: \"%.*s\" stands already at %s:%llu in subset %s; remove one",
-                 (int)(it->id.len > 100 ? 100 : it->id.len), it->id.p, l->d->paths[first->file],
+                 (int)(it->id.len > 100 ? 100 : it->id.len), it->id.p, rows_label(l->d->paths[first->file]),
                  (unsigned long long)first->line, l->d->subsets[it->subset].name);
 }
 

@@ -143,7 +143,7 @@ static rw_status check_identity(json_doc *doc, const eval_data *d, const item *i
   if (slice_eq(id, it->id)) return RW_OK;
   return rw_fail(err, RW_DATA,
                  "%s: expected \"%.*s\" as at %s:%llu, got \"%.*s\"; scores must be in the data's order", field,
-                 (int)(it->id.len > 100 ? 100 : it->id.len), it->id.p, d->paths[it->file],
+                 (int)(it->id.len > 100 ? 100 : it->id.len), it->id.p, rows_label(d->paths[it->file]),
                  (unsigned long long)it->line, (int)(id.len > 100 ? 100 : id.len), id.p ? id.p : "");
 }
 

@@ -142,7 +142,7 @@ rw_status rows_open(rows_in **out, const char *path, rw_error *err) {
   rows_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
   bool is_stdin = strcmp(path, "-") == 0;
-  in->path = mem_strndup(is_stdin ? "<stdin>" : path, is_stdin ? 7 : strlen(path));
+  in->path = mem_strndup(rows_label(path), strlen(rows_label(path)));
   in->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
   struct stat st;
   rw_status s = RW_OK;
@@ -205,6 +205,8 @@ void rows_close(rows_in *in) {
   mem_free(in->path);
   mem_free(in);
 }
+
+const char *rows_label(const char *path) { return strcmp(path, "-") == 0 ? "<stdin>" : path; }
 
 const char *rows_path(const rows_in *in) { return in->path; }
 

@@ -4,6 +4,7 @@
  * their line. An unknown filter or test is refused here too, unless it stands in an if: then it may never be
  * reached, and is an error only when it is. Nesting is bounded by TMPL_MAX_NESTING.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "text/tmpl_internal.h"
@@ -13,7 +14,8 @@ typedef struct {
   arena *a;
   const char *name;
   rw_error *err;
-  rw_status st; /* sticky */
+  rw_status st;       /* sticky */
+  const ttoken *open; /* the word of the innermost tag whose end is still to come, or NULL */
   int depth, in_if, in_loop;
 } parser;
 
@@ -563,7 +565,22 @@ static node *macro_statement(parser *p) {
   return n;
 }
 
-static node *statement(parser *p) {
+/* What must come here in place of another tag or the end. */
+static void *unclosed(parser *p, const char *const *ends) {
+  char what[120];
+  while (ends && ends[1]) ends++;
+  if (!ends) return expected(p, "text or the start of a block");
+  snprintf(what, sizeof what, "'{%% %s %%}' for the '%.*s' of line %d", *ends, (int)p->open->text.len,
+           p->open->text.p, p->open->line);
+  return expected(p, what);
+}
+
+static bool is_closing(const ttoken *t) {
+  return t->type == T_NAME &&
+         ((t->text.len > 3 && memcmp(t->text.p, "end", 3) == 0) || is_word(t, "else") || is_word(t, "elif"));
+}
+
+static node *tagged(parser *p) {
   static const char *const generation_end[] = {"endgeneration", NULL};
   const ttoken *t = p->t;
   slice word = need_name(p, "a statement");
@@ -589,6 +606,15 @@ static node *statement(parser *p) {
   return p->st ? NULL : lacks(p, t->line, "statement", word);
 }
 
+static node *statement(parser *p, const char *const *ends) {
+  const ttoken *outer = p->open;
+  if (is_closing(p->t)) return unclosed(p, ends);
+  p->open = p->t;
+  node *n = tagged(p);
+  p->open = outer;
+  return n;
+}
+
 static bool at_end(const parser *p, const char *const *ends) {
   for (; ends && *ends; ends++)
     if (is_word(p->t, *ends)) return true;
@@ -612,12 +638,10 @@ static node *body(parser *p, const char *const *ends) {
     } else if (p->t->type == T_BLOCK_BEGIN) {
       next(p);
       if (at_end(p, ends)) break;
-      add(p, b, statement(p));
+      add(p, b, statement(p, ends));
       need(p, T_BLOCK_END, "'%}'");
     } else {
-      char what[40] = "'{% ";
-      if (ends) expected(p, strcat(strncat(what, ends[0], 20), " %}'"));
-      if (!ends && p->t->type != T_END) expected(p, "text or a tag");
+      if (ends || p->t->type != T_END) unclosed(p, ends);
       break;
     }
   }

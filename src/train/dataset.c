@@ -233,10 +233,11 @@ static void lanes_free(loading *l) {
   mem_free(l->lanes);
 }
 
-static rw_status load_file(loading *l, rw_error *err) {
+static rw_status load_file(loading *l, const char *path, rw_error *err) {
   rows_in *in;
   rows_pass pass = {work, sink, l};
-  RW_TRY(rows_open(&in, l->path, err));
+  l->path = rows_label(path);
+  RW_TRY(rows_open(&in, path, err));
   rw_status s = rows_run(in, l->o->threads, &pass, err);
   rows_close(in);
   return s;
@@ -260,17 +261,14 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
     ok = l.lanes[i].doc && l.lanes[i].mem && l.lanes[i].scratch;
   }
   rw_status s = ok ? RW_OK : rw_nomem(err, "training rows");
-  for (size_t i = 0; !s && i < o->n_data; i++) {
-    l.path = o->data[i];
-    s = load_file(&l, err);
-  }
+  for (size_t i = 0; !s && i < o->n_data; i++) s = load_file(&l, o->data[i], err);
   lanes_free(&l);
   const dataset_counts *n = &d->counts;
   if (!s && n->invalid > SHOWN_BAD_ROWS) log_warn("%zu rows in all could not be used", n->invalid);
   if (!s && d->n == 0)
     s = rw_fail(err, RW_DATA,
                 "%s: no usable row: of %zu, %zu are invalid, %zu empty, %zu too long, %zu have equal sides",
-                o->data[0], n->rows, n->invalid, n->empty, n->overlong, n->identical);
+                rows_label(o->data[0]), n->rows, n->invalid, n->empty, n->overlong, n->identical);
   if (s)
     dataset_free(d);
   else
