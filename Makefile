@@ -8,7 +8,7 @@ WERROR  ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
 # -ffp-contract=off: a sum is rounded where the source says so; kernels ask for FMA by name.
 CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-errno -Iinclude -Isrc -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN)
-LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lzstd -lz -lm -pthread
+LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -lm -pthread
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/format/*.c src/data/*.c src/text/*.c src/compute/*.c src/compute/cpu/*.c \
              src/model/*.c src/report/*.c src/eval/*.c src/train/*.c src/curate/*.c src/curate/*/*.c))
@@ -19,7 +19,7 @@ TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 
 APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
-       libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
+       libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
 .PHONY: all clean tests test lint bench demo deps help compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a

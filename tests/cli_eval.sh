@@ -53,10 +53,8 @@ expect 1 "is --suite right" "$REWARD" eval --suite rewardbench2 --data $data/rew
 sed '2s/"chosen_score"/"error": "too long", "x"/' $data/rewardbench.jsonl >"$work/error.jsonl"
 expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" -o "$work/no.json"
 [ ! -e "$work/no.json" ] || fail "a result was written although scores were missing"
-expect 2 "not supported" "$REWARD" eval --suite pairs --data x --endpoint http://localhost --endpoint-kind chat
-expect 2 "one of --model and --scores" "$REWARD" eval --suite pairs --data x
+expect 2 "one of --model, --scores and --endpoint" "$REWARD" eval --suite pairs --data x
 expect 2 "--suite" "$REWARD" eval --suite mine --data x --scores y
-"$REWARD" eval --help | grep -q endpoint && fail "--help offers endpoints"
 
 # the public tools' files
 expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.json"

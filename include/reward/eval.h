@@ -26,8 +26,20 @@ size_t eval_items(const eval_data *d);
 
 /* ---- scores: one a response, in the rows' order ---- */
 
+/* How a judge (endpoint.h) judged. Each comparison counts once, in the first of these that holds: won and lost by
+ * the chosen response; neither, because an answer refused, had no clear verdict, was a tie, or followed the order.
+ */
+typedef struct {
+  size_t comparisons, won, lost, refused, unparsable, tied, swapped;
+  /* single answers: which reply was named, [[C]], ratings, and those without a verdict (cut: at its length limit)
+   */
+  size_t said_first, said_second, said_tie, ratings, said_no, said_unparsable, said_cut;
+} eval_judge;
+
 typedef struct {
   double *score;             /* item after item, chosen responses first; NaN: the item was dropped */
+  int8_t *beats;             /* by a judge: 1, -1, 0 for each comparison (beats_at); NULL: the scores tell */
+  eval_judge judge;          /* all 0: no judge */
   size_t truncated, dropped; /* items */
 } eval_scores;               /* zero-initialised; freed by eval_scores_free */
 void eval_scores_free(eval_scores *s);
@@ -65,6 +77,7 @@ typedef struct {
   size_t n_items, comparisons, ties, truncated, dropped;
   double ties_part[5]; /* rewardbench2's Ties: accuracy on ref and on tied, P(tied margin > spread), P(min margin >
                           spread), mean tanh; the first four in percent */
+  eval_judge judge;    /* all 0: no judge */
   int resamples;
   uint64_t seed;
   arena *memory;

@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/endpoint.h"
 #include "cli/scoring.h"
 #include "reward/file.h"
 #include "reward/rows.h"
 
-static const char USAGE[] = "eval --suite SUITE --data ROWS... (--model DIR | --scores FILE) [-o results.json]";
+static const char USAGE[] =
+    "eval --suite SUITE --data ROWS... (--model DIR | --scores FILE | --endpoint URL) [-o results.json]";
 static const char ABOUT[] =
     "Computes a benchmark's figures by its published formula and prints them as a table. Suites and their rows:\n"
     "  rewardbench   id, subset, prompt, chosen, rejected\n"
@@ -17,17 +19,37 @@ static const char ABOUT[] =
     "  pairs         pair rows; subsets by source\n"
     "A section or a subset that the data lack is named, and no figure that needs it is given. Intervals: 95%,\n"
     "2,000 resamples within subsets, by --seed. Length baseline: the same formula when a response's score is its\n"
-    "length in characters.";
+    "length in characters.\n"
+    "--endpoint-kind chat makes any OpenAI-compatible chat model a judge: every comparison is asked in both orders "
+    "and\n"
+    "is won when both answers name the chosen response; ties, refusals and answers without one clear verdict are\n"
+    "counted apart. --endpoint-kind reward reads rewards: Nemotron's attributes from .../chat/completions, one "
+    "number\n"
+    "from vLLM's .../classify, .../pooling and .../score or SGLang's /classify. Answers are kept as they come: an\n"
+    "interrupted evaluation, started again, goes on.";
 static const char EXAMPLES[] =
     "  reward eval --suite rewardbench --data filtered.jsonl --model rm -o results.json --html results.html\n"
     "  reward score --model rm filtered.jsonl -o scored.jsonl\n"
     "  reward eval --suite rewardbench --data filtered.jsonl --scores scored.jsonl\n"
     "  reward eval --suite pairs --data heldout.jsonl.gz --model rm --overlong truncate --max-length 2048\n"
-    "  reward eval --suite rewardbench --data filtered.jsonl --model rm --format rewardbench -o model.json\n";
+    "  reward eval --suite rewardbench --data filtered.jsonl --model rm --format rewardbench -o model.json\n"
+    "  reward eval --suite judgebench --data pairs.jsonl --endpoint https://api.openai.com/v1 --endpoint-kind chat "
+    "\\\n"
+    "      --endpoint-model gpt-4o --concurrency 16 -o judged.json\n"
+    "  reward eval --suite rm-bench --data rm.jsonl --endpoint http://localhost:8000/classify --endpoint-kind "
+    "reward\n"
+    "  reward eval --suite pairs --data p.jsonl --endpoint http://localhost:30000/classify --endpoint-kind reward "
+    "\\\n"
+    "      --endpoint-format sglang --endpoint-tokenizer Skywork-Reward-V2-Qwen3-0.6B\n"
+    "  reward eval --suite pairs --data p.jsonl --endpoint https://integrate.api.nvidia.com/v1 --endpoint-kind "
+    "reward \\\n"
+    "      --endpoint-format nemotron --endpoint-model nvidia/nemotron-4-340b-reward --api-key-env "
+    "NVIDIA_API_KEY\n";
 
 typedef struct {
   const char *model, *scores, *out, *html, *format, *name;
   cli_list data;
+  cli_endpoint remote;
 } options;
 
 static void add_data(str *s, const options *o) {
@@ -116,12 +138,14 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
   rw_status s;
   if (o->model) {
     s = cli_score_model(&scores, d, sc, o->model, &record, err);
+  } else if (o->remote.o.url) {
+    s = cli_endpoint_score(&scores, d, &o->remote, &record, err);
   } else {
     s = eval_scores_read(&scores, d, o->scores, err);
     str_addz(&record, ", \"scores\": ");
     str_json(&record, o->scores, strlen(o->scores));
   }
-  if (!s) s = eval_rewards_json(&record, d, &scores, err);
+  if (!s && !scores.beats) s = eval_rewards_json(&record, d, &scores, err);
   eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s) s = write_all(o, d, &scores, &r, &record, err);
@@ -133,11 +157,11 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
 }
 
 int cmd_eval_run(int argc, char **argv) {
-  options o = {.format = "json"};
+  options o = {.format = "json", .remote = CLI_ENDPOINT_DEFAULT};
   cli_scoring sc = CLI_SCORING_DEFAULT;
   cli_list words = {0};
   const char *suite_name = NULL;
-  const opt table[] = {
+  opt table[20 + CLI_ENDPOINT_ROWS] = {
       {"suite", 0, OPT_STRING, &suite_name, "rewardbench|rewardbench2|rm-bench|judgebench|pairs", "which benchmark",
        false},
       {"data", 0, OPT_LIST, &o.data, "ROWS", "its rows (.jsonl, .gz, .zst, .parquet)", true},
@@ -150,22 +174,25 @@ int cmd_eval_run(int argc, char **argv) {
        "of -o; rewardbench: the public tool's summary, or its rows where FILE is .jsonl", false},
       {"name", 0, OPT_STRING, &o.name, "NAME", "the model's name in page and summary (default: its file name)",
        false},
-      CLI_SCORING_OPTIONS(sc),
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  for (int i = 1; i < argc; i++)
-    if (strncmp(argv[i], "--endpoint", 10) == 0) {
-      fprintf(stderr, "reward eval: %s: not supported by this build; use --model or --scores\n", argv[i]);
-      return 2;
-    }
+      CLI_SCORING_OPTIONS(sc)}; /* the rest is zero: it ends the table */
+  size_t rows = 0;
+  while (table[rows].name) rows++;
+  cli_endpoint_options(table + rows, &o.remote);
   int status = cli_parse(argc, argv, table, &words, 0, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   eval_suite suite;
   if (!suite_name || !eval_suite_of(slice_of(suite_name), &suite) || o.data.n == 0)
     return cli_usage("--suite and --data are needed");
-  if (!o.model == !o.scores) return cli_usage("expected one of --model and --scores");
-  if ((status = cli_scoring_check(&sc)) >= 0) return status;
-  if (!o.name) o.name = cli_base_name(o.model ? o.model : o.scores);
+  if (!!o.model + !!o.scores + !!o.remote.o.url != 1)
+    return cli_usage("expected one of --model, --scores and --endpoint");
+  if ((status = cli_scoring_check(&sc)) >= 0 || (status = cli_endpoint_check(&o.remote, o.out)) >= 0) return status;
+  if (!o.name)
+    o.name = o.model || o.scores ? cli_base_name(o.model ? o.model : o.scores)
+             : o.remote.o.model  ? o.remote.o.model
+                                 : "endpoint";
   rw_error err;
   rw_status s = run(&o, suite, &sc, &err);
-  return s ? cli_fail(&err) : 0;
+  if (s) return cli_fail(&err);
+  cli_endpoint_done(&o.remote);
+  return 0;
 }

@@ -55,6 +55,19 @@ int suite_section(eval_suite s, slice name);
 size_t suite_section_count(eval_suite s);
 bool is_ties(const eval_data *d, size_t subset_index);
 
+/* ---- scores.c ---- */
+
+rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err);
+
+/* Failed items, gathered so that one message names the first few and counts all. */
+typedef struct {
+  str text;
+  size_t n;
+} failures;
+void failures_add(failures *f, const char *path, uint64_t line, const char *why);
+/* RW_OK when nothing failed. Frees f's text. */
+rw_status failures_end(failures *f, size_t n_items, rw_error *err);
+
 /* ---- formula.c ---- */
 
 /* Two rows of the Ties subset with the same N; -1: absent. */
@@ -73,6 +86,10 @@ rw_status selection_make(selection *s, const eval_data *d, const double *score_a
                          rw_error *err);
 void selection_free(selection *s);
 
+/* Where item i's comparisons begin in eval_scores.beats: nine of rm-bench (chosen c, rejected j at 3c + j), else of
+ * branch 0 with branch b at b - 1. */
+size_t beats_at(const eval_data *d, size_t i);
+
 /* One score set as credits. */
 typedef struct {
   const double *score;
@@ -80,7 +97,8 @@ typedef struct {
   int columns;
   size_t ties, comparisons;
 } credits;
-rw_status credits_make(credits *c, const eval_data *d, const selection *s, const double *score, rw_error *err);
+rw_status credits_make(credits *c, const eval_data *d, const selection *s, const eval_scores *scores,
+                       rw_error *err);
 void credits_free(credits *c);
 
 typedef struct {

@@ -152,51 +152,66 @@ static ties_item ties_of(const item *it, const double *score) {
   return (ties_item){low - wrong, it->num_correct > 1 ? high - low : NAN, low > wrong, low == wrong};
 }
 
-static void credit_matrix(credits *c, const double *s, double *out) {
+size_t beats_at(const eval_data *d, size_t i) {
+  if (d->suite == EVAL_RM_BENCH) return 9 * i;
+  return i < d->n_items ? d->items[i].first : d->n_branches;
+}
+
+/* How response a of an item fares against response b: 1, 0, -1. slot: of the comparison. */
+static int against(const double *s, const int8_t *beats, size_t a, size_t b, size_t slot) {
+  return beats ? beats[slot] : (s[a] > s[b]) - (s[a] < s[b]);
+}
+
+static void credit_matrix(credits *c, const double *s, const int8_t *beats, double *out) {
   int count[LEVELS] = {0};
-  for (int i = 0; i < 3; i++)
-    for (int j = 0; j < 3; j++) {
-      count[i > j ? 0 : i == j ? 1 : 2] += s[i] > s[3 + j];
-      c->ties += s[i] == s[3 + j];
+  for (size_t i = 0; i < 3; i++)
+    for (size_t j = 0; j < 3; j++) {
+      int won = against(s, beats, i, 3 + j, 3 * i + j);
+      count[i > j ? 0 : i == j ? 1 : 2] += won > 0;
+      c->ties += won == 0;
     }
   out[0] = (count[0] + count[1] + count[2]) / 9.0;
   for (int l = 0; l < LEVELS; l++) out[1 + l] = count[l] / 3.0;
   c->comparisons += 9;
 }
 
-static double credit_best(credits *c, const item *it, const double *s) {
-  size_t sharing = 0;
-  double best = s[0];
-  for (size_t b = 1; b < it->n_branches; b++) best = fmax(best, s[b]);
-  for (size_t b = 0; b < it->n_branches; b++) sharing += s[b] == best;
-  if (s[0] != best) return 0;
+static double credit_best(credits *c, const item *it, const double *s, const int8_t *beats) {
+  size_t sharing = 1;
+  for (size_t b = 1; b < it->n_branches; b++) {
+    int won = against(s, beats, 0, b, b - 1);
+    if (won < 0) return 0;
+    sharing += won == 0;
+  }
   c->ties += sharing > 1;
   return 1.0 / (double)sharing;
 }
 
-rw_status credits_make(credits *c, const eval_data *d, const selection *sel, const double *score, rw_error *err) {
-  *c = (credits){.score = score, .columns = d->suite == EVAL_RM_BENCH ? COLUMNS : 1};
+rw_status credits_make(credits *c, const eval_data *d, const selection *sel, const eval_scores *scores,
+                       rw_error *err) {
+  *c = (credits){.score = scores->score, .columns = d->suite == EVAL_RM_BENCH ? COLUMNS : 1};
   c->credit = mem_zalloc(d->n_items, (size_t)c->columns * sizeof *c->credit);
   if (!c->credit) return rw_nomem(err, "credits");
   for (size_t k = 0; k < sel->n_items; k++) {
     size_t i = sel->item[k];
     const item *it = &d->items[i];
-    const double *s = score + it->first;
+    const double *s = scores->score + it->first;
+    const int8_t *beats = scores->beats ? scores->beats + beats_at(d, i) : NULL;
     double *out = c->credit + i * (size_t)c->columns;
     if (d->suite == EVAL_RM_BENCH) {
-      credit_matrix(c, s, out);
+      credit_matrix(c, s, beats, out);
       continue;
     }
     c->comparisons++;
     if (is_ties(d, it->subset)) {
-      ties_item t = ties_of(it, score);
+      ties_item t = ties_of(it, scores->score);
       *out = t.accurate;
       c->ties += t.equal;
     } else if (d->suite == EVAL_REWARDBENCH2) {
-      *out = credit_best(c, it, s);
+      *out = credit_best(c, it, s, beats);
     } else {
-      *out = s[0] > s[1] || (it->label_b && s[0] == s[1]);
-      c->ties += s[0] == s[1];
+      int won = against(s, beats, 0, 1, 0);
+      *out = won > 0 || (won == 0 && it->label_b && !beats); /* the public code's rule for equal rewards only */
+      c->ties += won == 0;
     }
   }
   return RW_OK;

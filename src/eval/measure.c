@@ -120,6 +120,7 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *sc
                      .resamples = o->resamples,
                      .seed = o->seed,
                      .memory = arena_new(),
+                     .judge = scores->judge,
                      .truncated = scores->truncated,
                      .dropped = scores->dropped};
   selection s = {0};
@@ -128,8 +129,8 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *sc
   rw_status st = r->memory ? selection_make(&s, d, scores->score, NULL, err) : rw_nomem(err, "results");
   if (!st && s.n_items == 0)
     st = rw_fail(err, RW_DATA, "all %zu items were dropped as too long; raise --max-length", d->n_items);
-  if (!st) st = credits_make(&c, d, &s, scores->score, err);
-  if (!st) st = credits_make(&length, d, &s, d->length, err);
+  if (!st) st = credits_make(&c, d, &s, scores, err);
+  if (!st) st = credits_make(&length, d, &s, &(eval_scores){.score = d->length}, err);
   if (!st) st = tally_new(&t, d, err);
   if (!st) st = tally_new(&base, d, err);
   if (!st) {
@@ -179,8 +180,8 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
   double va[FIGURES], vb[FIGURES], lo[FIGURES], hi[FIGURES];
   rw_status st = out->memory ? selection_make(&s, d, a->score, b->score, err) : rw_nomem(err, "comparison");
   if (!st && s.n_items == 0) st = rw_fail(err, RW_DATA, "no item is scored in both");
-  if (!st) st = credits_make(&ca, d, &s, a->score, err);
-  if (!st) st = credits_make(&cb, d, &s, b->score, err);
+  if (!st) st = credits_make(&ca, d, &s, a, err);
+  if (!st) st = credits_make(&cb, d, &s, b, err);
   if (!st) st = tally_new(&t, d, err);
   if (!st) st = intervals(d, &s, &ca, &cb, o, lo, hi, err);
   if (!st && !(out->sections = arena_alloc(out->memory, n_sections, sizeof *out->sections)))

@@ -48,6 +48,16 @@ static void remarks(str *out, const eval_result *r) {
   if (r->truncated) str_printf(out, ", truncated %zu", r->truncated);
   if (r->dropped) str_printf(out, ", dropped as too long %zu", r->dropped);
   str_addz(out, ".");
+  const eval_judge *j = &r->judge;
+  if (j->comparisons)
+    str_printf(
+        out,
+        " Judge, %zu comparisons asked in both orders: won %zu, lost %zu, tied %zu, swapped with the order %zu, "
+        "refused %zu, unparsable %zu. Of its answers %zu named the first reply and %zu the second.",
+        j->comparisons, j->won, j->lost, j->tied, j->swapped, j->refused, j->unparsable, j->said_first,
+        j->said_second);
+  if (j->ratings) str_printf(out, " Ratings %zu.", j->ratings);
+  if (j->said_cut) str_printf(out, " Cut off at their length limit before a verdict: %zu answers.", j->said_cut);
 }
 
 rw_status eval_print(str *out, const eval_result *r, rw_error *err) {

@@ -1,4 +1,5 @@
 /* result.c - results.json: writing and reading; and the public rewardbench tools' files. */
+#include <stddef.h>
 #include <string.h>
 
 #include "eval/eval_int.h"
@@ -61,6 +62,39 @@ static void subset_json(str *out, const eval_result *r, const eval_subset *u) {
   str_addc(out, '}');
 }
 
+/* The judge's counts by their names in results.json. */
+static const struct {
+  const char *name;
+  size_t at;
+} judge_counts[] = {{"comparisons", offsetof(eval_judge, comparisons)},
+                    {"won", offsetof(eval_judge, won)},
+                    {"lost", offsetof(eval_judge, lost)},
+                    {"tied", offsetof(eval_judge, tied)},
+                    {"swapped", offsetof(eval_judge, swapped)},
+                    {"refused", offsetof(eval_judge, refused)},
+                    {"unparsable", offsetof(eval_judge, unparsable)}},
+  judge_answers[] = {{"first", offsetof(eval_judge, said_first)},
+                     {"second", offsetof(eval_judge, said_second)},
+                     {"tie", offsetof(eval_judge, said_tie)},
+                     {"refused", offsetof(eval_judge, said_no)},
+                     {"unparsable", offsetof(eval_judge, said_unparsable)},
+                     {"cut_off", offsetof(eval_judge, said_cut)},
+                     {"ratings", offsetof(eval_judge, ratings)}};
+enum {
+  JUDGE_COUNTS = sizeof judge_counts / sizeof *judge_counts,
+  JUDGE_ANSWERS = sizeof judge_answers / sizeof *judge_answers
+};
+
+static void judge_json(str *out, const eval_judge *j) {
+  open_object(out, "judge");
+  for (int i = 0; i < JUDGE_COUNTS; i++)
+    count(out, judge_counts[i].name, *(const size_t *)((const char *)j + judge_counts[i].at));
+  open_object(out, "answers");
+  for (int i = 0; i < JUDGE_ANSWERS; i++)
+    count(out, judge_answers[i].name, *(const size_t *)((const char *)j + judge_answers[i].at));
+  str_addz(out, "}}");
+}
+
 void eval_result_json(str *out, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
   text(out, "suite", eval_suite_name[r->suite]);
@@ -96,6 +130,7 @@ void eval_result_json(str *out, const eval_result *r) {
   count(out, "ties", r->ties);
   count(out, "truncated", r->truncated);
   count(out, "dropped", r->dropped);
+  if (r->judge.comparisons + r->judge.ratings > 0) judge_json(out, &r->judge);
   open_object(out, "bootstrap");
   member(out, "level", 95);
   member(out, "resamples", r->resamples);
@@ -193,6 +228,11 @@ static rw_status read_members(eval_result *r, json_doc *d, const char **model, r
   r->dropped = whole(d, 0, "dropped");
   r->resamples = (int)whole(d, json_get(d, 0, "bootstrap"), "resamples");
   r->seed = whole(d, json_get(d, 0, "bootstrap"), "seed");
+  json_val judge = json_get(d, 0, "judge"), answers = json_get(d, judge, "answers");
+  for (int i = 0; i < JUDGE_COUNTS; i++)
+    *(size_t *)((char *)&r->judge + judge_counts[i].at) = whole(d, judge, judge_counts[i].name);
+  for (int i = 0; i < JUDGE_ANSWERS; i++)
+    *(size_t *)((char *)&r->judge + judge_answers[i].at) = whole(d, answers, judge_answers[i].name);
   if (json_kind(d, name) != JSON_STRING) name = json_get(d, 0, "scores");
   if (model) *model = own(r, json_string(d, name));
   return RW_OK;

@@ -10,27 +10,21 @@ enum { BATCH_ITEMS = 512, NAMED = 3 }; /* how many failed items a message names 
 
 void eval_scores_free(eval_scores *s) {
   mem_free(s->score);
+  mem_free(s->beats);
   *s = (eval_scores){0};
 }
 
-static rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err) {
+rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err) {
   *s = (eval_scores){.score = mem_alloc(d->n_branches, sizeof *s->score)};
   return s->score ? RW_OK : rw_nomem(err, "scores");
 }
 
-/* Failed items, gathered so that one message names the first few and counts all. */
-typedef struct {
-  str text;
-  size_t n;
-} failures;
-
-static void failed(failures *f, const char *path, uint64_t line, const char *why) {
+void failures_add(failures *f, const char *path, uint64_t line, const char *why) {
   if (f->n++ < NAMED)
     str_printf(&f->text, "%s%s:%llu: %.120s", f->n > 1 ? "; " : "", path, (unsigned long long)line, why);
 }
 
-/* RW_OK when nothing failed. Frees f's text. */
-static rw_status failures_end(failures *f, size_t n_items, rw_error *err) {
+rw_status failures_end(failures *f, size_t n_items, rw_error *err) {
   rw_status s = RW_OK;
   if (f->n)
     s = rw_fail(err, RW_DATA, "%zu of %zu items have no score, so no figure is given: %s%s", f->n, n_items,
@@ -60,7 +54,7 @@ static rw_status score_batch(eval_scores *s, const eval_data *d, scorer *model, 
       item_dropped(s, it);
       continue;
     }
-    if (batch[i].error[0]) failed(f, d->paths[it->file], it->line, batch[i].error);
+    if (batch[i].error[0]) failures_add(f, d->paths[it->file], it->line, batch[i].error);
     s->truncated += batch[i].truncated;
     for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = (double)batch[i].score[b];
   }
@@ -161,7 +155,7 @@ static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, con
     slice why = json_string(doc, error);
     char text[128];
     snprintf(text, sizeof text, "%.*s", (int)(why.len > 120 ? 120 : why.len), why.p ? why.p : "error");
-    failed(f, path, line, text);
+    failures_add(f, path, line, text);
     return RW_OK;
   }
   s->truncated += json_kind(doc, json_get(doc, 0, "truncated")) == JSON_TRUE;

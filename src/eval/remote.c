@@ -1,0 +1,472 @@
+/* remote.c - items into questions, questions into requests, answers into scores; and the file that keeps answers.
+ *
+ * The file has a line {"key", "body"} an answer: the XXH3-128 of URL and request, and the reply as it came (without
+ * the key, should a server repeat it). Lines are appended in one write each; a torn line is passed over.
+ */
+#include "eval/remote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "eval/http.h"
+#include "reward/log.h"
+#include "reward/rows.h"
+
+enum { MAX_ANSWER_TOKENS = 2048, KEY = 32 };
+
+typedef struct {
+  const eval_data *d;
+  const endpoint_options *o;
+  endpoint_counts *counts;
+  char *url;
+  endpoint_format format;
+  question *q;
+  answer *a;
+  size_t *same_as; /* the first question with the same request; itself, mostly */
+  char (*key)[KEY + 1];
+  size_t n, cap, next;
+  map *by_key;
+  json_doc *params, *doc;
+  renderer *r;
+  render_scratch *scratch;
+  ids ids;
+  int cache;
+  str line;
+  bool *item_failed;
+  failures failed;
+  progress p;
+} remote;
+
+/* ---- questions ---- */
+
+static rw_status ask(remote *r, size_t i, size_t a, size_t b, ask_kind kind, rw_error *err) {
+  question q = {(uint32_t)i, (uint32_t)a, (uint32_t)b, kind};
+  return vec_push(r->q, r->n, r->cap, q) ? RW_OK : rw_nomem(err, "questions");
+}
+
+static rw_status ask_both_orders(remote *r, size_t i, size_t a, size_t b, rw_error *err) {
+  RW_TRY(ask(r, i, a, b, ASK_PAIR, err));
+  return ask(r, i, b, a, ASK_PAIR, err);
+}
+
+static rw_status ask_item(remote *r, size_t i, rw_error *err) {
+  const item *it = &r->d->items[i];
+  if (r->o->kind == ENDPOINT_REWARD || is_ties(r->d, it->subset)) {
+    ask_kind kind = r->o->kind == ENDPOINT_REWARD ? ASK_REWARD : ASK_RATING;
+    for (size_t b = 0; b < it->n_branches; b++) RW_TRY(ask(r, i, b, b, kind, err));
+  } else if (r->d->suite == EVAL_RM_BENCH) {
+    for (size_t c = 0; c < 3; c++)
+      for (size_t j = 3; j < 6; j++) RW_TRY(ask_both_orders(r, i, c, j, err));
+  } else {
+    for (size_t b = 1; b < it->n_branches; b++) RW_TRY(ask_both_orders(r, i, 0, b, err));
+  }
+  return RW_OK;
+}
+
+/* ---- requests ---- */
+
+/* Begins a member of ours, unless the user's parameters have one of that name. */
+static bool member(const remote *r, str *out, const char *name) {
+  if (r->params && json_get(r->params, 0, name) != JSON_NONE) return false;
+  if (out->p[out->len - 1] != '{') str_addz(out, ", ");
+  str_json(out, name, strlen(name));
+  str_addz(out, ": ");
+  return true;
+}
+
+static void text_member(const remote *r, str *out, const char *name, slice value) {
+  if (member(r, out, name)) str_json(out, value.p ? value.p : "", value.len);
+}
+
+static rw_status bad_row(const remote *r, const question *q, const char *why, rw_error *err) {
+  const item *it = &r->d->items[q->item];
+  return rw_fail(err, RW_UNSUPPORTED, "%s:%llu: %s", r->d->paths[it->file], (unsigned long long)it->line, why);
+}
+
+static rw_status ids_member(remote *r, str *out, const char *name, const conversation *c, rw_error *err) {
+  const int32_t *p = c->ids;
+  size_t n = c->n_ids;
+  if (!p) {
+    r->ids.len = 0;
+    RW_TRY(render_ids(r->r, r->scratch, c, &r->ids, err));
+    p = r->ids.p;
+    n = r->ids.len;
+  }
+  if (!member(r, out, name)) return RW_OK;
+  for (size_t i = 0; i < n; i++) str_printf(out, i ? ",%d" : "[%d", p[i]);
+  str_addz(out, n ? "]" : "[]");
+  return RW_OK;
+}
+
+static rw_status reward_members(remote *r, str *out, const question *q, rw_error *err) {
+  const conversation *c = &r->d->rows[q->item].branch[q->a];
+  endpoint_format f = r->format;
+  if (f == ENDPOINT_NEMOTRON) {
+    if (!c->messages) return bad_row(r, q, "expected messages; a chat endpoint takes no texts and no ids", err);
+    if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
+    return RW_OK;
+  }
+  if (f == ENDPOINT_SCORE) {
+    if (c->n_messages != 2) return bad_row(r, q, "expected one prompt and one response; /score takes no more", err);
+    text_member(r, out, "text_1", c->messages[0].content);
+    text_member(r, out, "text_2", c->messages[1].content);
+  } else if (c->ids || (r->r && c->messages)) {
+    RW_TRY(ids_member(r, out, f == ENDPOINT_SGLANG ? "input_ids" : "input", c, err));
+  } else if (c->text.p) {
+    text_member(r, out, f == ENDPOINT_SGLANG ? "text" : "input", c->text);
+    if (f != ENDPOINT_SGLANG && member(r, out, "add_special_tokens")) str_addz(out, "false");
+  } else if (f == ENDPOINT_SGLANG) {
+    return bad_row(r, q, "SGLang's /classify takes rendered text; name the model's folder by --endpoint-tokenizer",
+                   err);
+  } else {
+    if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
+    if (member(r, out, "add_generation_prompt")) str_addz(out, "false");
+  }
+  if (f != ENDPOINT_SGLANG && member(r, out, "use_activation")) str_addz(out, "false"); /* the raw logit */
+  return RW_OK;
+}
+
+static rw_status chat_members(remote *r, str *out, const question *q, rw_error *err) {
+  str prompt = {0};
+  rw_status st = judge_prompt(&prompt, r->d, q, err);
+  if (!st && member(r, out, "messages")) {
+    str_addz(out, "[{\"role\": \"user\", \"content\": ");
+    str_json(out, prompt.p, prompt.len);
+    str_addz(out, "}]");
+  }
+  if (!st && prompt.oom) st = rw_nomem(err, "a request");
+  str_free(&prompt);
+  if (member(r, out, "temperature")) str_addz(out, "0");
+  if (member(r, out, "max_tokens")) str_printf(out, "%d", MAX_ANSWER_TOKENS);
+  return st;
+}
+
+static rw_status request(remote *r, const question *q, str *out, rw_error *err) {
+  str_addc(out, '{');
+  if (out->oom) return rw_nomem(err, "a request");
+  if (r->o->model) text_member(r, out, "model", slice_of(r->o->model));
+  RW_TRY(r->o->kind == ENDPOINT_CHAT ? chat_members(r, out, q, err) : reward_members(r, out, q, err));
+  for (json_val v = r->params ? json_first(r->params, 0) : JSON_NONE; v != JSON_NONE; v = json_next(r->params, v)) {
+    if (json_kind(r->params, v) == JSON_NULL) continue;
+    slice name = json_key(r->params, v), raw = json_raw(r->params, v);
+    if (out->p[out->len - 1] != '{') str_addz(out, ", ");
+    str_json(out, name.p, name.len);
+    str_addz(out, ": ");
+    str_add(out, raw.p, raw.len);
+  }
+  str_addc(out, '}');
+  return out->oom ? rw_nomem(err, "a request") : RW_OK;
+}
+
+/* Each question's key, and which of them are the same request. */
+static rw_status make_keys(remote *r, rw_error *err) {
+  r->a = mem_zalloc(r->n, sizeof *r->a);
+  r->same_as = mem_alloc(r->n, sizeof *r->same_as);
+  r->key = mem_alloc(r->n, sizeof *r->key);
+  if (!r->a || !r->same_as || !r->key) return rw_nomem(err, "questions");
+  str text = {0};
+  rw_status st = RW_OK;
+  for (size_t i = 0; !st && i < r->n; i++) {
+    str_clear(&text);
+    str_printf(&text, "%s\n", r->url);
+    if ((st = request(r, &r->q[i], &text, err))) break;
+    XXH128_hash_t h = XXH3_128bits(text.p, text.len);
+    snprintf(r->key[i], KEY + 1, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    int64_t *at = map_put(r->by_key, r->key[i], KEY, (int64_t)i, NULL);
+    if (!at)
+      st = rw_nomem(err, "questions");
+    else
+      r->same_as[i] = (size_t)*at;
+  }
+  str_free(&text);
+  return st;
+}
+
+/* ---- answers ---- */
+
+static rw_status take_reply(remote *r, size_t i, slice body, rw_error *err) {
+  rw_status st = json_parse(r->doc, body.p, body.len, err);
+  if (st == RW_DATA) return rw_context(err, st, "the reply is no JSON");
+  RW_TRY(st);
+  if (r->o->kind == ENDPOINT_CHAT) return reply_chat(&r->a[i], r->doc, r->q[i].kind, err);
+  double value;
+  RW_TRY(reply_reward(&value, r->doc, r->format, err));
+  r->a[i] = (answer){ANSWER_NUMBER, value};
+  return RW_OK;
+}
+
+static rw_status append_line(remote *r, size_t i, slice body, rw_error *err) {
+  str_clear(&r->line);
+  str_printf(&r->line, "{\"key\": \"%s\", \"body\": ", r->key[i]);
+  str_json(&r->line, body.p, body.len);
+  str_addz(&r->line, "}\n");
+  if (r->line.oom) return rw_nomem(err, "an answer");
+  for (size_t at = 0; at < r->line.len;) {
+    ssize_t n = write(r->cache, r->line.p + at, r->line.len - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return rw_fail(err, RW_IO, "%s: cannot write: %s", r->o->cache, strerror(errno));
+    at += (size_t)n;
+  }
+  return RW_OK;
+}
+
+static rw_status read_cache(remote *r, rw_error *err) {
+  rows_in *in;
+  RW_TRY(rows_open(&in, r->o->cache, err));
+  json_doc *lines = json_new();
+  rw_status st = lines ? RW_OK : rw_nomem(err, r->o->cache);
+  slice row;
+  uint64_t line;
+  size_t torn = 0;
+  while (!st && !(st = rows_next(in, &row, &line, err)) && row.p) {
+    rw_error e;
+    st = json_parse(lines, row.p, row.len, &e);
+    if (st == RW_DATA) {
+      st = RW_OK;
+      torn++;
+      continue;
+    }
+    slice key = json_string(lines, json_get(lines, 0, "key")),
+          body = json_string(lines, json_get(lines, 0, "body"));
+    int64_t *at = !st && key.p && body.p ? map_get(r->by_key, key.p, key.len) : NULL;
+    size_t i = at ? (size_t)*at : r->n;
+    if (i >= r->n || r->a[i].kind != ANSWER_NONE) continue;
+    if (take_reply(r, i, body, &e) == RW_OK) r->counts->cached++;
+  }
+  rows_close(in);
+  json_free(lines);
+  if (torn) log_warn("%s: %zu torn lines passed over", r->o->cache, torn);
+  return st;
+}
+
+static rw_status open_cache(remote *r, rw_error *err) {
+  const char *path = r->o->cache;
+  if (!path) return RW_OK;
+  r->cache = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (r->cache < 0) return rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  if (flock(r->cache, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another by --cache",
+                   path);
+  RW_TRY(read_cache(r, err));
+  char last = '\n';
+  if (lseek(r->cache, -1, SEEK_END) >= 0 && read(r->cache, &last, 1) == 1 && last != '\n' &&
+      write(r->cache, "\n", 1) != 1)
+    return rw_fail(err, RW_IO, "%s: cannot write: %s", path, strerror(errno));
+  return RW_OK;
+}
+
+/* ---- the job ---- */
+
+static rw_status job_next(void *ctx, bool *more, size_t *id, str *body, rw_error *err) {
+  remote *r = ctx;
+  while (r->next < r->n && (r->a[r->next].kind != ANSWER_NONE || r->same_as[r->next] != r->next)) r->next++;
+  *more = r->next < r->n;
+  if (!*more) return RW_OK;
+  *id = r->next++;
+  return request(r, &r->q[*id], body, err);
+}
+
+static rw_status job_reply(void *ctx, size_t id, slice body, rw_error *err) {
+  remote *r = ctx;
+  RW_TRY(take_reply(r, id, body, err));
+  r->counts->answers++;
+  progress_set(&r->p, r->counts->answers + r->counts->cached, NULL);
+  return r->o->cache ? append_line(r, id, body, err) : RW_OK;
+}
+
+static void job_failed(void *ctx, size_t id, const char *why) {
+  remote *r = ctx;
+  uint32_t i = r->q[id].item;
+  if (!r->item_failed[i]) failures_add(&r->failed, r->d->paths[r->d->items[i].file], r->d->items[i].line, why);
+  r->item_failed[i] = true;
+}
+
+static rw_status run_job(remote *r, rw_error *err) {
+  const endpoint_options *o = r->o;
+  http_options h = {r->url,     o->key,           o->concurrency, o->retries, o->rate,
+                    o->timeout, o->total_timeout, o->retry_wait,  o->seed};
+  http_job job = {r, job_next, job_reply, job_failed};
+  http_counts c = {0};
+  progress_start(&r->p, eval_suite_name[r->d->suite], "answers", r->n);
+  rw_status st = http_run(&h, &job, &c, err);
+  progress_end(&r->p);
+  r->counts->requests = c.requests;
+  r->counts->retried = c.retried;
+  r->counts->rate_limited = c.rate_limited;
+  if (st && st != RW_INTERRUPTED) {
+    char *shown = endpoint_shown(r->url);
+    rw_context(err, st, "%s", shown ? shown : "endpoint");
+    mem_free(shown);
+  }
+  rw_status some = failures_end(&r->failed, r->d->n_items, st ? NULL : err);
+  return st ? st : some;
+}
+
+/* ---- scores ---- */
+
+static void count_answer(eval_judge *j, answer a) {
+  size_t *const of[ANSWER_KINDS] = {NULL,        &j->said_first, &j->said_second,     &j->said_tie,
+                                    &j->ratings, &j->said_no,    &j->said_unparsable, &j->said_cut};
+  if (of[a.kind]) ++*of[a.kind];
+}
+
+/* ab: with the chosen one first; ba: with it second. 1: the chosen one wins, -1: it loses, 0: neither. */
+static int outcome(eval_judge *j, eval_suite suite, answer ab, answer ba) {
+  int net = (ab.kind == ANSWER_FIRST) - (ab.kind == ANSWER_SECOND) + (ba.kind == ANSWER_SECOND) -
+            (ba.kind == ANSWER_FIRST);
+  int need = suite == EVAL_JUDGEBENCH ? 1 : 2; /* as JudgeBench counts; else both answers must agree */
+  int won = net >= need ? 1 : net <= -need ? -1 : 0;
+  bool refused = ab.kind == ANSWER_REFUSED || ba.kind == ANSWER_REFUSED;
+  bool unclear = ab.kind >= ANSWER_UNPARSABLE || ba.kind >= ANSWER_UNPARSABLE;
+  bool tie = ab.kind == ANSWER_TIE || ba.kind == ANSWER_TIE;
+  j->comparisons++;
+  ++*(won > 0   ? &j->won
+      : won < 0 ? &j->lost
+      : refused ? &j->refused
+      : unclear ? &j->unparsable
+      : tie     ? &j->tied
+                : &j->swapped);
+  return won;
+}
+
+static rw_status fill_scores(eval_scores *s, const remote *r, rw_error *err) {
+  const eval_data *d = r->d;
+  bool chat = r->o->kind == ENDPOINT_CHAT;
+  RW_TRY(scores_new(s, d, err));
+  memset(s->score, 0, d->n_branches * sizeof *s->score);
+  if (chat && !(s->beats = mem_zalloc(beats_at(d, d->n_items), 1))) return rw_nomem(err, "scores");
+  for (size_t i = 0; i < r->n; i++) {
+    const question *q = &r->q[i];
+    const item *it = &d->items[q->item];
+    answer a = r->a[i];
+    double *score = s->score + it->first;
+    if (chat) count_answer(&s->judge, a);
+    if (q->kind != ASK_PAIR) {
+      /* a reply without a rating counts against the judge: lowest for a correct response, highest for another */
+      score[q->a] = a.kind == ANSWER_NUMBER ? a.value : q->a < it->num_correct ? 0 : 11;
+      continue;
+    }
+    int won = outcome(&s->judge, d->suite, a, r->a[++i]);
+    size_t slot = d->suite == EVAL_RM_BENCH ? q->a * 3 + q->b - 3 : q->b - 1;
+    s->beats[beats_at(d, q->item) + slot] = (int8_t)won;
+    if (chat) count_answer(&s->judge, r->a[i]);
+    /* for people: the share of its comparisons that a response wins, a tie being half of one */
+    double share = d->suite == EVAL_RM_BENCH ? 1.0 / 3 : 1, mine = share * (1 + won) / 2;
+    score[q->a] += d->suite == EVAL_RM_BENCH ? mine : mine / (it->n_branches - 1);
+    score[q->b] += share - mine;
+  }
+  return RW_OK;
+}
+
+static void look_at_range(const eval_scores *s, const remote *r) {
+  if (r->format != ENDPOINT_CLASSIFY && r->format != ENDPOINT_SCORE) return;
+  for (size_t b = 0; b < r->d->n_branches; b++)
+    if (s->score[b] < 0 || s->score[b] > 1) return;
+  log_warn(
+      "every reward lies in 0..1: the server seems to apply a sigmoid, under which high rewards tie; start it "
+      "without (vLLM: --pooler-config '{\"use_activation\": false}')");
+}
+
+static rw_status prepare(remote *r, rw_error *err) {
+  const endpoint_options *o = r->o;
+  RW_TRY(endpoint_resolve(o, &r->url, &r->format, err));
+  r->by_key = map_new();
+  r->doc = json_new();
+  r->item_failed = mem_zalloc(r->d->n_items, 1);
+  if (!r->by_key || !r->doc || !r->item_failed) return rw_nomem(err, "questions");
+  if (o->params) {
+    if (!(r->params = json_new())) return rw_nomem(err, "parameters");
+    rw_status st = json_parse(r->params, o->params, strlen(o->params), err);
+    if (!st && json_kind(r->params, 0) != JSON_OBJECT)
+      st = rw_fail(err, RW_DATA, "expected an object such as {\"max_tokens\": 4096}");
+    if (st) return rw_context(err, st == RW_DATA ? RW_USAGE : st, "--endpoint-params");
+  }
+  if (o->tokenizer) {
+    RW_TRY(renderer_open(&r->r, o->tokenizer, NULL, NULL, err));
+    if (!(r->scratch = render_scratch_new(r->r))) return rw_nomem(err, "tokenizer");
+  }
+  for (size_t i = 0; i < r->d->n_items; i++) RW_TRY(ask_item(r, i, err));
+  RW_TRY(make_keys(r, err));
+  return open_cache(r, err);
+}
+
+rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const eval_data *d,
+                               const endpoint_options *o, rw_error *err) {
+  *s = (eval_scores){0};
+  *counts = (endpoint_counts){0};
+  remote r = {.d = d, .o = o, .counts = counts, .cache = -1};
+  rw_status st = prepare(&r, err);
+  if (!st && counts->cached) log_note("%zu of %zu answers are in %s", counts->cached, r.n, o->cache);
+  if (!st) st = run_job(&r, err);
+  for (size_t i = 0; !st && i < r.n; i++) r.a[i] = r.a[r.same_as[i]];
+  if (!st) st = fill_scores(s, &r, err);
+  if (!st && o->kind == ENDPOINT_REWARD) look_at_range(s, &r);
+  if (st) eval_scores_free(s);
+  if (r.cache >= 0) close(r.cache);
+  str_free(&r.failed.text);
+  str_free(&r.line);
+  render_scratch_free(r.scratch);
+  renderer_free(r.r);
+  json_free(r.params);
+  json_free(r.doc);
+  map_free(r.by_key);
+  void *p[] = {r.q, r.a, r.same_as, r.key, r.item_failed, r.ids.p, r.url};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
+  return st;
+}
+
+/* ---- addresses ---- */
+
+static bool ends_in(const char *s, size_t n, const char *end) {
+  size_t m = strlen(end);
+  return n >= m && memcmp(s + n - m, end, m) == 0;
+}
+
+char *endpoint_shown(const char *url) { return mem_strndup(url, strcspn(url, "?#")); }
+
+/* The format that a path ends in; AUTO: none. */
+static endpoint_format format_of(const char *path, size_t n) {
+  return ends_in(path, n, "/chat/completions") ? ENDPOINT_NEMOTRON
+         : ends_in(path, n, "/classify")       ? ENDPOINT_CLASSIFY
+         : ends_in(path, n, "/pooling")        ? ENDPOINT_POOLING
+         : ends_in(path, n, "/score")          ? ENDPOINT_SCORE
+                                               : ENDPOINT_AUTO;
+}
+
+rw_status endpoint_resolve(const endpoint_options *o, char **url, endpoint_format *format, rw_error *err) {
+  *url = NULL;
+  const char *host = strncmp(o->url, "http://", 7) == 0    ? o->url + 7
+                     : strncmp(o->url, "https://", 8) == 0 ? o->url + 8
+                                                           : NULL;
+  if (!host || !*host || strchr("/?#", *host))
+    return rw_fail(err, RW_USAGE, "--endpoint: expected http://HOST… or https://HOST…, got \"%.100s\"", o->url);
+  size_t authority = strcspn(host, "/?#");
+  if (memchr(host, '@', authority))
+    return rw_fail(err, RW_USAGE,
+                   "--endpoint: a user or password in the URL; put the key into a variable "
+                   "(--api-key-env)");
+  for (const char *c = o->url; *c; c++)
+    if ((unsigned char)*c <= 0x20 || *c == 0x7f)
+      return rw_fail(err, RW_USAGE, "--endpoint: a blank or control character in the URL");
+  const char *path = host + authority, *tail = path + strcspn(path, "?#");
+  size_t n = (size_t)(tail - path);
+  while (n > 0 && path[n - 1] == '/') n--;
+  *format = o->kind == ENDPOINT_CHAT ? ENDPOINT_AUTO : o->format != ENDPOINT_AUTO ? o->format : format_of(path, n);
+  bool chat = o->kind == ENDPOINT_CHAT || *format == ENDPOINT_NEMOTRON;
+  if (!chat && *format == ENDPOINT_AUTO)
+    return rw_fail(err, RW_USAGE,
+                   "--endpoint: expected a path that ends in /classify, /pooling, /score or "
+                   "/chat/completions, got \"%.*s\"; or name the --endpoint-format",
+                   (int)(n > 100 ? 100 : n), path);
+  const char *more = !chat || ends_in(path, n, "/chat/completions") ? ""
+                     : n                                            ? "/chat/completions"
+                                                                    : "/v1/chat/completions";
+  *url = mem_printf("%.*s%s%s", (int)(path + n - o->url), o->url, more, tail);
+  return *url ? RW_OK : rw_nomem(err, "--endpoint");
+}
