@@ -123,6 +123,13 @@ static void absent_fields_mean_the_classes_defaults(void **state) {
   must_read(&c, "llama", "\"architectures\": [\"LlamaForRewardModelWithGating\"]");
   assert_true(c.head == HEAD_GATED && c.n_outputs == 19 && c.gate_layers == 3 && c.gate_hidden == 1024);
   assert_true(c.gate_temperature == 10 && c.gate_pattern_len == 5 && c.gate_pattern[0] == 128009);
+  must_read(&c, "qwen2", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}");
+  assert_true(c.ropes[0].kind == ROPE_YARN && c.ropes[0].original_max_positions == 512);
+  assert_true(fabs(c.ropes[0].attention_factor - 1.1386294) < 1e-6); /* 0.1 ln 4 + 1 */
+  must_read(&c, "qwen2", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, \"attention_factor\": 0.5}");
+  assert_true(c.ropes[0].attention_factor == 0.5);
+  must_read(&c, "llama", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}");
+  assert_true(c.ropes[0].kind == ROPE_DYNAMIC && c.ropes[0].attention_factor == 1);
   must_read(&c, "qwen3", "");
   assert_int_equal(c.head_dim, 128);
   assert_true(c.qk_norm && !c.qkv_bias);
@@ -162,8 +169,13 @@ static void unsupported_fields_are_named(void **state) {
       {"llama", "\"num_hidden_layers\": 100000", "num_hidden_layers: expected 1 to 1024, got 100000"},
       {"llama", "\"num_key_value_heads\": 3", "num_key_value_heads"},
       {"llama", "\"num_key_value_heads\": 8", "num_key_value_heads"},
-      {"llama", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0}", "'yarn'"},
-      {"llama", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4.0}", "'dynamic'"},
+      {"llama", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0}", "'longrope'"},
+      {"llama", "\"rope_scaling\": {\"type\": \"su\"}", "'su'"},
+      {"llama", "\"rope_scaling\": {\"rope_type\": \"proportional\"}", "'proportional'"},
+      {"qwen2", "\"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [2, 3, 3]}", "'mrope'"},
+      {"qwen2", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 0.5}", "factor"},
+      {"qwen2", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"beta_fast\": 0}", "beta_fast"},
+      {"qwen2", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": \"x\"}", "factor"},
       {"llama", "\"rope_scaling\": {\"rope_type\": 7}", "rope type"},
       {"llama", "\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8.0}", "original_max_position"},
       {"llama", "\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}",

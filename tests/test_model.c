@@ -15,9 +15,10 @@
 #include "reward/file.h"
 #include "reward/model.h"
 
-static const char *const families[] = {"llama",          "llama3",      "mistral",      "qwen2",        "qwen3",
-                                       "gemma2",         "gemma3_text", "llama_bias",   "qwen3_window", "internlm2",
-                                       "internlm2_bias", "nemotron",    "nemotron_bias"};
+static const char *const families[] = {"llama",         "llama3",     "mistral",        "qwen2",
+                                       "qwen3",         "gemma2",     "gemma3_text",    "llama_bias",
+                                       "qwen3_window",  "internlm2",  "internlm2_bias", "nemotron",
+                                       "nemotron_bias", "qwen2_yarn", "llama_yarn"};
 enum { FAMILIES = sizeof families / sizeof *families, N_LENGTHS = 10 };
 static const size_t lengths[N_LENGTHS] = {1, 2, 3, 7, 8, 17, 31, 64, 128, 257};
 
@@ -346,6 +347,23 @@ static void bad_ids_are_named(void **state) {
   close_family(&f);
 }
 
+/* Dynamic rotary scaling is as none up to max_position_embeddings, and refused beyond. */
+static void dynamic_scaling_has_a_limit(void **state) {
+  (void)state;
+  fixture f;
+  static int32_t many[513];
+  const int32_t *ids = many;
+  size_t len = 513;
+  id_group g = {&ids, &len, 1};
+  float r;
+  open_family(&f, "internlm2", 1, NULL);
+  assert_int_equal(model_score(f.m, &g, 1, true, &r, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "dynamic"));
+  len = 512;
+  OK(model_score(f.m, &g, 1, true, &r, &err));
+  close_family(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(scores_match),
@@ -358,6 +376,7 @@ int main(void) {
       cmocka_unit_test(saved_model_scores_alike),
       cmocka_unit_test(saved_dtype_is_the_inputs),
       cmocka_unit_test(bad_ids_are_named),
+      cmocka_unit_test(dynamic_scaling_has_a_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,10 +15,12 @@
 
 enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
 
-typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 } rope_kind;
+typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_DYNAMIC } rope_kind;
 typedef struct {
   rope_kind kind;
   double theta, factor, low_freq_factor, high_freq_factor;
+  double low, high;        /* YaRN: the ramp's ends, in pairs of columns */
+  double attention_factor; /* multiplies cosine and sine */
   int64_t original_max_positions;
 } rope_config;
 
@@ -86,7 +88,8 @@ typedef struct {
 /* Tokens that a group costs: the shared prefix once, then each rest. share false: all of each. */
 size_t model_group_tokens(const id_group *g, bool share);
 
-/* Can this conversation be scored? Ids of the vocabulary and, for a gated head, an assistant turn among them. */
+/* Can this conversation be scored? Ids of the vocabulary; with dynamic rotary scaling no more than max_positions;
+ * for a gated head an assistant turn among them. */
 rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err);
 
 /* rewards[sum of n]: the logit at each conversation's last token, f32. All groups in one batch; the caller

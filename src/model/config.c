@@ -64,9 +64,36 @@ static rw_status get_optional(const reader *r, const char *field, double def, do
   return get_number(r, r->root, field, def, out);
 }
 
+/* YaRN (Peng et al. 2023): frequencies below `low` stay, above `high` are divided by the factor, a ramp between. */
+static rw_status read_yarn(const reader *r, json_val obj, size_t dim, rope_config *rope) {
+  double fast, slow, mscale, all;
+  RW_TRY(get_number(r, obj, "beta_fast", 32, &fast));
+  RW_TRY(get_number(r, obj, "beta_slow", 1, &slow));
+  RW_TRY(get_number(r, obj, "mscale", 0, &mscale));
+  RW_TRY(get_number(r, obj, "mscale_all_dim", 0, &all));
+  if (!(rope->factor >= 1)) return bad(r, "factor", "a number of at least 1", json_get(r->d, obj, "factor"));
+  if (!(rope->theta > 1)) return bad(r, "rope_theta", "a number above 1", json_get(r->d, obj, "rope_theta"));
+  if (!(fast > 0) || !(slow > 0)) return bad(r, "beta_fast, beta_slow", "numbers above 0", JSON_NONE);
+  double grow = log(rope->factor), usual = 0.1 * grow + 1;
+  if (mscale != 0 && all != 0) usual = (0.1 * mscale * grow + 1) / (0.1 * all * grow + 1);
+  RW_TRY(get_number(r, obj, "attention_factor", usual, &rope->attention_factor));
+  double per = (double)dim / (2 * log(rope->theta)), old = (double)rope->original_max_positions;
+  rope->low = per * log(old / (fast * 2 * M_PI));
+  rope->high = per * log(old / (slow * 2 * M_PI));
+  json_val cut = json_get(r->d, obj, "truncate");
+  if (absent(r, cut) || json_kind(r->d, cut) == JSON_TRUE) {
+    rope->low = floor(rope->low);
+    rope->high = ceil(rope->high);
+  }
+  rope->low = fmax(rope->low, 0);
+  rope->high = fmin(rope->high, (double)dim - 1);
+  if (rope->low == rope->high) rope->high += 0.001;
+  return RW_OK;
+}
+
 /* One rope description: the keys of rope_scaling or rope_parameters; theta from the object, else `theta`. */
-static rw_status read_rope(const reader *r, json_val obj, double theta, rope_config *rope) {
-  *rope = (rope_config){.kind = ROPE_DEFAULT, .theta = theta, .factor = 1};
+static rw_status read_rope(const reader *r, const model_config *c, json_val obj, double theta, rope_config *rope) {
+  *rope = (rope_config){.kind = ROPE_DEFAULT, .theta = theta, .factor = 1, .attention_factor = 1};
   if (absent(r, obj)) return RW_OK;
   RW_TRY(get_number(r, obj, "rope_theta", theta, &rope->theta));
   json_val t = json_get(r->d, obj, "rope_type");
@@ -88,8 +115,19 @@ static rw_status read_rope(const reader *r, json_val obj, double theta, rope_con
     RW_TRY(get_number(r, obj, "high_freq_factor", 4, &rope->high_freq_factor));
     return get_int(r, obj, "original_max_position_embeddings", -1, 1, INT64_MAX, &rope->original_max_positions);
   }
-  return rw_fail(r->err, RW_UNSUPPORTED, "%s: rope type '%.*s' is not supported; default, linear and llama3 are",
-                 r->path, (int)kind.len, kind.p ? kind.p : "");
+  if (slice_is(kind, "yarn")) {
+    rope->kind = ROPE_YARN;
+    RW_TRY(get_int(r, obj, "original_max_position_embeddings", c->max_positions, 1, INT64_MAX,
+                   &rope->original_max_positions));
+    return read_yarn(r, obj, c->rotary_dim, rope);
+  }
+  if (slice_is(kind, "dynamic")) { /* nothing to do up to max_positions; model_check_ids refuses what is longer */
+    rope->kind = ROPE_DYNAMIC;
+    return RW_OK;
+  }
+  return rw_fail(r->err, RW_UNSUPPORTED,
+                 "%s: rope type '%.*s' is not supported; default, linear, llama3, yarn and dynamic are", r->path,
+                 (int)kind.len, kind.p ? kind.p : "");
 }
 
 static rw_status read_ropes(const reader *r, model_config *c, bool gemma3) {
@@ -98,11 +136,11 @@ static rw_status read_ropes(const reader *r, model_config *c, bool gemma3) {
   RW_TRY(get_number(r, r->root, "rope_local_base_freq", 10000, &local));
   json_val p = json_get(r->d, r->root, "rope_parameters");
   if (gemma3 && !absent(r, json_get(r->d, p, "full_attention"))) {
-    RW_TRY(read_rope(r, json_get(r->d, p, "full_attention"), theta, &c->ropes[0]));
-    return read_rope(r, json_get(r->d, p, "sliding_attention"), local, &c->ropes[1]);
+    RW_TRY(read_rope(r, c, json_get(r->d, p, "full_attention"), theta, &c->ropes[0]));
+    return read_rope(r, c, json_get(r->d, p, "sliding_attention"), local, &c->ropes[1]);
   }
-  RW_TRY(read_rope(r, absent(r, p) ? json_get(r->d, r->root, "rope_scaling") : p, theta, &c->ropes[0]));
-  c->ropes[1] = (rope_config){.kind = ROPE_DEFAULT, .theta = local, .factor = 1};
+  RW_TRY(read_rope(r, c, absent(r, p) ? json_get(r->d, r->root, "rope_scaling") : p, theta, &c->ropes[0]));
+  c->ropes[1] = (rope_config){.kind = ROPE_DEFAULT, .theta = local, .factor = 1, .attention_factor = 1};
   return RW_OK;
 }
 

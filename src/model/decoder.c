@@ -50,7 +50,8 @@ void model_norm(model *m, float *y, const float *x, int w, int bias, size_t rows
 
 /* ---- rotary tables ---- */
 
-/* Frequencies as Hugging Face's modeling_rope_utils computes them, in f32; llama3: Llama 3.1's smoothing. */
+/* Frequencies as Hugging Face's modeling_rope_utils computes them, in f32; llama3: Llama 3.1's smoothing; yarn: a
+ * ramp between a frequency and its interpolation. */
 static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
   for (size_t i = 0; i < dim / 2; i++) {
     double f = 1.0 / pow(r->theta, (double)(2 * i) / (double)dim);
@@ -64,6 +65,10 @@ static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
         f = (1 - smooth) * f / r->factor + smooth * f;
       }
     }
+    if (r->kind == ROPE_YARN) {
+      double ramp = fmin(fmax(((double)i - r->low) / (r->high - r->low), 0), 1);
+      f = ramp * f / r->factor + (1 - ramp) * f;
+    }
     inv[i] = (float)f;
   }
 }
@@ -72,6 +77,7 @@ static rw_status rope_tables(model *m, size_t which, size_t positions, rw_error 
   if (positions <= m->rope_positions[which]) return RW_OK;
   positions = (positions + 511) / 512 * 512;
   size_t half = m->cfg.rotary_dim / 2;
+  double scale = m->cfg.ropes[which].attention_factor;
   float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * positions * half, sizeof *t);
   rw_status s = inv && t ? RW_OK : rw_nomem(err, "rotary tables");
   if (!s) s = buffer_need(m, &m->cos[which], positions * half, "rotary tables", err);
@@ -81,8 +87,8 @@ static rw_status rope_tables(model *m, size_t which, size_t positions, rw_error 
     for (size_t p = 0; p < positions; p++)
       for (size_t i = 0; i < half; i++) {
         float angle = (float)p * inv[i];
-        t[p * half + i] = (float)cos((double)angle);
-        t[(positions + p) * half + i] = (float)sin((double)angle);
+        t[p * half + i] = (float)(cos((double)angle) * scale);
+        t[(positions + p) * half + i] = (float)(sin((double)angle) * scale);
       }
     m->be->upload(m->be, m->cos[which].p, t, positions * half * sizeof(float));
     m->be->upload(m->be, m->sin[which].p, t + positions * half, positions * half * sizeof(float));

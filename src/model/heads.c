@@ -90,6 +90,12 @@ rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_err
     if (ids[i] < 0 || (size_t)ids[i] >= c->vocab)
       return rw_fail(err, RW_DATA, "input_ids[%zu]: expected 0 to %zu (vocab_size), got %d", i, c->vocab - 1,
                      ids[i]);
+  if (c->ropes[0].kind == ROPE_DYNAMIC && len > (size_t)c->max_positions)
+    return rw_fail(
+        err, RW_DATA,
+        "%zu tokens: the model's rotary scaling (dynamic) is supported up to its max_position_embeddings, "
+        "%lld",
+        len, (long long)c->max_positions);
   if (c->head == HEAD_GATED && head_gate_position(c, ids, len) < 0)
     return rw_fail(
         err, RW_DATA,

@@ -35,6 +35,11 @@ FAMILIES = {
                    attn_logit_softcapping=3.0, query_pre_attn_scalar=24),
     "gemma3_text": dict(model_type="gemma3_text", **{**BASE, "num_hidden_layers": 3, "head_dim": 16}, sliding_window=16,
                         query_pre_attn_scalar=24, sliding_window_pattern=3),
+    "qwen2_yarn": dict(model_type="qwen2", **BASE, rope_theta=10000.0,
+                       rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=128)),
+    "llama_yarn": dict(model_type="llama", **{**BASE, "head_dim": 16},
+                       rope_scaling=dict(rope_type="yarn", rope_theta=500.0, factor=8.0, original_max_position_embeddings=64,
+                                         beta_fast=8.0, beta_slow=2.0, mscale=0.707, mscale_all_dim=1.5, truncate=False)),
     # what the others leave out: every bias, linear rotary scaling, windows by max_window_layers; written as earlier
     # versions of transformers wrote config.json, in bf16 and in f16 shards
     "llama_bias": dict(model_type="llama", **BASE, attention_bias=True, mlp_bias=True,
@@ -42,7 +47,8 @@ FAMILIES = {
     "qwen3_window": dict(model_type="qwen3", **{**BASE, "head_dim": 16}, attention_bias=True, use_sliding_window=True,
                          sliding_window=16, max_window_layers=1),
     "internlm2": dict(model_type="internlm2", **BASE, architectures=["InternLM2ForRewardModel"], bias=False,
-                      hidden_act="silu", rms_norm_eps=1e-5, rope_theta=1e6, rope_scaling=None, reward_token_id=199),
+                      hidden_act="silu", rms_norm_eps=1e-5, rope_theta=1e6, reward_token_id=199,
+                      rope_scaling=dict(type="dynamic", factor=2.0)),  # which changes nothing up to 512 tokens
     "internlm2_bias": dict(model_type="internlm2", **{**BASE, "num_attention_heads": 6, "hidden_size": 48},
                            architectures=["InternLM2ForRewardModel"], bias=True, hidden_act="silu", rms_norm_eps=1e-5,
                            rope_theta=10000.0, reward_token_id=199),
