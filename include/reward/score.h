@@ -23,7 +23,8 @@ typedef struct {
   int64_t batch_tokens;      /* 0: a default that suits the model */
   int64_t max_length;        /* tokens; 0: the model's limit */
   overlong overlong;
-  bool no_share; /* compute every conversation whole; no score depends on it */
+  bool no_golden_check; /* take the model although its golden rows (golden.h) score otherwise */
+  bool no_share;        /* compute every conversation whole; no score depends on it */
   pool *threads;
 } score_options;
 

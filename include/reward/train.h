@@ -56,9 +56,10 @@ typedef struct {
   int64_t batch_tokens; /* of one forward pass; 0: default */
   int64_t freeze_layers;
   const char *chat_template, *date;
-  int save_dtype;      /* st_dtype or -1: the input's */
-  double save_minutes; /* between checkpoints */
-  bool share;          /* prompts shared by a row's responses are computed once */
+  int save_dtype;       /* st_dtype or -1: the input's */
+  double save_minutes;  /* between checkpoints */
+  bool share;           /* prompts shared by a row's responses are computed once */
+  bool no_golden_check; /* of the model to start from */
   bool force, resume, dry_run, quiet;
   const char *const *eval; /* [SUITE:]FILE */
   size_t n_eval;

@@ -276,6 +276,8 @@ int cmd_score_run(int argc, char **argv) {
       {"overlong", 0, OPT_STRING, &over, "error|truncate|drop", "what to do with a longer conversation", false},
       {"share", 0, OPT_STRING, &share, "yes|no",
        "compute what a row's responses share once; no score depends on it", false},
+      {"no-golden-check", 0, OPT_FLAG, &o.no_golden_check, NULL,
+       "go on although the model does not give the scores recorded in its reward.json", false},
       {"chat-template", 0, OPT_STRING, &o.chat_template, "FILE", "instead of the model's own (default: its own)",
        false},
       {"date", 0, OPT_STRING, &o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},

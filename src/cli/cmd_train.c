@@ -94,6 +94,8 @@ int cmd_train_run(int argc, char **argv) {
       {"save-dtype", 0, OPT_STRING, &save_dtype, "f32|f16|bf16",
        "precision of the written weights (default: the input's)", false},
       {"save-minutes", 0, OPT_NUMBER, &o.save_minutes, "X", "minutes between checkpoints to resume from", false},
+      {"no-golden-check", 0, OPT_FLAG, &o.no_golden_check, NULL,
+       "start from a checkpoint although it does not give the scores recorded in its reward.json", false},
       {"config", 0, OPT_STRING, &config, "FILE.yaml",
        "the same names and their values; the command line wins (default: none)", false},
       {"resume", 0, OPT_FLAG, &o.resume, NULL, "go on from the checkpoint in --out", false},

@@ -27,6 +27,13 @@ typedef struct {
        "N",                                                                                                     \
        "tokens of one forward pass; no score depends on it (default: suits the model)",                         \
        false},                                                                                                  \
+      {"no-golden-check",                                                                                       \
+       0,                                                                                                       \
+       OPT_FLAG,                                                                                                \
+       &(s).o.no_golden_check,                                                                                  \
+       NULL,                                                                                                    \
+       "go on although the model does not give the scores recorded in its reward.json",                         \
+       false},                                                                                                  \
       {"chat-template",                                                                                         \
        0,                                                                                                       \
        OPT_STRING,                                                                                              \

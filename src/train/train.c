@@ -15,7 +15,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "reward/golden.h"
 #include "reward/log.h"
+#include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
 #include "train/nonfinite.h"
@@ -74,7 +76,8 @@ typedef struct {
   char (*hashes)[33];             /* of the data files, then the model */
   const char **hash_list;
   FILE *metrics;
-  int lock; /* of OUT; -1: none */
+  double peak; /* bytes; 0: not known yet */
+  int lock;    /* of OUT; -1: none */
 } run;
 
 /* ---- one step ---- */
@@ -221,8 +224,15 @@ static double peak_bytes(void) {
 }
 
 static rw_status write_run(run *t, bool finished, rw_error *err) {
-  run_record r = {t->o,     t->m,        t->d, &t->state, t->steps, t->hash_list, t->hashes[t->o->n_data],
-                  finished, peak_bytes()};
+  run_record r = {t->o,
+                  t->m,
+                  t->d,
+                  &t->state,
+                  t->steps,
+                  t->hash_list,
+                  t->hashes[t->o->n_data],
+                  finished,
+                  t->peak > 0 ? t->peak : peak_bytes()};
   return run_write(&r, err);
 }
 
@@ -233,6 +243,8 @@ static rw_status prepare(run *t, rw_error *err) {
   if (model_head_is_new(t->m))
     log_note("%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
+  else if (!o->no_golden_check)
+    RW_TRY(golden_check(t->m, o->model, o->dtype, err));
   RW_TRY(renderer_open(&t->r, o->model, o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
@@ -385,7 +397,10 @@ static rw_status finish(run *t, rw_error *err) {
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
   if (pad < 0) log_warn("no token can serve as the pad token: batches in transformers may pool at the wrong place");
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
+  t->peak = peak_bytes(); /* of training: what follows opens the result as a second model */
+  RW_TRY(calibration_drop(o->out, err));
   RW_TRY(publish(t, o->out, err));
+  RW_TRY(calibration_write(o, t->d, &t->state, err));
   RW_TRY(write_run(t, true, err));
   return checkpoint_clear(o->out, kept_checkpoints(o), err);
 }

@@ -1,0 +1,31 @@
+/* golden.h - what a trained checkpoint knows about its own scores: reward.json beside its weights.
+ *
+ * A few short conversations as ids with the scores that the checkpoint gave when it was written ("golden"), so that
+ * a program that loads it notices changed weights, another configuration or a broken build before the first result;
+ * and the mean and standard deviation of its rewards on known rows ("calibration"), since a reward has no unit.
+ */
+#ifndef REWARD_GOLDEN_H
+#define REWARD_GOLDEN_H
+
+#include "reward/model.h"
+
+#define GOLDEN_FILE "reward.json"
+enum { GOLDEN_ROWS = 4, GOLDEN_TOKENS = 64 };
+
+/* A score may differ from the recorded one by this much times max(1, |score|). dtype NULL or "auto": f32. */
+double golden_bound(const char *dtype);
+
+typedef struct {
+  const char *on; /* which rows, in words */
+  size_t n;       /* items of an evaluation, or training batches */
+  double mean, sd;
+} golden_calibration;
+
+/* Scores n <= GOLDEN_ROWS conversations with the model (as opened from dir) and writes dir/reward.json. */
+rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
+                       rw_error *err);
+/* Scores the golden rows of dir/reward.json and fails with RW_DATA where one differs by more than the bound. A
+ * directory without the file, or a file without golden rows, passes. */
+rw_status golden_check(model *m, const char *dir, const char *dtype, rw_error *err);
+
+#endif

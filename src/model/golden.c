@@ -1,0 +1,82 @@
+/* golden.c - reward.json of a checkpoint (see golden.h). */
+#include "reward/golden.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "reward/json.h"
+
+double golden_bound(const char *dtype) { return dtype && strcmp(dtype, "bf16") == 0 ? 0.05 : 1e-3; }
+
+rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
+                       rw_error *err) {
+  float score[GOLDEN_ROWS];
+  for (size_t i = 0; i < n; i++) RW_TRY(model_score(m, &rows[i], 1, false, &score[i], err));
+  str s = {0};
+  char *path = file_join(dir, GOLDEN_FILE);
+  str_addz(&s, "{\n  \"calibration\": {\"on\": ");
+  str_json(&s, c->on, strlen(c->on));
+  str_printf(&s, ", \"n\": %zu, \"mean\": ", c->n);
+  str_json_num(&s, c->mean);
+  str_addz(&s, ", \"sd\": ");
+  str_json_num(&s, c->sd);
+  str_printf(&s, "},\n  \"golden\": {\n    \"bounds\": {\"f32\": %g, \"bf16\": %g},\n    \"rows\": [",
+             golden_bound("f32"), golden_bound("bf16"));
+  for (size_t i = 0; i < n; i++) {
+    str_printf(&s, "%s\n      {\"score\": ", i ? "," : "");
+    str_json_f32(&s, score[i]);
+    str_addz(&s, ", \"ids\": [");
+    for (size_t k = 0; k < rows[i].len[0]; k++) str_printf(&s, k ? ", %d" : "%d", rows[i].ids[0][k]);
+    str_addz(&s, "]}");
+  }
+  str_addz(&s, "\n    ]\n  }\n}\n");
+  rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
+  str_free(&s);
+  mem_free(path);
+  return st;
+}
+
+/* One {"score", "ids"}. */
+static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, double bound, rw_error *err) {
+  json_val list = json_get(d, row, "ids");
+  double want;
+  float got;
+  int32_t ids[GOLDEN_TOKENS];
+  size_t len = 0;
+  int64_t id = -1;
+  if (!json_number(d, json_get(d, row, "score"), &want) || json_kind(d, list) != JSON_ARRAY)
+    return rw_fail(err, RW_DATA, "golden row %zu: expected a score and ids", index);
+  for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v)) {
+    if (!json_int(d, v, &id) || id < 0 || id > INT32_MAX || len == GOLDEN_TOKENS)
+      return rw_fail(err, RW_DATA, "golden row %zu: expected at most %d token ids", index, GOLDEN_TOKENS);
+    ids[len++] = (int32_t)id;
+  }
+  if (len == 0) return rw_fail(err, RW_DATA, "golden row %zu: expected token ids, got none", index);
+  const int32_t *list_of_one = ids;
+  id_group g = {&list_of_one, &len, 1};
+  RW_TRY(model_score(m, &g, 1, false, &got, err));
+  double allowed = bound * fmax(1, fabs(want));
+  if (fabs((double)got - want) <= allowed) return RW_OK;
+  return rw_fail(
+      err, RW_DATA,
+      "golden row %zu: expected the recorded score %.9g, got %.9g on %s (allowed: +-%.2g); the weights, the "
+      "configuration or the program are not those that wrote it; --no-golden-check goes on all the same",
+      index, want, (double)got, model_device(m), allowed);
+}
+
+rw_status golden_check(model *m, const char *dir, const char *dtype, rw_error *err) {
+  char *path = file_join(dir, GOLDEN_FILE);
+  json_file f;
+  if (!path) return rw_nomem(err, dir);
+  rw_status s = RW_OK;
+  if (file_exists(path) && !(s = json_file_open(&f, path, err))) {
+    size_t i = 0;
+    json_val rows = json_get(f.doc, json_get(f.doc, 0, "golden"), "rows");
+    for (json_val v = json_first(f.doc, rows); !s && v != JSON_NONE; v = json_next(f.doc, v))
+      s = check_row(m, f.doc, v, ++i, golden_bound(dtype), err);
+    if (s) rw_context(err, s, "%s", path);
+    json_file_close(&f);
+  }
+  mem_free(path);
+  return s;
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# reward.json of a trained checkpoint: its calibration, and golden rows that every command checks before it scores.
+set -eu
+cd "$(dirname "$0")/.."
+reward=$PWD/${BUILD:-build}/reward
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+python3 - "$tmp" <<'E2'
+import json, random, sys
+random.seed(5)
+draw = lambda n: [random.randrange(3, 200) for _ in range(n)]
+with open(sys.argv[1] + "/rows.jsonl", "w") as f:
+    for i in range(30): f.write(json.dumps({"chosen_ids": draw(3 + 4 * i), "rejected_ids": draw(5)}) + "\n")
+E2
+train() { "$reward" train --quiet --model tests/data/model/llama --data "$tmp/rows.jsonl" --batch-size 6 --epochs 2 --lr 1e-3 --threads 1 "$@"; }
+train --out "$tmp/f32"
+train --out "$tmp/bf16" --save-dtype bf16 --eval "$tmp/rows.jsonl" --keep best --eval-every 4
+train --out "$tmp/again" --epochs 3 --save-every 1 # the model is itself a start
+"$reward" train --quiet --model "$tmp/f32" --data "$tmp/rows.jsonl" --out "$tmp/next" --steps 1 --threads 1
+python3 - "$tmp" <<'E2'
+import json, math, sys
+t = sys.argv[1]
+r = json.load(open(t + "/f32/reward.json"))
+m = [json.loads(l) for l in open(t + "/f32/metrics.jsonl")][-3:]
+mean = sum(x["mean_reward"] for x in m) / 3
+sd = math.sqrt(sum(x["reward_sd"] ** 2 + x["mean_reward"] ** 2 for x in m) / 3 - mean ** 2)
+c = r["calibration"]
+assert c["n"] == 3 and abs(c["mean"] - mean) < 1e-9 and abs(c["sd"] - sd) < 1e-9, (c, mean, sd)
+golden = r["golden"]["rows"]
+assert len(golden) == 4 and all(19 <= len(g["ids"]) <= 64 for g in golden)
+with open(t + "/golden.jsonl", "w") as f:
+    for g in golden: f.write(json.dumps({"input_ids": g["ids"], "want": g["score"]}) + "\n")
+c = json.load(open(t + "/bf16/reward.json"))["calibration"]
+step = json.load(open(t + "/bf16/run.json"))["best_step"]
+e = [json.loads(l) for l in open(t + "/bf16/evals.jsonl")]
+e = next(x for x in e if x["step"] == step)["rewards"]
+assert (c["n"], c["mean"], c["sd"]) == (30, e["mean"], e["sd"]) and f"after step {step}" in c["on"], (c, e)
+E2
+"$reward" score --quiet --model "$tmp/f32" "$tmp/golden.jsonl" | python3 -c '
+import json, sys
+for l in sys.stdin:
+    r = json.loads(l)
+    assert r["score"] == r["want"], r'
+
+# other weights under the same reward.json: each command refuses, and says which row and how to go on
+fails() { local status=0; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq 1 ] && grep -q "reward.json: golden row 1: expected the recorded score" "$tmp/out" && grep -q no-golden-check "$tmp/out" || { echo "got $status: $*"; cat "$tmp/out"; exit 1; }; }
+"$reward" score --quiet --model "$tmp/bf16" "$tmp/rows.jsonl" -o "$tmp/ok.jsonl"
+cp "$tmp/f32/reward.json" "$tmp/good.json"
+cp tests/data/model/llama/model.safetensors "$tmp/f32/model.safetensors"
+for extra in "" --no-golden-check; do
+  check=fails
+  [ -z "$extra" ] || check=
+  $check "$reward" score --quiet --model "$tmp/f32" "$tmp/rows.jsonl" -o "$tmp/s.jsonl" $extra
+  $check "$reward" eval --quiet --suite pairs --model "$tmp/f32" --data "$tmp/rows.jsonl" -o "$tmp/e.json" $extra >"$tmp/table"
+  $check "$reward" compare --quiet "$tmp/next" "$tmp/f32" "$tmp/rows.jsonl" $extra >"$tmp/table"
+  $check "$reward" train --quiet --model "$tmp/f32" --data "$tmp/rows.jsonl" --out "$tmp/t$extra" --steps 1 $extra
+done
+# a damaged file is an error of its own; one without golden rows, or none, is not
+for bad in '{' '{"golden": {"rows": [{"score": 1}]}}' '{"golden": {"rows": [{"score": 1, "ids": []}]}}' \
+  '{"golden": {"rows": [{"score": 1, "ids": [999]}]}}' '{"golden": {"rows": [{"score": 1, "ids": [-1]}]}}' '{"golden": {"rows": [3]}}'; do
+  echo "$bad" >"$tmp/f32/reward.json"
+  "$reward" score --quiet --model "$tmp/f32" "$tmp/rows.jsonl" -o "$tmp/s.jsonl" 2>"$tmp/out" && { echo "taken: $bad"; exit 1; }
+  grep -q "reward.json" "$tmp/out"
+done
+echo '{"calibration": {}}' >"$tmp/f32/reward.json"
+"$reward" score --quiet --model "$tmp/f32" "$tmp/rows.jsonl" -o "$tmp/s.jsonl"
+rm "$tmp/f32/reward.json"
+"$reward" score --quiet --model "$tmp/f32" "$tmp/rows.jsonl" -o "$tmp/s.jsonl"
+echo "golden rows and calibration"
