@@ -96,6 +96,19 @@ static void sentencepiece_with_bytes(void **state) {
   tiny("sentencepiece");
 }
 
+static void metaspace_at_the_beginning(void **state) {
+  (void)state;
+  tiny("metaspace_first");
+}
+static void metaspace_as_once_spelled(void **state) {
+  (void)state;
+  tiny("metaspace_legacy");
+}
+static void spaces_replaced_alone(void **state) {
+  (void)state;
+  tiny("internlm2");
+}
+
 static void real(const char *name) {
   const char *shared = getenv("REWARD_SHARED");
   char dir[500];
@@ -126,8 +139,9 @@ static size_t count(const ids *x, int32_t id) {
 
 static void control_tokens_in_content_are_text(void **state) {
   (void)state;
-  static const char *const names[] = {"llama3", "digits", "sentencepiece"};
-  for (int k = 0; k < 3; k++) {
+  static const char *const names[] = {"llama3",          "digits",           "sentencepiece",
+                                      "metaspace_first", "metaspace_legacy", "internlm2"};
+  for (int k = 0; k < 6; k++) {
     char dir[100];
     snprintf(dir, sizeof dir, "tests/data/tokenizer/%s", names[k]);
     coder c;
@@ -220,6 +234,9 @@ int main(void) {
       cmocka_unit_test(llama3_split),
       cmocka_unit_test(digits_then_bytes),
       cmocka_unit_test(sentencepiece_with_bytes),
+      cmocka_unit_test(metaspace_at_the_beginning),
+      cmocka_unit_test(metaspace_as_once_spelled),
+      cmocka_unit_test(spaces_replaced_alone),
       cmocka_unit_test(real_llama),
       cmocka_unit_test(real_qwen),
       cmocka_unit_test(real_gemma),

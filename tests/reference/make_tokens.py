@@ -3,7 +3,7 @@
 
 usage: tests/reference/make_tokens.py [FOLDER_OF_REAL_TOKENIZERS]     (needs: pip install tokenizers)
 
-Trains three tiny tokenizers on a few sentences and writes each one's tokenizer.json and tokenizer_config.json; writes
+Trains tiny tokenizers on a few sentences and writes each one's tokenizer.json and tokenizer_config.json; writes
 expected.json: for every tokenizer and every text of the corpus the ids, without special tokens. With a folder of real
 tokenizers (NAME/tokenizer.json), theirs are recorded too; else the recorded ones are kept.
 """
@@ -97,6 +97,39 @@ def sentencepiece():
     return t
 
 
+def metaspace_first():
+    """Mistral v0.3's and the newer Llama 2 files' shape: Metaspace that marks the text's beginning and splits nothing,
+    and the decoder that undoes it."""
+    return metaspace(dict(type="Metaspace", replacement="\u2581", prepend_scheme="first", split=False))
+
+
+def metaspace_legacy():
+    """The older spelling: add_prefix_space, before the scheme had a name; words are split."""
+    return metaspace(dict(type="Metaspace", replacement="\u2581", add_prefix_space=True))
+
+
+def internlm2():
+    """No mark at the beginning, tokens of several spaces, no pre-tokenizer: InternLM2's shape."""
+    t = json.loads(sentencepiece().to_str())
+    t["normalizer"] = dict(type="Sequence", normalizers=[dict(type="Replace", pattern=dict(String=" "), content="\u2581")])
+    t["decoder"] = dict(type="Sequence", decoders=[dict(type="Replace", pattern=dict(String="\u2581"), content=" "),
+                                                  dict(type="ByteFallback"), dict(type="Fuse")])
+    vocab, merges = t["model"]["vocab"], t["model"]["merges"]
+    for k in 2, 4, 8:  # marks alone, as SentencePiece models have them
+        merges.append(["\u2581" * (k // 2)] * 2)
+        vocab["\u2581" * k] = 530 + k
+    return Tokenizer.from_str(json.dumps(t))
+
+
+def metaspace(pre):
+    t = json.loads(sentencepiece().to_str())
+    t["normalizer"], t["pre_tokenizer"] = None, pre
+    t["decoder"] = dict(type="Sequence", decoders=[
+        dict(type="Replace", pattern=dict(String="\u2581"), content=" "), dict(type="ByteFallback"), dict(type="Fuse"),
+        dict(type="Strip", content=" ", start=1, stop=0)])
+    return Tokenizer.from_str(json.dumps(t))
+
+
 def ids(t):
     return [t.encode(text, add_special_tokens=False).ids for text in CORPUS]
 
@@ -106,11 +139,16 @@ def main():
     path = os.path.join(OUT, "expected.json")
     real = json.load(open(path))["real"] if os.path.exists(path) else {}
     tiny = {}
-    for make in llama3, digits, sentencepiece:
+    for make in llama3, digits, sentencepiece, metaspace_first, metaspace_legacy, internlm2:
         folder = os.path.join(OUT, make.__name__)
         os.makedirs(folder, exist_ok=True)
         t = make()
-        t.save(os.path.join(folder, "tokenizer.json"), pretty=False)
+        text = t.to_str()
+        if make is metaspace_legacy:  # as it was spelled; tokenizers writes today's form
+            text = text.replace('"prepend_scheme":"always","split":true', '"add_prefix_space":true')
+            assert '"add_prefix_space":true' in text and ids(Tokenizer.from_str(text)) == ids(t)
+        with open(os.path.join(folder, "tokenizer.json"), "w") as f:
+            f.write(text)
         with open(os.path.join(folder, "tokenizer_config.json"), "w") as f:
             json.dump({"eos_token": "<|end|>", "pad_token": {"content": "<|end|>"}}, f)
         tiny[make.__name__] = ids(t)
