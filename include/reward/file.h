@@ -24,7 +24,7 @@ void file_map_close(file_map *m);
 /* The whole of a (small) file; s is appended to. Refuses files over max bytes. */
 rw_status file_read(const char *path, size_t max, str *s, rw_error *err);
 
-/* Atomic output. path "-" is stdout (nothing to rename). */
+/* Atomic output. path "-" is stdout; it, a device and a pipe are written as they are (nothing to rename). */
 typedef struct file_out file_out;
 rw_status file_out_open(file_out **out, const char *path, rw_error *err);
 rw_status file_out_write(file_out *out, const void *p, size_t len, rw_error *err);

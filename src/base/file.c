@@ -85,14 +85,14 @@ enum { OUT_BUFFER = 1 << 18, WRITEBACK = 1 << 23 };
 
 struct file_out {
   int fd;
-  char *path, *partial; /* partial NULL: stdout */
+  char *path, *partial; /* partial NULL: stdout, a device or a pipe */
   size_t used;
   char *buffer;           /* OUT_BUFFER bytes */
   uint64_t written, sent; /* by file_out_write; handed to the disk */
 };
 
 static void out_free(file_out *o) {
-  if (o->partial && o->fd >= 0) close(o->fd);
+  if (o->fd >= 0 && o->fd != STDOUT_FILENO) close(o->fd);
   mem_free(o->path);
   mem_free(o->partial);
   mem_free(o->buffer);
@@ -103,18 +103,22 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
   *out = NULL;
   file_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
+  struct stat st;
   bool to_stdout = strcmp(path, "-") == 0;
+  bool as_is = to_stdout || (stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode)));
   o->fd = -1;
   o->path = mem_strndup(path, strlen(path));
   o->buffer = mem_alloc(OUT_BUFFER, 1);
-  if (!to_stdout) o->partial = mem_printf("%s.partial-%ld", path, (long)getpid());
-  if (!o->path || !o->buffer || (!to_stdout && !o->partial)) {
+  if (!as_is) o->partial = mem_printf("%s.partial-%ld", path, (long)getpid());
+  if (!o->path || !o->buffer || (!as_is && !o->partial)) {
     out_free(o);
     return rw_nomem(err, path);
   }
-  o->fd = to_stdout ? STDOUT_FILENO : open(o->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  o->fd = to_stdout ? STDOUT_FILENO
+          : as_is   ? open(path, O_WRONLY | O_CLOEXEC)
+                    : open(o->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (o->fd < 0) {
-    rw_status s = sys_fail(err, o->partial, "cannot create");
+    rw_status s = sys_fail(err, as_is ? path : o->partial, "cannot create");
     out_free(o);
     return s;
   }

@@ -1,9 +1,13 @@
 /* cmd_score.c - `reward score`: rows in, the same rows with their scores out. */
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/journal.h"
 #include "reward/rows.h"
 #include "reward/score.h"
 
@@ -14,13 +18,19 @@ static const char ABOUT[] =
     "The raw logit; the same conversation gets the same bits whatever it is scored with. A row that cannot be\n"
     "scored carries \"error\", and the exit status is 1. A model with several heads also gives \"attributes\"; "
     "ArmoRM\n"
-    "gives Magpie's rows (instruction, responses) their rewards_armorm.";
+    "gives Magpie's rows (instruction, responses) their rewards_armorm.\n"
+    "Finished rows are kept in OUT.partial until all are there: after an interruption, --resume checks them "
+    "against\n"
+    "the input and goes on, to the same bytes.";
 static const char EXAMPLES[] =
     "  reward score --model rm pairs.jsonl -o scored.jsonl\n"
     "  echo '{\"prompt\": \"2+2?\", \"responses\": [\"4\", \"5\"]}' | reward score --model rm\n"
-    "  reward score --model rm rows.jsonl.zst -o - | jq .score\n";
+    "  reward score --model rm rows.jsonl.zst -o - | jq .score\n"
+    "  reward score --model rm pairs.jsonl -o scored.jsonl.zst --resume\n";
 
-enum { CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20 }; /* rows held at a time; at least one */
+/* Rows held at a time; at least one. A slow model takes fewer, so that about so many seconds are lost when it is
+ * killed; no score depends on it. */
+enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10 };
 
 /* One row in flight. */
 typedef struct {
@@ -37,7 +47,8 @@ typedef struct {
 typedef struct {
   scorer *s;
   rows_in *in;
-  rows_out *out;
+  rows_out *out;    /* stdout and devices; else: */
+  journal *journal; /* of finished rows */
   held *rows;
   score_item *items;
   size_t *item_row;
@@ -46,7 +57,7 @@ typedef struct {
   size_t n_names;
   bool magpie; /* rows of Magpie's form get rewards_armorm */
   uint32_t *tokens;
-  size_t cap_branches, failed, truncated, done;
+  size_t cap_branches, chunk_rows, failed, dropped, truncated, done;
   uint64_t all_tokens;
 } run;
 
@@ -93,7 +104,7 @@ static void add_magpie(str *out, const float *v, size_t n) {
 static bool is_ours(slice key) {
   static const char *const ours[] = {"score",           "scores",          "chosen_score", "rejected_score",
                                      "chosen_scores",   "rejected_scores", "tokens",       "chosen_tokens",
-                                     "rejected_tokens", "error",           "truncated"};
+                                     "rejected_tokens", "error",           "truncated",    "dropped"};
   for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
     if (slice_is(key, ours[i])) return true;
   return false;
@@ -122,16 +133,25 @@ static void add_fields(str *out, const run *r, const held *h) {
   if (first) str_addz(out, "\"row\": null");
 }
 
-static rw_status write_row(run *r, const held *h, const score_item *it, str *out, rw_error *err) {
-  const char *error = h->error[0] ? h->error : it ? it->error : "";
+/* What an output row begins with: all that comes from its input row. */
+static void begin_row(str *out, const run *r, const held *h) {
   str_clear(out);
   if (json_kind(h->doc, 0) == JSON_OBJECT)
     add_fields(out, r, h);
   else
     str_printf(out, "{\"line\": %llu", (unsigned long long)h->line);
+}
+
+static rw_status write_row(run *r, const held *h, const score_item *it, str *out, rw_error *err) {
+  const char *error = h->error[0] ? h->error : it ? it->error : "";
+  begin_row(out, r, h);
   if (error[0]) {
     str_addz(out, ", \"error\": ");
     str_json(out, error, strlen(error));
+    if (it && it->dropped) {
+      str_addz(out, ", \"dropped\": true");
+      r->dropped++;
+    }
     if (r->failed++ < 5) log_warn("%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
   } else if (it) {
     const conv_row *c = it->row;
@@ -159,13 +179,14 @@ static rw_status write_row(run *r, const held *h, const score_item *it, str *out
     }
   }
   str_addc(out, '}');
-  return out->oom ? rw_nomem(err, "a row") : rows_write(r->out, out->p, out->len, err);
+  if (out->oom) return rw_nomem(err, "a row");
+  return r->journal ? journal_write(r->journal, out->p, out->len, err) : rows_write(r->out, out->p, out->len, err);
 }
 
 static rw_status read_chunk(run *r, size_t *n, rw_error *err) {
   size_t bytes = 0;
   *n = 0;
-  while (*n < CHUNK_ROWS && bytes < CHUNK_BYTES) {
+  while (*n < r->chunk_rows && bytes < CHUNK_BYTES) {
     slice row;
     held *h = &r->rows[*n];
     RW_TRY(rows_next(r->in, &row, &h->line, err));
@@ -226,6 +247,36 @@ static void drop_chunk(run *r, size_t n) {
   }
 }
 
+/* The rows that an interrupted run has left: each must begin as its input row makes it begin. */
+static rw_status take_kept(run *r, str *line, rw_error *err) {
+  held *h = &r->rows[0];
+  slice kept;
+  for (;;) {
+    RW_TRY(journal_next(r->journal, &kept, err));
+    if (!kept.p) break;
+    size_t n;
+    r->chunk_rows = 1;
+    RW_TRY(read_chunk(r, &n, err));
+    if (n) begin_row(line, r, h);
+    bool same = n && !line->oom && kept.len > line->len && memcmp(kept.p, line->p, line->len) == 0 &&
+                strchr(",}", kept.p[line->len]);
+    uint64_t at = h->line;
+    drop_chunk(r, n);
+    if (line->oom) return rw_nomem(err, "a row");
+    if (!same)
+      return rw_fail(err, RW_USAGE,
+                     "%s%s%.0llu: not the input whose rows are kept, from row %zu on; leave out --resume",
+                     rows_path(r->in), n ? ":" : "", n ? (unsigned long long)at : 0, r->done + 1);
+    RW_TRY(json_parse(h->doc, kept.p, kept.len, err));
+    r->failed += json_get(h->doc, 0, "error") != JSON_NONE;
+    r->dropped += json_get(h->doc, 0, "dropped") != JSON_NONE;
+    r->truncated += json_get(h->doc, 0, "truncated") != JSON_NONE;
+    r->done++;
+  }
+  if (r->done) log_note("%zu rows are there already", r->done);
+  return RW_OK;
+}
+
 static rw_status score_file(run *r, rw_error *err) {
   r->rows = mem_zalloc(CHUNK_ROWS, sizeof *r->rows);
   r->items = mem_alloc(CHUNK_ROWS, sizeof *r->items);
@@ -239,13 +290,18 @@ static rw_status score_file(run *r, rw_error *err) {
   progress p;
   progress_start(&p, "scoring", "rows", 0);
   str line = {0};
-  rw_status s = RW_OK;
+  rw_status s = r->journal ? take_kept(r, &line, err) : RW_OK;
+  r->chunk_rows = FIRST_CHUNK_ROWS;
   for (size_t n = 1; !s && n > 0;) {
+    double began = log_seconds();
     s = read_chunk(r, &n, err);
     if (!s) s = score_chunk(r, n, &line, err);
+    if (!s && r->journal) s = journal_flush(r->journal, err);
     drop_chunk(r, n);
     progress_set(&p, r->done += n, NULL);
-    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
+    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+    double rows = (double)n * CHUNK_SECONDS / (log_seconds() - began + 1e-3);
+    r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
   }
   progress_end(&p);
   str_free(&line);
@@ -262,13 +318,73 @@ static void free_rows(run *r) {
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
 }
 
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+static int is_model_file(const struct dirent *e) {
+  static const char *const ends[] = {".safetensors", ".json", ".jinja"};
+  size_t n = strlen(e->d_name);
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (n > strlen(ends[i]) && strcmp(e->d_name + n - strlen(ends[i]), ends[i]) == 0) return 1;
+  return 0;
+}
+
+/* All that the scores depend on besides the rows, as the journal's first line. */
+static void add_record(str *s, const run *r, const score_options *o, const char *over) {
+  str_addz(s, "{\"program\": \"reward.c " REWARD_VERSION " score\", \"model\": ");
+  str_json(s, o->model, strlen(o->model));
+  str_printf(s, ", \"device\": \"%s\", \"dtype\": \"%s\", \"max_length\": %lld, \"overlong\": \"%s\"",
+             scorer_device(r->s), o->dtype, (long long)scorer_max_length(r->s), over);
+  if (o->chat_template) {
+    str_addz(s, ", \"chat_template\": ");
+    str_json(s, o->chat_template, strlen(o->chat_template));
+  }
+  if (o->date) {
+    str_addz(s, ", \"date\": ");
+    str_json(s, o->date, strlen(o->date));
+  }
+  /* the weights are known by size and time: hashing them would take as long as reading them */
+  struct dirent **e = NULL;
+  int n = scandir(o->model, &e, is_model_file, by_name);
+  str_addz(s, ", \"files\": [");
+  for (int i = 0; i < n; i++) {
+    char *path = file_join(o->model, e[i]->d_name);
+    struct stat st = {0};
+    if (path && stat(path, &st) == 0) {
+      str_addz(s, i ? ", [" : "[");
+      str_json(s, e[i]->d_name, strlen(e[i]->d_name));
+      str_printf(s, ", %lld, %lld.%09ld]", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    }
+    mem_free(path);
+    free(e[i]);
+  }
+  free(e);
+  str_addz(s, "]}");
+}
+
+/* stdout and devices take rows as they come; a file gets a journal first. */
+static rw_status open_output(run *r, const char *out, const score_options *o, const char *over, bool resume,
+                             rw_error *err) {
+  if (!journal_possible(out)) return rows_create(&r->out, out, err);
+  /* before hours of work: can it be made at all? */
+  rows_out *probe;
+  RW_TRY(rows_create(&probe, out, err));
+  rows_abort(probe);
+  str record = {0};
+  add_record(&record, r, o, over);
+  rw_status s = record.oom ? rw_nomem(err, out) : journal_open(&r->journal, out, record.p, resume, err);
+  str_free(&record);
+  return s;
+}
+
 int cmd_score_run(int argc, char **argv) {
   score_options o = {0};
   cli_list words = {0};
   const char *out = "-", *over = "error", *share = "yes";
+  bool resume = false;
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the reward model", false},
       {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz and .zst by name); - is stdout", false},
+      {"resume", 0, OPT_FLAG, &resume, NULL, "go on with OUT.partial, which an interrupted run has left", false},
       {"batch-tokens", 0, OPT_INT, &o.batch_tokens, "N",
        "tokens of one forward pass; no score depends on it (default: 4096)", false},
       {"max-length", 0, OPT_INT, &o.max_length, "N", "tokens a conversation may have (default: the model's limit)",
@@ -285,6 +401,7 @@ int cmd_score_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (!o.model) return cli_usage("--model is needed");
+  if (resume && !journal_possible(out)) return cli_usage("--resume: expected -o FILE with it");
   if (o.batch_tokens < 0 || o.max_length < 0) return cli_usage("--batch-tokens, --max-length: expected 0 or more");
   o.overlong = strcmp(over, "truncate") == 0 ? OVERLONG_TRUNCATE
                : strcmp(over, "drop") == 0   ? OVERLONG_DROP
@@ -299,13 +416,13 @@ int cmd_score_run(int argc, char **argv) {
   rw_status s = rows_open(&r.in, words.n ? words.items[0] : "-", &err);
   if (!s) s = cli_model_dir(&o.model, &err);
   if (!s) s = scorer_open(&r.s, &o, &err);
-  if (!s) s = rows_create(&r.out, out, &err);
   if (!s)
     log_note("%s in f32, at most %lld tokens a conversation", scorer_device(r.s),
              (long long)scorer_max_length(r.s));
   if (!s) {
     r.n_names = scorer_attributes(r.s, &r.names);
     r.magpie = scorer_is_armorm(r.s);
+    s = open_output(&r, out, &o, over, resume, &err);
   }
   double began = log_seconds();
   if (!s) s = score_file(&r, &err);
@@ -317,9 +434,12 @@ int cmd_score_run(int argc, char **argv) {
              (double)r.all_tokens / seconds);
     if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
     if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
-    if (r.failed) log_warn("%zu of %zu rows could not be scored", r.failed, r.done);
-    s = rows_commit(r.out, &err);
+    if (r.failed)
+      log_warn("%zu of %zu rows could not be scored%s", r.failed, r.done,
+               r.dropped == r.failed ? ": all of them too long" : "");
+    s = r.journal ? journal_commit(r.journal, &err) : rows_commit(r.out, &err);
   } else {
+    journal_abort(r.journal);
     rows_abort(r.out);
   }
   free_rows(&r);

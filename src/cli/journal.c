@@ -1,0 +1,174 @@
+/* journal.c - finished rows on disk, so that an interrupted command goes on where it was. */
+#include "cli/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "reward/log.h"
+#include "reward/rows.h"
+
+struct journal {
+  char *path, *out;
+  int fd;
+  rows_in *kept; /* rows of an earlier run */
+  size_t n;      /* rows on disk */
+  size_t buffered;
+  str buf;
+};
+
+bool journal_possible(const char *out) {
+  struct stat st;
+  return strcmp(out, "-") != 0 && (stat(out, &st) != 0 || S_ISREG(st.st_mode));
+}
+
+static void journal_free(journal *j) {
+  rows_close(j->kept);
+  if (j->fd >= 0) close(j->fd);
+  str_free(&j->buf);
+  mem_free(j->path);
+  mem_free(j->out);
+  mem_free(j);
+}
+
+static rw_status sys_fail(const journal *j, const char *doing, rw_error *err) {
+  return rw_fail(err, RW_IO, "%s: %s: %s", j->path, doing, strerror(errno));
+}
+
+/* Cuts what stands after the last newline. */
+static rw_status drop_torn_line(journal *j, rw_error *err) {
+  off_t end = lseek(j->fd, 0, SEEK_END);
+  if (end < 0) return sys_fail(j, "cannot seek", err);
+  while (end > 0) {
+    char block[4096];
+    off_t from = end > (off_t)sizeof block ? end - (off_t)sizeof block : 0;
+    ssize_t n = pread(j->fd, block, (size_t)(end - from), from);
+    if (n != end - from) return sys_fail(j, "cannot read", err);
+    const char *nl = memrchr(block, '\n', (size_t)n);
+    end = nl ? from + (nl - block) + 1 : from;
+    if (nl) break;
+  }
+  return ftruncate(j->fd, end) == 0 ? RW_OK : sys_fail(j, "cannot cut its torn line", err);
+}
+
+/* Opens what an earlier run has left and checks its first line; *any: there is something. */
+static rw_status open_kept(journal *j, const char *record, bool *any, rw_error *err) {
+  slice row;
+  uint64_t line;
+  RW_TRY(drop_torn_line(j, err));
+  RW_TRY(rows_open(&j->kept, j->path, err));
+  RW_TRY(rows_next(j->kept, &row, &line, err));
+  *any = row.p != NULL;
+  if (!*any || slice_is(row, record)) return RW_OK;
+  return rw_fail(
+      err, RW_USAGE,
+      "%s: was made otherwise, so its rows cannot be kept: expected %.300s, got %.*s; remove it, or leave "
+      "out --resume",
+      j->path, record, (int)(row.len > 300 ? 300 : row.len), row.p);
+}
+
+static rw_status begin(journal *j, const char *record, bool resume, rw_error *err) {
+  bool any = false;
+  j->fd = open(j->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (j->fd < 0) return sys_fail(j, "cannot open", err);
+  if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another -o", j->path);
+  if (resume) RW_TRY(open_kept(j, record, &any, err));
+  if (any) return RW_OK;
+  rows_close(j->kept);
+  j->kept = NULL;
+  if (ftruncate(j->fd, 0) != 0) return sys_fail(j, "cannot empty it", err);
+  str_addz(&j->buf, record);
+  str_addc(&j->buf, '\n');
+  return journal_flush(j, err);
+}
+
+rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_error *err) {
+  *opened = NULL;
+  journal *j = mem_zalloc(1, sizeof *j);
+  if (!j) return rw_nomem(err, path);
+  j->fd = -1;
+  j->out = mem_strndup(path, strlen(path));
+  j->path = mem_printf("%s.partial", path);
+  rw_status s = j->out && j->path ? begin(j, record, resume, err) : rw_nomem(err, path);
+  if (s)
+    journal_free(j);
+  else
+    *opened = j;
+  return s;
+}
+
+rw_status journal_next(journal *j, slice *row, rw_error *err) {
+  uint64_t line;
+  *row = (slice){0};
+  if (!j->kept) return RW_OK;
+  RW_TRY(rows_next(j->kept, row, &line, err));
+  j->n += row->p != NULL;
+  return RW_OK;
+}
+
+rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err) {
+  str_add(&j->buf, row, len);
+  str_addc(&j->buf, '\n');
+  j->buffered++;
+  return j->buf.oom ? rw_nomem(err, j->path) : RW_OK;
+}
+
+rw_status journal_flush(journal *j, rw_error *err) {
+  if (j->buf.oom) return rw_nomem(err, j->path);
+  for (size_t at = 0; at < j->buf.len;) {
+    ssize_t n = write(j->fd, j->buf.p + at, j->buf.len - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return sys_fail(j, "cannot write", err);
+    at += (size_t)n;
+  }
+  str_clear(&j->buf);
+  j->n += j->buffered;
+  j->buffered = 0;
+  return RW_OK;
+}
+
+static rw_status copy_rows(journal *j, rows_in *in, rows_out *out, rw_error *err) {
+  slice row;
+  uint64_t line;
+  RW_TRY(rows_next(in, &row, &line, err)); /* the record */
+  for (size_t i = 0; i < j->n; i++) {
+    RW_TRY(rows_next(in, &row, &line, err));
+    if (!row.p) return rw_fail(err, RW_IO, "%s: expected %zu rows, got %zu; was it cut?", j->path, j->n, i);
+    RW_TRY(rows_write(out, row.p, row.len, err));
+  }
+  return RW_OK;
+}
+
+rw_status journal_commit(journal *j, rw_error *err) {
+  rows_in *in = NULL;
+  rows_out *out = NULL;
+  rw_status s = journal_flush(j, err);
+  if (!s) s = rows_open(&in, j->path, err);
+  if (!s) s = rows_create(&out, j->out, err);
+  if (!s) s = copy_rows(j, in, out, err);
+  rows_close(in);
+  if (s)
+    rows_abort(out);
+  else
+    s = rows_commit(out, err);
+  if (s) {
+    journal_abort(j);
+    return s;
+  }
+  unlink(j->path);
+  journal_free(j);
+  return RW_OK;
+}
+
+void journal_abort(journal *j) {
+  if (!j) return;
+  if (j->n == 0)
+    unlink(j->path);
+  else
+    log_warn("%zu finished rows are kept in %s; --resume goes on with them", j->n, j->path);
+  journal_free(j);
+}

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# `reward score --resume`: killed, interrupted, torn; the same bytes as a run that was left alone.
+set -u
+cd "$(dirname "$0")/.."
+REWARD=${BUILD:-build}/reward
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+fail() { echo "FAIL: $*"; bad=1; }
+expect() { # STATUS TEXT COMMAND…
+  local status=$1 text=$2 got
+  shift 2
+  "$@" >"$work/log" 2>&1
+  got=$?
+  [ $got -eq "$status" ] || fail "$*: exit status $got, expected $status: $(tail -n 1 "$work/log")"
+  [ -z "$text" ] || grep -qF -- "$text" "$work/log" || fail "$*: expected '$text' in: $(cat "$work/log")"
+}
+model=tests/data/model/llama
+# rows of ids, some over-long, some broken; enough of them that a kill lands in between
+python3 - >"$work/rows.jsonl" <<'P'
+import json, random
+rng = random.Random(1)
+for i in range(6000):
+    if i % 997 == 5:
+        print('{"chosen_ids": [1, 2' if i % 2 else '[1, 2]')
+        continue
+    n = 70 if i % 501 == 7 else rng.randint(3, 60)
+    ids = [rng.randrange(3, 90) for _ in range(n)]
+    print(json.dumps({"id": i, "chosen_ids": ids, "rejected_ids": ids[:n // 2] + [rng.randrange(3, 90)], "score": 1}))
+P
+score() { "$REWARD" score --quiet --threads 1 --model $model --max-length 64 --overlong drop "$work/rows.jsonl" "$@"; }
+
+expect 1 "" score -o "$work/whole.jsonl"
+[ -e "$work/whole.jsonl.partial" ] && fail "the journal stays after a whole run"
+[ "$(wc -l <"$work/whole.jsonl")" = 6000 ] || fail "rows: $(wc -l <"$work/whole.jsonl")"
+python3 - "$work/whole.jsonl" <<'P' || fail "marks of dropped rows"
+import json, sys
+rows = [json.loads(l) for l in open(sys.argv[1])]
+dropped = [r for r in rows if "dropped" in r]
+assert len(dropped) == 12 and all(r["dropped"] is True and "dropped: 70 tokens" in r["error"] and "chosen_score" not in r for r in dropped), len(dropped)
+assert sum("error" in r for r in rows) == 12 + 7 and "score" not in rows[0]
+P
+for end in jsonl jsonl.gz jsonl.zst; do
+  score -o "$work/all.$end" 2>/dev/null
+  for torn in 0 1; do
+    out="$work/part$torn.$end"
+    score -o "$out" 2>/dev/null &
+    pid=$!
+    child=
+    for _ in $(seq 2000); do
+      [ -s "$out.partial" ] && [ "$(wc -l <"$out.partial")" -gt 100 ] && break
+      sleep 0.005
+    done
+    child=$(pgrep -P $pid || echo $pid)
+    kill -9 $child
+    wait $pid 2>/dev/null
+    [ -e "$out" ] && { [ $torn = 1 ] || fail "$end: killed too late, or the final name is there"; }
+    [ -e "$out.partial" ] || continue
+    kept=$(($(wc -l <"$out.partial") - 1))
+    [ $torn = 1 ] && printf '{"id": 5000, "chosen_ids": [1, 2], "chosen_sc' >>"$out.partial"
+    "$REWARD" score --threads 1 --model $model --max-length 64 --overlong drop "$work/rows.jsonl" -o "$out" --resume >"$work/log" 2>&1
+    [ $? = 1 ] || fail "$end: resumed with exit status $?: $(tail -n 1 "$work/log")"
+    grep -q "$kept rows are there already" "$work/log" || fail "$end: expected $kept kept rows: $(head -n 3 "$work/log")"
+    grep -q "19 of 6000 rows could not be scored" "$work/log" || fail "$end: failures of both runs: $(cat "$work/log")"
+    cmp "$work/all.$end" "$out" || fail "$end: other bytes after --resume"
+    [ -e "$out.partial" ] && fail "$end: the journal stays"
+  done
+done
+gzip -dc "$work/all.jsonl.gz" | cmp - "$work/whole.jsonl" || fail "gzip"
+
+# Ctrl-C says how to go on, and exits with 130
+score -o "$work/int.jsonl" 2>"$work/log" & pid=$!
+for _ in $(seq 2000); do [ -s "$work/int.jsonl.partial" ] && [ "$(wc -l <"$work/int.jsonl.partial")" -gt 20 ] && break; sleep 0.005; done
+kill -INT "$(pgrep -P $pid || echo $pid)"
+wait $pid
+status=$?
+if [ -e "$work/int.jsonl.partial" ]; then
+  [ $status = 130 ] || fail "interrupted: exit status $status"
+  grep -q "resume goes on with them" "$work/log" || fail "interrupted: $(cat "$work/log")"
+  cp "$work/int.jsonl.partial" "$work/kept"
+  # other options, other rows, fewer rows, another process: no row is taken for another's
+  expect 2 "was made otherwise" "$REWARD" score --threads 1 --model $model --max-length 60 --overlong drop "$work/rows.jsonl" -o "$work/int.jsonl" --resume
+  expect 2 "was made otherwise" "$REWARD" score --threads 1 --model tests/data/model/qwen2 --max-length 64 --overlong drop "$work/rows.jsonl" -o "$work/int.jsonl" --resume
+  sed '4s/"id": 3/"id": 33/' "$work/rows.jsonl" >"$work/other.jsonl"
+  expect 2 "from row 4 on" "$REWARD" score --threads 1 --model $model --max-length 64 --overlong drop "$work/other.jsonl" -o "$work/int.jsonl" --resume
+  head -n 3 "$work/rows.jsonl" >"$work/other.jsonl"
+  expect 2 "from row 4 on" "$REWARD" score --threads 1 --model $model --max-length 64 --overlong drop "$work/other.jsonl" -o "$work/int.jsonl" --resume
+  cmp "$work/kept" "$work/int.jsonl.partial" || fail "a refused --resume changed the journal"
+  (flock 9; expect 2 "another process" score -o "$work/int.jsonl" --resume; exit $bad) 9<>"$work/int.jsonl.partial" || bad=1
+  # without --resume it begins anew
+  expect 1 "" score -o "$work/int.jsonl"
+  cmp "$work/whole.jsonl" "$work/int.jsonl" || fail "a fresh run over a journal"
+fi
+expect 1 "" score -o "$work/none.jsonl" --resume # nothing to resume: from the beginning
+cmp "$work/whole.jsonl" "$work/none.jsonl" || fail "--resume from nothing"
+expect 2 "-o FILE" score --resume
+expect 1 "" score -o /dev/null
+[ -c /dev/null ] || fail "/dev/null is no device any more"
+
+# eval names the dropped ones
+python3 - "$work" <<'P'
+import sys
+ids = lambda n: str(list(range(3, 3 + n)))
+open(sys.argv[1] + "/pairs.jsonl", "w").write("".join('{"chosen_ids": %s, "rejected_ids": %s}\n' % (ids(n), ids(4)) for n in (5, 70, 6)))
+P
+expect 1 "1 of 3 rows" "$REWARD" score --model $model --max-length 64 --overlong drop "$work/pairs.jsonl" -o "$work/s.jsonl"
+expect 0 "dropped as too long 1" "$REWARD" eval --suite pairs --data "$work/pairs.jsonl" --scores "$work/s.jsonl" -o "$work/e.json"
+python3 -c "import json; r = json.load(open('$work/e.json')); assert r['dropped'] == 1 and r['items']['n'] == 2" || fail "eval of dropped rows"
+exit $bad
