@@ -196,6 +196,12 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
     str_printf(&s, "\", \"source\": \"%s\", \"stage\": \"%s\", \"reason\": ", name,
                list[i].c ? list[i].c->stage : "source");
     str_json(&s, list[i].reason, strlen(list[i].reason));
+    if (list[i].c && list[i].c->twin) {
+      str_addz(&s, ", \"kept\": \"");
+      curation_id(r, &r->c[list[i].c->twin - 1], &s);
+      str_addc(&s, '"');
+      if (list[i].c->jaccard > 0) str_printf(&s, ", \"jaccard\": %.6g", list[i].c->jaccard);
+    }
     str_addc(&s, '}');
     st = s.oom ? rw_nomem(err, "removed rows") : rows_write(out, s.p, s.len, err);
   }
@@ -295,10 +301,13 @@ static void explain(const curation *r, str *out) {
     if (c) str_printf(out, "%s\n  read from %s\n", id.p, r->inputs[c->input].path);
     if (c && !isnan(c->score)) str_printf(out, "  mean score with its source's offset: %.9g\n", c->score);
     if (c && r->categories[c->category].len) str_printf(out, "  task category: %s\n", r->categories[c->category].p);
-    if (c && c->reason)
-      str_printf(out, "  removed by %s: %s\n", c->stage, c->reason);
-    else if (c)
-      str_addz(out, "  kept\n");
+    if (c && c->reason) str_printf(out, "  removed by %s: %s\n", c->stage, c->reason);
+    if (c && c->twin) {
+      str_addz(out, "  the pair that is kept: ");
+      curation_id(r, &r->c[c->twin - 1], out);
+      str_addc(out, '\n');
+    }
+    if (c && !c->reason) str_addz(out, "  kept\n");
   }
   if (!found)
     str_printf(

@@ -9,6 +9,8 @@
 
 #include "reward/file.h"
 
+static const int64_t MOST = (int64_t)1 << 40; /* of counts */
+
 const char *const stage_names[] = {"source", "select", "filter", "agree", "dedup", "decontaminate", "sample"};
 
 typedef struct {
@@ -75,11 +77,15 @@ static rw_status get_number(const reader *r, struct fy_node *n, const char *key,
   }
   return end != text && *end == 0 && *out - *out == 0 ? RW_OK : bad(r, n, key, "a number");
 }
-static rw_status get_int(const reader *r, struct fy_node *n, const char *key, int64_t lo, int64_t *out) {
+static rw_status get_int(const reader *r, struct fy_node *n, const char *key, int64_t lo, int64_t hi,
+                         int64_t *out) {
   double x = -1;
   RW_TRY(get_number(r, n, key, &x));
   *out = (int64_t)x;
-  return (double)*out == x && *out >= lo ? RW_OK : bad(r, n, key, "a whole number in range");
+  if ((double)*out == x && *out >= lo && *out <= hi) return RW_OK;
+  char range[64];
+  snprintf(range, sizeof range, "a whole number from %lld to %lld", (long long)lo, (long long)hi);
+  return bad(r, n, key, range);
 }
 static rw_status get_bool(const reader *r, struct fy_node *n, const char *key, bool *out) {
   slice s = scalar(n);
@@ -114,7 +120,7 @@ static rw_status get_group(const reader *r, struct fy_node *n, stage *s) {
       RW_TRY(get_decimal(r, v, "keep", &g->keep));
       g->has_keep = true;
     } else if (slice_is(key, "quota")) {
-      RW_TRY(get_int(r, v, "quota", 0, &g->quota));
+      RW_TRY(get_int(r, v, "quota", 0, MOST, &g->quota));
     } else if (slice_is(key, "categories") && fy_node_is_sequence(v)) {
       jt = NULL;
       for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &jt));) {
@@ -141,16 +147,28 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
   if (s->kind == STAGE_FILTER && slice_is(key, "field"))
     return slice_is(scalar(v), "adversarial") ? RW_OK : bad(r, v, "field", "adversarial");
   if (s->kind == STAGE_FILTER && slice_is(key, "equals")) return get_bool(r, v, "equals", &s->equals);
-  if (s->kind == STAGE_DEDUP && slice_is(key, "by"))
-    return slice_is(scalar(v), "exact") ? RW_OK : bad(r, v, "by", "exact");
-  if (s->kind == STAGE_DECONTAMINATE && slice_is(key, "ngram")) return get_int(r, v, "ngram", 1, &s->ngram);
+  if (s->kind == STAGE_DEDUP && slice_is(key, "by")) {
+    s->near = slice_is(scalar(v), "near");
+    return s->near || slice_is(scalar(v), "exact") ? RW_OK : bad(r, v, "by", "exact or near");
+  }
+  if (s->kind == STAGE_DEDUP && slice_is(key, "of")) {
+    s->of_prompt = slice_is(scalar(v), "prompt");
+    return s->of_prompt || slice_is(scalar(v), "pair") ? RW_OK : bad(r, v, "of", "pair or prompt");
+  }
+  if (s->kind == STAGE_DEDUP && slice_is(key, "num_perm")) return get_int(r, v, "num_perm", 1, 4096, &s->num_perm);
+  if (s->kind == STAGE_DEDUP && slice_is(key, "shingle")) return get_int(r, v, "shingle", 1, 64, &s->shingle);
+  if (s->kind == STAGE_DEDUP && slice_is(key, "threshold")) {
+    RW_TRY(get_decimal(r, v, "threshold", &s->threshold));
+    return s->threshold.digits > 0 ? RW_OK : bad(r, v, "threshold", "more than 0");
+  }
+  if (s->kind == STAGE_DECONTAMINATE && slice_is(key, "ngram")) return get_int(r, v, "ngram", 1, 64, &s->ngram);
   if (s->kind == STAGE_DECONTAMINATE && slice_is(key, "preset")) {
     s->gist = slice_is(scalar(v), "gist");
     if (s->gist) s->ngram = 7;
     return s->gist || slice_is(scalar(v), "default") ? RW_OK : bad(r, v, "preset", "default or gist");
   }
-  if (s->kind == STAGE_SAMPLE && slice_is(key, "pairs")) return get_int(r, v, "pairs", 1, &s->pairs);
-  if (s->kind == STAGE_SAMPLE && slice_is(key, "seed")) return get_int(r, v, "seed", 0, &s->seed);
+  if (s->kind == STAGE_SAMPLE && slice_is(key, "pairs")) return get_int(r, v, "pairs", 1, MOST, &s->pairs);
+  if (s->kind == STAGE_SAMPLE && slice_is(key, "seed")) return get_int(r, v, "seed", 0, MOST, &s->seed);
   return rw_fail(r->err, RW_DATA, "%s:%d: %.*s: a %s stage has no such key", r->r->path, line_of(k), (int)key.len,
                  key.p ? key.p : "", stage_names[s->kind]);
 }
@@ -178,13 +196,21 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
     RW_TRY(get_source(r, v, s));
   } else if (fy_node_is_mapping(v)) {
     RW_TRY(get_mapping(r, s, v));
-  } else if (k == STAGE_DEDUP && slice_is(scalar(v), "exact")) {
-    /* dedup: exact, over all sources */
+  } else if (k == STAGE_DEDUP && (slice_is(scalar(v), "exact") || slice_is(scalar(v), "near"))) {
+    s->near = slice_is(scalar(v), "near"); /* over all sources */
   } else {
     RW_TRY(get_sources(r, v, s));
   }
   while ((p = fy_node_mapping_iterate(n, &it)))
     RW_TRY(get_key(r, s, scalar(fy_node_pair_key(p)), fy_node_pair_key(p), fy_node_pair_value(p)));
+  if (s->near) {
+    if (!s->num_perm) s->num_perm = 128;
+    if (!s->shingle) s->shingle = 5;
+    if (!s->threshold.digits) s->threshold = (decimal){8, 10};
+  } else if (s->num_perm || s->shingle || s->threshold.digits) {
+    return rw_fail(r->err, RW_DATA, "%s:%d: dedup: num_perm, shingle and threshold are for by: near", rec->path,
+                   s->line);
+  }
   if (k == STAGE_SELECT && s->n_groups == 0) return bad(r, n, "select", "groups");
   if (k == STAGE_SAMPLE && s->pairs < 0) return bad(r, n, "sample", "pairs");
   for (size_t i = 0; k == STAGE_SELECT && i < s->n_named; i++)

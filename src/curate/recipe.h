@@ -42,6 +42,10 @@ typedef struct {
   int64_t ngram; /* decontaminate */
   bool gist;
   int64_t pairs, seed; /* sample */
+  /* dedup */
+  bool near, of_prompt;      /* nearly the same rather than equal; of the prompt alone */
+  int64_t num_perm, shingle; /* hash functions; words of a shingle */
+  decimal threshold;         /* least Jaccard similarity */
 } stage;
 
 typedef struct {

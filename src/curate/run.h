@@ -14,6 +14,8 @@ typedef struct {
   uint64_t prompt[2], texts[2];
   uint32_t category; /* index into categories */
   bool adversarial;
+  size_t twin;                /* dedup: 1 + the kept candidate that this one repeats; 0: none */
+  double jaccard;             /* near duplicates: how alike */
   const char *stage, *reason; /* removed: by which stage and why; NULL: alive */
 } candidate;
 
@@ -64,6 +66,7 @@ rw_status curation_fetch(curation *r, const uint8_t *want,
 /* select.c */
 rw_status stage_select(curation *r, const stage *s, rw_error *err);
 rw_status stage_dedup(curation *r, const stage *s, rw_error *err);
+rw_status stage_near(curation *r, const stage *s, rw_error *err); /* near.c */
 rw_status stage_sample(curation *r, const stage *s, rw_error *err);
 /* agree.c */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err);

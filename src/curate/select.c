@@ -65,17 +65,22 @@ rw_status stage_select(curation *r, const stage *s, rw_error *err) {
 }
 
 rw_status stage_dedup(curation *r, const stage *s, rw_error *err) {
+  if (s->near) return stage_near(r, s, err);
   map *seen = map_new();
   rw_status st = seen ? RW_OK : rw_nomem(err, "duplicates");
   for (size_t i = 0; !st && i < r->n; i++) {
     candidate *c = &r->c[i];
     uint64_t key[4] = {c->prompt[0], c->prompt[1], c->texts[0], c->texts[1]};
     bool was_new;
+    int64_t *at;
     if (c->reason || !curation_is_for(s, r->inputs[c->input].src)) continue;
-    if (!map_put(seen, (const char *)key, sizeof key, 0, &was_new)) st = rw_nomem(err, "duplicates");
+    if (!(at =
+              map_put(seen, (const char *)key, s->of_prompt ? sizeof c->prompt : sizeof key, (int64_t)i, &was_new)))
+      st = rw_nomem(err, "duplicates");
     if (!st && !was_new) {
       c->stage = "dedup";
-      c->reason = "the same pair stands earlier";
+      c->reason = s->of_prompt ? "the same prompt stands earlier" : "the same pair stands earlier";
+      c->twin = (size_t)*at + 1;
     }
   }
   map_free(seen);
