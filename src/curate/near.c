@@ -66,8 +66,10 @@ bool minhash_new(minhash *m, size_t n, double threshold) {
     m->a[i] = rng_next(&g) | 1;
     m->b[i] = rng_next(&g);
   }
-  for (size_t r = 2; r <= n; r++)
-    if (pow(1 - pow(threshold, (double)r), (double)(n / r)) <= 1e-3) m->rows = r;
+  for (size_t r = 2; r <= n; r++) {
+    size_t bands = n / r;
+    if (pow(1 - pow(threshold, (double)r), (double)bands) <= 1e-3) m->rows = r;
+  }
   m->bands = n / m->rows;
   return true;
 }
