@@ -48,6 +48,25 @@ for e in evals:
     assert abs(sum(v["margin"] * v["n"] for v in r["subsets"].values()) / 24 - r["margin"]) < 1e-6
 E2
 
+"$reward" report "$tmp/a" "$tmp/plain" -o "$tmp/page.html"
+python3 - "$tmp" <<'E2'
+import html, json, re, sys
+t = sys.argv[1]
+page = html.unescape(re.sub(r"<[^>]+>", "|", open(t + "/page.html").read()))
+page = re.sub(r"[|\s]+", "|", page)
+lines = [json.loads(l)["sources"] for l in open(t + "/a/metrics.jsonl")][-3:] # the last quarter of ten steps
+for name in ("a", 'b "q"'):
+    rows = [s[name] for s in lines if name in s]
+    n = sum(r["n"] for r in rows)
+    accuracy, margin = (sum(r["n"] * r[f] for r in rows) / n for f in ("accuracy", "margin"))
+    want = f"{name}|a|{n}|{100 * accuracy:.1f}|{margin:.3f}|".replace(" ", "|")
+    assert want in page, (want, page[page.index("By|source"):][:400])
+last = json.loads(open(t + "/a/evals.jsonl").readlines()[-1])
+r = last["rewards"]["subsets"]["x"]
+want = f"x|a|{r['n']}|{last['subsets']['x']['accuracy']:.1f}|{r['margin']:.3f}|{r['mean']:.3f}|{r['sd']:.3f}|"
+assert want in page, (want, page[page.index("Rewards|by"):][:400])
+E2
+
 # --keep 2: the two newest checkpoints stay, are models, and the run can go on from them
 [ "$(ls -d "$tmp"/a/checkpoint-*)" = "$tmp/a/checkpoint-00000006
 $tmp/a/checkpoint-00000008" ]

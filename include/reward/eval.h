@@ -49,6 +49,9 @@ rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, r
  * checked; a row with "error" or without a finite score makes it fail. */
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_error *err);
 
+/* Writes them as `reward score` would, one row an item with its id, so that eval_scores_read reads them back. */
+rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char *path, rw_error *err);
+
 /* ---- results ---- */
 
 typedef struct {
@@ -131,5 +134,18 @@ void eval_comparison_free(eval_comparison *c);
 /* Items that either set has dropped are left out of both. */
 rw_status eval_compare(eval_comparison *c, const eval_data *d, const eval_scores *a, const eval_scores *b,
                        const eval_options *o, rw_error *err);
+
+/* ---- two groups of score sets: the same training with several seeds ---- */
+
+typedef struct {
+  double difference, lo, hi; /* mean figure of b - mean figure of a; its 95% interval */
+  size_t n_items;
+} eval_group_difference;
+/* a[n], b[n]: one score set a seed, the same seed at the same place. Each resample draws items (within subsets, the
+ * same for all sets) and seeds (the same for both groups), so the interval holds both the benchmark's sampling and
+ * the training's; with one seed it holds the items' alone. The figure is the overall one, or the share of right
+ * items where the suite defines no overall figure on these data. Items dropped in any set are left out of all. */
+rw_status eval_compare_groups(eval_group_difference *c, const eval_data *d, const eval_scores *const *a,
+                              const eval_scores *const *b, size_t n, const eval_options *o, rw_error *err);
 
 #endif

@@ -81,6 +81,14 @@ typedef struct {
 } train_result;
 rw_status train_run(const train_options *o, train_result *result, rw_error *err);
 
+/* What a run would do, from its data and config.json alone: no weights are read. tokens: of every branch whole. */
+typedef struct {
+  size_t rows; /* used */
+  int64_t steps, steps_per_epoch;
+  uint64_t tokens_per_epoch, tokens;
+} train_outlook;
+rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err);
+
 /* Learning rate at update k (from 0) of `steps`: warm-up lr·k/w while k < w = ceil(warmup·steps), then Hugging
  * Face's cosine or linear down to min_lr·lr. */
 double train_lr(const train_options *o, int64_t k, int64_t steps);

@@ -48,6 +48,7 @@ extern const cli_command cli_commands[]; /* ends with name NULL; in main.c */
 #define CLI_COMMANDS(X)                                                \
   X(curate, "build a preference set from public sources by a recipe")  \
   X(train, "train a reward model on preferences")                      \
+  X(sweep, "train by several losses, data sets or seeds, and compare") \
   X(score, "score responses with a reward model")                      \
   X(eval, "measure a reward model on published benchmarks")            \
   X(compare, "compare two models or score files on the same rows")     \
@@ -77,6 +78,8 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
               const char *about, const char *examples);
 /* Puts the options of --config FILE.yaml before the others, which win. -1 to go on, else the exit status. */
 int cli_config(int *argc, char ***argv);
+/* The name that messages begin with, where it is not that of the last command line parsed. Static string. */
+void cli_set_command(const char *name);
 /* Was --name given on the command line (not just its default)? */
 bool cli_given(const char *name);
 

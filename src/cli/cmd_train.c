@@ -2,9 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/training.h"
 #include "reward/safetensors.h"
-#include "reward/train.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
 static const char ABOUT[] =
@@ -36,7 +35,9 @@ static void arguments_json(str *out, int argc, char **argv) {
   str_addz(out, "]}");
 }
 
-int cmd_train_run(int argc, char **argv) {
+int cmd_train_run(int argc, char **argv) { return cli_train(argc, argv, NULL); }
+
+int cli_train(int argc, char **argv, train_outlook *outlook) {
   train_options o;
   train_defaults(&o);
   cli_list data = {0}, evals = {0}, words = {0};
@@ -157,10 +158,10 @@ int cmd_train_run(int argc, char **argv) {
   rw_error err;
   train_result r;
   rw_status s = cli_model_dir(&o.model, &err);
-  if (!s) s = train_run(&o, &r, &err);
+  if (!s) s = outlook ? train_plan(&o, outlook, &err) : train_run(&o, &r, &err);
   str_free(&arguments);
   if (s) return cli_fail(&err);
-  if (!o.dry_run && r.steps > 0)
+  if (!outlook && !o.dry_run && r.steps > 0)
     log_note("%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss, r.accuracy,
              o.out);
   return 0;

@@ -40,10 +40,18 @@ static rw_status want_step(const json_doc *d, double *step, rw_error *err) {
                        json_kind_name(json_kind(d, json_get(d, 0, "step"))));
 }
 
+/* Where a reader puts its rows. */
+typedef struct {
+  run_set *s;
+  train_run_files *run;
+} run_reader;
+
 static rw_status take_metrics(void *ctx, json_doc *d, rw_error *err) {
-  train_run_files *r = ctx;
+  run_reader *to = ctx;
+  train_run_files *r = to->run;
   double v;
   RW_TRY(want_step(d, &v, err));
+  RW_TRY(source_steps_read(to->s, r, d, v, err));
   size_t n = r->n;
   if (!vec_push(r->x, n, r->cap_x, v)) return rw_nomem(err, "metrics");
   for (size_t k = 0; k < RUN_CURVES; k++) {
@@ -55,19 +63,15 @@ static rw_status take_metrics(void *ctx, json_doc *d, rw_error *err) {
   return RW_OK;
 }
 
-typedef struct {
-  run_set *s;
-  train_run_files *run;
-} eval_reader;
-
 static rw_status take_eval(void *ctx, json_doc *d, rw_error *err) {
-  eval_reader *e = ctx;
+  run_reader *e = ctx;
   run_eval v = {0};
   slice name = json_string(d, json_get(d, 0, "eval"));
   RW_TRY(want_step(d, &v.step, err));
   if (!name.p) return rw_fail(err, RW_DATA, "eval: expected a string, got nothing");
   v.eval = arena_strndup(e->s->memory, name.p, name.len);
   if (!v.eval) return rw_nomem(err, "evaluations");
+  RW_TRY(reward_spreads_read(e->s, &v, d, err));
   RW_TRY(eval_result_parse(&v.result, d, NULL, err));
   if (vec_push(e->run->evals, e->run->n_evals, e->run->cap_evals, v)) return RW_OK;
   eval_result_free(&v.result);
@@ -98,9 +102,9 @@ static rw_status read_run(run_set *s, const char *name, const char *metrics, con
   train_run_files empty = {.name = name};
   if (!vec_push(s->runs, s->n_runs, s->cap_runs, empty)) return rw_nomem(err, "runs");
   train_run_files *r = &s->runs[s->n_runs - 1];
-  RW_TRY(each_row(metrics, take_metrics, r, err));
+  RW_TRY(each_row(metrics, take_metrics, &(run_reader){s, r}, err));
   if (file_exists(info)) RW_TRY(json_file_open(&r->info, info, err));
-  return file_exists(evals) ? each_row(evals, take_eval, &(eval_reader){s, r}, err) : RW_OK;
+  return file_exists(evals) ? each_row(evals, take_eval, &(run_reader){s, r}, err) : RW_OK;
 }
 
 static rw_status read_file(run_set *s, const char *name, const char *path, rw_error *err) {
@@ -166,6 +170,8 @@ void run_set_free(run_set *s) {
   for (size_t i = 0; i < s->n_runs; i++) {
     train_run_files *r = &s->runs[i];
     mem_free(r->x);
+    mem_free(r->sources);
+    mem_free(r->by_source);
     for (size_t k = 0; k < RUN_CURVES; k++) mem_free(r->y[k]);
     if (r->info.doc) json_file_close(&r->info);
     for (size_t k = 0; k < r->n_evals; k++) eval_result_free(&r->evals[k].result);

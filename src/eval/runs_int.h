@@ -13,17 +13,34 @@ typedef struct {
 } run_curve;
 extern const run_curve run_curves[RUN_CURVES];
 
+/* One source at one step of metrics.jsonl. */
+typedef struct {
+  double step, n, accuracy, margin, mean, sd; /* n rows; mean and sd of the rewards */
+  size_t source;
+} source_step;
+
+/* The rewards of one subset in one line of evals.jsonl. */
+typedef struct {
+  const char *subset;
+  double n, mean, sd, margin;
+} reward_spread;
+
 /* One line of evals.jsonl. */
 typedef struct {
   const char *eval; /* as given to --eval */
   double step;
   eval_result result;
+  reward_spread *spreads; /* in the set's memory */
+  size_t n_spreads;
 } run_eval;
 
 typedef struct {
   const char *name;
   double *x, *y[RUN_CURVES]; /* n steps; NaN: the step lacks the field */
   size_t n, cap_x, cap_y[RUN_CURVES];
+  const char **sources;
+  source_step *by_source;
+  size_t n_sources, cap_sources, n_by_source, cap_by_source;
   json_file info; /* run.json; doc NULL: none */
   run_eval *evals;
   size_t n_evals, cap_evals;
@@ -50,6 +67,13 @@ typedef struct {
 
 rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_error *err);
 void run_set_free(run_set *s);
+/* runs_source.c: what a line of metrics.jsonl says of its sources; the table of all runs (nothing where none has
+ * any). */
+rw_status source_steps_read(run_set *s, train_run_files *r, json_doc *d, double step, rw_error *err);
+rw_status source_draw(rep_page *p, const run_set *s, rw_error *err);
+/* The same of a line of evals.jsonl: member "rewards". */
+rw_status reward_spreads_read(run_set *s, run_eval *e, json_doc *d, rw_error *err);
+void spreads_draw(rep_page *p, const run_set *s, const char *eval);
 /* Adds all of it to the page. */
 rw_status run_set_draw(rep_page *p, run_set *s, rw_error *err);
 

@@ -268,6 +268,7 @@ static rw_status draw_eval(rep_page *p, run_set *s, const char *eval, const eval
                 t.line, t.n_lines);
     }
     eval_page(p, t.result, t.name, t.n_results);
+    spreads_draw(p, s, eval);
   }
   mem_free(t.line);
   mem_free(t.result);
@@ -368,6 +369,7 @@ rw_status run_set_draw(rep_page *p, run_set *s, rw_error *err) {
     draw_facts(p, s);
     RW_TRY(draw_arguments(p, s, err));
     RW_TRY(draw_curves(p, s, err));
+    RW_TRY(source_draw(p, s, err));
     RW_TRY(draw_evals(p, s, err));
   }
   for (size_t i = 0; i < s->n_reports; i++) {

@@ -187,3 +187,39 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
   if (st) eval_scores_free(s);
   return st;
 }
+
+rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char *path, rw_error *err) {
+  const char *id_field = d->suite == EVAL_JUDGEBENCH ? "pair_id" : "id";
+  rows_out *out;
+  str line = {0};
+  RW_TRY(rows_create(&out, path, err));
+  rw_status st = RW_OK;
+  for (size_t i = 0; !st && i < d->n_items; i++) {
+    const item *it = &d->items[i];
+    const double *score = s->score + it->first;
+    const char *lead = "{";
+    str_clear(&line);
+    if (it->id.p) {
+      str_printf(&line, "{\"%s\": ", id_field);
+      str_json(&line, it->id.p, it->id.len);
+      lead = ", ";
+    }
+    if (isnan(score[0])) {
+      str_printf(&line, "%s\"dropped\": true}", lead);
+    } else {
+      for (size_t b = 0; b < it->n_branches; b++) {
+        if (b == 0 || b == it->n_chosen)
+          str_printf(&line, "%s\"%s_scores\": [", b ? "], " : lead, b ? "rejected" : "chosen");
+        else
+          str_addz(&line, ", ");
+        str_json_f32(&line, (float)score[b]);
+      }
+      str_addz(&line, "]}");
+    }
+    st = line.oom ? rw_nomem(err, path) : rows_write(out, line.p, line.len, err);
+  }
+  str_free(&line);
+  if (!st) return rows_commit(out, err);
+  rows_abort(out);
+  return st;
+}

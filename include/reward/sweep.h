@@ -1,0 +1,45 @@
+/* sweep.h - the report's two kinds of experiment: one model trained by several losses, or on several data sets,
+ * with several seeds each, and what the differences are worth.
+ *
+ * A run is a folder of `reward train`; beside its files stand the scores of each evaluation, so that nothing is
+ * done twice. The figures are means over seeds; a difference to the baseline comes with its 95% interval over
+ * paired resamples of items and seeds (eval_compare_groups).
+ */
+#ifndef REWARD_SWEEP_H
+#define REWARD_SWEEP_H
+
+#include "reward/eval.h"
+
+/* What is compared: runs that differ in their seed alone. */
+typedef struct {
+  const char *name, *data, *loss;
+} sweep_group;
+
+typedef struct {
+  size_t group;
+  uint64_t seed;
+  const char *dir;
+} sweep_run;
+
+typedef struct {
+  const char *model, *out;
+  const sweep_group *groups;
+  const sweep_run *runs;    /* groups * seeds, a group's together, the seeds of each in the same order */
+  const char *const *evals; /* [SUITE:]FILE; the first decides */
+  size_t n_groups, n_seeds, n_evals, baseline;
+  bool equal_steps;          /* else equal epochs */
+  int64_t max_length;        /* as in training; 0: the model's limit */
+  const char *device, *date; /* as in training; date NULL: the default */
+} sweep;
+
+/* Does dir/run.json tell of a finished run of `command` (words as given to reward)? *other: of another command.
+ * What changes no result (--resume, --force, --quiet, --threads) is not compared. No file: neither. */
+rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, bool *finished, bool *other,
+                          rw_error *err);
+/* Scores the evaluations that the run has no scores of yet. */
+rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_error *err);
+/* Reads all, writes OUT/sweep.json and OUT/report.html, and appends the tables to *text. Runs that have not
+ * finished are left out and counted in *missing. */
+rw_status sweep_report(const sweep *s, str *text, size_t *missing, rw_error *err);
+
+#endif
