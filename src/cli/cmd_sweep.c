@@ -95,7 +95,7 @@ static const char *rest_value(const grid *g, const char *name) {
   size_t len = strlen(name);
   for (size_t i = 0; i < g->rest.n; i++) {
     const char *a = g->rest.items[i];
-    if (strncmp(a, name, len) != 0) continue;
+    if (!a || strncmp(a, name, len) != 0) continue;
     if (a[len] == '=') return a + len + 1;
     if (a[len] == 0) return i + 1 < g->rest.n ? g->rest.items[i + 1] : "";
   }

@@ -45,9 +45,9 @@ static double reported_of(const char *loss) {
 }
 
 static bool vary(const sweep *s, bool loss) {
-  for (size_t g = 1; g < s->n_groups; g++)
-    if (strcmp(loss ? s->groups[g].loss : s->groups[g].data, loss ? s->groups[0].loss : s->groups[0].data))
-      return true;
+  const sweep_group *first = &s->groups[0];
+  for (const sweep_group *g = first + 1; g < first + s->n_groups; g++)
+    if (strcmp(loss ? g->loss : g->data, loss ? first->loss : first->data) != 0) return true;
   return false;
 }
 
