@@ -163,25 +163,32 @@ static void assert_ids(const char *name) {
 
 static void conversion_equals_transformers(void **state) {
   (void)state;
-  static const char *const names[] = {"smollm", "llama"};
-  for (int i = 0; i < 2; i++) {
-    converted(names[i], DT_F32);
-    assert_tensors(names[i]);
-    assert_ids(names[i]);
+  static const struct {
+    const char *name, *type;
+  } files[] = {{"smollm", "llama"}, {"llama", "llama"},   {"llama_pieces", "llama"}, {"qwen2", "qwen2"},
+               {"qwen3", "qwen3"},  {"gemma2", "gemma2"}, {"gemma3", "gemma3_text"}};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    converted(files[i].name, DT_F32);
+    assert_tensors(files[i].name);
+    assert_ids(files[i].name);
     model_config c;
     OK(model_config_read(&c, dir, &err));
-    assert_string_equal(c.type, "llama");
+    assert_string_equal(c.type, files[i].type);
     assert_int_equal(c.hidden, 32);
     assert_int_equal(c.layers, 2);
     assert_int_equal(c.q_heads, 4);
     assert_int_equal(c.kv_heads, 2);
-    assert_int_equal(c.head_dim, i ? 16 : 8);
+    assert_int_equal(c.head_dim, i == 1 || i >= 4 ? 16 : 8);
     assert_int_equal(c.ff, 64);
     assert_int_equal(c.max_positions, 512);
     assert_true(c.norm_eps == 1e-5f);
-    assert_true(c.ropes[0].theta == (i ? 500000 : 10000));
-    assert_int_equal(c.ropes[0].kind, i ? ROPE_LLAMA3 : ROPE_DEFAULT);
-    if (i) assert_true(c.ropes[0].factor == 8 && c.ropes[0].original_max_positions == 8192);
+    assert_true(c.ropes[0].theta == (i == 1 ? 500000 : i == 6 ? 1e6 : 10000));
+    assert_int_equal(c.ropes[0].kind, i == 1 ? ROPE_LLAMA3 : i == 6 ? ROPE_LINEAR : ROPE_DEFAULT);
+    if (i == 1) assert_true(c.ropes[0].factor == 8 && c.ropes[0].original_max_positions == 8192);
+    if (i == 6) assert_true(c.ropes[0].factor == 8 && c.ropes[1].kind == ROPE_DEFAULT && c.ropes[1].theta == 10000);
+    assert_int_equal(c.window[0], i >= 5 ? 16 : 0);
+    assert_true(c.attn_softcap == (i == 5 ? 40 : 0) && c.gelu == (i >= 5));
+    if (i >= 5) assert_true(c.attn_scale == 0.25f); /* 1/sqrt of the head size */
     chat_template *t;
     OK(tmpl_load(&t, dir, NULL, &err));
     tmpl_free(t);
@@ -323,13 +330,20 @@ static void what_conversion_cannot_carry_is_named(void **state) {
   } cases[] = {
       {"smollm", "gpt2", "bert", "'bert' with 'smollm'"},
       {"smollm", "smollm", "defalt", "'gpt2' with 'defalt'"},
-      {"smollm", "llama", "gemma", "general.architecture: expected llama, got 'gemma'"},
+      {"smollm", "llama", "gemma",
+       "general.architecture: expected llama, qwen2, qwen3, gemma2 or gemma3, got 'gemma'"},
       {"smollm", "llama.vocab_size", "llama.logit_scal", "key llama.logit_scal is not supported"},
       {"smollm", "llama.block_count", "llama.block_cnt\0\0", "llama.block_cnt"},
       {"smollm", "blk.1.attn_k.weight", "blk.1.attn_x.weight", "tensor blk.1.attn_k.weight is missing"},
       {"smollm", "tokenizer.ggml.tokens", "tokenizer.ggml.tokenz", "key tokenizer.ggml.tokens: expected 1 to"},
       {"smollm", "<tool>", "<to\xffl>", "tokenizer.json"},
       {"smollm", "content", "con\xff\xfent", "tokenizer_config.json"},
+      {"llama_pieces", "tokenizer.ggml.scores", "tokenizer.ggml.scorez",
+       "tokenizer.ggml.scores: expected a number"},
+      {"gemma2", "gemma2.attention.sliding_window", "gemma2.attention.sliding_windou", "sliding_windou"},
+      {"gemma3", "linear", "lineal", "rope.scaling.type is not supported"},
+      {"qwen3", "blk.1.attn_k_norm.weight", "blk.1.attn_k_norn.weight", "blk.1.attn_k_norm.weight is missing"},
+      {"qwen2", "blk.1.attn_q.bias", "blk.1.attn_q.bios", "blk.1.attn_q.bias is missing"},
       {"llama", "rope_freqs.weight", "rope_freks.weight", "some would be lost"},
       {"llama", "llama.attention.key_length", "llama.attention.kez_length", "kez_length is not supported"},
   };

@@ -15,11 +15,12 @@ int cmd_convert_run(int argc, char **argv) {
                         "precision of the written weights; f32 is exact", false},
                        {"force", 0, OPT_FLAG, &force, NULL, "write into a folder that has files", false},
                        {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status =
-      cli_parse(argc, argv, table, &words, 1, "convert FILE.gguf -o DIR [options]",
-                "Turns a GGUF file (Llama family) into a Hugging Face directory: config.json, model.safetensors,\n"
-                "tokenizer.json, tokenizer_config.json. Quantized weights are dequantized exactly.",
-                "  reward convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2\n");
+  int status = cli_parse(
+      argc, argv, table, &words, 1, "convert FILE.gguf -o DIR [options]",
+      "Turns a GGUF file (Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3) into a Hugging Face directory:\n"
+      "config.json, model.safetensors, tokenizer.json, tokenizer_config.json. Quantized weights are dequantized "
+      "exactly.",
+      "  reward convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2\n");
   if (status >= 0) return status;
   if (words.n != 1 || !out) return cli_usage("a GGUF file and -o DIR are needed");
   rw_error err;

@@ -1,8 +1,9 @@
-/* convert.c - a GGUF file of the Llama family as a Hugging Face directory: weights and config.json.
+/* convert.c - a GGUF file as a Hugging Face directory: weights and config.json (Llama, Qwen2, Qwen3, Gemma 2, Gemma
+ * 3).
  *
  * Tensors are dequantized to f32 and written so (or as asked). GGUF stores the query and key rows of Llama models
- * permuted for another rotary layout; they go back. A key or tensor that would change the numbers and is not
- * carried over is refused by name. The tokenizer is in convert_tokenizer.c.
+ * permuted for another rotary layout, and Gemma's norms with 1 added; they go back. A key or tensor that would
+ * change the numbers and is not carried over is refused by name. The tokenizer is in convert_tokenizer.c.
  */
 #include <math.h>
 #include <stdio.h>
@@ -11,12 +12,30 @@
 #include "model/convert.h"
 #include "reward/safetensors.h"
 
+/* What sets the architectures apart. */
 typedef struct {
+  const char *arch, *type, *class;
+  bool permuted, qkv_bias, qk_norm, gemma;
+} family;
+static const family families[] = {
+    {"llama", "llama", "LlamaForCausalLM", true, false, false, false},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, true, false, false},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false, true, false},
+    {"gemma2", "gemma2", "Gemma2ForCausalLM", false, false, false, true},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, false, true, true},
+};
+
+typedef struct {
+  const family *f;
   gguf *g;
   const char *path, *dir;
   int64_t layers, hidden, heads, kv_heads, head_dim, ff, context, vocab;
   double theta, eps;
   double rope_factor; /* of Llama 3.1's scaling; 0: none */
+  double linear;      /* factor of linear scaling; 0: none */
+  int64_t window;
+  double softcap; /* Gemma */
+  int64_t query_scalar;
   bool tied;
   st_spec *specs;
   const gguf_tensor **source;
@@ -26,7 +45,23 @@ typedef struct {
   float *rows; /* q_proj as GGUF has it */
 } convert;
 
-static rw_status need_int(const convert *c, const char *key, int64_t *out, rw_error *err) {
+/* The architecture's own key of that name. */
+static const char *own_key(const convert *c, const char *name, char buffer[80]) {
+  snprintf(buffer, 80, "%s.%s", c->f->arch, name);
+  return buffer;
+}
+static bool own_int(const convert *c, const char *name, int64_t *out) {
+  char key[80];
+  return gguf_int(c->g, own_key(c, name, key), out);
+}
+static bool own_float(const convert *c, const char *name, double *out) {
+  char key[80];
+  return gguf_float(c->g, own_key(c, name, key), out);
+}
+
+static rw_status need_int(const convert *c, const char *name, int64_t *out, rw_error *err) {
+  char key[80];
+  own_key(c, name, key);
   if (gguf_int(c->g, key, out) && *out > 0 && *out < INT32_MAX) return RW_OK;
   return rw_fail(err, RW_DATA, "%s: key %s: expected a whole number above 0", c->path, key);
 }
@@ -45,55 +80,86 @@ static rw_status check_keys(const convert *c, rw_error *err) {
                                       "attention.value_length",
                                       "rope.dimension_count",
                                       "rope.freq_base"};
+  size_t arch = strlen(c->f->arch);
   for (size_t i = 0; i < gguf_keys(c->g); i++) {
     slice key = gguf_key(c->g, i), text;
-    if (key.len < 6 || memcmp(key.p, "llama.", 6) != 0) continue;
-    slice rest = {key.p + 6, key.len - 6};
-    bool ok = false;
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++) ok |= slice_is(rest, known[k]);
+    if (key.len <= arch || memcmp(key.p, c->f->arch, arch) != 0 || key.p[arch] != '.') continue;
+    slice rest = {key.p + arch + 1, key.len - arch - 1};
+    char name[80];
+    bool ok = false, scaled = false;
     int64_t n;
-    if (slice_is(rest, "expert_count")) ok = gguf_int(c->g, "llama.expert_count", &n) && n == 0;
-    if (slice_is(rest, "expert_used_count")) ok = gguf_int(c->g, "llama.expert_used_count", &n) && n == 0;
+    double x;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) ok |= slice_is(rest, known[k]);
+    if (slice_is(rest, "expert_count") || slice_is(rest, "expert_used_count"))
+      ok = own_int(c, slice_is(rest, "expert_count") ? "expert_count" : "expert_used_count", &n) && n == 0;
     if (slice_is(rest, "rope.scaling.type"))
-      ok = gguf_string(c->g, "llama.rope.scaling.type", &text) && slice_is(text, "none");
-    if (!ok)
+      ok = gguf_string(c->g, own_key(c, "rope.scaling.type", name), &text) &&
+           (slice_is(text, "none") || slice_is(text, "linear"));
+    if (slice_is(rest, "rope.scaling.factor"))
+      ok = gguf_string(c->g, own_key(c, "rope.scaling.type", name), &text) && slice_is(text, "linear");
+    scaled =
+        c->f->gemma && (slice_is(rest, "attention.sliding_window") || slice_is(rest, "attn_logit_softcapping") ||
+                        slice_is(rest, "final_logit_softcapping")); /* the last: of the language model's head */
+    if (c->f->gemma && slice_is(rest, "rope.freq_base_swa"))
+      ok = own_float(c, "rope.freq_base_swa", &x) && x == 10000;
+    if (!ok && !scaled)
       return rw_fail(err, RW_UNSUPPORTED, "%s: key %.*s is not supported; take the Hugging Face checkpoint",
                      c->path, (int)(key.len < 80 ? key.len : 80), key.p);
   }
   return RW_OK;
 }
 
+/* What Gemma's code has as constants of its sizes, and GGUF does not keep. */
+static rw_status read_gemma(convert *c, rw_error *err) {
+  bool two = strcmp(c->f->arch, "gemma2") == 0;
+  RW_TRY(need_int(c, "attention.sliding_window", &c->window, err));
+  if (!own_float(c, "attn_logit_softcapping", &c->softcap)) c->softcap = two ? 50 : 0;
+  /* the 27B models divide by the square root of hidden_size / heads, the others by that of the head size */
+  bool largest = c->layers == (two ? 46 : 62);
+  c->query_scalar = largest ? c->hidden / c->heads : c->head_dim;
+  return RW_OK;
+}
+
 static rw_status read_sizes(convert *c, rw_error *err) {
-  slice arch = SLICE("");
+  slice arch = SLICE(""), scaling;
+  char key[80];
   gguf_string(c->g, "general.architecture", &arch);
-  if (!slice_is(arch, "llama"))
-    return rw_fail(err, RW_UNSUPPORTED, "%s: general.architecture: expected llama, got '%.*s'", c->path,
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+    if (slice_is(arch, families[i].arch)) c->f = &families[i];
+  if (!c->f)
+    return rw_fail(err, RW_UNSUPPORTED,
+                   "%s: general.architecture: expected llama, qwen2, qwen3, gemma2 or gemma3, got '%.*s'", c->path,
                    (int)(arch.len < 80 ? arch.len : 80), arch.p);
   RW_TRY(check_keys(c, err));
-  RW_TRY(need_int(c, "llama.block_count", &c->layers, err));
-  RW_TRY(need_int(c, "llama.embedding_length", &c->hidden, err));
-  RW_TRY(need_int(c, "llama.attention.head_count", &c->heads, err));
-  RW_TRY(need_int(c, "llama.feed_forward_length", &c->ff, err));
-  RW_TRY(need_int(c, "llama.context_length", &c->context, err));
-  if (!gguf_int(c->g, "llama.attention.head_count_kv", &c->kv_heads)) c->kv_heads = c->heads;
-  if (!gguf_int(c->g, "llama.attention.key_length", &c->head_dim)) c->head_dim = c->hidden / c->heads;
-  if (!gguf_float(c->g, "llama.rope.freq_base", &c->theta)) c->theta = 10000;
-  if (!gguf_float(c->g, "llama.attention.layer_norm_rms_epsilon", &c->eps))
-    return rw_fail(err, RW_DATA, "%s: key llama.attention.layer_norm_rms_epsilon is missing", c->path);
+  RW_TRY(need_int(c, "block_count", &c->layers, err));
+  RW_TRY(need_int(c, "embedding_length", &c->hidden, err));
+  RW_TRY(need_int(c, "attention.head_count", &c->heads, err));
+  RW_TRY(need_int(c, "feed_forward_length", &c->ff, err));
+  RW_TRY(need_int(c, "context_length", &c->context, err));
+  if (!own_int(c, "attention.head_count_kv", &c->kv_heads)) c->kv_heads = c->heads;
+  if (!own_int(c, "attention.key_length", &c->head_dim)) c->head_dim = c->f->gemma ? 256 : c->hidden / c->heads;
+  if (!own_float(c, "rope.freq_base", &c->theta)) c->theta = strcmp(c->f->arch, "gemma3") == 0 ? 1e6 : 10000;
+  if (gguf_string(c->g, own_key(c, "rope.scaling.type", key), &scaling) && slice_is(scaling, "linear") &&
+      (!own_float(c, "rope.scaling.factor", &c->linear) || !(c->linear > 0)))
+    return rw_fail(err, RW_DATA, "%s: key %s: expected a number above 0", c->path,
+                   own_key(c, "rope.scaling.factor", key));
+  if (!own_float(c, "attention.layer_norm_rms_epsilon", &c->eps))
+    return rw_fail(err, RW_DATA, "%s: key %s is missing", c->path,
+                   own_key(c, "attention.layer_norm_rms_epsilon", key));
   if (c->kv_heads < 1 || c->heads % c->kv_heads || c->head_dim < 2 || c->head_dim % 2 || c->head_dim > 65536 ||
       c->layers > 4096)
     return rw_fail(
         err, RW_DATA, "%s: %lld layers of %lld heads, %lld key-value heads and head size %lld do not fit together",
         c->path, (long long)c->layers, (long long)c->heads, (long long)c->kv_heads, (long long)c->head_dim);
-  static const char *const same[] = {"llama.rope.dimension_count", "llama.attention.value_length"};
+  static const char *const same[] = {"rope.dimension_count", "attention.value_length"};
   for (size_t i = 0; i < 2; i++) {
     int64_t n = c->head_dim;
-    if (gguf_int(c->g, same[i], &n) && n != c->head_dim)
-      return rw_fail(err, RW_UNSUPPORTED, "%s: key %s: expected the head size %lld, got %lld", c->path, same[i],
-                     (long long)c->head_dim, (long long)n);
+    if (own_int(c, same[i], &n) && n != c->head_dim)
+      return rw_fail(err, RW_UNSUPPORTED, "%s: key %s: expected the head size %lld, got %lld", c->path,
+                     own_key(c, same[i], key), (long long)c->head_dim, (long long)n);
   }
   c->tied = gguf_find(c->g, "output.weight") == NULL;
-  return RW_OK;
+  return c->f->gemma ? read_gemma(c, err) : RW_OK;
 }
 
 /* Llama 3.1's rule for a frequency's divisor, with its published constants but the factor
@@ -149,32 +215,46 @@ static rw_status add(convert *c, const char *from, const char *to, int64_t rows,
 }
 
 static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
-  int64_t h = c->hidden, q = c->head_dim * c->heads, kv = c->head_dim * c->kv_heads;
+  const family *f = c->f;
+  int64_t h = c->hidden, q = c->head_dim * c->heads, kv = c->head_dim * c->kv_heads, d = c->head_dim;
   const struct {
+    bool there;
     const char *from, *to;
     int64_t rows, cols;
-  } per_layer[] = {{"attn_norm", "input_layernorm", h, 0},    {"attn_q", "self_attn.q_proj", q, h},
-                   {"attn_k", "self_attn.k_proj", kv, h},     {"attn_v", "self_attn.v_proj", kv, h},
-                   {"attn_output", "self_attn.o_proj", h, q}, {"ffn_norm", "post_attention_layernorm", h, 0},
-                   {"ffn_gate", "mlp.gate_proj", c->ff, h},   {"ffn_up", "mlp.up_proj", c->ff, h},
-                   {"ffn_down", "mlp.down_proj", h, c->ff}};
+  } per_layer[] = {{true, "attn_norm.weight", "input_layernorm.weight", h, 0},
+                   {true, "attn_q.weight", "self_attn.q_proj.weight", q, h},
+                   {true, "attn_k.weight", "self_attn.k_proj.weight", kv, h},
+                   {true, "attn_v.weight", "self_attn.v_proj.weight", kv, h},
+                   {f->qkv_bias, "attn_q.bias", "self_attn.q_proj.bias", q, 0},
+                   {f->qkv_bias, "attn_k.bias", "self_attn.k_proj.bias", kv, 0},
+                   {f->qkv_bias, "attn_v.bias", "self_attn.v_proj.bias", kv, 0},
+                   {f->qk_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", d, 0},
+                   {f->qk_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", d, 0},
+                   {true, "attn_output.weight", "self_attn.o_proj.weight", h, q},
+                   {f->gemma, "post_attention_norm.weight", "post_attention_layernorm.weight", h, 0},
+                   {f->gemma, "ffn_norm.weight", "pre_feedforward_layernorm.weight", h, 0},
+                   {f->gemma, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", h, 0},
+                   {!f->gemma, "ffn_norm.weight", "post_attention_layernorm.weight", h, 0},
+                   {true, "ffn_gate.weight", "mlp.gate_proj.weight", c->ff, h},
+                   {true, "ffn_up.weight", "mlp.up_proj.weight", c->ff, h},
+                   {true, "ffn_down.weight", "mlp.down_proj.weight", h, c->ff}};
   const gguf_tensor *embed = gguf_find(c->g, "token_embd.weight");
   c->vocab = embed ? embed->shape[0] : 0;
   RW_TRY(add(c, "token_embd.weight", "model.embed_tokens.weight", c->vocab, h, dtype, err));
   for (int64_t l = 0; l < c->layers; l++)
     for (size_t i = 0; i < sizeof per_layer / sizeof *per_layer; i++) {
       char from[64], to[96];
-      snprintf(from, sizeof from, "blk.%lld.%s.weight", (long long)l, per_layer[i].from);
-      snprintf(to, sizeof to, "model.layers.%lld.%s.weight", (long long)l, per_layer[i].to);
+      if (!per_layer[i].there) continue;
+      snprintf(from, sizeof from, "blk.%lld.%s", (long long)l, per_layer[i].from);
+      snprintf(to, sizeof to, "model.layers.%lld.%s", (long long)l, per_layer[i].to);
       RW_TRY(add(c, from, to, per_layer[i].rows, per_layer[i].cols, dtype, err));
     }
   RW_TRY(add(c, "output_norm.weight", "model.norm.weight", h, 0, dtype, err));
   if (!c->tied) RW_TRY(add(c, "output.weight", "lm_head.weight", c->vocab, h, dtype, err));
   size_t carried = c->n + (c->rope_factor != 0);
   if (carried != gguf_count(c->g))
-    return rw_fail(err, RW_UNSUPPORTED,
-                   "%s: it has %zu tensors, a Llama model of this shape %zu; some would be lost", c->path,
-                   gguf_count(c->g), carried);
+    return rw_fail(err, RW_UNSUPPORTED, "%s: it has %zu tensors, a %s model of this shape %zu; some would be lost",
+                   c->path, gguf_count(c->g), f->arch, carried);
   return RW_OK;
 }
 
@@ -193,10 +273,12 @@ static rw_status read_tensor(void *ctx, size_t i, void *buffer, rw_error *err) {
   const gguf_tensor *t = c->source[i];
   const char *name = c->specs[i].name;
   size_t count = values_of(&c->specs[i]);
-  bool f32 = c->specs[i].dtype == DT_F32, q = strstr(name, "q_proj") != NULL, qk = q || strstr(name, "k_proj");
+  bool f32 = c->specs[i].dtype == DT_F32, q = strstr(name, "q_proj") != NULL;
+  bool qk = c->f->permuted && (q || strstr(name, "k_proj"));
   float *values = f32 ? buffer : c->work, *plain = qk ? c->rows : values;
   RW_TRY(gguf_dequantize(t, plain, err));
   if (qk) unpermute(values, plain, q ? c->heads : c->kv_heads, c->head_dim, c->hidden);
+  for (size_t k = 0; c->f->gemma && strstr(name, "norm.weight") && k < count; k++) values[k] -= 1;
   if (!f32) st_from_f32(buffer, values, c->specs[i].dtype, count);
   return RW_OK;
 }
@@ -213,39 +295,67 @@ static void special_ids(const convert *c, str *s) {
   }
 }
 
+static void add_number(str *s, const char *field, double x) {
+  str_printf(s, "  \"%s\": ", field);
+  str_json_f32(s, (float)x);
+  str_addz(s, ",\n");
+}
+
+/* What only some architectures have. */
+static void own_fields(const convert *c, str *s) {
+  const family *f = c->f;
+  if (!f->gemma) str_printf(s, "  \"hidden_act\": \"silu\",\n");
+  if (f->permuted) str_addz(s, "  \"mlp_bias\": false,\n");
+  if (strncmp(f->arch, "qwen", 4) == 0) str_addz(s, "  \"use_sliding_window\": false,\n");
+  if (!f->gemma) return;
+  str_addz(s, "  \"hidden_activation\": \"gelu_pytorch_tanh\",\n  \"final_logit_softcapping\": null,\n");
+  str_printf(s, "  \"sliding_window\": %lld,\n  \"query_pre_attn_scalar\": %lld,\n", (long long)c->window,
+             (long long)c->query_scalar);
+  if (c->softcap > 0)
+    add_number(s, "attn_logit_softcapping", c->softcap);
+  else
+    str_addz(s, "  \"attn_logit_softcapping\": null,\n");
+  if (f->qk_norm) str_addz(s, "  \"rope_local_base_freq\": 10000.0,\n  \"sliding_window_pattern\": 6,\n");
+}
+
 static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
   str s = {0};
-  str_addz(&s,
-           "{\n  \"architectures\": [\"LlamaForCausalLM\"],\n  \"model_type\": \"llama\",\n  \"attention_bias\": "
-           "false,\n"
-           "  \"attention_dropout\": 0.0,\n");
+  str_printf(&s,
+             "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n  \"attention_bias\": false,\n"
+             "  \"attention_dropout\": 0.0,\n",
+             c->f->class, c->f->type);
   special_ids(c, &s);
-  str_printf(&s,
-             "  \"head_dim\": %lld,\n  \"hidden_act\": \"silu\",\n  \"hidden_size\": %lld,\n  "
-             "\"initializer_range\": 0.02,\n",
-             (long long)c->head_dim, (long long)c->hidden);
-  str_printf(&s, "  \"intermediate_size\": %lld,\n  \"max_position_embeddings\": %lld,\n  \"mlp_bias\": false,\n",
-             (long long)c->ff, (long long)c->context);
-  str_printf(&s,
-             "  \"num_attention_heads\": %lld,\n  \"num_hidden_layers\": %lld,\n  \"num_key_value_heads\": %lld,\n",
-             (long long)c->heads, (long long)c->layers, (long long)c->kv_heads);
-  str_addz(&s, "  \"rms_norm_eps\": ");
-  str_json_f32(&s, (float)c->eps);
-  str_addz(&s, ",\n  \"rope_theta\": ");
-  str_json_f32(&s, (float)c->theta);
-  if (c->rope_factor != 0) {
-    str_addz(&s, ",\n  \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": ");
-    str_json_f32(&s, (float)c->rope_factor);
+  own_fields(c, &s);
+  const struct {
+    const char *field;
+    int64_t n;
+  } sizes[] = {{"head_dim", c->head_dim},
+               {"hidden_size", c->hidden},
+               {"intermediate_size", c->ff},
+               {"max_position_embeddings", c->context},
+               {"num_attention_heads", c->heads},
+               {"num_hidden_layers", c->layers},
+               {"num_key_value_heads", c->kv_heads},
+               {"vocab_size", c->vocab}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    str_printf(&s, "  \"%s\": %lld,\n", sizes[i].field, (long long)sizes[i].n);
+  add_number(&s, "initializer_range", 0.02);
+  add_number(&s, "rms_norm_eps", c->eps);
+  add_number(&s, "rope_theta", c->theta);
+  if (c->rope_factor != 0 || c->linear != 0) {
     str_printf(&s,
-               ", \"low_freq_factor\": %d.0, \"high_freq_factor\": %d.0, \"original_max_position_embeddings\": %d}",
-               ROPE_LOW, ROPE_HIGH, ROPE_ORIGINAL);
+               "  \"rope_scaling\": {\"rope_type\": \"%s\", \"factor\": ", c->linear != 0 ? "linear" : "llama3");
+    str_json_f32(&s, (float)(c->linear != 0 ? c->linear : c->rope_factor));
+    if (c->linear == 0)
+      str_printf(
+          &s, ", \"low_freq_factor\": %d.0, \"high_freq_factor\": %d.0, \"original_max_position_embeddings\": %d",
+          ROPE_LOW, ROPE_HIGH, ROPE_ORIGINAL);
+    str_addz(&s, "},\n");
   }
-  str_printf(&s, ",\n  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %lld\n}\n",
-             c->tied ? "true" : "false",
+  str_printf(&s, "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\"\n}\n", c->tied ? "true" : "false",
              dtype == DT_F32    ? "float32"
              : dtype == DT_BF16 ? "bfloat16"
-                                : "float16",
-             (long long)c->vocab);
+                                : "float16");
   return convert_put(c->dir, "config.json", &s, err);
 }
 
@@ -255,7 +365,7 @@ rw_status gguf_convert(const char *path, const char *dir, int dtype, rw_error *e
   rw_status s = read_sizes(&c, err);
   if (!s) s = read_rope(&c, err);
   if (!s) {
-    size_t most = (size_t)c.layers * 9 + 3;
+    size_t most = (size_t)c.layers * 17 + 3;
     c.specs = mem_zalloc(most, sizeof *c.specs);
     c.source = mem_zalloc(most, sizeof *c.source);
     c.names = arena_new();

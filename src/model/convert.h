@@ -8,6 +8,15 @@
  */
 rw_status convert_put(const char *dir, const char *name, str *s, rw_error *err);
 
+/* One piece of a SentencePiece BPE model. */
+typedef struct {
+  slice text;
+  double score;
+  bool joins; /* no control, unknown, byte or unused piece: it is made by merging, and merged */
+} spm_piece;
+/* Appends the merges that the scores stand for, as items of a JSON list. */
+rw_status spm_merges(const spm_piece *p, size_t n, str *json, rw_error *err);
+
 /* tokenizer.json and tokenizer_config.json. vocab: rows of the embedding; context: model_max_length. */
 rw_status convert_tokenizer(const gguf *g, const char *path, const char *dir, int64_t vocab, int64_t context,
                             rw_error *err);

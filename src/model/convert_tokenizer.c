@@ -1,15 +1,15 @@
 /* convert_tokenizer.c - the tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json.
  *
- * Byte-level BPE only. GGUF knows the pre-tokenizer by a name; the table below holds the definitions that the
- * models behind those names publish. A name that stands for no published definition ("default", or none) is
- * refused, since any guess would give other ids.
+ * Byte-level BPE, and SentencePiece BPE with byte fallback ("llama"). GGUF knows a byte-level vocabulary's
+ * pre-tokenizer by a name; the table below holds the definitions that the models behind those names publish. A name
+ * that stands for no published definition ("default", or none) is refused, since any guess would give other ids.
  */
 #include <string.h>
 
 #include "model/convert.h"
 #include "reward/json.h"
 
-enum { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
+enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
 
 #define BYTE_LEVEL(regex) \
   "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": " regex "}"
@@ -33,6 +33,19 @@ static const pre_tokenizer pre_tokenizers[] = {
     {"qwen2", "{\"type\": \"NFC\"}", SEQUENCE(SPLIT("\\\\p{N}"), BYTE_LEVEL("false")), false, false},
 };
 
+/* SentencePiece: spaces are marks, one more before the text unless the file says otherwise. */
+#define MARK      "\xE2\x96\x81"
+#define TO_MARKS  "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" MARK "\"}"
+#define TO_SPACES "{\"type\": \"Replace\", \"pattern\": {\"String\": \"" MARK "\"}, \"content\": \" \"}"
+#define DECODERS(more)                                                                                             \
+  "{\"type\": \"Sequence\", \"decoders\": [" TO_SPACES ", {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}" more \
+  "]}"
+static const pre_tokenizer spm_marked = {
+    "llama",
+    "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"" MARK "\"}, " TO_MARKS "]}",
+    "null", false, true};
+static const pre_tokenizer spm_plain = {"llama", TO_MARKS, "null", false, true};
+
 rw_status convert_put(const char *dir, const char *name, str *s, rw_error *err) {
   char *path = file_join(dir ? dir : "", name);
   json_doc *d = json_new();
@@ -49,6 +62,7 @@ typedef struct {
   const gguf *g;
   const char *dir;
   size_t n; /* tokens */
+  bool spm;
 } source;
 
 static const char TOKENS[] = "tokenizer.ggml.tokens", TYPES[] = "tokenizer.ggml.token_type",
@@ -64,6 +78,25 @@ static double type_of(const source *c, size_t i) {
   gguf_array_number(c->g, TYPES, i, &type);
   return type;
 }
+/* The public conversion script writes spaces for the marks of user-defined tokens; those that are nothing else go
+ * back. */
+static bool respelled(const source *c, size_t i) {
+  slice t = token(c, i);
+  for (size_t k = 0; k < t.len; k++)
+    if (t.p[k] != ' ') return false;
+  return c->spm && type_of(c, i) == TOKEN_USER && t.len > 1;
+}
+/* Token i as JSON. */
+static void add_token(const source *c, size_t i, str *s) {
+  slice t = token(c, i);
+  if (!respelled(c, i)) {
+    str_json(s, t.p, t.len);
+    return;
+  }
+  str_addc(s, '"');
+  for (size_t k = 0; k < t.len; k++) str_addz(s, MARK);
+  str_addc(s, '"');
+}
 /* The id under a key, when it is one of the vocabulary. */
 static bool special_id(const source *c, const char *key, size_t *id) {
   int64_t n;
@@ -77,15 +110,16 @@ static void add_added_tokens(const source *c, str *s) {
   str_addz(s, "  \"added_tokens\": [");
   for (size_t i = 0; i < c->n; i++) {
     double type = type_of(c, i);
-    if (type != TOKEN_CONTROL && type != TOKEN_USER) continue;
+    bool special = type == TOKEN_CONTROL || (c->spm && type == TOKEN_UNKNOWN);
+    if (!special && type != TOKEN_USER) continue;
     str_printf(s, "%s\n    {\"id\": %zu, \"content\": ", first ? "" : ",", i);
     first = false;
-    str_json(s, token(c, i).p, token(c, i).len);
+    add_token(c, i, s);
     str_printf(
         s,
         ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": "
         "%s}",
-        type == TOKEN_CONTROL ? "true" : "false");
+        special ? "true" : "false");
   }
   str_addz(s, "\n  ],\n");
 }
@@ -113,27 +147,62 @@ static void add_post_processor(const source *c, bool bos, str *s) {
   str_free(&name);
 }
 
-static void add_model(const source *c, bool ignore_merges, str *s) {
+/* Scores into merges. User-defined pieces have score 0 in SentencePiece; the public conversion script writes -1000.
+ */
+static rw_status add_spm_merges(const source *c, str *s, rw_error *err) {
+  spm_piece *p = mem_zalloc(c->n, sizeof *p);
+  str *marks = mem_zalloc(c->n, sizeof *marks); /* of respelled pieces */
+  rw_status st = p && marks ? RW_OK : rw_nomem(err, "merges");
+  for (size_t i = 0; !st && i < c->n; i++) {
+    double type = type_of(c, i), score = 0;
+    p[i].text = token(c, i);
+    p[i].joins = (type == TOKEN_NORMAL || type == TOKEN_USER) && p[i].text.len > 0;
+    if (type != TOKEN_USER && !gguf_array_number(c->g, "tokenizer.ggml.scores", i, &score))
+      st = rw_fail(err, RW_DATA, "key tokenizer.ggml.scores: expected a number for each of %zu tokens", c->n);
+    p[i].score = score;
+    if (respelled(c, i)) {
+      for (size_t k = 0; k < p[i].text.len; k++) str_addz(&marks[i], MARK);
+      p[i].text = (slice){marks[i].p, marks[i].len};
+      if (marks[i].oom) st = rw_nomem(err, "merges");
+    }
+  }
+  if (!st) st = spm_merges(p, c->n, s, err);
+  for (size_t i = 0; marks && i < c->n; i++) str_free(&marks[i]);
+  mem_free(marks);
+  mem_free(p);
+  return st;
+}
+
+static rw_status add_model(const source *c, bool ignore_merges, str *s, rw_error *err) {
   slice t;
   bool first = true;
-  str_printf(s,
-             "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n    "
-             "\"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
-             "    \"byte_fallback\": false,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
-             ignore_merges ? "true" : "false");
+  size_t unk;
+  const char *bytes = c->spm ? "true" : "false";
+  str_addz(s, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ");
+  if (c->spm && special_id(c, "tokenizer.ggml.unknown_token_id", &unk))
+    add_token(c, unk, s);
+  else
+    str_addz(s, "null");
+  str_printf(
+      s,
+      ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s,\n"
+      "    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
+      bytes, bytes, ignore_merges ? "true" : "false");
   for (size_t i = 0; i < c->n; i++) {
     if (type_of(c, i) == TOKEN_UNUSED) continue; /* filler rows of the embedding */
     str_addz(s, first ? "\n      " : ",\n      ");
     first = false;
-    str_json(s, token(c, i).p, token(c, i).len);
+    add_token(c, i, s);
     str_printf(s, ": %zu", i);
   }
   str_addz(s, "\n    },\n    \"merges\": [");
-  for (size_t i = 0; gguf_array_string(c->g, MERGES, i, &t); i++) {
+  rw_status st = c->spm ? add_spm_merges(c, s, err) : RW_OK;
+  for (size_t i = 0; !c->spm && gguf_array_string(c->g, MERGES, i, &t); i++) {
     str_addz(s, i ? ",\n      " : "\n      ");
     str_json(s, t.p, t.len);
   }
   str_addz(s, "\n    ]\n  }\n");
+  return st;
 }
 
 static rw_status write_tokenizer(const source *c, const pre_tokenizer *pre, rw_error *err) {
@@ -144,9 +213,17 @@ static rw_status write_tokenizer(const source *c, const pre_tokenizer *pre, rw_e
   add_added_tokens(c, &s);
   str_printf(&s, "  \"normalizer\": %s,\n  \"pre_tokenizer\": %s,\n", pre->normalizer, pre->json);
   add_post_processor(c, bos, &s);
-  str_addz(&s, "  \"decoder\": " BYTE_LEVEL("true") ",\n");
-  add_model(c, pre->ignore_merges, &s);
+  str_printf(&s, "  \"decoder\": %s,\n",
+             !c->spm ? BYTE_LEVEL("true")
+             : pre == &spm_plain
+                 ? DECODERS("")
+                 : DECODERS(", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}"));
+  rw_status st = add_model(c, pre->ignore_merges, &s, err);
   str_addz(&s, "}\n");
+  if (st) {
+    str_free(&s);
+    return st;
+  }
   return convert_put(c->dir, "tokenizer.json", &s, err);
 }
 
@@ -180,22 +257,29 @@ static rw_status write_config(const source *c, int64_t context, rw_error *err) {
 rw_status convert_tokenizer(const gguf *g, const char *path, const char *dir, int64_t vocab, int64_t context,
                             rw_error *err) {
   slice model = SLICE("none"), pre = SLICE("none");
-  source c = {g, dir, gguf_array_len(g, TOKENS)};
+  source c = {g, dir, gguf_array_len(g, TOKENS), false};
   gguf_string(g, "tokenizer.ggml.model", &model);
   gguf_string(g, "tokenizer.ggml.pre", &pre);
+  c.spm = slice_is(model, "llama");
   size_t k = 0, known = sizeof pre_tokenizers / sizeof *pre_tokenizers;
   while (k < known && !slice_is(pre, pre_tokenizers[k].name)) k++;
-  if (!slice_is(model, "gpt2") || k == known)
-    return rw_fail(err, RW_UNSUPPORTED,
-                   "%s: tokenizer.ggml.model and .pre: expected gpt2 with smollm, gpt-2, llama-bpe or qwen2, got "
-                   "'%.*s' with '%.*s'; take the Hugging Face checkpoint",
-                   path, (int)(model.len < 40 ? model.len : 40), model.p, (int)(pre.len < 40 ? pre.len : 40),
-                   pre.p);
+  if (!c.spm && (!slice_is(model, "gpt2") || k == known))
+    return rw_fail(
+        err, RW_UNSUPPORTED,
+        "%s: tokenizer.ggml.model and .pre: expected llama, or gpt2 with smollm, gpt-2, llama-bpe or qwen2, got "
+        "'%.*s' with '%.*s'; take the Hugging Face checkpoint",
+        path, (int)(model.len < 40 ? model.len : 40), model.p, (int)(pre.len < 40 ? pre.len : 40), pre.p);
   slice first;
   if (!gguf_array_string(g, TOKENS, 0, &first) || (int64_t)c.n > vocab)
     return rw_fail(err, RW_DATA,
                    "%s: key %s: expected 1 to %lld strings, as many as the embedding has rows, got %zu", path,
                    TOKENS, (long long)vocab, c.n);
-  RW_TRY(write_tokenizer(&c, &pre_tokenizers[k], err));
+  bool prefix = true;
+  slice arch = SLICE("");
+  gguf_string(g, "general.architecture", &arch);
+  if (arch.len >= 5 && memcmp(arch.p, "gemma", 5) == 0) prefix = false;
+  gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
+  rw_status st = write_tokenizer(&c, !c.spm ? &pre_tokenizers[k] : prefix ? &spm_marked : &spm_plain, err);
+  if (st) return rw_context(err, st, "%s", path);
   return write_config(&c, context, err);
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Records what the safetensors, gguf, transformers and tokenizers packages do, into tests/data/format/.
 
-    python3 tests/reference/make_formats.py        needs torch, transformers, safetensors, gguf, tokenizers
+    python3 tests/reference/make_formats.py        needs torch, transformers, safetensors, gguf, tokenizers,
+                                                  sentencepiece
 
   layout.safetensors        one tensor of each dtype, a scalar and an empty one, as the package lays them out
   halves.safetensors        f32 bit patterns (x) and PyTorch's rounding of them to f16 and bf16
@@ -9,17 +10,21 @@
   blocks.safetensors        the gguf package's dequantization of them
   smollm.gguf, llama.gguf   tiny random Llama models with a tokenizer: tied embedding and head size from the hidden
                             size; own head, explicit head size, Llama 3.1's rotary scaling, filler tokens
+  qwen2.gguf, qwen3.gguf, llama_pieces.gguf, gemma2.gguf, gemma3.gguf
+                            the other architectures; the last three with a SentencePiece vocabulary
   NAME.safetensors          transformers' reading of NAME.gguf
   ../../fuzz/corpus/        seeds of the fuzz targets
   NAME.ids.json             texts, and their ids by a tokenizer with the published pre-tokenizer of that name
 """
-import json
+import io, json
 from pathlib import Path
 import numpy as np, torch, gguf
 from gguf.constants import GGMLQuantizationType as Q, GGML_QUANT_SIZES
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+import sentencepiece as spm
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM
+from transformers.convert_slow_tokenizer import generate_merges
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "format"
 OUT.mkdir(parents=True, exist_ok=True)
@@ -64,57 +69,132 @@ def blocks():
 
 
 GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-PRE = {"smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]),
+QWEN2 = GPT4.replace(r"\p{N}{1,3}", r"\p{N}")
+PRE = {"qwen2": lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+                                                 pre_tokenizers.ByteLevel(False, use_regex=False)]),
+       "smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]),
        "llama-bpe": lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(GPT4), "isolated"),
                                                      pre_tokenizers.ByteLevel(False, use_regex=False)])}
 TEXTS = ["", "hello there", "  the 2024 then\n\n\nthe", "12345 ½²", "it's IT'S\t(the)", "h\u00e9llo \u4e2d\u6587 \U0001F600",
          "<|im_start|>user\nhello<|im_end|>\n", "a<tool>b", " hello", "there", "hello\r\n  there  ", "thethethe 7 77 777 7777"]
 
 
-def tiny(name, pre, own_head, rope):
+class Bytes:
+    """A byte-level vocabulary with a few merges."""
+    kind = "gpt2"
+
+    def __init__(self, pre, filler):
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        merges = [("t", "h"), ("th", "e"), ("\u0120", "the"), ("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("\u0120", "t"),
+                  ("\u0120t", "h"), ("\u0120", "\u0120"), ("7", "7"), ("77", "7"), ("i", "t"), ("\u010a", "\u010a"), ("\u00c3", "\u00a9")]
+        words = alphabet + ["".join(m) for m in merges]
+        words += ["hello"] * ("hello" not in words) + ["there"]  # "there" has no merges: found whole only where they are ignored
+        special, user = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<tool>"]
+        self.tokens = words + special + user
+        self.types = [1] * len(words) + [3] * len(special) + [4] * len(user) + [5] * filler
+        self.at, self.pre, self.filler, self.merges = self.tokens.index("<|endoftext|>"), pre, filler, merges
+        self.reference = t = Tokenizer(models.BPE({x: i for i, x in enumerate(self.tokens)}, merges, ignore_merges=pre == "llama-bpe"))
+        t.pre_tokenizer = PRE[pre]()
+        if pre == "qwen2":
+            t.normalizer = normalizers.NFC()
+        t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in special])
+        t.add_tokens([AddedToken(x, special=False, normalized=False) for x in user])
+
+    def write(self, w):
+        w.add_tokenizer_pre(self.pre)
+        w.add_token_list(self.tokens + [f"[PAD{i}]" for i in range(self.filler)])
+        w.add_token_types(self.types)
+        w.add_token_merges([" ".join(m) for m in self.merges])
+        w.add_bos_token_id(self.at + 1); w.add_eos_token_id(self.at + 2); w.add_unk_token_id(self.at); w.add_pad_token_id(self.at + 2)
+
+
+class Pieces:
+    """A SentencePiece BPE model trained on a few sentences; the merges by transformers' conversion, whose ids are held to
+    sentencepiece's own."""
+    kind, filler = "llama", 0
+
+    def __init__(self, prefix):
+        words = (" ".join(TEXTS[:6]) + " the theatre hello other 2024 then there those hell 777 thinking with weather " * 3).split()
+        model = io.BytesIO()
+        user, control = ["<tool>", "\u2581\u2581", "\u2581" * 4, "\n\n"], ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        spm.SentencePieceTrainer.train(sentence_iterator=iter([" ".join(words)] * 3), model_writer=model, model_type="bpe", vocab_size=340,
+                                       byte_fallback=True, character_coverage=1.0, hard_vocab_limit=False, num_threads=1,
+                                       add_dummy_prefix=prefix, normalization_rule_name="identity", remove_extra_whitespaces=False,
+                                       control_symbols=control, user_defined_symbols=user, minloglevel=2, pad_id=3)
+        sp = spm.SentencePieceProcessor(model_proto=model.getvalue())
+        self.sp, self.prefix, n = sp, prefix, sp.get_piece_size()
+        kind = lambda i: (2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 4 if sp.id_to_piece(i) in user else 1)
+        self.tokens, self.types = [sp.id_to_piece(i) for i in range(n)], [kind(i) for i in range(n)]
+        self.scores = [sp.get_score(i) for i in range(n)]
+        vocab = {x: i for i, x in enumerate(self.tokens)}
+        joins = {x: s for x, s, k in zip(self.tokens, self.scores, self.types) if k in (1, 4)}
+        merges = generate_merges({x: vocab[x] for x in joins}, joins)
+        self.reference = t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        marks = [normalizers.Replace(" ", "\u2581")]
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581")] + marks if prefix else marks)
+        for x, k in zip(self.tokens, self.types):
+            if k in (2, 3, 4):
+                (t.add_special_tokens if k != 4 else t.add_tokens)([AddedToken(x, special=k != 4, normalized=False)])
+        for text in ["hello there", "the 2024 then those", "thinking with the weather", "h\u00e9llo \u4e2d \U0001F600", "otherhello 77777"]:
+            assert t.encode(text).ids == sp.encode(text), text
+
+    def write(self, w):
+        # as the public conversion script has them: user-defined pieces with spaces for marks, and another score
+        user = [k == 4 for k in self.types]
+        w.add_token_list([x.replace("\u2581", " ") if u else x for x, u in zip(self.tokens, user)])
+        w.add_token_scores([-1000.0 if u else s for s, u in zip(self.scores, user)])
+        w.add_token_types(self.types)
+        w.add_bos_token_id(self.tokens.index("<|im_start|>")); w.add_eos_token_id(self.tokens.index("<|im_end|>")); w.add_unk_token_id(0); w.add_pad_token_id(3)
+        w.add_add_space_prefix(self.prefix)
+
+
+def tiny(name, words, own_head=False, rope=False, arch="llama"):
     heads, kv, hidden, ff, layers = 4, 2, 32, 64, 2
-    head_dim = 16 if rope else hidden // heads
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("t", "h"), ("th", "e"), ("\u0120", "the"), ("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("\u0120", "t"),
-              ("\u0120t", "h"), ("\u0120", "\u0120"), ("7", "7"), ("77", "7"), ("i", "t"), ("\u010a", "\u010a"), ("\u00c3", "\u00a9")]
-    words = alphabet + ["".join(m) for m in merges]
-    words += ["hello"] * ("hello" not in words) + ["there"]  # "there" has no merges: found whole only where they are ignored
-    special, user = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<tool>"]
-    tokens = words + special + user
-    filler = 3 if rope else 0
-    vocab = len(tokens) + filler
-    w = gguf.GGUFWriter(OUT / f"{name}.gguf", "llama")
+    gemma, head_dim = arch.startswith("gemma"), 16 if rope or arch in ("qwen3", "gemma2", "gemma3") else hidden // heads
+    vocab = len(words.tokens) + words.filler
+    w = gguf.GGUFWriter(OUT / f"{name}.gguf", arch)
     w.add_context_length(512); w.add_embedding_length(hidden); w.add_block_count(layers); w.add_feed_forward_length(ff)
     w.add_head_count(heads); w.add_head_count_kv(kv); w.add_layer_norm_rms_eps(1e-5); w.add_rope_dimension_count(head_dim)
-    w.add_rope_freq_base(500000.0 if rope else 10000.0); w.add_vocab_size(vocab)
-    if rope:
+    w.add_rope_freq_base(500000.0 if rope else 1000000.0 if arch == "gemma3" else 10000.0); w.add_vocab_size(vocab)
+    if head_dim != hidden // heads:
         w.add_key_length(head_dim); w.add_value_length(head_dim)
-    w.add_tokenizer_model("gpt2"); w.add_tokenizer_pre(pre)
-    w.add_token_list(tokens + [f"[PAD{i}]" for i in range(filler)])
-    w.add_token_types([1] * len(words) + [3] * len(special) + [4] * len(user) + [5] * filler)
-    w.add_token_merges([" ".join(m) for m in merges])
-    at = tokens.index("<|endoftext|>")
-    w.add_bos_token_id(at + 1); w.add_eos_token_id(at + 2); w.add_unk_token_id(at); w.add_pad_token_id(at + 2)
+    if gemma:
+        w.add_sliding_window(16)
+    if arch == "gemma2":
+        w.add_attn_logit_softcapping(40.0); w.add_final_logit_softcapping(30.0)
+    if arch == "gemma3":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR); w.add_rope_scaling_factor(8.0)
+    w.add_tokenizer_model(words.kind)
+    words.write(w)
     w.add_chat_template("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}")
 
     def add(tensor, rows, cols, kind, n_head=0):
         x = rng.normal(0, 0.5, (rows, cols)).astype(np.float32)
-        if n_head:  # the permutation of the public conversion script
+        if n_head and arch == "llama":  # the permutation of the public conversion script
             x = x.reshape(n_head, 2, head_dim // 2, cols).swapaxes(1, 2).reshape(rows, cols)
         w.add_tensor(tensor, gguf.quants.quantize(x, kind), raw_dtype=kind)
 
+    def vector(tensor, n, mean):
+        w.add_tensor(tensor, rng.normal(mean, 0.3, n).astype(np.float32))
+
     add("token_embd.weight", vocab, hidden, Q.Q8_0)
     for i in range(layers):
-        w.add_tensor(f"blk.{i}.attn_norm.weight", rng.normal(1, 0.3, hidden).astype(np.float32))
+        vector(f"blk.{i}.attn_norm.weight", hidden, 1)
         add(f"blk.{i}.attn_q.weight", heads * head_dim, hidden, Q.Q4_1, heads)
         add(f"blk.{i}.attn_k.weight", kv * head_dim, hidden, Q.Q4_0, kv)
         add(f"blk.{i}.attn_v.weight", kv * head_dim, hidden, Q.Q5_1)
+        for part, n in (("q", heads * head_dim), ("k", kv * head_dim), ("v", kv * head_dim)) if arch == "qwen2" else ():
+            vector(f"blk.{i}.attn_{part}.bias", n, 0)
+        for part in ("q", "k") if arch in ("qwen3", "gemma3") else ():
+            vector(f"blk.{i}.attn_{part}_norm.weight", head_dim, 1)
         add(f"blk.{i}.attn_output.weight", hidden, heads * head_dim, Q.Q5_0)
-        w.add_tensor(f"blk.{i}.ffn_norm.weight", rng.normal(1, 0.3, hidden).astype(np.float32))
+        for norm in ("post_attention_norm", "post_ffw_norm") if gemma else ():
+            vector(f"blk.{i}.{norm}.weight", hidden, 1)
+        vector(f"blk.{i}.ffn_norm.weight", hidden, 1)
         add(f"blk.{i}.ffn_gate.weight", ff, hidden, Q.F16)
         add(f"blk.{i}.ffn_up.weight", ff, hidden, Q.BF16)
         add(f"blk.{i}.ffn_down.weight", hidden, ff, Q.Q8_0)
-    w.add_tensor("output_norm.weight", rng.normal(1, 0.3, hidden).astype(np.float32))
+    vector("output_norm.weight", hidden, 1)
     if own_head:
         add("output.weight", vocab, hidden, Q.Q8_0)
     if rope:  # as the public conversion script computes it, factor 8
@@ -123,14 +203,12 @@ def tiny(name, pre, own_head, rope):
         smooth = (8192 / wave - 1) / 3
         w.add_tensor("rope_freqs.weight", np.where(wave < 2048, 1, np.where(wave > 8192, 8, 1 / ((1 - smooth) / 8 + smooth))).astype(np.float32))
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
-    model = AutoModelForCausalLM.from_pretrained(OUT, gguf_file=f"{name}.gguf", dtype=torch.float32)
+    own = {"head_dim": head_dim} if arch == "qwen3" else {}  # transformers takes 128 for granted
+    model = AutoModelForCausalLM.from_pretrained(OUT, gguf_file=f"{name}.gguf", dtype=torch.float32, **own)
     save_file({k: v.contiguous() for k, v in model.state_dict().items() if own_head or k != "lm_head.weight"}, OUT / f"{name}.safetensors")
-    t = Tokenizer(models.BPE({x: i for i, x in enumerate(tokens)}, merges, ignore_merges=pre == "llama-bpe"))
-    t.pre_tokenizer = PRE[pre]()
-    t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in special])
-    t.add_tokens([AddedToken(x, special=False, normalized=False) for x in user])
-    assert t.get_vocab_size() == len(tokens)
-    rows = [{"text": x, "ids": t.encode(x).ids} for x in TEXTS]
+    t = words.reference
+    assert t.get_vocab_size() == len(words.tokens)
+    rows = [{"text": x, "ids": t.encode(x, add_special_tokens=False).ids} for x in TEXTS]
     (OUT / f"{name}.ids.json").write_text("[" + ",\n ".join(json.dumps(r) for r in rows) + "]\n")
 
 
@@ -162,8 +240,13 @@ def seeds():
 layout()
 halves()
 blocks()
-tiny("smollm", "smollm", False, False)
-tiny("llama", "llama-bpe", True, True)
+tiny("smollm", Bytes("smollm", 0))
+tiny("llama", Bytes("llama-bpe", 3), own_head=True, rope=True)
+tiny("qwen2", Bytes("qwen2", 2), own_head=True, arch="qwen2")
+tiny("qwen3", Bytes("qwen2", 2), arch="qwen3")
+tiny("llama_pieces", Pieces(True), own_head=True)
+tiny("gemma2", Pieces(False), arch="gemma2")
+tiny("gemma3", Pieces(False), arch="gemma3")
 seeds()
 for f in sorted(OUT.iterdir()):
     print(f.name, f.stat().st_size)
