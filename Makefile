@@ -21,7 +21,7 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
        libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
-.PHONY: all clean tests test lint bench demo deps help compile_commands.json
+.PHONY: all clean tests test lint bench bench-json demo deps help compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a
 
 $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
@@ -51,9 +51,15 @@ FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
 fuzz:
-	$(MAKE) CC=clang BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' $(FUZZ)
+	$(MAKE) CC=clang BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
 
-tests: $(TEST_BIN) $(BUILD)/check-ops
+# The same targets without clang, run over their corpora by the tests.
+REPLAY := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libreward.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -Itests -o $@ $(filter %.c,$^) $(BUILD)/libreward.a $(LIBS)
+
+tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
 
 test: ; @tests/run.sh
 # Format and static analysis; a part of the tests.
@@ -63,6 +69,10 @@ compile_commands.json:
 	make -n -B all tests BUILD=build | python3 -c 'import json,sys,os,shlex; c=[l.strip() for l in sys.stdin if " -c -o " in l]; print(json.dumps([dict(directory=os.getcwd(),command=l,file=shlex.split(l)[-1]) for l in c],indent=1))' > $@
 
 bench: all tests ; @python3 bench/bench.py
+# The JSON reader's rate over rows in memory: make bench-json ROWS=FILE
+$(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
+	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
+bench-json: $(BUILD)/bench_json ; @$< $(or $(ROWS),examples/sources/magpie-ultra.jsonl)
 demo: deps all ; @examples/demo.sh
 deps: ; @tests/deps.sh $(APT)
 
@@ -73,6 +83,7 @@ help:
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
 	@echo "make bench      speeds beside peers and the machine's limit"
+	@echo "make bench-json the JSON reader alone: ROWS=FILE"
 
 clean:
 	rm -rf $(BUILD) build-asan build-fuzz

@@ -50,6 +50,10 @@ E2
 fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
 fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'
 fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"
+printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
+fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
+fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"
+fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tokenizer/llama3 --chat-template "$tmp/bytes" /dev/null
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"
 fails 1 "broken.gz" score "$tmp/broken.gz"
 printf '%s\n' '{"input_ids": [5, 6, 7]}' >"$tmp/one.jsonl"

@@ -54,6 +54,10 @@ one "check-ops" "$BUILD/check-ops"
 unit "$BUILD" ""
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 unit "$ASAN" "asan"
+for t in tests/fuzz/fuzz_*.c; do
+  name=$(basename "$t" .c) name=${name#fuzz_}
+  one "asan corpus of $name" "$ASAN/replay/$name" tests/fuzz/corpus/"$name"/*
+done
 for t in tests/cli_*.sh; do
   one "$(basename "$t" .sh)" env BUILD="$BUILD" bash "$t"
   one "asan $(basename "$t" .sh)" env BUILD="$ASAN" bash "$t"

@@ -23,6 +23,8 @@ void file_map_close(file_map *m);
 
 /* The whole of a (small) file; s is appended to. Refuses files over max bytes. */
 rw_status file_read(const char *path, size_t max, str *s, rw_error *err);
+/* The same of a text: what is not UTF-8 or holds a zero byte is RW_DATA with its line. */
+rw_status file_read_text(const char *path, size_t max, str *s, rw_error *err);
 
 /* Atomic output. path "-" is stdout; it, a device and a pipe are written as they are (nothing to rename). */
 typedef struct file_out file_out;

@@ -13,7 +13,7 @@
 
 typedef struct chat_template chat_template;
 
-/* source: the Jinja text (copied). name: for messages (a file). */
+/* source: the Jinja text (UTF-8; copied). name: for messages (a file). */
 rw_status tmpl_parse(chat_template **out, slice source, const char *name, rw_error *err);
 /* From dir: chat_template.jinja, else chat_template in tokenizer_config.json (a string, or the list form's
  * "default"); none: RW_DATA saying to give --chat-template FILE. Also reads bos/eos/pad token texts there. */

@@ -31,7 +31,7 @@ typedef struct {
   bool content;
 } tok_span;
 
-/* Appends the ids of text (no special tokens added). spans: ordered, covering the text; n_spans 0: all of it
+/* Appends the ids of text (UTF-8; no special tokens added). spans: ordered, covering the text; n_spans 0: all of it
  * may hold control tokens. *escaped (may be NULL) is increased for every control token spelled in content. */
 rw_status tok_encode(const tokenizer *t, tok_scratch *s, slice text, const tok_span *spans, size_t n_spans,
                      ids *out, size_t *escaped, rw_error *err);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utf8proc.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -77,6 +78,21 @@ rw_status file_read(const char *path, size_t max, str *s, rw_error *err) {
   if (s->p) s->p[s->len] = 0;
   close(fd);
   return st;
+}
+
+rw_status file_read_text(const char *path, size_t max, str *s, rw_error *err) {
+  size_t at = s->len, line = 1;
+  RW_TRY(file_read(path, max, s, err));
+  while (at < s->len) {
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)s->p + at, (utf8proc_ssize_t)(s->len - at), &c);
+    if (n <= 0 || c == 0)
+      return rw_fail(err, RW_DATA, "%s:%zu: expected UTF-8 text, got the byte 0x%02x; is it the right file?", path,
+                     line, (unsigned char)s->p[at]);
+    line += c == '\n';
+    at += (size_t)n;
+  }
+  return RW_OK;
 }
 
 /* ---- atomic output ---- */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "reward/file.h"
 
 static bool push(cli_list *l, const char *s, size_t len) {
   const char *copy = cli_keep(s, len);
@@ -27,7 +28,14 @@ static bool push_option(cli_list *out, struct fy_node *key, struct fy_node *valu
 
 static int read_config(const char *path, cli_list *out) {
   struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET};
-  struct fy_document *doc = fy_document_build_from_file(&cfg, path);
+  str text = {0};
+  rw_error err;
+  rw_status s = file_read_text(path, 1 << 20, &text, &err);
+  if (s) {
+    str_free(&text);
+    return cli_usage("--config %s", err.text);
+  }
+  struct fy_document *doc = fy_document_build_from_string(&cfg, text.p ? text.p : "", text.len);
   struct fy_node *root = doc ? fy_document_root(doc) : NULL, *e;
   struct fy_node_pair *p;
   void *it = NULL, *jt;
@@ -41,6 +49,7 @@ static int read_config(const char *path, cli_list *out) {
       ok = push_option(out, fy_node_pair_key(p), e, path);
   }
   if (doc) fy_document_destroy(doc);
+  str_free(&text);
   return ok ? -1 : 2;
 }
 

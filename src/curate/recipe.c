@@ -250,7 +250,7 @@ rw_status recipe_load(recipe *r, const char *path, rw_error *err) {
   r->mem = arena_new();
   r->path = r->mem ? arena_strndup(r->mem, path, strlen(path)) : NULL;
   r->name = r->path;
-  rw_status s = r->path ? file_read(path, 1 << 20, &text, err) : rw_nomem(err, path);
+  rw_status s = r->path ? file_read_text(path, 1 << 20, &text, err) : rw_nomem(err, path);
   if (!s) {
     struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET};
     struct fy_document *doc = fy_document_build_from_string(&cfg, text.p ? text.p : "", text.len);

@@ -67,7 +67,7 @@ static void read_tokens(chat_template *t, json_doc *d) {
 
 static rw_status from_file(chat_template **out, const char *path, rw_error *err) {
   str s = {0};
-  rw_status st = file_read(path, MAX_TEMPLATE_BYTES, &s, err);
+  rw_status st = file_read_text(path, MAX_TEMPLATE_BYTES, &s, err);
   if (!st) st = tmpl_parse(out, (slice){s.p ? s.p : "", s.len}, path, err);
   str_free(&s);
   return st;

@@ -287,7 +287,7 @@ int64_t tmpl_items(tctx *c, tv v, tv **items) {
     case V_UNDEFINED: return 0;
     case V_LIST: {
       size_t from = v.list->pos;
-      *items = v.list->items + from;
+      *items = from ? v.list->items + from : v.list->items; /* NULL where nothing is */
       if (v.list->form == L_GENERATOR) v.list->pos = v.list->n;
       return (int64_t)(v.list->n - from);
     }

@@ -269,8 +269,9 @@ static rw_status read_vocab(const reader *r, json_val v) {
     if (t->byte_level && bytes.len == 1) t->byte_id[(unsigned char)bytes.p[0]] = (int32_t)id;
     if (!t->byte_level && t->byte_fallback && spelling.len == 6 && memcmp(spelling.p, "<0x", 3) == 0 &&
         spelling.p[5] == '>') {
-      char hex[3] = {spelling.p[3], spelling.p[4], 0};
-      t->byte_id[strtoul(hex, NULL, 16)] = (int32_t)id;
+      static const char hex[16] = "0123456789ABCDEF"; /* as the tokenizers library spells a byte */
+      const char *high = memchr(hex, spelling.p[3], 16), *low = memchr(hex, spelling.p[4], 16);
+      if (high && low) t->byte_id[(high - hex) * 16 + (low - hex)] = (int32_t)id;
     }
   }
   str_free(&bytes);
