@@ -92,6 +92,9 @@ with tempfile.TemporaryDirectory() as tmp:
             for c in r["contamination"]:
                 assert len(words(c["span"], gist)) == c["words"], c
                 b = words(bench[int(c["bench_id"][1:])], gist)
+                for text, (x, y) in (([m["content"] for m in r["chosen"] if m["role"] == "user"][c["message"]], c["train_chars"]), (bench[int(c["bench_id"][1:])], c["bench_chars"])):
+                    inside = words(text[x:y], gist)  # the place of the span; wider where normalizing changed a stretch's length
+                    assert words(c["span"], gist) in ([inside] if text.isascii() else [inside[i:i + c["words"]] for i in range(len(inside))]), (c, text[x:y])
                 assert c["words"] == max(longest(u, b) for u in users if len(u) >= min(n, len(b))), c
         clean = [json.loads(l) for l in open(out / "clean.jsonl")]
         assert [r["id"] for r in clean] == [i for i in range(len(train)) if i not in want]
@@ -107,6 +110,24 @@ with tempfile.TemporaryDirectory() as tmp:
     (tmp / "long.jsonl").write_text(json.dumps(pair(["spam " * 39000 + "end"])) + "\n")
     subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/long.jsonl", "--bench", f"{tmp}/long_bench.jsonl", "-o", f"{tmp}/long"], check=True, timeout=10, stdout=subprocess.DEVNULL)
     assert json.loads((tmp / "long/removed.jsonl").read_text())["contamination"][0]["words"] == 39000
+    # a benchmark id keeps its type; rows without a response count by their user messages; one contamination field
+    ids = [17, "17", 2.5, None, True]
+    topic = lambda i: f"question {i} " + " ".join(f"t{i}w{j}" for j in range(12))
+    (tmp / "types.jsonl").write_text("".join(json.dumps(dict({} if i is None else dict(id=i), prompt=topic(k))) + "\n" for k, i in enumerate(ids)))
+    user, bot = lambda t: dict(role="user", content=t), lambda t: dict(role="assistant", content=t)
+    rows = [dict(prompt=[user(topic(0))]), dict(messages=[user("x"), bot("y"), user(topic(1))]), dict(messages=[user(topic(2)), bot("y"), user("z")]),
+            dict(prompt="\n\nHuman: " + topic(3) + "\n\nAssistant: hm\n\nHuman: more " + topic(4) + "\n\nAssistant: ", answers=[]),
+            dict(prompt=f"\n\nHuman: hello\n\nAssistant: {topic(0)}\n\nHuman: {topic(1)[:30]}\n\nAssistant: ", answers=[]),
+            dict(contamination="old", prompt=topic(3), note="né"), dict(instruction=topic(4), responses=["a"], rewards_armorm=[])]
+    (tmp / "odd.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/odd.jsonl", "--bench", f"{tmp}/types.jsonl", "-o", f"{tmp}/odd"], check=True, stdout=subprocess.DEVNULL)
+    lines = (tmp / "odd/removed.jsonl").read_text().splitlines()
+    got = [[c["bench_id"] for c in json.loads(l)["contamination"]] for l in lines]
+    assert got == [[17], ["17"], [2.5], [4, True], [4], [True]] and [type(x) for g in got for x in g] == [int, str, float, int, bool, int, bool], got
+    assert all(l.count('"contamination"') == 1 for l in lines) and {k: v for k, v in json.loads(lines[4]).items() if k != "contamination"} == dict(prompt=topic(3), note="né")
+    assert [json.loads(l) for l in open(tmp / "odd/clean.jsonl")] == [rows[4]]
+    html = (tmp / "odd/report.html").read_text()
+    assert html.count("<mark>") == 14 and f"more <mark>{topic(4)}</mark>" in html and f"<p><mark>{topic(0)}</mark></p>" in html
     # rows that hold no words to compare are refused, never counted as clean
     (tmp / "ids.jsonl").write_text('{"chosen_ids": [1, 2], "rejected_ids": [3]}\n')
     p = subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/ids.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", f"{tmp}/ids"], capture_output=True, text=True)

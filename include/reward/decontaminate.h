@@ -24,20 +24,21 @@ rw_status decon_open(decon_index **out, const char *const *bench, size_t n_bench
 void decon_free(decon_index *d);
 size_t decon_rows(const decon_index *d);
 slice decon_row_subset(const decon_index *d, size_t i); /* p NULL: the row has none */
-slice decon_row_id(const decon_index *d, size_t i);
 
 /* How the pair stands to the benchmark row's own two responses (texts compared whole). */
 typedef enum { DECON_SAME_CHOSEN = 1, DECON_SAME_REJECTED = 2, DECON_FLIPPED = 4 } decon_preference;
 
 typedef struct {
   size_t bench;   /* row of the benchmark, from 0 */
-  slice id;       /* its id */
+  slice id;       /* its id, as JSON: a number stays one; the row's number where it has none */
   slice subset;   /* "" : none */
   slice span;     /* the longest shared run of words, as normalized text; valid until the next check */
   size_t words;   /* of the span */
   slice prompt;   /* the benchmark's prompt (message) */
   size_t message; /* which user message of the training row, from 0 */
-  int preference; /* decon_preference bits */
+  slice text;     /* that message; valid as long as the row */
+  size_t from, to, bench_from, bench_to; /* the run's bytes in text and in prompt */
+  int preference;                        /* decon_preference bits */
 } decon_match;
 
 typedef struct decon_scratch decon_scratch;             /* one a thread */

@@ -41,6 +41,13 @@ void rep_note(rep_page *p, const char *fmt, ...) __attribute__((format(printf, 2
 void rep_fact(rep_page *p, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* caption: NULL for none. */
 void rep_put_table(rep_page *p, const rep_table *t, const char *caption);
+/* Texts side by side, a part of each highlighted; what is far from it is left out. */
+typedef struct {
+  const char *name;
+  slice text;
+  size_t from, len; /* of the part, in bytes */
+} rep_marked;
+void rep_texts(rep_page *p, const char *heading, const rep_marked *t, size_t n);
 /* Writes the page (atomically; "-" is stdout). The page stays the caller's. */
 rw_status rep_page_write(rep_page *p, const char *path, rw_error *err);
 

@@ -16,7 +16,8 @@ typedef struct {
 
 typedef struct {
   size_t words;
-  slice id, subset, span, bench, train;
+  char *heading, *texts[2]; /* owned */
+  rep_marked view[2];
 } shown;
 
 typedef struct {
@@ -36,35 +37,58 @@ typedef struct {
   tally *tallies;
   slice *sources;
   size_t n_sources, cap_tallies, cap_sources;
-  shown *shown;
-  size_t n_shown, cap_shown;
+  shown shown[SHOWN_MATCHES];
+  size_t n_shown;
   arena *mem;
-  json_doc *doc;
+  json_doc *doc, *views;
   progress p;
 } run;
 
-/* A training row; one that holds only a prompt (or an instruction) counts by it. */
-static rw_status read_row(json_doc *d, conv_row *row, arena *a, rw_error *err) {
-  rw_status s = conv_read(row, d, 0, a, err);
-  if (!s) return s;
-  static const char *const fields[] = {"instruction", "prompt"};
-  for (size_t i = 0; i < 2; i++) {
-    slice text = json_string(d, json_get(d, 0, fields[i]));
-    if (!text.p || json_get(d, 0, "chosen") != JSON_NONE) continue;
-    slice source = row->source;
-    *row = (conv_row){
-        .kind = ROW_SINGLE, .n_branches = 1, .source = source, .branch = arena_alloc(a, 1, sizeof(conversation))};
-    if (!row->branch) return rw_nomem(err, "a row");
-    row->branch->messages = arena_alloc(a, 1, sizeof(message));
-    if (!row->branch->messages) return rw_nomem(err, "a row");
-    row->branch->messages[0] = (message){ROLE_USER, text};
-    row->branch->n_messages = 1;
+/* The messages of a row without a response: instruction or prompt (a text, a transcript, or messages), or messages
+ * that a user ends. None: n 0. */
+static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_error *err) {
+  static const char *const fields[] = {"messages", "instruction", "prompt"};
+  *n = 0;
+  if (json_get(d, 0, "chosen") != JSON_NONE || json_get(d, 0, "rejected") != JSON_NONE) return RW_OK;
+  for (size_t i = 0; i < 3; i++) {
+    json_val v = json_get(d, 0, fields[i]);
+    slice text = json_string(d, v);
+    if (json_kind(d, v) == JSON_ARRAY) return conv_messages(m, n, d, v, fields[i], a, err);
+    if (!text.p) continue;
+    if (conv_from_transcript(text, m, n, a, NULL) == RW_OK) return RW_OK;
+    if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
+    (*m)[0] = (message){ROLE_USER, text};
+    *n = 1;
     return RW_OK;
   }
-  return s;
+  return RW_OK;
 }
 
-/* Result: source, a newline, then nothing (clean) or the match list as JSON. */
+/* A training row; one that holds no response counts by its user messages. */
+static rw_status read_row(json_doc *d, conv_row *row, arena *a, rw_error *err) {
+  rw_status s = conv_read(row, d, 0, a, err);
+  if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
+  message *m = NULL;
+  size_t n = 0;
+  rw_error other;
+  rw_status t = read_prompt(d, &m, &n, a, &other);
+  if (t || n == 0) return s; /* the row's first error says more */
+  slice source = row->source;
+  *row = (conv_row){.kind = ROW_SINGLE, .n_branches = 1, .source = source};
+  row->branch = arena_alloc(a, 1, sizeof *row->branch);
+  if (!row->branch) return rw_nomem(err, "a row");
+  *row->branch = (conversation){.messages = m, .n_messages = n};
+  return RW_OK;
+}
+
+static size_t characters(slice s, size_t bytes) {
+  size_t n = 0;
+  for (size_t i = 0; i < bytes && i < s.len; i++) n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
+  return n;
+}
+
+/* Result: source, a newline, then nothing (clean), or the match list as JSON, a newline, and for each match the
+ * training message, the benchmark's prompt and the bytes of the span in each, as JSON too. */
 static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
   run *r = ctx;
   struct lane *l = &r->lanes[thread];
@@ -82,10 +106,13 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   str_addc(out, '[');
   for (size_t i = 0; i < n; i++) {
     str_addz(out, i ? ", {\"bench_id\": " : "{\"bench_id\": ");
-    str_json(out, m[i].id.p, m[i].id.len);
+    str_add(out, m[i].id.p, m[i].id.len);
     str_addz(out, ", \"span\": ");
     str_json(out, m[i].span.p, m[i].span.len);
     str_printf(out, ", \"words\": %zu, \"message\": %zu", m[i].words, m[i].message);
+    str_printf(out, ", \"train_chars\": [%zu, %zu], \"bench_chars\": [%zu, %zu]", characters(m[i].text, m[i].from),
+               characters(m[i].text, m[i].to), characters(m[i].prompt, m[i].bench_from),
+               characters(m[i].prompt, m[i].bench_to));
     if (m[i].subset.len) {
       str_addz(out, ", \"subset\": ");
       str_json(out, m[i].subset.p, m[i].subset.len);
@@ -97,42 +124,69 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
                                                        : "same rejected");
     str_printf(out, ", \"bench_row\": %zu}", m[i].bench);
   }
+  str_addz(out, "]\n[");
+  for (size_t i = 0; i < n; i++) {
+    str_addz(out, i ? ", [" : "[");
+    str_json(out, m[i].prompt.p, m[i].prompt.len);
+    str_printf(out, ", %zu, %zu, ", m[i].bench_from, m[i].bench_to);
+    str_json(out, m[i].text.p, m[i].text.len);
+    str_printf(out, ", %zu, %zu]", m[i].from, m[i].to);
+  }
   str_addc(out, ']');
   return RW_OK;
 }
 
-static slice kept(run *r, slice s) {
-  size_t n = s.len < 600 ? s.len : 600;
-  while (n < s.len && n > 0 && ((unsigned char)s.p[n] & 0xC0) == 0x80) n--;
-  return (slice){arena_strndup(r->mem, s.p ? s.p : "", n), n};
+static void free_shown(shown *m) {
+  mem_free(m->heading);
+  mem_free(m->texts[0]);
+  mem_free(m->texts[1]);
 }
 
-static rw_status count_match(run *r, json_doc *d, json_val m, slice row, bool first, rw_error *err) {
+/* Keeps a match for report.html when it is among the longest. v: its view, as work() wrote it. */
+static rw_status show(run *r, size_t words, slice id, slice subset, slice source, json_val v, rw_error *err) {
+  size_t at = r->n_shown;
+  while (at > 0 && r->shown[at - 1].words < words) at--;
+  if (at == SHOWN_MATCHES) return RW_OK;
+  shown m = {.words = words};
+  m.heading = mem_printf("%zu words: benchmark %.*s%s%.*s, training row %zu%s%.*s", words, (int)subset.len,
+                         subset.p, subset.len ? " " : "", (int)id.len, id.p, r->counts.train_rows,
+                         source.len ? " of " : "", (int)source.len, source.p);
+  v = json_first(r->views, v);
+  for (int k = 0; k < 2; k++) {
+    slice text = json_string(r->views, v);
+    int64_t from = 0, to = 0;
+    json_int(r->views, v = json_next(r->views, v), &from);
+    json_int(r->views, v = json_next(r->views, v), &to);
+    v = json_next(r->views, v);
+    m.texts[k] = mem_strndup(text.p ? text.p : "", text.len);
+    m.view[k] = (rep_marked){
+        k ? "training prompt" : "benchmark prompt", {m.texts[k], text.len}, (size_t)from, (size_t)(to - from)};
+  }
+  if (!m.heading || !m.texts[0] || !m.texts[1]) {
+    free_shown(&m);
+    return rw_nomem(err, "matches");
+  }
+  if (r->n_shown == SHOWN_MATCHES) free_shown(&r->shown[--r->n_shown]);
+  memmove(r->shown + at + 1, r->shown + at, (r->n_shown++ - at) * sizeof *r->shown);
+  r->shown[at] = m;
+  return RW_OK;
+}
+
+static rw_status count_match(run *r, json_val m, json_val view, slice source, bool first, rw_error *err) {
+  json_doc *d = r->doc;
   int64_t bench = 0, words = 0;
   json_int(d, json_get(d, m, "bench_row"), &bench);
   json_int(d, json_get(d, m, "words"), &words);
-  slice p = json_string(d, json_get(d, m, "preference"));
-  if (!r->matched[bench]++) r->counts.matched++;
-  if (r->matched[bench] == 255) r->matched[bench] = 254;
+  slice p = json_string(d, json_get(d, m, "preference")), subset = json_string(d, json_get(d, m, "subset"));
+  r->counts.matched += !r->matched[bench];
+  r->matched[bench] = 1;
   if (first && p.p) {
     r->same_chosen += slice_is(p, "same chosen");
     r->same_rejected += slice_is(p, "same rejected");
     r->flipped += slice_is(p, "flipped");
   }
-  shown s = {(size_t)words,
-             kept(r, json_string(d, json_get(d, m, "bench_id"))),
-             kept(r, json_string(d, json_get(d, m, "subset"))),
-             kept(r, json_string(d, json_get(d, m, "span"))),
-             {0},
-             kept(r, row)};
-  size_t at = r->n_shown;
-  while (at > 0 && r->shown[at - 1].words < s.words) at--;
-  if (at >= SHOWN_MATCHES) return RW_OK;
-  if (r->n_shown < SHOWN_MATCHES && !vec_push(r->shown, r->n_shown, r->cap_shown, s))
-    return rw_nomem(err, "matches");
-  memmove(r->shown + at + 1, r->shown + at, (r->n_shown - at - 1) * sizeof *r->shown);
-  r->shown[at] = s;
-  return RW_OK;
+  return show(r, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), source,
+              view, err);
 }
 
 static rw_status source_tally(run *r, slice source, tally **out, rw_error *err) {
@@ -151,11 +205,46 @@ static rw_status source_tally(run *r, slice source, tally **out, rw_error *err) 
   return RW_OK;
 }
 
+/* The row with its matches; a field contamination that it had from before gives way. */
+static rw_status write_removed(run *r, slice row, slice list, rw_error *err) {
+  str s = {0};
+  size_t n = 0;
+  RW_TRY(json_parse(r->doc, row.p, row.len, err));
+  if (json_get(r->doc, 0, "contamination") == JSON_NONE) {
+    size_t end = row.len;
+    while (end > 0 && row.p[end - 1] != '}') end--;
+    str_add(&s, row.p, end - 1);
+    n = json_count(r->doc, 0);
+  } else {
+    str_addc(&s, '{');
+    for (json_val v = json_first(r->doc, 0); v != JSON_NONE; v = json_next(r->doc, v)) {
+      slice key = json_key(r->doc, v), raw = json_raw(r->doc, v);
+      if (slice_is(key, "contamination")) continue;
+      str_addz(&s, n++ ? ", " : "");
+      str_json(&s, key.p, key.len);
+      str_addz(&s, ": ");
+      str_add(&s, raw.p, raw.len);
+    }
+  }
+  str_addz(&s, n ? ", \"contamination\": " : "\"contamination\": ");
+  str_add(&s, list.p, list.len);
+  str_addc(&s, '}');
+  rw_status st = s.oom ? rw_nomem(err, "a row") : rows_write(r->removed, s.p, s.len, err);
+  str_free(&s);
+  return st;
+}
+
+static slice up_to_newline(slice *rest) {
+  const char *nl = memchr(rest->p, '\n', rest->len);
+  slice first = {rest->p, nl ? (size_t)(nl - rest->p) : rest->len};
+  *rest = nl ? (slice){nl + 1, rest->len - first.len - 1} : (slice){rest->p + rest->len, 0};
+  return first;
+}
+
 static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
   run *r = ctx;
   (void)line;
-  const char *nl = memchr(result.p, '\n', result.len);
-  slice source = {result.p, (size_t)(nl - result.p)}, list = {nl + 1, result.len - source.len - 1};
+  slice source = up_to_newline(&result), list = up_to_newline(&result);
   tally *t = NULL;
   RW_TRY(source_tally(r, source, &t, err));
   r->counts.train_rows++;
@@ -165,19 +254,11 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   r->counts.contaminated++;
   t->hit++;
   RW_TRY(json_parse(r->doc, list.p, list.len, err));
-  bool first = true;
-  for (json_val m = json_first(r->doc, 0); m != JSON_NONE; m = json_next(r->doc, m), first = false)
-    RW_TRY(count_match(r, r->doc, m, row, first, err));
-  str s = {0};
-  size_t end = row.len;
-  while (end > 0 && row.p[end - 1] != '}') end--;
-  str_add(&s, row.p, end - 1);
-  str_addz(&s, ", \"contamination\": ");
-  str_add(&s, list.p, list.len);
-  str_addc(&s, '}');
-  rw_status st = s.oom ? rw_nomem(err, "a row") : rows_write(r->removed, s.p, s.len, err);
-  str_free(&s);
-  return st;
+  RW_TRY(json_parse(r->views, result.p, result.len, err));
+  json_val first = json_first(r->doc, 0), view = json_first(r->views, 0);
+  for (json_val m = first; m != JSON_NONE; m = json_next(r->doc, m), view = json_next(r->views, view))
+    RW_TRY(count_match(r, m, view, source, m == first, err));
+  return write_removed(r, row, list, err);
 }
 
 static rw_status run_file(run *r, const char *path, rw_error *err) {
@@ -270,24 +351,13 @@ static rw_status write_html(const run *r, const slice *names, const tally *t, si
     rep_cell_int(bt, (int64_t)t[i].hit);
   }
   rep_put_table(p, bt, "By subset of the benchmark");
-  rep_section(p, "Matches, longest first");
-  rep_table *mt =
-      rep_table_new((const char *[]){"benchmark id", "subset", ">words", "shared words", "training row"}, 5);
-  for (size_t i = 0; i < r->n_shown; i++) {
-    const shown *m = &r->shown[i];
-    rep_cell_text(mt, m->id);
-    rep_cell_text(mt, m->subset);
-    rep_cell_int(mt, (int64_t)m->words);
-    rep_cell_text(mt, m->span);
-    rep_cell_text(mt, m->train);
-  }
-  rep_put_table(p, mt, NULL);
+  if (r->n_shown > 0) rep_section(p, "Matches, longest first");
+  for (size_t i = 0; i < r->n_shown; i++) rep_texts(p, r->shown[i].heading, r->shown[i].view, 2);
   char *path = file_join(r->o->out, "report.html");
   rw_status s = path ? rep_page_write(p, path, err) : rw_nomem(err, "report.html");
   mem_free(path);
   rep_table_free(st);
   rep_table_free(bt);
-  rep_table_free(mt);
   rep_page_free(p);
   return s;
 }
@@ -300,9 +370,10 @@ static rw_status prepare(run *r, rw_error *err) {
   r->mem = arena_new();
   r->by_source = map_new();
   r->doc = json_new();
+  r->views = json_new();
   r->matched = mem_zalloc(decon_rows(r->d), 1);
   r->lanes = mem_zalloc((size_t)threads, sizeof *r->lanes);
-  bool ok = r->mem && r->by_source && r->doc && r->matched && r->lanes;
+  bool ok = r->mem && r->by_source && r->doc && r->views && r->matched && r->lanes;
   for (int i = 0; ok && i < threads; i++) {
     r->lanes[i].doc = json_new();
     r->lanes[i].mem = arena_new();
@@ -354,10 +425,12 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
     arena_free(r.lanes[i].mem);
     decon_scratch_free(r.lanes[i].scratch);
   }
-  void *p[] = {r.lanes, r.matched, r.tallies, r.sources, r.shown};
+  void *p[] = {r.lanes, r.matched, r.tallies, r.sources};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   map_free(r.by_source);
   json_free(r.doc);
+  json_free(r.views);
+  for (size_t i = 0; i < r.n_shown; i++) free_shown(&r.shown[i]);
   arena_free(r.mem);
   decon_free(r.d);
   return s;

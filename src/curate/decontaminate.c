@@ -55,6 +55,7 @@ typedef struct { /* of a prompt's words */
 struct decon_scratch {
   const decon_index *d;
   words w;
+  slice message; /* whose words they are */
   decon_match *m;
   size_t n, cap;
   uint32_t *of_row; /* 1 + the row's match in this check; valid where stamp says so */
@@ -132,11 +133,9 @@ static rw_status add_row(decon_index *d, json_doc *doc, uint64_t line, rw_error 
   if (p == JSON_NONE) p = json_get(doc, 0, "question");
   if (id == JSON_NONE) id = json_get(doc, 0, "pair_id");
   char number[32];
-  slice name = json_string(doc, id);
-  if (!name.p)
-    name = id == JSON_NONE
-               ? (slice){number, (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)line)}
-               : json_raw(doc, id);
+  slice name = json_raw(doc, id);
+  if (id == JSON_NONE)
+    name = (slice){number, (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)line)};
   bench_row r = {keep(d, name), keep(d, json_string(doc, json_get(doc, 0, "subset"))),
                  keep(d, text_of(doc, json_get(doc, 0, "chosen"))),
                  keep(d, text_of(doc, json_get(doc, 0, "rejected")))};
@@ -237,7 +236,6 @@ void decon_free(decon_index *d) {
 
 size_t decon_rows(const decon_index *d) { return d->n_rows; }
 slice decon_row_subset(const decon_index *d, size_t i) { return d->rows[i].subset; }
-slice decon_row_id(const decon_index *d, size_t i) { return d->rows[i].id; }
 
 /* ---- checking ---- */
 
@@ -262,8 +260,10 @@ void decon_scratch_free(decon_scratch *s) {
   mem_free(s);
 }
 
-/* Notes that words [at, at+n) of the message match the prompt's row; the longest run of a row is kept. */
-static rw_status note(decon_scratch *s, const prompt *p, size_t turn, size_t at, size_t n, rw_error *err) {
+/* Notes that words [at, at+n) of the message match those of the prompt from `from` on; the longest run of a row is
+ * kept. */
+static rw_status note(decon_scratch *s, const prompt *p, size_t turn, size_t at, size_t from, size_t n,
+                      rw_error *err) {
   bool seen = s->stamp[p->row] == s->now;
   if (seen && s->m[s->of_row[p->row]].words >= n) return RW_OK;
   if (!seen) {
@@ -281,6 +281,11 @@ static rw_status note(decon_scratch *s, const prompt *p, size_t turn, size_t at,
   s->m[k].words = n;
   s->m[k].message = turn;
   s->m[k].prompt = p->prompt;
+  s->m[k].text = s->message;
+  s->m[k].from = first->from;
+  s->m[k].to = last->to;
+  s->m[k].bench_from = p->w.w[from].from;
+  s->m[k].bench_to = p->w.w[from + n - 1].to;
   s->m[k].span.len = last->at + last->len - first->at;
   str_add(&s->text, s->w.text.p + first->at, s->m[k].span.len);
   return s->text.oom ? rw_nomem(err, "matches") : RW_OK;
@@ -303,10 +308,10 @@ static uint64_t power(size_t n) {
   return x;
 }
 
-/* The first run of n words of the message that the prompt has too; SIZE_MAX: none. */
-static size_t first_common(decon_scratch *s, const prompt *p, size_t n) {
+/* The first run of n words of the message that the prompt has too: its place in both. */
+static bool first_common(decon_scratch *s, const prompt *p, size_t n, size_t *at, size_t *from) {
   size_t count = 0, lo, hi;
-  if (n > s->w.n || n > p->w.n) return SIZE_MAX;
+  if (n > s->w.n || n > p->w.n) return false;
   EACH_RUN(p->w.w, p->w.n, n, h, i) s->windows[count++] = (window){h, (uint32_t)i};
   qsort(s->windows, count, sizeof *s->windows, by_hash);
   EACH_RUN(s->w.w, s->w.n, n, h, i) {
@@ -321,26 +326,29 @@ static size_t first_common(decon_scratch *s, const prompt *p, size_t n) {
     for (; lo < count && s->windows[lo].hash == h; lo++) {
       size_t k = 0;
       while (k < n && same_word(&s->w, i + k, &p->w, s->windows[lo].at + k)) k++;
-      if (k == n) return i;
+      if (k < n) continue;
+      *at = i;
+      *from = s->windows[lo].at;
+      return true;
     }
   }
-  return SIZE_MAX;
+  return false;
 }
 
 /* Where a prompt repeats itself, the pairs of equal places are as many as the product of the two lengths. Its
  * longest run in common is found by halving instead: a common run of n words has one of n - 1. */
 static rw_status longest_common(decon_scratch *s, const prompt *p, size_t turn, rw_error *err) {
-  size_t lo = (size_t)s->d->o.ngram, hi = (s->w.n < p->w.n ? s->w.n : p->w.n) + 1, at;
+  size_t lo = (size_t)s->d->o.ngram, hi = (s->w.n < p->w.n ? s->w.n : p->w.n) + 1, at = 0, from = 0;
   if (!mem_grow((void **)&s->windows, &s->cap_windows, p->w.n, sizeof *s->windows)) return rw_nomem(err, "matches");
-  if ((at = first_common(s, p, lo)) == SIZE_MAX) return RW_OK;
+  if (!first_common(s, p, lo, &at, &from)) return RW_OK;
   while (hi - lo > 1) {
-    size_t mid = (lo + hi) / 2, found = first_common(s, p, mid);
-    if (found == SIZE_MAX)
-      hi = mid;
+    size_t mid = (lo + hi) / 2;
+    if (first_common(s, p, mid, &at, &from))
+      lo = mid;
     else
-      lo = mid, at = found;
+      hi = mid;
   }
-  return note(s, p, turn, at, lo, err);
+  return note(s, p, turn, at, from, lo, err);
 }
 
 /* All prompts whose gram has this hash, against the message's words from `at` on. */
@@ -362,7 +370,7 @@ static rw_status check_hits(decon_scratch *s, uint64_t hash, size_t turn, size_t
       continue; /* seen as part of a longer run */
     while (at + run < s->w.n && from + run < p->w.n && same_word(&s->w, at + run, &p->w, from + run)) run++;
     if (run < n || (whole && p->w.n != n)) continue;
-    RW_TRY(note(s, p, turn, at, run, err));
+    RW_TRY(note(s, p, turn, at, from, run, err));
   }
   return RW_OK;
 }
@@ -372,6 +380,7 @@ static rw_status check_message(decon_scratch *s, slice text, size_t turn, rw_err
   size_t n = (size_t)d->o.ngram;
   if (!words_of(&s->w, text, d->o.gist)) return rw_nomem(err, "a prompt's words");
   const word *w = s->w.w;
+  s->message = text;
   s->search++;
   if (s->w.n == 0) return RW_OK;
   if (s->w.n < n) {
@@ -417,10 +426,8 @@ rw_status decon_check(const decon_index *d, decon_scratch *s, const conv_row *ro
       return rw_fail(err, RW_DATA,
                      "row: expected text or messages, got token ids, whose words cannot be compared; give the rows "
                      "from before tokenizing");
-    size_t end = c->n_messages, user = 0;
-    while (end > 0 && c->messages[end - 1].role != ROLE_ASSISTANT) end--;
-    if (end == 0) end = c->n_messages; /* a prompt alone */
-    for (size_t i = 0; i < end; i++) {
+    size_t user = 0;
+    for (size_t i = 0; i < c->n_messages; i++) {
       if (c->messages[i].role != ROLE_USER) continue;
       if (!seen_before(row, b, i)) RW_TRY(check_message(s, c->messages[i].content, user, err));
       user++;

@@ -49,7 +49,7 @@ static kind kind_of(uint32_t c, bool gist) {
 
 static bool add_word(words *out, size_t at, size_t end, bool gist, size_t characters) {
   if (end == at || (gist && characters < 2)) return true;
-  word w = {XXH3_64bits(out->text.p + at, end - at), (uint32_t)at, (uint32_t)(end - at)};
+  word w = {.hash = XXH3_64bits(out->text.p + at, end - at), .at = (uint32_t)at, .len = (uint32_t)(end - at)};
   return vec_push(out->w, out->n, out->cap, w);
 }
 
@@ -164,7 +164,14 @@ bool words_of(words *out, slice s, bool gist) {
     unsigned char any = 0;
     for (from = i; i < s.len && (unsigned char)s.p[i] > ' '; i++) any |= (unsigned char)s.p[i];
     slice piece = {s.p + from, i - from};
+    size_t k = out->n, base = out->text.len;
     if (!(any < 0x80 ? ascii_words(out, piece, gist) : unicode_words(out, piece, gist))) return false;
+    bool same = out->text.len - base == piece.len;
+    for (; k < out->n; k++) {
+      word *w = &out->w[k];
+      w->from = (uint32_t)(same ? from + w->at - base : from);
+      w->to = (uint32_t)(same ? w->from + w->len : i);
+    }
   }
   return !out->text.oom;
 }

@@ -12,6 +12,8 @@
 typedef struct {
   uint64_t hash;    /* of the word's bytes */
   uint32_t at, len; /* in text */
+  uint32_t from,
+      to; /* in the text as it was given; of the stretch between spaces where normalizing changed lengths */
 } word;
 
 typedef struct {
