@@ -59,6 +59,7 @@ typedef struct {
   int save_dtype;       /* st_dtype or -1: the input's */
   double save_minutes;  /* between checkpoints */
   bool share;           /* prompts shared by a row's responses are computed once */
+  bool tensorboard;     /* event files in OUT/tensorboard */
   bool no_golden_check; /* of the model to start from */
   bool force, resume, dry_run, quiet;
   const char *const *eval; /* [SUITE:]FILE */

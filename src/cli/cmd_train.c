@@ -43,7 +43,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   cli_list data = {0}, evals = {0}, words = {0};
   const char *loss = "bt", *ranking = "auto", *schedule = "cosine", *over = "drop", *shuffle = "yes", *betas = NULL,
              *no_decay = "";
-  const char *save_dtype = "", *share = "yes", *config = NULL;
+  const char *save_dtype = "", *share = "yes", *board = "yes", *config = NULL;
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the model to start from; a missing head is drawn at random",
        false},
@@ -95,6 +95,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
       {"save-dtype", 0, OPT_STRING, &save_dtype, "f32|f16|bf16",
        "precision of the written weights (default: the input's)", false},
       {"save-minutes", 0, OPT_NUMBER, &o.save_minutes, "X", "minutes between checkpoints to resume from", false},
+      {"tensorboard", 0, OPT_STRING, &board, "yes|no", "event files for TensorBoard in OUT/tensorboard", false},
       {"no-golden-check", 0, OPT_FLAG, &o.no_golden_check, NULL,
        "start from a checkpoint although it does not give the scores recorded in its reward.json", false},
       {"config", 0, OPT_STRING, &config, "FILE.yaml",
@@ -117,6 +118,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.overlong = (overlong)index_of(overs, 3, over);
   o.shuffle = strcmp(shuffle, "yes") == 0;
   o.share = strcmp(share, "yes") == 0;
+  o.tensorboard = strcmp(board, "yes") == 0;
   if (*save_dtype)
     o.save_dtype = strcmp(save_dtype, "f32") == 0 ? DT_F32 : strcmp(save_dtype, "f16") == 0 ? DT_F16 : DT_BF16;
   char rest;

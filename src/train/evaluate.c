@@ -16,6 +16,7 @@ struct trainer_eval {
   scorer *s;
   eval_data **data; /* [n_eval] */
   FILE *lines;
+  tensorboard *board; /* the caller's */
 };
 
 static rw_status load(trainer_eval *e, const char *spec, eval_data **out, rw_error *err) {
@@ -27,13 +28,13 @@ static rw_status load(trainer_eval *e, const char *spec, eval_data **out, rw_err
 }
 
 rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, const train_state *s,
-                            rw_error *err) {
+                            tensorboard *board, rw_error *err) {
   *out = NULL;
   if (o->n_eval == 0) return RW_OK;
   trainer_eval *e = mem_zalloc(1, sizeof *e);
   if (!e) return rw_nomem(err, "evaluation");
   *out = e;
-  *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
+  *e = (trainer_eval){.o = o, .m = m, .board = board, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
   if (!e->data) return rw_nomem(err, "evaluation");
   score_options so = {.threads = o->threads, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
   RW_TRY(scorer_wrap(&e->s, m, r, &so, err));
@@ -62,6 +63,7 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   str_addz(&s, ", ");
   if (!st) eval_result_json(&s, &r);
   if (!st) st = eval_rewards_json(&s, e->data[i], &scores, err);
+  if (!st) st = tensorboard_eval(e->board, step, e->o->eval[i], &r, err);
   eval_scores_free(&scores);
   if (st) {
     str_free(&s);

@@ -42,6 +42,7 @@ void train_defaults(train_options *o) {
                        .save_dtype = -1,
                        .save_minutes = 10,
                        .share = true,
+                       .tensorboard = true,
                        .keep = "last",
                        .device = "auto",
                        .dtype = "auto"};
@@ -76,6 +77,7 @@ typedef struct {
   char (*hashes)[33];             /* of the data files, then the model */
   const char **hash_list;
   FILE *metrics;
+  tensorboard *board;
   double peak; /* bytes; 0: not known yet */
   int lock;    /* of OUT; -1: none */
 } run;
@@ -361,6 +363,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     t->state.step++;
     t->state.seconds = spent + log_seconds() - began;
     RW_TRY(metrics_write(t->metrics, &s, t->d, err));
+    RW_TRY(tensorboard_step(t->board, &s, t->d, err));
     double keep = s.step > 1 ? 0.9 : 0;
     recent[0] = keep * recent[0] + (1 - keep) * s.loss;
     recent[1] = keep * recent[1] + (1 - keep) * s.accuracy;
@@ -430,7 +433,8 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
     RW_TRY(checkpoint_clear(o->out, 0, err));
   }
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
-  RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, &t->state, err));
+  if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, err));
+  RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, &t->state, t->board, err));
   RW_TRY(write_run(t, false, err));
   RW_TRY(loop(t, result, err));
   return finish(t, err);
@@ -443,6 +447,8 @@ rw_status train_run(const train_options *o, train_result *result, rw_error *err)
     return rw_fail(err, RW_UNSUPPORTED, "--dtype bf16: training in bf16 is not in this build; use f32");
   rw_status s = whole_run(&t, result, err);
   if (t.metrics && fclose(t.metrics) != 0 && !s) s = rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot close", o->out);
+  rw_status closed = tensorboard_close(t.board, s ? NULL : err);
+  if (!s) s = closed;
   trainer_eval_close(t.eval);
   void *p[] = {t.order, t.groups, t.pass, t.rewards, t.d_rewards, t.d_row, t.source_sums, t.hashes, t.hash_list};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
