@@ -48,7 +48,7 @@ for i in 1 2 3; do
 done
 sweep "${losses[@]}" --save-every 1 >"$tmp/table"
 cmp "$tmp/alone/model.safetensors" "$tmp/losses/bt-0/model.safetensors"
-touch -d 2020-01-01 "$tmp"/losses/*-*/*
+find "$tmp"/losses/*-* -type f -exec touch -d 2020-01-01 {} +
 cp "$tmp/losses/sweep.json" "$tmp/before.json"
 sweep "${losses[@]}" --save-every 1 --threads 2 >"$tmp/again"
 cmp "$tmp/table" "$tmp/again"
