@@ -31,6 +31,11 @@ expect 0 "model.layers.1.mlp.down_proj.weight" "$REWARD" inspect "$work/hf" --te
 expect 0 "loads       yes" "$REWARD" inspect tests/data/model/gemma2
 expect 0 "window      16 tokens in 2 of 4 layers" "$REWARD" inspect tests/data/model/gemma2
 expect 0 "head        score.weight [1, 32]" "$REWARD" inspect tests/data/model/llama/model.safetensors
+expect 0 "19 attributes, weighed by the prompt" "$REWARD" inspect tests/data/model/armorm
+expect 0 "of which the last 5" "$REWARD" inspect tests/data/model/nemotron9
+expect 0 "token 199, appended" "$REWARD" inspect tests/data/model/internlm2
+expect 0 "YaRN by 4 from 128 tokens" "$REWARD" inspect tests/data/model/qwen2_yarn
+expect 0 "dynamic scaling" "$REWARD" inspect tests/data/model/internlm2
 expect 2 "is needed" "$REWARD" inspect
 expect 1 "nothing-here" "$REWARD" inspect "$work/nothing-here"
 expect 1 "safetensors file" "$REWARD" inspect README.md

@@ -109,6 +109,11 @@ static void show_rope(const rope_config *r) {
     line("rotary", "theta %g", r->theta);
   else if (r->kind == ROPE_LINEAR)
     line("rotary", "theta %g, linear scaling by %g", r->theta, r->factor);
+  else if (r->kind == ROPE_YARN)
+    line("rotary", "theta %g, YaRN by %g from %lld tokens, cosine and sine times %g", r->theta, r->factor,
+         (long long)r->original_max_positions, r->attention_factor);
+  else if (r->kind == ROPE_DYNAMIC)
+    line("rotary", "theta %g, dynamic scaling beyond the limit (not supported there)", r->theta);
   else
     line("rotary", "theta %g, Llama 3 scaling by %g (%g to %g) from %lld tokens", r->theta, r->factor,
          r->low_freq_factor, r->high_freq_factor, (long long)r->original_max_positions);
@@ -134,6 +139,9 @@ static rw_status show_config(const char *dir, rw_error *err) {
     if (local) show_rope(&c->ropes[1]);
     if (c->attn_softcap > 0) line("soft cap", "%g", (double)c->attn_softcap);
     line("limit", "%lld tokens", (long long)c->max_positions);
+    if (c->head == HEAD_GATED) line("outputs", "%zu attributes, weighed by the prompt", c->n_outputs);
+    if (c->head == HEAD_WEIGHTED) line("outputs", "%zu, of which the last 5 are attributes", c->n_outputs);
+    if (c->reward_token_id >= 0) line("read at", "token %d, appended to the conversation", c->reward_token_id);
   }
   mem_free(c);
   return s;
