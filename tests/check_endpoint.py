@@ -33,11 +33,12 @@ def check(ok, text):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.times, self.keys, self.bodies = Counter(), [], [], []
-        self.running = self.most = 0
+        self.running = self.most = self.turn = 0
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -49,7 +50,9 @@ class Server(http.server.ThreadingHTTPServer):
 
     def fresh(self):
         with self.lock:
-            self.seen, self.times, self.keys, self.bodies, self.most = Counter(), [], [], [], 0
+            self.seen, self.times, self.keys, self.bodies = Counter(), [], [], []
+            self.running = self.most = 0
+            self.turn += 1  # requests of an earlier run may still be asleep
 
 
 def verdict(mode, prompt):
@@ -91,6 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             s.bodies.append(json.loads(body))
             tries, n = s.seen[body], len(s.times)
             s.running += 1
+            turn = s.turn
             s.most = max(s.most, s.running)
         try:
             self.answer(mode, rest, json.loads(body), tries, n)
@@ -98,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         finally:
             with s.lock:
-                s.running -= 1
+                s.running -= turn == s.turn
 
     def answer(self, mode, rest, q, tries, n):
         if mode == "first500" and tries < 3 or mode == "500":
@@ -194,6 +198,7 @@ def run(mode, *args, data=PAIRS, suite="pairs", kind="chat", path="v1", out="r.j
            "--endpoint-kind", kind, "-o", str(o), "--retry-wait", "0.02", *map(str, args)]
     p = subprocess.run(cmd, capture_output=True, text=True, env=more.get("env", env), timeout=60)
     outputs.append(p.stdout + p.stderr)
+    check("Sanitizer" not in p.stderr, f"{mode}: {p.stderr[-600:]}")
     if o.exists():
         outputs.append(o.read_text())
     return p.returncode, json.loads(o.read_text()) if o.exists() else None, p.stdout + p.stderr
@@ -295,7 +300,8 @@ with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     closed = s.getsockname()[1]
 fails("", "requests in a row failed", "--retries", "1", url=f"http://127.0.0.1:{closed}/v1")
-fails("hang", "imed out", "--retries", "0", "--timeout", "0.3")
+said = fails("hang", "requests in a row failed", "--retries", "0", "--timeout", "0.5")
+check("timed out" in said.lower() or "timeout" in said.lower(), f"a timeout is not named: {said[-200:]}")
 began = time.monotonic()
 fails("500", "--total-timeout", "--total-timeout", "0.5", "--retries", "50", "--retry-wait", "0.2")
 check(time.monotonic() - began < 2, "--total-timeout")

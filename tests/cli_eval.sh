@@ -56,6 +56,26 @@ expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $da
 expect 2 "one of --model, --scores and --endpoint" "$REWARD" eval --suite pairs --data x
 expect 2 "--suite" "$REWARD" eval --suite mine --data x --scores y
 
+# beside the whole RewardBench stand the published systems, as bars and as Table 2; beside a part of it they do not
+python3 - "$work" <<'P'
+import json, sys
+counts = {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40, "mt-bench-hard": 37,
+          "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
+          "refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250, "donotanswer": 136,
+          "math-prm": 447, **{f"hep-{l}": 164 for l in ("cpp", "go", "java", "js", "python", "rust")}}
+with open(sys.argv[1] + "/full.jsonl", "w") as f:
+    for subset, n in counts.items():
+        for i in range(n):
+            f.write(json.dumps({"id": f"{subset}{i}", "subset": subset, "prompt": "p", "chosen": "a", "rejected": "b",
+                                "chosen_score": 1 if i % 4 else -1, "rejected_score": 0}) + "\n")
+P
+expect 0 "Items 2985" "$REWARD" eval --suite rewardbench --data "$work/full.jsonl" --scores "$work/full.jsonl" --name mine --html "$work/full.html"
+for text in "mine (this page)" "Skywork-Reward-Gemma-2-27B-v0.2" "gpt-4o-2024-08-06" "Table 2 of the report"; do
+  grep -qF "$text" "$work/full.html" || fail "the page of the whole RewardBench lacks $text"
+done
+[ "$(grep -o '<figure' "$work/full.html" | wc -l)" -eq 6 ] || fail "bars of sections and of the published systems"
+grep -qF "gpt-4o-2024-08-06" "$work/rewardbench.html" && fail "published systems beside 59 items"
+
 # the public tools' files
 expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.json"
 expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.jsonl"

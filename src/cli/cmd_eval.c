@@ -192,7 +192,6 @@ int cmd_eval_run(int argc, char **argv) {
                                  : "endpoint";
   rw_error err;
   rw_status s = run(&o, suite, &sc, &err);
-  if (s) return cli_fail(&err);
-  cli_endpoint_done(&o.remote);
-  return 0;
+  cli_endpoint_done(&o.remote, s == RW_OK);
+  return s ? cli_fail(&err) : 0;
 }

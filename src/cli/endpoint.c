@@ -122,7 +122,7 @@ rw_status cli_endpoint_score(eval_scores *out, const eval_data *d, const cli_end
   return s ? s : add_record(record, e, &c, err);
 }
 
-void cli_endpoint_done(cli_endpoint *e) {
-  if (e->own_cache) unlink(e->own_cache);
+void cli_endpoint_done(cli_endpoint *e, bool written) {
+  if (written && e->own_cache) unlink(e->own_cache);
   mem_free(e->own_cache);
 }

@@ -24,7 +24,7 @@ int cli_endpoint_check(cli_endpoint *e, const char *out);
 /* Asks the server. *record gets members for results.json: what was asked. */
 rw_status cli_endpoint_score(eval_scores *out, const eval_data *d, const cli_endpoint *e, str *record,
                              rw_error *err);
-/* The results are written: the answers kept beside them go. */
-void cli_endpoint_done(cli_endpoint *e);
+/* Ends what check began. written: the results are, so the answers kept beside them go. */
+void cli_endpoint_done(cli_endpoint *e, bool written);
 
 #endif

@@ -216,6 +216,22 @@ static void published_bars(rep_page *p, const eval_result *const *r, const char 
   mem_free(bars);
 }
 
+/* Table 2 itself, below the results at hand. */
+static void published_table(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
+  rep_table *t =
+      rep_table_new((const char *[]){"system", ">overall", ">Chat", ">Chat Hard", ">Safety", ">Reasoning"}, 6);
+  for (size_t i = 0; i < n; i++) {
+    rep_cell(t, "%s (this page)", names[i]);
+    for (size_t k = 0; k < 5; k++) rep_cell_num(t, bar_named(r[i], published_figures[k]).value, 1);
+  }
+  for (size_t i = 0; i < PUBLISHED; i++) {
+    rep_cell(t, "%s", published[i].name);
+    for (size_t k = 0; k < 5; k++) rep_cell_num(t, published[i].percent[k], 1);
+  }
+  rep_put_table(p, t, "RewardBench, percent: Table 2 of the report");
+  rep_table_free(t);
+}
+
 /* A table with a column a result between the columns before and the length baseline. */
 static rep_table *results_table(const char *const *before, size_t n_before, const char *const *names, size_t n) {
   const char **columns = mem_alloc(n_before + n + 1, sizeof *columns);
@@ -296,4 +312,5 @@ void eval_page(rep_page *p, const eval_result *const *r, const char *const *name
   }
   rep_text(p, "Beside the systems of Table 2 of the Skywork-Reward report (grey; figures as published):");
   published_bars(p, r, names, n);
+  published_table(p, r, names, n);
 }

@@ -97,6 +97,8 @@ static rw_status attribute_sum(double *value, const attribute_set *s, rw_error *
                      attributes[i].name);
     *value += attributes[i].weight * s->value[i];
   }
+  if (!isfinite(*value))
+    return rw_fail(err, RW_DATA, "the reply's attributes: expected values of a reward, got some too large");
   return RW_OK;
 }
 

@@ -267,7 +267,7 @@ static void public_subsets(str *out, const eval_result *r) {
 void eval_public_summary(str *out, const eval_result *r, const char *model) {
   str_addc(out, '{');
   text(out, "model", model);
-  text(out, "model_type", "Seq. Classifier");
+  text(out, "model_type", r->judge.comparisons ? "Generative" : "Seq. Classifier");
   text(out, "chat_template", "tokenizer");
   public_subsets(out, r);
   member(out, "accuracy", r->items.percent / 100);

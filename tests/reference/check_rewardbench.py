@@ -200,22 +200,44 @@ def record(folder):
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
+def public_files(run, rows, figures, folder):
+    """What --format rewardbench writes, read as the package's own scripts read and group such files."""
+    summary = json.loads(run("rewardbench", folder / "public.json", "--format", "rewardbench"))
+    items = [json.loads(line) for line in run("rewardbench", folder / "public.jsonl", "--format", "rewardbench").splitlines()]
+    assert {"accuracy", "num_prompts", "model", "ref_model", "tokenizer", "chat_template", "extra_results"} <= summary.keys()
+    assert [(r["id"], r["subset"]) for r in items] == [(str(r["id"]), r["subset"]) for r in rows]
+    assert [(r["scores_chosen"], r["scores_rejected"]) for r in items] == [(r["chosen_score"], r["rejected_score"]) for r in rows]
+    frame = pd.DataFrame(items)
+    grouped = {s: frame[frame["subset"] == s]["results"].mean() for s in np.unique(frame["subset"])}
+    assert summary["num_prompts"] == len(rows) and summary["extra_results"].keys() == grouped.keys()
+    sections = [utils.calculate_scores_per_section(constants.EXAMPLE_COUNTS, constants.SUBSET_MAPPING, of)
+                for of in (grouped, summary["extra_results"], summary)]
+    return ([(summary["accuracy"], frame["results"].mean())] + [(summary["extra_results"][k], v) for k, v in grouped.items()]
+            + [(of[k], v) for of in sections for k, v in figures["sections"].items()])
+
+
 def check(program):
     worst, cases = 0.0, 0
+
+    def run(name, out, *more):
+        subprocess.run([program, "eval", "--suite", name, "--data", data, "--scores", data, "-o", out, "--quiet", *more],
+                       check=True, stdout=subprocess.DEVNULL)
+        return out.read_text()
+
     with tempfile.TemporaryDirectory() as temporary:
         data, out = Path(temporary) / "rows.jsonl", Path(temporary) / "results.json"
         for name, make in SUITES.items():
             for seed in range(20):
                 rows, figures, length = make(random.Random(f"{name} {seed}"), 12)
                 write_rows(data, rows)
-                subprocess.run([program, "eval", "--suite", name, "--data", data, "--scores", data, "-o", out, "--quiet"],
-                               check=True, stdout=subprocess.DEVNULL)
-                got = json.loads(out.read_text())
+                got = json.loads(run(name, out))
                 pairs = [(got["overall"], figures["overall"]), (got["length_baseline"]["overall"], length["overall"])]
                 pairs += [(got["sections"][k], v) for k, v in figures["sections"].items()]
                 pairs += [(got["length_baseline"]["sections"][k], v) for k, v in length["sections"].items()]
                 pairs += [(got["subsets"][k]["accuracy"], v) for k, v in figures["subsets"].items()]
                 pairs += [(got["subsets"][k]["length_baseline"], v) for k, v in length["subsets"].items()]
+                if name == "rewardbench":
+                    pairs += [(100 * a, b) for a, b in public_files(run, rows, figures, Path(temporary))]
                 worst = max(worst, max(abs(a - 100 * b) for a, b in pairs))
                 cases += len(pairs)
     print(f"{cases} figures in {20 * len(SUITES)} cases; largest difference {worst:.2e} percent")
