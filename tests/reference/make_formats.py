@@ -228,6 +228,18 @@ def seeds():
     for name, shape in shapes.items():
         w.add_tensor(name + ".weight", np.ones(shape, dtype=np.float32))
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    w = gguf.GGUFWriter(folder / "gguf" / "pieces.gguf", "gemma3")
+    w.add_context_length(8); w.add_embedding_length(4); w.add_block_count(1); w.add_feed_forward_length(2); w.add_key_length(4)
+    w.add_head_count(1); w.add_head_count_kv(1); w.add_layer_norm_rms_eps(1e-5); w.add_sliding_window(2)
+    w.add_tokenizer_model("llama"); w.add_token_list(["<unk>", "<s>", "<0x41>", "  ", "a", "b", "ab", "\u2581ab", "\u2581"])
+    w.add_token_types([2, 3, 6, 4, 1, 1, 1, 1, 1]); w.add_token_scores([0, 0, 0, -1000, -3, -4, -1, -2, -5])
+    w.add_unk_token_id(0); w.add_bos_token_id(1); w.add_add_space_prefix(True)
+    for name, shape in shapes.items():
+        if name != "rope_freqs":
+            w.add_tensor(name + ".weight", np.ones({"token_embd": (9, 4), "blk.0.attn_k": (4, 4), "blk.0.attn_v": (4, 4)}.get(name, shape), dtype=np.float32))
+    for name in ("attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"):
+        w.add_tensor(f"blk.0.{name}.weight", np.ones(4, dtype=np.float32))
+    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
     w = gguf.GGUFWriter(folder / "gguf" / "types.gguf", "none")
     for kind in (Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q4_K, Q.Q5_K, Q.Q6_K, Q.F16, Q.BF16):
         w.add_tensor(kind.name, np.ones((1, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8), raw_dtype=kind)
