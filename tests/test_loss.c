@@ -149,6 +149,60 @@ static void large_differences_stay_finite(void **state) {
     }
 }
 
+static long double softplus_l(long double x) { return x > 0 ? x + log1pl(expl(-x)) : log1pl(expl(x)); }
+
+/* The formulas once more, in long double and in a form that keeps its digits far out. */
+static long double far_formula(const train_loss *l, long double c, long double r, double margin) {
+  long double x = c - r, m = isnan(margin) ? l->margin : margin, minus_log_p = softplus_l(-x);
+  long double q = expl(-softplus_l(x)), s = 1 - l->tempered_t; /* 1 - s(D) */
+  switch (l->kind) {
+    case LOSS_FOCAL: return powl(q, l->gamma) * minus_log_p;
+    case LOSS_FOCAL_PENALTY: return (x > 0 ? powl(2 * q, l->gamma) : 1) * minus_log_p;
+    case LOSS_HINGE: return fmaxl(0, m - x);
+    case LOSS_MARGIN_MSE: return (x - m) * (x - m);
+    case LOSS_CE: return softplus_l(-c) + softplus_l(r);
+    case LOSS_TEMPERED_LOG: return -expm1l(-s * minus_log_p) / s;
+    case LOSS_TEMPERATURE_BT: return softplus_l(-x / l->temperature);
+    default: return softplus_l(-(x - (isnan(margin) ? 0 : margin)));
+  }
+}
+
+/* Up to 80 apart, where the values reach from 1e-104 to 6561, values and both derivatives keep their leading
+ * digits. */
+static void digits_far_out(void **state) {
+  (void)state;
+  static const double gammas[] = {0, 0.5, 2}, tempered[] = {0, 0.5, 1 - 1e-9}, temperatures[] = {0.5, 2, 10};
+  for (loss_kind k = 0; k < LOSS_KINDS; k++)
+    for (int variant = 0; variant < 3; variant++)
+      for (double x = -80; x <= 80; x += 10)
+        for (int shift = -1; shift <= 1; shift++) {
+          train_loss l = of(k);
+          l.gamma = gammas[variant];
+          l.tempered_t = tempered[variant];
+          l.temperature = temperatures[variant];
+          double c = x / 2 + 20 * shift, r = c - x, d[2], v = loss_pair(&l, c, r, none, d);
+          if (x == 0 && k == LOSS_FOCAL_PENALTY) continue; /* the kink */
+          /* the differences themselves are good to about 1e-14 of the value */
+          long double h = 1e-5L, want = far_formula(&l, c, r, none);
+          long double slope[2] = {(far_formula(&l, c + h, r, none) - far_formula(&l, c - h, r, none)) / (2 * h),
+                                  (far_formula(&l, c, r + h, none) - far_formula(&l, c, r - h, none)) / (2 * h)};
+          if (fabs(v - (double)want) > 1e-12 * fabs((double)want))
+            fail_msg("%s at %g: %.17g, expected %.17Lg", loss_names[k], x, v, want);
+          for (int i = 0; i < 2; i++)
+            if (fabs(d[i] - (double)slope[i]) > 1e-7 * fabs((double)slope[i]) + 1e-14 * v)
+              fail_msg("%s at %g: derivative %d is %.17g, expected %.17Lg", loss_names[k], x, i, d[i], slope[i]);
+        }
+}
+
+/* Exactly at the hinge's corner there is no pull, and just before it the whole. */
+static void hinge_at_its_corner(void **state) {
+  (void)state;
+  train_loss l = of(LOSS_HINGE);
+  double d[2];
+  assert_true(loss_pair(&l, 1, 0, none, d) == 0 && d[0] == 0 && d[1] == 0);
+  assert_true(loss_pair(&l, nextafter(1, 0), 0, none, d) > 0 && d[0] == -1 && d[1] == 1);
+}
+
 static void focal_penalty_has_its_kink_at_zero(void **state) {
   (void)state;
   train_loss f = of(LOSS_FOCAL_PENALTY), b = of(LOSS_BT);
@@ -353,6 +407,8 @@ int main(void) {
       cmocka_unit_test(slopes_match_differences),
       cmocka_unit_test(row_margins),
       cmocka_unit_test(large_differences_stay_finite),
+      cmocka_unit_test(digits_far_out),
+      cmocka_unit_test(hinge_at_its_corner),
       cmocka_unit_test(focal_penalty_has_its_kink_at_zero),
       cmocka_unit_test(tempered_log_tends_to_the_logarithm),
       cmocka_unit_test(special_cases_agree),
