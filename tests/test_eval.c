@@ -598,6 +598,78 @@ static void test_public_files(void **state) {
   eval_data_free(d);
 }
 
+/* Two seeds a side. Training noise enters the interval through the seeds, items through the paired draws. */
+static void test_compare_groups(void **state) {
+  (void)state;
+  str half = {0}, more = {0};
+  eval_data *d = many(200, 2, 4, &half);
+  eval_data_free(many(200, 3, 4, &more));
+  eval_scores a = scores(d, half.p), b = scores(d, more.p);
+  const eval_scores *const aa[] = {&a, &a}, *const bb[] = {&b, &b}, *const ba[] = {&b, &a};
+  eval_comparison c;
+  eval_group_difference g;
+  rw_error err;
+  assert_int_equal(eval_compare(&c, d, &a, &b, &usual, &err), RW_OK);
+  assert_int_equal(eval_compare_groups(&g, d, aa, bb, 1, &usual, &err), RW_OK);
+  assert_true(g.difference == c.overall.difference && g.lo == c.overall.lo && g.hi == c.overall.hi);
+  assert_int_equal(eval_compare_groups(&g, d, aa, bb, 2, &usual, &err), RW_OK); /* seeds alike add nothing */
+  assert_true(fabs(g.lo - c.overall.lo) < 1e-9 && fabs(g.hi - c.overall.hi) < 1e-9);
+  /* one seed gains 25, the other nothing: both seeds, one of them twice, in a quarter of the draws each */
+  assert_int_equal(eval_compare_groups(&g, d, aa, ba, 2, &usual, &err), RW_OK);
+  near(g.difference, 12.5);
+  assert_true(fabs(g.lo) < 1e-9 && g.hi > 25 && g.hi < 32);
+  a.score[0] = NAN;
+  assert_int_equal(eval_compare_groups(&g, d, aa, ba, 2, &no_intervals, &err), RW_OK);
+  assert_int_equal(g.n_items, 199);
+  assert_true(isnan(g.lo));
+  for (size_t i = 0; i < 400; i++) a.score[i] = NAN;
+  assert_int_equal(eval_compare_groups(&g, d, aa, bb, 2, &usual, &err), RW_DATA);
+  eval_comparison_free(&c);
+  eval_scores_free(&a);
+  eval_scores_free(&b);
+  eval_data_free(d);
+  str_free(&half);
+  str_free(&more);
+}
+
+/* What eval_scores_write wrote reads back the same, for every suite, dropped items too. */
+static void test_scores_written(void **state) {
+  (void)state;
+  for (int suite = 0; suite < EVAL_SUITES; suite++) {
+    if (suite == EVAL_PAIRS) continue; /* no file of its own */
+    char path[96], copy[96];
+    snprintf(path, sizeof path, "tests/data/eval/%s.jsonl", eval_suite_name[suite]);
+    snprintf(copy, sizeof copy, "/tmp/reward-scores-%ld.jsonl", (long)getpid());
+    const char *paths = path;
+    eval_data *d = NULL;
+    eval_scores s, again;
+    rw_error err;
+    assert_int_equal(eval_load(&d, (eval_suite)suite, &paths, 1, &err), RW_OK);
+    assert_int_equal(eval_scores_read(&s, d, path, &err), RW_OK);
+    s.score[0] = NAN; /* the first item */
+    s.dropped++;
+    assert_int_equal(eval_scores_write(&s, d, copy, &err), RW_OK);
+    rw_status st = eval_scores_read(&again, d, copy, &err);
+    if (st) fail_msg("%s", err.text);
+    assert_int_equal(again.dropped, s.dropped);
+    eval_result before, after;
+    assert_int_equal(eval_measure(&before, d, &s, &usual, &err), RW_OK);
+    assert_int_equal(eval_measure(&after, d, &again, &usual, &err), RW_OK);
+    str x = {0}, y = {0};
+    eval_result_json(&x, &before);
+    eval_result_json(&y, &after);
+    assert_string_equal(x.p, y.p);
+    str_free(&x);
+    str_free(&y);
+    eval_result_free(&before);
+    eval_result_free(&after);
+    eval_scores_free(&s);
+    eval_scores_free(&again);
+    eval_data_free(d);
+    unlink(copy);
+  }
+}
+
 static void test_out_of_memory(void **state) {
   (void)state;
   rw_error err;
@@ -613,6 +685,13 @@ static void test_out_of_memory(void **state) {
     if (!st) st = eval_scores_read(&s, d, path, &err);
     if (!st) st = eval_measure(&r, d, &s, &(eval_options){0, 3}, &err);
     if (!st) st = eval_compare(&c, d, &s, &s, &(eval_options){0, 3}, &err);
+    const eval_scores *const both[] = {&s, &s};
+    eval_group_difference g;
+    if (!st) st = eval_compare_groups(&g, d, both, both, 2, &(eval_options){0, 3}, &err);
+    str json = {0};
+    if (!st) st = eval_rewards_json(&json, d, &s, &err);
+    if (!st && json.oom) st = RW_NOMEM;
+    str_free(&json);
     mem_fail_after(-1);
     assert_true(st == RW_OK || st == RW_NOMEM);
     done = st == RW_OK;
@@ -625,6 +704,7 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_compare_groups),  cmocka_unit_test(test_scores_written),
       cmocka_unit_test(test_recorded),        cmocka_unit_test(test_pairs),
       cmocka_unit_test(test_judgebench_ties), cmocka_unit_test(test_ties_by_hand),
       cmocka_unit_test(test_missing),         cmocka_unit_test(test_rows_refused),
