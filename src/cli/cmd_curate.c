@@ -35,6 +35,8 @@ int cmd_curate_run(int argc, char **argv) {
        "scored pairs for the agree stage, as `reward score` writes them", false},
       {"model", 0, OPT_STRING, &o.model.model, "DIR", "a reward model for the agree stage, instead of --scores",
        false},
+      {"no-golden-check", 0, OPT_FLAG, &o.model.no_golden_check, NULL,
+       "go on although the model does not give the scores recorded in its reward.json", false},
       {"agree-pairs", 0, OPT_STRING, &o.agree_pairs, "FILE",
        "write the pairs that the agree stage asks about, and stop", false},
       {"output", 'o', OPT_STRING, &o.out, "DIR", "the folder to make", false},
