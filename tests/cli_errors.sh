@@ -50,6 +50,16 @@ E2
 fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
 fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'
 fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"
+fails 1 "no such model here" "$reward" score --model "$tmp/nowhere" /dev/null
+fails 1 "got another file" "$reward" score --model README.md /dev/null
+fails 2 "1 to 1024" score --threads 5000 /dev/null
+fails 2 "expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --lr -1
+fails 2 "SUITE:FILE" "$reward" train --model $model --data x --out "$tmp/none" --eval pairs:nowhere
+fails 1 "expected a file to write, got a folder" score /dev/null -o "$tmp"
+printf 'a: 1\nb: [1\n' >"$tmp/bad.yaml"
+fails 1 "bad.yaml:3:" "$reward" curate "$tmp/bad.yaml" -o "$tmp/none"
+[ "$(wc -l <"$tmp/stderr")" -eq 1 ] # the YAML library prints nothing itself
+fails 2 "reward train: --config $tmp/bad.yaml:3:" "$reward" train --config "$tmp/bad.yaml"
 printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
 fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"
@@ -57,7 +67,10 @@ fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tok
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"
 fails 1 "broken.gz" score "$tmp/broken.gz"
 printf '%s\n' '{"input_ids": [5, 6, 7]}' >"$tmp/one.jsonl"
+for i in $(seq 400); do cat "$tmp/one.jsonl"; done >"$tmp/many.jsonl"
 if [ -e /dev/full ]; then
+  (ulimit -f 1; fails 1 "File too large" "$reward" score --quiet --model $model "$tmp/many.jsonl" -o "$tmp/large.jsonl")
+  [ ! -e "$tmp/large.jsonl" ]
   status=0; score "$tmp/one.jsonl" >/dev/full 2>"$tmp/stderr" || status=$?
   [ $status -eq 1 ] && grep -q "No space left" "$tmp/stderr"
 fi

@@ -119,11 +119,15 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
   *out = NULL;
   file_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
-  struct stat st;
+  struct stat st = {0};
   bool to_stdout = strcmp(path, "-") == 0;
   bool as_is = to_stdout || (stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode)));
+  if (S_ISDIR(st.st_mode)) {
+    mem_free(o);
+    return rw_fail(err, RW_IO, "%s: expected a file to write, got a folder", path);
+  }
   o->fd = -1;
-  o->path = mem_strndup(path, strlen(path));
+  o->path = mem_strndup(to_stdout ? "stdout" : path, to_stdout ? 6 : strlen(path));
   o->buffer = mem_alloc(OUT_BUFFER, 1);
   if (!as_is) o->partial = mem_printf("%s.partial-%ld", path, (long)getpid());
   if (!o->path || !o->buffer || (!as_is && !o->partial)) {
@@ -134,7 +138,7 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
           : as_is   ? open(path, O_WRONLY | O_CLOEXEC)
                     : open(o->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (o->fd < 0) {
-    rw_status s = sys_fail(err, as_is ? path : o->partial, "cannot create");
+    rw_status s = sys_fail(err, path, "cannot create");
     out_free(o);
     return s;
   }

@@ -70,6 +70,7 @@ typedef struct {
   bool quiet;
 } cli_common;
 extern cli_common cli_opts;
+extern const char *cli_name; /* of the subcommand, for messages */
 
 /* Parses argv into the table (ended by name NULL). Words that are no options go to *words (at most max_words; more
  * is an error). usage: the lines after "usage: reward ". examples: the lines shown under "Examples:".

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/training.h"
+#include "reward/file.h"
 #include "reward/safetensors.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
@@ -126,6 +127,13 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
     return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", betas);
   if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
     return cli_usage("--betas: expected numbers in [0, 1)");
+  if (o.lr < 0 || o.eps < 0 || o.weight_decay < 0 || o.max_grad_norm < 0)
+    return cli_usage("--lr, --eps, --weight-decay, --max-grad-norm: expected 0 or more");
+  for (size_t i = 0; i < evals.n; i++) {
+    const char *colon = strchr(evals.items[i], ':');
+    if (!file_exists(evals.items[i]) && !(colon && file_exists(colon + 1)))
+      return cli_usage("--eval %s: expected a file, or SUITE:FILE, got none there", evals.items[i]);
+  }
   o.no_decay_norm = strstr(no_decay, "norm") != NULL;
   o.no_decay_bias = strstr(no_decay, "bias") != NULL;
   if (o.batch_size < 1) return cli_usage("--batch-size: expected 1 or more, got %lld", (long long)o.batch_size);

@@ -1,10 +1,9 @@
 /* config.c - --config FILE.yaml: the same names as on the command line, put before the command line's own. */
-#include <libfyaml.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/file.h"
+#include "reward/yaml.h"
 
 static bool push(cli_list *l, const char *s, size_t len) {
   const char *copy = cli_keep(s, len);
@@ -27,16 +26,10 @@ static bool push_option(cli_list *out, struct fy_node *key, struct fy_node *valu
 }
 
 static int read_config(const char *path, cli_list *out) {
-  struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET};
-  str text = {0};
+  yaml_file f;
   rw_error err;
-  rw_status s = file_read_text(path, 1 << 20, &text, &err);
-  if (s) {
-    str_free(&text);
-    return cli_usage("--config %s", err.text);
-  }
-  struct fy_document *doc = fy_document_build_from_string(&cfg, text.p ? text.p : "", text.len);
-  struct fy_node *root = doc ? fy_document_root(doc) : NULL, *e;
+  if (yaml_open(&f, path, &err)) return cli_usage("--config %s", err.text);
+  struct fy_node *root = fy_document_root(f.doc), *e;
   struct fy_node_pair *p;
   void *it = NULL, *jt;
   bool ok = root && fy_node_is_mapping(root);
@@ -48,8 +41,7 @@ static int read_config(const char *path, cli_list *out) {
     while (ok && fy_node_is_sequence(value) && (e = fy_node_sequence_iterate(value, &jt)))
       ok = push_option(out, fy_node_pair_key(p), e, path);
   }
-  if (doc) fy_document_destroy(doc);
-  str_free(&text);
+  yaml_close(&f);
   return ok ? -1 : 2;
 }
 

@@ -31,7 +31,8 @@ int main(int argc, char **argv) {
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
-  signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+  signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other, */
+  signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond ulimit -f */
   if (argc < 2) {
     print_help(stderr);
     return 2;
@@ -46,7 +47,7 @@ int main(int argc, char **argv) {
   }
   for (const cli_command *c = cli_commands; c->name; c++)
     if (strcmp(argv[1], c->name) == 0) {
-      log_set_command(c->name);
+      log_set_command(cli_name = c->name);
       int status = c->run(argc - 1, argv + 1);
       cli_end();
       if (fflush(stdout) != 0 && status == 0) {

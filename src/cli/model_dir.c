@@ -28,6 +28,10 @@ static rw_status convert_into(const char *path, const char *dir, rw_error *err) 
 
 rw_status cli_model_dir(const char **path, rw_error *err) {
   size_t n = strlen(*path);
+  if (!file_exists(*path))
+    return rw_fail(err, RW_IO, "%s: no such model here; expected a checkpoint's folder or a .gguf file", *path);
+  if (!file_is_dir(*path) && (n <= 5 || strcmp(*path + n - 5, ".gguf") != 0))
+    return rw_fail(err, RW_DATA, "%s: expected a checkpoint's folder or a .gguf file, got another file", *path);
   if (n <= 5 || strcmp(*path + n - 5, ".gguf") != 0 || file_is_dir(*path)) return RW_OK;
   const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   bool xdg = cache && *cache;

@@ -18,7 +18,7 @@ static const opt common[] = {
     {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false},
 };
 
-static const char *command_name = "";
+const char *cli_name = "";
 static const char *given[128];
 static size_t n_given;
 
@@ -31,15 +31,15 @@ bool cli_given(const char *name) {
 int cli_usage(const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  fprintf(stderr, "reward %s: ", command_name);
+  fprintf(stderr, "reward %s: ", cli_name);
   vfprintf(stderr, fmt, ap);
-  fprintf(stderr, "\n`reward %s --help` shows the options.\n", command_name);
+  fprintf(stderr, "\n`reward %s --help` shows the options.\n", cli_name);
   va_end(ap);
   return 2;
 }
 
 int cli_fail(const rw_error *err) {
-  fprintf(stderr, "reward %s: %s\n", command_name, err->text);
+  fprintf(stderr, "reward %s: %s\n", cli_name, err->text);
   return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;
 }
 
@@ -135,7 +135,7 @@ static int set_value(const opt *o, const char *v) {
   return -1;
 }
 
-void cli_set_command(const char *name) { command_name = name; }
+void cli_set_command(const char *name) { cli_name = name; }
 
 static const opt *find_name(const opt *t, const char *name, size_t len) {
   while (t->name && (strlen(t->name) != len || strncmp(t->name, name, len) != 0)) t++;
@@ -150,7 +150,6 @@ static bool is_word(const char *a) { return a[0] != '-' || a[1] == 0; }
 
 int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
               const char *about, const char *examples) {
-  command_name = argv[0];
   n_given = 0;
   bool only_words = false;
   for (int i = 1; i < argc; i++) {
@@ -196,8 +195,8 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
     while (o->many && i + 1 < argc && is_word(argv[i + 1]))
       if ((bad = set_value(o, argv[++i])) >= 0) return bad;
   }
-  if (cli_opts.threads < 0)
-    return cli_usage("--threads: expected 1 or more, got %lld", (long long)cli_opts.threads);
+  if (cli_opts.threads < 0 || cli_opts.threads > 1024)
+    return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);
   log_set_quiet(cli_opts.quiet);
   return -1;
 }

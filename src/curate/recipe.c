@@ -2,12 +2,12 @@
 #include "curate/recipe.h"
 
 #include <errno.h>
-#include <libfyaml.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "reward/file.h"
+#include "reward/yaml.h"
 
 static const int64_t MOST = (int64_t)1 << 40; /* of counts */
 
@@ -246,20 +246,16 @@ static rw_status get_recipe(const reader *r, struct fy_node *root) {
 
 rw_status recipe_load(recipe *r, const char *path, rw_error *err) {
   memset(r, 0, sizeof *r);
-  str text = {0};
+  yaml_file f;
   r->mem = arena_new();
   r->path = r->mem ? arena_strndup(r->mem, path, strlen(path)) : NULL;
   r->name = r->path;
-  rw_status s = r->path ? file_read_text(path, 1 << 20, &text, err) : rw_nomem(err, path);
+  rw_status s = r->path ? yaml_open(&f, path, err) : rw_nomem(err, path);
   if (!s) {
-    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET};
-    struct fy_document *doc = fy_document_build_from_string(&cfg, text.p ? text.p : "", text.len);
     reader rd = {r, err};
-    s = doc ? get_recipe(&rd, fy_document_root(doc))
-            : rw_fail(err, RW_DATA, "%s: not a YAML document; look at its indentation and quotes", path);
-    if (doc) fy_document_destroy(doc);
+    s = get_recipe(&rd, fy_document_root(f.doc));
+    yaml_close(&f);
   }
-  str_free(&text);
   if (s) recipe_free(r);
   return s;
 }
