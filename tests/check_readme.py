@@ -32,7 +32,7 @@ def shape(line):
 
 def lines_of(output):
     """Without progress, which depends on the machine's speed."""
-    return [l.rstrip() for l in output.splitlines() if not re.match(r"[\w ]+: \d+(/\d+)? \w+, [\d.e+]+/s", l)]
+    return [l.rstrip() for l in output.splitlines() if not re.match(r"[\w ]+: \d+(/\d+)? \w+( \(\d+%\))?, [\d.e+]+/s", l)]
 
 
 def missing(shown, got):

@@ -17,7 +17,8 @@ void log_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* total 0: unknown. unit: "rows", "tokens", "steps". extra: appended text or NULL. */
 typedef struct {
   const char *what, *unit;
-  uint64_t total, done;
+  uint64_t total, done, from; /* from: done before this run, which says nothing about its rate */
+  double share;               /* of the work that is done, where total is unknown; 0: unknown too */
   double started, shown;
 } progress;
 void progress_start(progress *p, const char *what, const char *unit, uint64_t total);

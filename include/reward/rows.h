@@ -18,7 +18,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
 void rows_close(rows_in *in);
 const char *rows_path(const rows_in *in); /* for messages; "<stdin>" for "-" */
 const char *rows_label(const char *path); /* the same of a path that is not open */
-/* Bytes of the input (as stored) read so far and in all (0: unknown), for progress. */
+/* Bytes of the input (as stored) that the rows so far took up, about, and in all (0: unknown), for progress. */
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);
 
 typedef struct rows_out rows_out;

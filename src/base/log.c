@@ -51,7 +51,7 @@ double log_seconds(void) {
 
 void progress_start(progress *p, const char *what, const char *unit, uint64_t total) {
   double now = log_seconds();
-  *p = (progress){what, unit, total, 0, now, now};
+  *p = (progress){.what = what, .unit = unit, .total = total, .started = now, .shown = now};
 }
 
 void progress_set(progress *p, uint64_t done, const char *extra) {
@@ -61,20 +61,22 @@ void progress_set(progress *p, uint64_t done, const char *extra) {
   double now = log_seconds();
   if (now - p->shown < (tty ? 0.2 : 10.0)) return;
   p->shown = now;
-  double spent = now - p->started, rate = spent > 0 ? (double)done / spent : 0;
+  double spent = now - p->started, rate = spent > 0 && done > p->from ? (double)(done - p->from) / spent : 0;
+  double total = p->total ? (double)p->total : p->share > 0 ? (double)done / p->share : 0;
   char eta[32] = "";
-  if (p->total && rate > 0 && done <= p->total) {
-    long s = (long)((double)(p->total - done) / rate + 0.5);
+  if (rate > 0 && total >= (double)done) {
+    long s = (long)((total - (double)done) / rate + 0.5);
     if (s >= 3600)
       snprintf(eta, sizeof eta, ", %ldh%02ldm left", s / 3600, s / 60 % 60);
     else
       snprintf(eta, sizeof eta, ", %ldm%02lds left", s / 60, s % 60);
   }
-  char of[32] = "";
+  char of[32] = "", percent[16] = "";
   if (p->total) snprintf(of, sizeof of, "/%llu", (unsigned long long)p->total);
+  if (!p->total && p->share > 0) snprintf(percent, sizeof percent, " (%.0f%%)", 100 * p->share);
   if (tty) fputs("\r\033[K", stderr);
-  fprintf(stderr, "%s: %llu%s %s, %.4g/s%s%s%s", p->what, (unsigned long long)done, of, p->unit, rate, eta,
-          extra ? ", " : "", extra ? extra : "");
+  fprintf(stderr, "%s: %llu%s %s%s, %.4g/s%s%s%s", p->what, (unsigned long long)done, of, p->unit, percent, rate,
+          eta, extra ? ", " : "", extra ? extra : "");
   if (!tty) fputc('\n', stderr);
   fflush(stderr);
   line_open = tty;

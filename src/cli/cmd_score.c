@@ -292,12 +292,16 @@ static rw_status score_file(run *r, rw_error *err) {
   str line = {0};
   rw_status s = r->journal ? take_kept(r, &line, err) : RW_OK;
   r->chunk_rows = FIRST_CHUNK_ROWS;
+  p.from = r->done;
   for (size_t n = 1; !s && n > 0;) {
     double began = log_seconds();
     s = read_chunk(r, &n, err);
     if (!s) s = score_chunk(r, n, &line, err);
     if (!s && r->journal) s = journal_flush(r->journal, err);
     drop_chunk(r, n);
+    uint64_t part, whole;
+    rows_position(r->in, &part, &whole);
+    p.share = whole ? (double)part / (double)whole : 0;
     progress_set(&p, r->done += n, NULL);
     if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
     double rows = (double)n * CHUNK_SECONDS / (log_seconds() - began + 1e-3);

@@ -27,9 +27,9 @@ struct rows_in {
   bool eof;                 /* of the file */
   char *raw;                /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
-  str buf;    /* decoded bytes */
-  size_t pos; /* of the next row in buf */
-  uint64_t line, stored, total;
+  str buf;                             /* decoded bytes */
+  size_t pos;                          /* of the next row in buf */
+  uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
 };
 
 /* ---- reading ---- */
@@ -183,6 +183,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
     }
     size_t len = nl ? (size_t)(nl - start) : have;
     in->pos += len + (nl != NULL);
+    in->taken += len + (nl != NULL);
     in->line++;
     seen = 0;
     if (len > 0 && start[len - 1] == '\r') len--;
@@ -211,7 +212,9 @@ const char *rows_label(const char *path) { return strcmp(path, "-") == 0 ? "<std
 const char *rows_path(const rows_in *in) { return in->path; }
 
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total) {
-  *done = in->stored;
+  /* what is read and not yet taken counts as stored as densely as the rest */
+  double ahead = (double)(in->buf.len - in->pos), taken = (double)in->taken;
+  *done = taken > 0 ? (uint64_t)((double)in->stored * (taken / (taken + ahead))) : 0;
   *total = in->total;
 }
 

@@ -352,6 +352,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
   progress p;
   double began = log_seconds(), saved = began, spent = t->state.seconds, recent[2] = {0, 0};
   progress_start(&p, "training", "steps", (uint64_t)t->steps);
+  p.from = (uint64_t)t->state.step;
   if (t->state.step == 0) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
   while (t->state.step < t->steps && !trainer_eval_stop(o, &t->state)) {
     step_metrics s;
