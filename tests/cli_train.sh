@@ -51,6 +51,29 @@ same "$tmp/a" "$tmp/c"
 cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/c/metrics.jsonl")
 [ -z "$(ls "$tmp/c" | grep -E 'checkpoint|partial' || true)" ]
 
+train --out "$tmp/r" --recompute full
+same "$tmp/a" "$tmp/r"
+
+# 8-bit optimizer states: the same bits at any threads and after kill -9; the loss falls nearly as far
+train --out "$tmp/q" --optimizer-states 8bit --threads 1
+for i in 1 2 3 4; do
+  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/q2" --threads 2 --optimizer-states 8bit --save-minutes 0 --resume 2>>"$tmp/warnings" &
+  pid=$!
+  sleep "0.0$((RANDOM % 10))"
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+done
+train --out "$tmp/q2" --optimizer-states 8bit --threads 3 --resume
+same "$tmp/q" "$tmp/q2"
+python3 - "$tmp/a" "$tmp/q" <<'E2'
+import json, sys
+a, q = ([json.loads(l)["loss"] for l in open(d + "/metrics.jsonl")] for d in sys.argv[1:])
+assert a[:2] == q[:2] and a != q, (a[:2], q[:2])  # the first update is exact
+far = max(abs(x - y) for x, y in zip(a, q))
+assert far < 0.05 * a[0], far
+E2
+
 fails() { local want=$1 status=0; shift; : >"$tmp/warnings"; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 fails 2 train --out "$tmp/a"
 fails 2 train --out "$tmp/d" --loss nonsense

@@ -144,7 +144,7 @@ static void gradients_match(void **state) {
       pairs p;
       open_family(&f, families[k], 2, NULL);
       get_pairs(&f, &p);
-      OK(model_train(f.m, 0, &err));
+      OK(model_train(f.m, &(model_train_options){0}, &err));
       double loss = bt_step(f.m, &p, share, 3);
       float ref;
       memcpy(&ref, want(&f, "loss")->data, 4);
@@ -167,7 +167,7 @@ static void training_matches(void **state) {
     pairs p;
     open_family(&f, families[k], 2, NULL);
     get_pairs(&f, &p);
-    OK(model_train(f.m, 0, &err));
+    OK(model_train(f.m, &(model_train_options){0}, &err));
     const float *losses = want(&f, "train.loss")->data, *norms = want(&f, "train.norm")->data;
     for (uint64_t t = 1; t <= 8; t++) {
       double loss = bt_step(f.m, &p, true, 3), norm = model_grad_norm(f.m), clip = 1 / (norm + 1e-6);
@@ -231,8 +231,8 @@ static void accumulation_keeps_bits(void **state) {
     open_family(&h, families[k], 3, NULL);
     get_pairs(&f, &p);
     get_pairs(&h, &q);
-    OK(model_train(f.m, 0, &err));
-    OK(model_train(h.m, 0, &err));
+    OK(model_train(f.m, &(model_train_options){0}, &err));
+    OK(model_train(h.m, &(model_train_options){.recompute = true}, &err));
     bt_step(f.m, &p, true, 3);
     bt_step(h.m, &q, true, 1);
     const model_param *a, *b;
@@ -252,7 +252,7 @@ static void frozen_layers_stay(void **state) {
   open_family(&f, "llama", 2, NULL);
   get_pairs(&f, &p);
   float before[6], after[6];
-  OK(model_train(f.m, 1, &err));
+  OK(model_train(f.m, &(model_train_options){.freeze_layers = 1}, &err));
   bt_step(f.m, &p, true, 3);
   const model_param *params;
   size_t n = model_params(f.m, &params), trained = 0;
@@ -282,7 +282,7 @@ static void saved_model_scores_alike(void **state) {
     pairs p;
     open_family(&f, families[k], 1, NULL);
     get_pairs(&f, &p);
-    OK(model_train(f.m, 0, &err));
+    OK(model_train(f.m, &(model_train_options){0}, &err));
     bt_step(f.m, &p, true, 3);
     model_adamw o = {1e-2, 0.9, 0.999, 1e-8, 0, true, true, 1};
     model_update(f.m, &o, 1);
@@ -314,7 +314,7 @@ static void saved_dtype_is_the_inputs(void **state) {
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "tests/data/model/%s", cases[k].family);
     open_family(&f, cases[k].family, 1, NULL);
-    OK(model_train(f.m, 1, &err));
+    OK(model_train(f.m, &(model_train_options){.freeze_layers = 1}, &err));
     OK(model_save(f.m, dir, -1, 0, &err));
     OK(st_open(&in, path, &err));
     OK(st_open(&out, dir, &err));

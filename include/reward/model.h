@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "reward/adamw8.h"
 #include "reward/safetensors.h"
 #include "reward/thread.h"
 
@@ -106,20 +107,28 @@ const float *model_attribute_values(const model *m);
 typedef struct {
   const char *name;              /* as in the checkpoint */
   float *value, *grad, *m1, *m2; /* f32 [count]; device memory. Frozen: all NULL */
+  adamw8_state q1, q2;           /* instead of m1, m2 with 8-bit states */
   size_t count;
   size_t rows; /* first dimension */
   bool is_norm, is_bias;
 } model_param;
 
-/* Makes trainable copies of the embedding (when freeze_layers is 0), the layers from freeze_layers up, the final
- * norm and the head, with gradients (zeroed) and optimizer states (zeroed). */
-rw_status model_train(model *m, size_t freeze_layers, rw_error *err);
+typedef struct {
+  size_t freeze_layers; /* train the layers from here up and, when 0, the embedding */
+  bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
+  bool states_8bit;
+} model_train_options;
+/* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
+ * optimizer states (zeroed). */
+rw_status model_train(model *m, const model_train_options *o, rw_error *err);
 size_t model_params(const model *m, const model_param **params);
 
 /* As model_score, keeping what the backward pass needs. */
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);
 /* Adds the gradient of sum(d_rewards[i] * reward[i]) of the last model_forward to the parameters' grad. */
 rw_status model_backward(model *m, const float *d_rewards, rw_error *err);
+/* Gives working memory back until the next pass, for those who need room to save. */
+void model_rest(model *m);
 void model_zero_grad(model *m);
 /* sqrt of the sum of squares of all gradients. */
 double model_grad_norm(model *m);
@@ -134,8 +143,9 @@ const char *model_bad_gradient(model *m);
 /* The name of the first tensor with a non-finite weight, and where in it; NULL: none. */
 const char *model_bad_weight(const model *m, size_t *index);
 
-/* Bytes that training n_tokens rows at a time will take: parameters, states, activations. */
-uint64_t model_train_bytes(const model *m, size_t freeze_layers, size_t n_tokens);
+/* Bytes that training will take with passes of up to n_tokens rows: parameters, states, activations, packed
+ * factors. */
+uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens);
 
 /* Writes config.json (…ForSequenceClassification, num_labels 1) and the weights; dtype -1: as in the input. The
  * caller copies the tokenizer. */

@@ -56,11 +56,13 @@ typedef struct {
   int64_t batch_tokens; /* of one forward pass; 0: default */
   int64_t freeze_layers;
   const char *chat_template, *date;
-  int save_dtype;       /* st_dtype or -1: the input's */
-  double save_minutes;  /* between checkpoints */
-  bool share;           /* prompts shared by a row's responses are computed once */
-  bool tensorboard;     /* event files in OUT/tensorboard */
-  bool no_golden_check; /* of the model to start from */
+  int save_dtype;        /* st_dtype or -1: the input's */
+  double save_minutes;   /* between checkpoints */
+  bool share;            /* prompts shared by a row's responses are computed once */
+  const char *recompute; /* "auto": when memory would not do otherwise; "no", "full" */
+  bool states_8bit;      /* AdamW's moments in 8 bits a value */
+  bool tensorboard;      /* event files in OUT/tensorboard */
+  bool no_golden_check;  /* of the model to start from */
   bool force, resume, dry_run, quiet;
   const char *const *eval; /* [SUITE:]FILE */
   size_t n_eval;

@@ -44,7 +44,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   cli_list data = {0}, evals = {0}, words = {0};
   const char *loss = "bt", *ranking = "auto", *schedule = "cosine", *over = "drop", *shuffle = "yes", *betas = NULL,
              *no_decay = "";
-  const char *save_dtype = "", *share = "yes", *board = "yes", *config = NULL;
+  const char *save_dtype = "", *share = "yes", *board = "yes", *config = NULL, *states = "f32";
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the model to start from; a missing head is drawn at random",
        false},
@@ -78,6 +78,12 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
       {"overlong", 0, OPT_STRING, &over, "drop|truncate|error", "what to do with a longer row", false},
       {"batch-tokens", 0, OPT_INT, &o.batch_tokens, "N",
        "tokens of one forward pass; memory grows with it, the result does not change (default: 1024)", false},
+      {"recompute", 0, OPT_STRING, &o.recompute, "auto|no|full",
+       "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "
+       "auto: "
+       "when memory would not do otherwise",
+       false},
+      {"optimizer-states", 0, OPT_STRING, &states, "f32|8bit", "precision of AdamW's moments", false},
       {"share", 0, OPT_STRING, &share, "yes|no", "compute a prompt that a row's responses share once", false},
       {"freeze-layers", 0, OPT_INT, &o.freeze_layers, "N", "train layers from N up (and not the embedding)", false},
       {"eval", 0, OPT_LIST, &evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
@@ -120,6 +126,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.shuffle = strcmp(shuffle, "yes") == 0;
   o.share = strcmp(share, "yes") == 0;
   o.tensorboard = strcmp(board, "yes") == 0;
+  o.states_8bit = strcmp(states, "8bit") == 0;
   if (*save_dtype)
     o.save_dtype = strcmp(save_dtype, "f32") == 0 ? DT_F32 : strcmp(save_dtype, "f16") == 0 ? DT_F16 : DT_BF16;
   char rest;

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "reward/adamw8.h"
 #include "reward/status.h"
 #include "reward/thread.h"
 
@@ -60,6 +61,7 @@ typedef struct {
 typedef struct {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t */
+  uint64_t t;          /* update number, from 1 */
 } adamw_step;
 
 typedef struct backend backend;
@@ -138,6 +140,12 @@ struct backend {
   double (*sum_squares)(backend *be, const float *x, size_t n);
   /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW): g is first multiplied by clip. */
   void (*adamw)(backend *be, float *w, float *g, float *m, float *v, size_t n, const adamw_step *o, float clip);
+  /* The same with moments of 8 bits: decoded, updated in f32 (w takes the f32 moments), and rounded up or down at
+   * random, so that their mean is right (else a slow average would stand still). The choice is a hash of o->t and
+   * the value's index, so it is the same in every run. Codes: m as sign, v without; then exponent and 3 bits of
+   * mantissa of |x| / scale. */
+  void (*adamw8)(backend *be, float *w, float *g, adamw8_state m, adamw8_state v, size_t n, const adamw_step *o,
+                 float clip);
   /* Index of the first value that is not finite, or n. */
   size_t (*first_bad)(backend *be, const float *x, size_t n);
 

@@ -145,7 +145,8 @@ static attention_shape shape_of(const model_config *c, size_t l) {
   return (attention_shape){c->q_heads, c->kv_heads, c->head_dim, c->attn_scale, c->attn_softcap, c->window[l]};
 }
 
-/* y = x + f(x) ends here: out = base + branch·w, or with post norms base + norm(branch·w). out may be base. */
+/* y = x + f(x) ends here: out = base + branch·w, or with post norms base + norm(branch·w). out may be base, or
+ * NULL with post norms when only kept and rstd are wanted. */
 static rw_status add_branch(model *m, float *out, const float *base, const float *branch, weight w, size_t rows,
                             int post_norm, float *kept, float *rstd, rw_error *err) {
   backend *be = m->be;
@@ -156,6 +157,7 @@ static rw_status add_branch(model *m, float *out, const float *base, const float
   }
   RW_TRY(be->linear(be, kept, h, branch, w.in, &w, 1, rows, false, err));
   model_norm(m, m->h.p, kept, post_norm, -1, rows, rstd);
+  if (!out) return RW_OK;
   if (out != base) be->copy(be, out, base, rows * h);
   be->add(be, out, m->h.p, rows * h);
   return RW_OK;
@@ -223,7 +225,7 @@ static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   return RW_OK;
 }
 
-/* out: [rows, H], or [n_last, H] when last; may be s->x when nothing is kept. */
+/* out: [rows, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s again. */
 static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool last, rw_error *err) {
   const model_config *c = &m->cfg;
   const layer *y = &m->layers[l];
@@ -247,6 +249,7 @@ static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool las
   weight gu[2];
   int ng = up_weights(m, y, true, gu);
   RW_TRY(be->linear(be, s->gate_up, up_width(c), m->h.p, h, gu, ng, rows, false, err));
+  if (!out && !c->post_norms) return RW_OK;
   be->gated(be, m->a.p, s->gate_up, rows, c->ff, act_of(c));
   return add_branch(m, out, mid, m->a.p, model_matrix(m, y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
                     s->rstd_mlp, err);
@@ -357,33 +360,58 @@ static size_t first_trained(const model *m, size_t freeze) {
   return (size_t)(freeze < m->cfg.layers ? m->layers[freeze].norm_in : m->norm_final);
 }
 
-rw_status model_train(model *m, size_t freeze_layers, rw_error *err) {
-  if (freeze_layers > m->cfg.layers)
+static size_t blocks_of(size_t n) { return (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK; }
+
+rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
+  if (o->freeze_layers > m->cfg.layers)
     return rw_fail(err, RW_USAGE, "--freeze-layers: expected 0 to %zu (the model's layers), got %zu", m->cfg.layers,
-                   freeze_layers);
+                   o->freeze_layers);
   if (m->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
-  m->freeze = freeze_layers;
+  m->freeze = o->freeze_layers;
+  m->recompute = o->recompute;
   m->n_trained = 0;
-  size_t first = first_trained(m, freeze_layers);
-  for (size_t i = first; i < m->n_tensors; i++) m->n_trained += m->t[i].pub.count;
-  float **blocks[] = {&m->values, &m->grads, &m->m1, &m->m2};
-  for (int b = 0; b < 4; b++) {
-    *blocks[b] = m->be->alloc(m->be, m->n_trained * sizeof(float));
-    if (!*blocks[b]) return rw_nomem(err, "trained tensors and optimizer states");
-    m->be->zero(m->be, *blocks[b], m->n_trained * sizeof(float));
-  }
-  size_t at = 0;
+  size_t first = first_trained(m, m->freeze), scales = 0;
   for (size_t i = first; i < m->n_tensors; i++) {
-    tensor *t = &m->t[i];
-    t->pub.value = m->values + at;
-    t->pub.grad = m->grads + at;
-    t->pub.m1 = m->m1 + at;
-    t->pub.m2 = m->m2 + at;
-    at += t->pub.count;
-    st_to_f32(t->pub.value, t->data, t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16, t->pub.count);
+    m->n_trained += m->t[i].pub.count;
+    scales += blocks_of(m->t[i].pub.count);
   }
-  st_forget(m->file); /* the copies are what counts now */
+  m->values = m->be->alloc(m->be, m->n_trained * sizeof(float));
+  if (!m->values) return rw_nomem(err, "trained tensors");
+  float *at = m->values;
+  for (size_t i = first; i < m->n_tensors; at += m->t[i++].pub.count) {
+    tensor *t = &m->t[i];
+    t->pub.value = at;
+    st_to_f32(at, t->data, t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16, t->pub.count);
+  }
+  st_forget(m->file); /* the copies are what counts now; before the rest, for the peak's sake */
+  size_t n = m->n_trained * sizeof(float), states = o->states_8bit ? scales * sizeof(float) : n;
+  const struct {
+    void **p;
+    size_t bytes;
+  } block[] = {{(void **)&m->grads, n},
+               {(void **)&m->m1, states},
+               {(void **)&m->m2, states},
+               {(void **)&m->codes, 2 * m->n_trained}};
+  for (size_t b = 0; b < (o->states_8bit ? 4 : 3); b++) {
+    *block[b].p = m->be->alloc(m->be, block[b].bytes);
+    if (!*block[b].p) return rw_nomem(err, "gradients and optimizer states");
+    m->be->zero(m->be, *block[b].p, block[b].bytes);
+  }
+  size_t scale = 0;
+  for (size_t i = first; i < m->n_tensors; i++) {
+    model_param *p = &m->t[i].pub;
+    size_t from = (size_t)(p->value - m->values);
+    p->grad = m->grads + from;
+    if (o->states_8bit) {
+      p->q1 = (adamw8_state){m->codes + from, m->m1 + scale};
+      p->q2 = (adamw8_state){m->codes + m->n_trained + from, m->m2 + scale};
+    } else {
+      p->m1 = m->m1 + from;
+      p->m2 = m->m2 + from;
+    }
+    scale += blocks_of(p->count);
+  }
   m->params = mem_alloc(m->n_tensors, sizeof *m->params);
   if (!m->params) return rw_nomem(err, "trained tensors");
   for (size_t i = 0; i < m->n_tensors; i++) m->params[i] = m->t[i].pub;
@@ -391,21 +419,43 @@ rw_status model_train(model *m, size_t freeze_layers, rw_error *err) {
   return RW_OK;
 }
 
-uint64_t model_train_bytes(const model *m, size_t freeze_layers, size_t n_tokens) {
+/* Floats kept for the trained layers: of each what cut_acts lists or, when recomputing, its input, and the rest of
+ * one layer. */
+static size_t kept_floats(const model *m, size_t rows, size_t trained, bool recompute) {
   acts s;
-  const model_config *c = &m->cfg;
-  uint64_t params = 0;
-  for (size_t i = first_trained(m, freeze_layers); i < m->n_tensors; i++) params += m->t[i].pub.count;
-  uint64_t kept = cut_acts(m, &s, NULL, n_tokens, true) * (uint64_t)(c->layers - freeze_layers);
-  uint64_t work = n_tokens * (uint64_t)(4 * c->hidden + 2 * c->ff + qkv_width(c) + q_width(c));
-  return 4 * (4 * params + kept + work);
+  size_t all = cut_acts(m, &s, NULL, rows, true);
+  return recompute ? all + trained * rows * m->cfg.hidden : all * (trained ? trained : 1);
 }
 
-/* The activations of trained layer l. */
+uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens) {
+  acts s;
+  const model_config *c = &m->cfg;
+  uint64_t trained = 0, frozen = 0, widest = 0, largest = 0;
+  for (size_t i = 0; i < m->n_tensors; i++) {
+    const tensor *t = &m->t[i];
+    bool is_trained = i >= first_trained(m, o->freeze_layers);
+    if (is_trained) trained += t->pub.count;
+    if (is_trained && t->pub.count > largest) largest = t->pub.count;
+    if (i == (size_t)m->embed) continue; /* when frozen, few of its pages are touched */
+    if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2);
+    if (t->pub.count > widest) widest = t->pub.count;
+  }
+  uint64_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c), floats = 0;
+  floats += kept_floats(m, n_tokens, c->layers - o->freeze_layers, o->recompute);
+  if (o->freeze_layers) floats += cut_acts(m, &s, NULL, n_tokens, false);
+  /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o; the packed factors of the widest product */
+  floats += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c));
+  floats += n_tokens * most + 2 * widest;
+  if (largest > floats) floats = largest; /* saving, when the activations are given back */
+  return 4 * (2 * trained + floats) + frozen + (o->states_8bit ? 2 * trained + trained / 32 : 8 * trained);
+}
+
+/* The activations of trained layer l. When recomputing, all but x are those of the layer run last. */
 static acts kept(const model *m, size_t l) {
   acts s;
-  size_t each = cut_acts(m, &s, NULL, m->f.rows, true);
-  cut_acts(m, &s, m->saved.p + each * (l - m->freeze), m->f.rows, true);
+  size_t rows = m->f.rows, each = cut_acts(m, &s, NULL, rows, true);
+  cut_acts(m, &s, m->saved.p + (m->recompute ? 0 : each * (l - m->freeze)), rows, true);
+  if (m->recompute) s.x = m->saved.p + each + (l - m->freeze) * rows * m->cfg.hidden;
   return s;
 }
 
@@ -416,8 +466,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
   size_t rows = m->f.rows, top = c->layers - m->freeze;
   acts s, low = {0};
   RW_TRY(prepare(m, err));
-  RW_TRY(buffer_need(m, &m->saved, cut_acts(m, &s, NULL, rows, true) * (top ? top : 1),
-                     "activations kept for training", err));
+  RW_TRY(buffer_need(m, &m->saved, kept_floats(m, rows, top, m->recompute), "activations kept for training", err));
   RW_TRY(buffer_need(m, &m->dx, rows * c->hidden, "activations", err));
   if (m->freeze > 0) {
     RW_TRY(buffer_need(m, &m->work, cut_acts(m, &low, NULL, rows, false), "activations", err));
@@ -469,6 +518,7 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
   const layer *y = &m->layers[l];
   backend *be = m->be;
   acts s = kept(m, l);
+  if (m->recompute && !last) RW_TRY(forward_layer(m, l, &s, NULL, false, err)); /* the last one's are still there */
   size_t rows = last ? m->f.n_branches : m->f.rows, all = m->f.rows, h = c->hidden, q = q_width(c), ff = c->ff;
   float *dx = m->dx.p, *dh = m->dh.p;
 
@@ -554,6 +604,15 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   return RW_OK;
 }
 
+void model_rest(model *m) {
+  buffer *b[] = {&m->h, &m->a, &m->work, &m->saved, &m->dx, &m->dh, &m->dqkv, &m->d_o};
+  for (size_t i = 0; i < sizeof b / sizeof *b; i++) {
+    m->be->release(m->be, b[i]->p);
+    *b[i] = (buffer){0};
+  }
+  m->have_forward = false;
+}
+
 void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }
 
 double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->grads, m->n_trained)); }
@@ -565,11 +624,15 @@ void model_update(model *m, const model_adamw *o, double clip) {
                   o->eps,
                   o->weight_decay,
                   1 - pow(o->beta1, (double)o->t),
-                  1 - pow(o->beta2, (double)o->t)};
+                  1 - pow(o->beta2, (double)o->t),
+                  o->t};
   for (size_t i = 0; i < m->n_tensors; i++) {
     const model_param *p = &m->t[i].pub;
     if (!p->value) continue;
     s.weight_decay = (p->is_norm && !o->decay_norm) || (p->is_bias && !o->decay_bias) ? 0 : o->weight_decay;
-    m->be->adamw(m->be, p->value, p->grad, p->m1, p->m2, p->count, &s, (float)clip);
+    if (p->q1.code)
+      m->be->adamw8(m->be, p->value, p->grad, p->q1, p->q2, p->count, &s, (float)clip);
+    else
+      m->be->adamw(m->be, p->value, p->grad, p->m1, p->m2, p->count, &s, (float)clip);
   }
 }

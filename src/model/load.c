@@ -246,8 +246,8 @@ void model_free(model *m) {
   for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
   for (size_t i = 0; m->be && i < m->n_tensors; i++)
     if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
-  float *blocks[] = {m->values, m->grads, m->m1, m->m2};
-  for (int i = 0; m->be && i < 4; i++)
+  void *blocks[] = {m->values, m->grads, m->m1, m->m2, m->codes};
+  for (size_t i = 0; m->be && i < sizeof blocks / sizeof *blocks; i++)
     if (blocks[i]) m->be->release(m->be, blocks[i]);
   if (m->be) m->be->close(m->be);
   st_close(m->file);

@@ -54,7 +54,9 @@ struct model {
   bool head_is_new;
   bool training;
   size_t freeze;                   /* layers below are not trained */
+  bool recompute;                  /* see model_train_options */
   float *values, *grads, *m1, *m2; /* one block each, trained tensors in order */
+  uint8_t *codes;                  /* 8-bit states: both moments' codes, then m1 holds their scales */
   size_t n_trained;                /* floats */
 
   /* the batch (batch.c) */

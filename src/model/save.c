@@ -54,7 +54,7 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
 typedef struct {
   const model *m;
   const st_spec *specs;
-  float *row; /* room for the largest tensor */
+  float *row; /* room for the largest tensor that is converted */
 } writer;
 
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
@@ -66,16 +66,19 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
     memcpy(out, t->data, t->pub.count * st_dtype_size(held));
     return RW_OK;
   }
+  bool f32 = w->specs[i].dtype == DT_F32;
+  float *row = f32 ? out : w->row;
   if (t->pub.value || t->copy)
-    w->m->be->download(w->m->be, w->row, t->pub.value ? t->pub.value : t->copy, t->pub.count * sizeof(float));
+    w->m->be->download(w->m->be, row, t->pub.value ? t->pub.value : t->copy, t->pub.count * sizeof(float));
   else
-    st_to_f32(w->row, t->data, held, t->pub.count);
-  st_from_f32(out, w->row, w->specs[i].dtype, t->pub.count);
+    st_to_f32(row, t->data, held, t->pub.count);
+  if (!f32) st_from_f32(out, row, w->specs[i].dtype, t->pub.count);
   return RW_OK;
 }
 
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
-  size_t largest = 0;
+  size_t largest = 1;
+  model_rest(m);
   st_spec *specs = mem_zalloc(m->n_tensors, sizeof *specs);
   for (size_t i = 0; specs && i < m->n_tensors; i++) {
     const tensor *t = &m->t[i];
@@ -83,7 +86,7 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
                          .dtype = dtype >= 0 ? (st_dtype)dtype : t->file_type,
                          .n_dims = t->cols ? 2 : 1,
                          .shape = {(int64_t)t->pub.rows, (int64_t)t->cols}};
-    if (t->pub.count > largest) largest = t->pub.count;
+    if (specs[i].dtype != DT_F32 && t->pub.count > largest) largest = t->pub.count;
   }
   writer w = {m, specs, mem_alloc(largest, sizeof(float))};
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);

@@ -11,47 +11,57 @@
 #include "reward/json.h"
 
 static const char PREFIX[] = "checkpoint-";
-static const char *const PARTS[3] = {"", ".exp_avg", ".exp_avg_sq"}; /* as PyTorch's AdamW calls its moments */
 
-enum { WEIGHTS = 1, WEIGHTS_AND_MOMENTS = 3 };
-
+/* What a checkpoint holds of a parameter: its value and, under the names of PyTorch's AdamW, the moments. */
+enum { WEIGHTS = 1, PARTS = 5 };
 typedef struct {
-  const model_param **part_of; /* [specs] */
-  size_t parts;
-} plan;
+  void *data;
+  st_dtype dtype;
+  size_t count;
+  const char *suffix;
+} part;
 
-static const float *part(const model_param *p, size_t which) {
-  return which == 0 ? p->value : which == 1 ? p->m1 : p->m2;
+/* Part `which` of p; data NULL: there is none. */
+static part part_of(const model_param *p, size_t which) {
+  size_t blocks = (p->count + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK;
+  const part all[PARTS] = {
+      {p->value, DT_F32, p->count, ""},
+      {p->q1.code ? (void *)p->q1.code : p->m1, p->q1.code ? DT_U8 : DT_F32, p->count, ".exp_avg"},
+      {p->q2.code ? (void *)p->q2.code : p->m2, p->q2.code ? DT_U8 : DT_F32, p->count, ".exp_avg_sq"},
+      {p->q1.scale, DT_F32, blocks, ".exp_avg.scale"},
+      {p->q2.scale, DT_F32, blocks, ".exp_avg_sq.scale"}};
+  return all[which];
 }
 
 static rw_status read_part(void *ctx, size_t i, void *out, rw_error *err) {
   (void)err;
-  const plan *p = ctx;
-  memcpy(out, part(p->part_of[i], i % p->parts), p->part_of[i]->count * sizeof(float));
+  const part *p = (const part *)ctx + i;
+  memcpy(out, p->data, p->count * st_dtype_size(p->dtype));
   return RW_OK;
 }
 
 static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error *err) {
   const model_param *params;
   size_t all = model_params(m, &params), n = 0;
+  model_rest(m);
   st_spec *specs = mem_zalloc(all * parts, sizeof *specs);
-  plan p = {mem_alloc(all * parts, sizeof(model_param *)), parts};
+  part *plan = mem_zalloc(all * parts, sizeof *plan);
   arena *names = arena_new();
-  rw_status s = specs && p.part_of && names ? RW_OK : rw_nomem(err, dir);
-  for (size_t i = 0; !s && i < all; i++) {
-    if (!params[i].value) continue;
-    for (size_t k = 0; k < parts; k++, n++) {
+  rw_status s = specs && plan && names ? RW_OK : rw_nomem(err, dir);
+  for (size_t i = 0; !s && i < all; i++)
+    for (size_t k = 0; k < parts; k++) {
+      part p = part_of(&params[i], k);
+      if (!p.data) continue;
       char name[256];
-      int len = snprintf(name, sizeof name, "%s%s", params[i].name, PARTS[k]);
+      int len = snprintf(name, sizeof name, "%s%s", params[i].name, p.suffix);
       char *copy = arena_strndup(names, name, (size_t)len);
       if (!copy) s = rw_nomem(err, dir);
-      specs[n] = (st_spec){copy, DT_F32, 1, {(int64_t)params[i].count}};
-      p.part_of[n] = &params[i];
+      specs[n] = (st_spec){copy, p.dtype, 1, {(int64_t)p.count}};
+      plan[n++] = p;
     }
-  }
-  if (!s) s = st_write(dir, "model", specs, n, UINT64_MAX, read_part, &p, err);
+  if (!s) s = st_write(dir, "model", specs, n, UINT64_MAX, read_part, plan, err);
   mem_free(specs);
-  mem_free(p.part_of);
+  mem_free(plan);
   arena_free(names);
   return s;
 }
@@ -123,7 +133,7 @@ static rw_status save_folder(model *m, const char *out, const char *name, const 
   if (!s) s = file_remove_tree(partial, err);
   if (!s) s = file_mkdirs(state, err);
   if (!s && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
-  if (!s) s = write_tensors(m, state, t ? WEIGHTS_AND_MOMENTS : WEIGHTS, err);
+  if (!s) s = write_tensors(m, state, t ? PARTS : WEIGHTS, err);
   if (!s && t) s = write_state(state, t, err);
   if (!s) s = file_remove_tree(final, err);
   if (!s && rename(partial, final) != 0)
@@ -182,15 +192,17 @@ static rw_status read_tensors(model *m, const char *dir, size_t parts, rw_error 
   size_t n = model_params(m, &params);
   rw_status s = RW_OK;
   for (size_t i = 0; !s && i < n; i++)
-    for (size_t k = 0; !s && params[i].value && k < parts; k++) {
+    for (size_t k = 0; !s && k < parts; k++) {
+      part p = part_of(&params[i], k);
+      if (!p.data) continue;
       char name[256];
-      snprintf(name, sizeof name, "%s%s", params[i].name, PARTS[k]);
+      snprintf(name, sizeof name, "%s%s", params[i].name, p.suffix);
       const st_tensor *t = st_find(f, name);
-      if (!t || t->dtype != DT_F32 || t->bytes != params[i].count * sizeof(float))
-        s = rw_fail(err, RW_DATA, "%s: tensor %s: expected %zu values of F32; the checkpoint is of another model",
-                    dir, name, params[i].count);
+      if (!t || t->dtype != p.dtype || t->bytes != p.count * st_dtype_size(p.dtype))
+        s = rw_fail(err, RW_DATA, "%s: tensor %s: expected %zu values of %s; the checkpoint is of another model",
+                    dir, name, p.count, st_dtype_name(p.dtype));
       else
-        memcpy((float *)part(&params[i], k), t->data, t->bytes);
+        memcpy(p.data, t->data, t->bytes);
     }
   st_close(f);
   return s;
@@ -215,7 +227,7 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
         err, RW_USAGE,
         "%s: belongs to a run with other arguments, data or model; repeat them exactly, or start anew with --force",
         dir);
-  if (!s) s = read_tensors(m, from, WEIGHTS_AND_MOMENTS, err);
+  if (!s) s = read_tensors(m, from, PARTS, err);
   if (!s) {
     *t = got;
     *found = true;

@@ -20,6 +20,7 @@
 #include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
+#include "train/memory.h"
 #include "train/nonfinite.h"
 #include "train/record.h"
 
@@ -44,6 +45,7 @@ void train_defaults(train_options *o) {
                        .share = true,
                        .tensorboard = true,
                        .keep = "last",
+                       .recompute = "auto",
                        .device = "auto",
                        .dtype = "auto"};
 }
@@ -66,6 +68,9 @@ typedef struct {
   trainer_eval *eval;
   train_state state;
   int64_t steps, per_epoch, batch_tokens;
+  uint64_t shared_tokens; /* of an epoch, shared prompts once */
+  uint64_t predicted;     /* peak bytes */
+  model_train_options how;
   size_t *order; /* rows of the epoch `order_epoch` */
   int64_t order_epoch;
   id_group *groups;
@@ -197,12 +202,12 @@ static rw_status fingerprint(run *t, rw_error *err) {
   t->hashes = mem_zalloc(o->n_data + 1, sizeof *t->hashes);
   t->hash_list = mem_zalloc(o->n_data, sizeof *t->hash_list);
   if (!t->hashes || !t->hash_list) return rw_nomem(err, "run");
-  str_printf(&s, "%d %a %a %a %a %a %a %a %a %a %a %d %d %a %d %a %a %lld %lld %d %lld %d %lld %d %llu %s",
+  str_printf(&s, "%d %a %a %a %a %a %a %a %a %a %a %d %d %a %d %a %a %lld %lld %d %lld %d %lld %d %d %llu %s",
              o->loss.kind, o->loss.gamma, o->loss.margin, o->loss.tempered_t, o->loss.temperature, o->loss.center,
              o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->no_decay_norm, o->no_decay_bias,
              o->max_grad_norm, o->schedule, o->warmup, o->min_lr, (long long)o->batch_size, (long long)t->steps,
              o->shuffle, (long long)o->max_length, o->overlong, (long long)o->freeze_layers, o->share,
-             (unsigned long long)o->seed, model_device(t->m));
+             o->states_8bit, (unsigned long long)o->seed, model_device(t->m));
   if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
   for (size_t i = 0; i < o->n_data; i++) {
     /* a pipe cannot be read again: its rows' ids stand for it */
@@ -288,45 +293,84 @@ static void say_data(const run *t) {
            loss_names[t->o->loss.kind], model_device(t->m));
 }
 
-/* --dry-run: one pass is run to see the speed. */
+static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
+
+/* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
+static rw_status plan_memory(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  size_t rows = 0;
+  for (size_t i = 0; i < dataset_size(t->d); i++) {
+    const example *x = dataset_at(t->d, i);
+    size_t n = model_group_tokens(&(id_group){x->ids, x->len, x->n}, o->share);
+    t->shared_tokens += n;
+    if (n > rows) rows = n;
+  }
+  uint64_t most = t->shared_tokens < (uint64_t)t->batch_tokens ? t->shared_tokens : (uint64_t)t->batch_tokens;
+  if (most > rows) rows = most;
+  uint64_t used = memory_used(), available = memory_available();
+  t->how = (model_train_options){(size_t)o->freeze_layers, strcmp(o->recompute, "full") == 0, o->states_8bit};
+  uint64_t need = model_train_bytes(t->m, &t->how, rows);
+  if (need > available && strcmp(o->recompute, "auto") == 0) {
+    t->how.recompute = true;
+    need = model_train_bytes(t->m, &t->how, rows);
+    char a[32], b[32];
+    gigabytes(a, need);
+    gigabytes(b, available);
+    if (need <= available) log_note("recomputing activations to fit: %s of %s available", a, b);
+  }
+  t->predicted = used + need;
+  if (need <= available) return RW_OK;
+  char a[32], b[32];
+  gigabytes(a, need);
+  gigabytes(b, available);
+  return rw_fail(
+      err, RW_NOMEM,
+      "training takes %s more memory and %s are available; use --optimizer-states 8bit, --recompute full, "
+      "a smaller --batch-tokens or --max-length, or --freeze-layers",
+      a, b);
+}
+
+/* --dry-run: the passes of the first step (or some of them) and one update are run to see the speed. */
 static rw_status dry_run(run *t, rw_error *err) {
+  enum { PASSES = 4 };
+  const train_options *o = t->o;
   const dataset_counts *c = dataset_stats(t->d);
-  uint64_t longest = c->longest * (uint64_t)t->widest, rows = (uint64_t)t->batch_tokens;
-  if (longest > rows) rows = longest;
-  uint64_t bytes = model_train_bytes(t->m, (size_t)t->o->freeze_layers, rows);
-  RW_TRY(model_train(t->m, (size_t)t->o->freeze_layers, err));
+  RW_TRY(model_train(t->m, &t->how, err));
   step_metrics s = {0};
-  double best = INFINITY;
-  size_t tokens = 0;
-  for (int r = 0; r < 2; r++) {
-    bool end;
-    size_t n = 0;
-    tokens = 0;
-    for (const example *x; (x = row_of(t, 0, n, &end)); n++) {
+  double seconds = 0;
+  size_t tokens = 0, i = 0;
+  bool end = false;
+  for (int r = 0; r <= PASSES && !(end && r > 1); r++) { /* the first touches new memory and does not count */
+    size_t n = 0, cost = 0, sum = 0, start_row = i;
+    for (const example *x; (x = row_of(t, 0, i, &end)); i++) {
       id_group g = {x->ids, x->len, x->n};
-      size_t cost = model_group_tokens(&g, t->o->share);
-      if (n > 0 && tokens + cost > (size_t)t->batch_tokens) break;
+      cost = model_group_tokens(&g, o->share);
+      if (n > 0 && sum + cost > (size_t)t->batch_tokens) break;
       t->pass[n] = x;
-      t->groups[n] = g;
-      tokens += cost;
+      t->groups[n++] = g;
+      sum += cost;
     }
     double start = log_seconds();
     RW_TRY(run_pass(t, n, (double)n, &s, err));
-    if (log_seconds() - start < best) best = log_seconds() - start;
+    if (r == 0) {
+      i = start_row;
+      end = false;
+      continue;
+    }
+    seconds += log_seconds() - start;
+    tokens += sum;
   }
-  uint64_t shared = 0;
-  for (size_t i = 0; i < dataset_size(t->d); i++) {
-    const example *x = dataset_at(t->d, i);
-    id_group g = {x->ids, x->len, x->n};
-    shared += model_group_tokens(&g, t->o->share);
-  }
-  double epochs = (double)t->steps / (double)t->per_epoch,
-         seconds = (double)shared * epochs * best / (double)tokens;
+  double start = log_seconds();
+  model_grad_norm(t->m);
+  model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps}, 1);
+  model_zero_grad(t->m);
+  double update = log_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
+         computed = (double)t->shared_tokens * epochs;
   printf(
-      "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %llu\nsteps               %lld\n"
-      "peak_memory_bytes   %llu\nseconds             %.0f\n",
-      c->used, (unsigned long long)c->tokens, (unsigned long long)((double)shared * epochs), (long long)t->steps,
-      (unsigned long long)bytes, seconds);
+      "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
+      "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.0f\n",
+      c->used, (unsigned long long)c->tokens, computed, (long long)t->steps, t->how.recompute ? "full" : "no",
+      (unsigned long long)t->predicted, computed * seconds / (double)tokens + (double)t->steps * update);
   return RW_OK;
 }
 
@@ -414,6 +458,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   bool found = false;
   RW_TRY(prepare(t, err));
   say_data(t);
+  RW_TRY(plan_memory(t, err));
   if (o->dry_run) return dry_run(t, err);
   bool finished = false;
   if (o->resume) RW_TRY(run_finished(o->out, &finished, err));
@@ -423,7 +468,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   }
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
   RW_TRY(file_lock_dir(o->out, &t->lock, err));
-  RW_TRY(model_train(t->m, (size_t)o->freeze_layers, err));
+  RW_TRY(model_train(t->m, &t->how, err));
   if (o->resume) {
     RW_TRY(checkpoint_load(t->m, o->out, &t->state, &found, err));
     if (found)

@@ -65,6 +65,7 @@ typedef struct {
   double *partial;
   size_t *bad;
   float *g, *m1, *m2;
+  adamw8_state q1, q2;
   const adamw_step *step;
 } rowjob;
 
@@ -293,6 +294,22 @@ static void be_adamw(backend *be, float *w, float *g, float *m, float *v, size_t
   run_flat(be, &j, adamw_task);
 }
 
+static void adamw8_task(void *ctx, size_t task, int thread) {
+  (void)thread;
+  const rowjob *j = ctx;
+  for (size_t at = task * CHUNK, end = at + chunk_len(j, task); at < end; at += ADAMW8_BLOCK) {
+    size_t b = at / ADAMW8_BLOCK, n = end - at < ADAMW8_BLOCK ? end - at : ADAMW8_BLOCK;
+    uint32_t seed = (uint32_t)(j->step->t * 0x9e3779b97f4a7c15U >> 32) + (uint32_t)at;
+    j->k->adamw8(j->y + at, j->g + at, j->q1.code + at, j->q1.scale + b, j->q2.code + at, j->q2.scale + b, j->step,
+                 j->sign, seed, n);
+  }
+}
+static void be_adamw8(backend *be, float *w, float *g, adamw8_state m, adamw8_state v, size_t n,
+                      const adamw_step *o, float clip) {
+  rowjob j = {.y = w, .g = g, .q1 = m, .q2 = v, .n = n, .step = o, .sign = clip};
+  run_flat(be, &j, adamw8_task);
+}
+
 static size_t be_first_bad(backend *be, const float *x, size_t n) {
   (void)be;
   for (size_t i = 0; i < n; i++)
@@ -422,6 +439,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .embed_bwd = be_embed_bwd,
                   .sum_squares = be_sum_squares,
                   .adamw = be_adamw,
+                  .adamw8 = be_adamw8,
                   .first_bad = be_first_bad,
                   .state = s};
   *out = be;

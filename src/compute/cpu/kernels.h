@@ -53,6 +53,9 @@ typedef struct {
       activation act); /* dgate may be gate, dup may be up; without a gate dup and up are not looked at */
   void (*rope)(float *x, const float *cos_row, const float *sin_row, size_t half, float sign);
   void (*adamw)(float *w, float *g, float *m, float *v, const adamw_step *o, float clip, size_t n);
+  /* One block of at most ADAMW8_BLOCK values; `seed` decides the roundings. */
+  void (*adamw8)(float *w, float *g, uint8_t *mq, float *m_scale, uint8_t *vq, float *v_scale, const adamw_step *o,
+                 float clip, uint32_t seed, size_t n);
   double (*sum_squares)(const float *x, size_t n);
 } kernels;
 

@@ -464,6 +464,60 @@ static void adamw(float *restrict w, float *restrict g, float *restrict m, float
   }
 }
 
+/* Eight-bit moments: |x| / scale as the bits of a float cut to 3 bits of mantissa, so that 1 is the largest code.
+ */
+enum { TOP8 = 127 << 3, M_ZERO8 = TOP8 - 127, V_ZERO8 = TOP8 - 255, CUT8 = 20 };
+
+static inline float float_of(uint32_t bits) {
+  union {
+    uint32_t i;
+    float f;
+  } x = {bits};
+  return x.f;
+}
+static inline float decode8(uint32_t code, uint32_t zero) { return code ? float_of((code + zero) << CUT8) : 0.0f; }
+/* noise: CUT8 random bits; the code below or above, in proportion to the nearness. */
+static inline uint32_t encode8(float x, uint32_t zero, uint32_t noise) {
+  union {
+    float f;
+    uint32_t i;
+  } bits = {x};
+  uint32_t r = (bits.i + noise) >> CUT8;
+  return r > zero ? r - zero : 0;
+}
+static inline uint32_t mix(uint32_t x) { /* an invertible hash: two rounds of xor-shift and odd multiplication */
+  x ^= x >> 16;
+  x *= 0x7feb352dU;
+  x ^= x >> 15;
+  x *= 0x846ca68bU;
+  return x ^ x >> 16;
+}
+
+static void adamw8(float *restrict w, float *restrict g, uint8_t *restrict mq, float *m_scale, uint8_t *restrict vq,
+                   float *v_scale, const adamw_step *o, float clip, uint32_t seed, size_t n) {
+  float m[ADAMW8_BLOCK], v[ADAMW8_BLOCK], m_top[LANES] = {0}, v_top[LANES] = {0};
+  for (size_t i = 0; i < n; i++) {
+    float size = decode8(mq[i] & 127u, M_ZERO8) * *m_scale;
+    m[i] = mq[i] & 128u ? -size : size;
+    v[i] = decode8(vq[i], V_ZERO8) * *v_scale;
+  }
+  adamw(w, g, m, v, o, clip, n);
+  for (size_t i = 0; i < n; i++) {
+    float a = fabsf(m[i]);
+    m_top[i % LANES] = a > m_top[i % LANES] ? a : m_top[i % LANES];
+    v_top[i % LANES] = v[i] > v_top[i % LANES] ? v[i] : v_top[i % LANES];
+  }
+  *m_scale = row_max(m_top, LANES);
+  *v_scale = row_max(v_top, LANES);
+  float ms = *m_scale > 0 ? *m_scale : 1, vs = *v_scale > 0 ? *v_scale : 1;
+  for (size_t i = 0; i < n; i++) {
+    uint32_t h = mix(seed + (uint32_t)i);
+    uint32_t code = encode8(fabsf(m[i]) / ms, M_ZERO8, h >> (32 - CUT8));
+    mq[i] = (uint8_t)(m[i] < 0 ? code | 128u : code);
+    vq[i] = (uint8_t)encode8(v[i] / vs, V_ZERO8, mix(h ^ 0x9e3779b9U) >> (32 - CUT8));
+  }
+}
+
 #define TABLE_NAME2(level) kernels_##level
 #define TABLE_NAME(level)  TABLE_NAME2(level)
 #define TEXT2(x)           #x
@@ -491,5 +545,6 @@ const kernels TABLE_NAME(LEVEL) = {
     .softmax_dx = softmax_dx,
     .rope = rope,
     .adamw = adamw,
+    .adamw8 = adamw8,
     .sum_squares = sum_squares,
 };
