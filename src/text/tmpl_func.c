@@ -463,6 +463,13 @@ F(f_default) {
   return arg[0].kind == V_ABSENT ? tmpl_string(c, SLICE("")) : arg[0];
 }
 
+/* The arguments without the first `used`; pos is NULL where there are none. */
+static targs arguments_from(const targs *raw, size_t used) {
+  targs rest = *raw;
+  if (used) rest.pos += used, rest.n -= used;
+  return rest;
+}
+
 /* map(attribute=…, default=…) or map('filter', arguments…) */
 F(f_map) {
   (void)arg;
@@ -472,11 +479,7 @@ F(f_map) {
     if (slice_is(raw->names[i], "attribute")) attribute = raw->named[i];
     if (slice_is(raw->names[i], "default")) otherwise = raw->named[i];
   }
-  targs rest = {.pos = raw->pos + 1,
-                .named = raw->named,
-                .names = raw->names,
-                .n = raw->n ? raw->n - 1 : 0,
-                .n_named = raw->n_named};
+  targs rest = arguments_from(raw, raw->n ? 1 : 0);
   const tbuiltin *filter = NULL;
   if (raw->n) {
     if (raw->pos[0].kind != V_STRING) return tmpl_error(c, "filter 'map': expected a filter's name");
@@ -509,11 +512,7 @@ static tv choose(tctx *c, tv self, const targs *raw, bool by_attribute, bool kee
     if (!(test = tmpl_find(tmpl_tests, name))) return tmpl_lacks(c, "test '%.*s'", (int)name.len, name.p);
     used++;
   }
-  targs rest = {.pos = raw->pos + used,
-                .named = raw->named,
-                .names = raw->names,
-                .n = raw->n - used,
-                .n_named = raw->n_named};
+  targs rest = arguments_from(raw, used);
   int64_t n = tmpl_items(c, self, &items);
   tlist *l = n < 0 ? NULL : tmpl_new_list(c, L_GENERATOR, (size_t)n);
   if (!l) return TV_UNDEFINED;
