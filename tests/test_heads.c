@@ -127,7 +127,7 @@ static void what_cannot_be_is_refused(void **state) {
   assert_int_equal(model_score(f.m, &(id_group){&p, &len, 1}, 1, true, &r, &err), RW_DATA);
   assert_non_null(strstr(err.text, "190 191 192"));
   assert_int_equal(model_check_ids(f.m, ids, 7, &err), RW_DATA);
-  assert_int_equal(model_train(f.m, 0, &err), RW_UNSUPPORTED);
+  assert_int_equal(model_train(f.m, &(model_train_options){0}, &err), RW_UNSUPPORTED);
   assert_non_null(strstr(err.text, "attributes"));
   close_head(&f);
 }
