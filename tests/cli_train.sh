@@ -74,9 +74,34 @@ far = max(abs(x - y) for x, y in zip(a, q))
 assert far < 0.05 * a[0], far
 E2
 
+# adapters: the same bits at any threads, passes and after kill -9; a PEFT directory; merged it scores alike
+train --out "$tmp/lora" --lora-rank 4 --lr 1e-2 --threads 1
+for i in 1 2 3; do
+  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/lora2" --threads 2 --lora-rank 4 --lr 1e-2 --save-minutes 0 --resume 2>>"$tmp/warnings" &
+  pid=$!
+  sleep "0.0$((RANDOM % 10))"
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+done
+train --out "$tmp/lora2" --lora-rank 4 --lr 1e-2 --threads 3 --batch-tokens 1 --recompute full --resume
+cmp "$tmp/lora/adapter_model.safetensors" "$tmp/lora2/adapter_model.safetensors"
+[ ! -e "$tmp/lora/model.safetensors" ] && [ -e "$tmp/lora/adapter_config.json" ]
+"$reward" merge --quiet "$tmp/lora" -o "$tmp/merged"
+for m in lora merged; do "$reward" score --quiet --model "$tmp/$m" "$tmp/pairs.jsonl" -o "$tmp/$m.jsonl" 2>/dev/null || [ $? -eq 1 ]; done
+python3 - "$tmp/lora.jsonl" "$tmp/merged.jsonl" "$tmp/lora/metrics.jsonl" <<'E2'
+import json, sys
+a, b = ([json.loads(l).get("chosen_score") for l in open(f)] for f in sys.argv[1:3])
+assert len(a) == 64 and all((x is None) == (y is None) and (x is None or abs(x - y) < 1e-4) for x, y in zip(a, b))
+loss = [json.loads(l)["loss"] for l in open(sys.argv[3])]
+assert loss[-1] < 0.5 * loss[0], loss
+E2
+
 fails() { local want=$1 status=0; shift; : >"$tmp/warnings"; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 fails 2 train --out "$tmp/a"
 fails 2 train --out "$tmp/d" --loss nonsense
+fails 2 train --out "$tmp/d" --lora-rank 4 --lora-targets q_proj,nowhere
+fails 2 "$reward" merge "$tmp/a" -o "$tmp/d"
 fails 2 train --out "$tmp/d" --overlong error --max-length 90
 grep -q "pairs.jsonl:" "$tmp/warnings"
 fails 2 "$reward" train --model tests/data/model/llama

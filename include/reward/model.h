@@ -1,8 +1,8 @@
 /* model.h - reward models: a decoder described by its config.json, and a head.
  *
- * A model is opened from a Hugging Face checkpoint directory. Its matrices stay in the file's mapping, in the
- * file's precision, until model_train makes trainable copies. Families differ in data (model_config), not in code:
- * Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2, Nemotron.
+ * A model is opened from a Hugging Face checkpoint directory, or a PEFT directory over one. Its matrices stay in
+ * the file's mapping, in the file's precision, until model_train makes trainable copies. Families differ in data
+ * (model_config), not in code: Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2, Nemotron.
  */
 #ifndef REWARD_MODEL_H
 #define REWARD_MODEL_H
@@ -112,6 +112,20 @@ typedef struct {
   size_t rows; /* first dimension */
   bool is_norm, is_bias;
 } model_param;
+
+/* Low-rank adapters on the projections of layers first_layer and up; then only they and the head are trained. */
+typedef struct {
+  int64_t rank;
+  double alpha;        /* the adapter counts alpha / rank */
+  const char *targets; /* "all-linear", or names such as "q_proj,v_proj" */
+  size_t first_layer;
+  uint64_t seed;
+} lora_options;
+/* To be called before model_train. A model opened from a PEFT directory has its adapters already. */
+rw_status model_add_lora(model *m, const lora_options *o, rw_error *err);
+bool model_has_lora(const model *m);
+/* From now on model_save writes the whole model, W + (alpha / rank)·B·A, instead of a PEFT directory. */
+void model_merge(model *m);
 
 typedef struct {
   size_t freeze_layers; /* train the layers from here up and, when 0, the embedding */

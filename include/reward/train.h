@@ -55,6 +55,9 @@ typedef struct {
   overlong overlong;
   int64_t batch_tokens; /* of one forward pass; 0: default */
   int64_t freeze_layers;
+  int64_t lora_rank; /* 0: everything is trained */
+  double lora_alpha; /* 0: twice the rank */
+  const char *lora_targets;
   const char *chat_template, *date;
   int save_dtype;        /* st_dtype or -1: the input's */
   double save_minutes;   /* between checkpoints */
@@ -91,6 +94,10 @@ typedef struct {
   uint64_t tokens_per_epoch, tokens;
 } train_outlook;
 rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err);
+
+/* Writes the PEFT directory `adapter` and its base as one checkpoint directory, with the text files. dtype:
+ * st_dtype, or -1: the base's. */
+rw_status train_merge(const char *adapter, const char *out, int dtype, pool *threads, rw_error *err);
 
 /* Learning rate at update k (from 0) of `steps`: warm-up lr·k/w while k < w = ceil(warmup·steps), then Hugging
  * Face's cosine or linear down to min_lr·lr. */

@@ -56,6 +56,7 @@ extern const cli_command cli_commands[]; /* ends with name NULL; in main.c */
   X(stats, "pairs, turns and tokens by source: Table 1 of the report") \
   X(decontaminate, "separate training rows that a benchmark also has") \
   X(tokenize, "texts and conversations to token ids")                  \
+  X(merge, "put trained adapters into their base model")               \
   X(convert, "turn a GGUF file into a Hugging Face directory")         \
   X(inspect, "what a model holds, and whether it would load")
 

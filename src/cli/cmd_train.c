@@ -86,6 +86,12 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
       {"optimizer-states", 0, OPT_STRING, &states, "f32|8bit", "precision of AdamW's moments", false},
       {"share", 0, OPT_STRING, &share, "yes|no", "compute a prompt that a row's responses share once", false},
       {"freeze-layers", 0, OPT_INT, &o.freeze_layers, "N", "train layers from N up (and not the embedding)", false},
+      {"lora-rank", 0, OPT_INT, &o.lora_rank, "R",
+       "train low-rank adapters and the head only; OUT is a PEFT directory; 0: everything", false},
+      {"lora-alpha", 0, OPT_NUMBER, &o.lora_alpha, "A", "the adapters count A / R (default: twice the rank)",
+       false},
+      {"lora-targets", 0, OPT_STRING, &o.lora_targets, "NAMES",
+       "projections with adapters, as q_proj,v_proj; all-linear: every one", false},
       {"eval", 0, OPT_LIST, &evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
       {"eval-every", 0, OPT_INT, &o.eval_every, "N", "steps between evaluations; 0: only before and after", false},
       {"early-stop", 0, OPT_INT, &o.early_stop, "N",
@@ -151,6 +157,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
     return cli_usage("--temperature: expected a number above 0, got %g", o.loss.temperature);
   if (o.warmup < 0 || o.warmup > 1 || o.min_lr < 0 || o.min_lr > 1)
     return cli_usage("--warmup, --min-lr: expected a ratio from 0 to 1");
+  if (o.lora_rank < 0 || o.lora_rank > 65536) return cli_usage("--lora-rank: expected 0 to 65536");
   if (o.max_length < 0 || o.batch_tokens < 0 || o.freeze_layers < 0 || o.eval_every < 0)
     return cli_usage("--max-length, --batch-tokens, --freeze-layers, --eval-every: expected 0 or more");
   if (o.early_stop < 0 || o.save_every < 0) return cli_usage("--early-stop, --save-every: expected 0 or more");

@@ -136,6 +136,7 @@ struct backend {
   void (*embed_bwd)(backend *be, float *dtable, const float *dy, const int32_t *ids, size_t m, size_t n,
                     float scale);
 
+  void (*scale)(backend *be, float *x, float s, size_t n); /* x *= s */
   /* Sum of squares of n values in f64, in blocks of a fixed size. */
   double (*sum_squares)(backend *be, const float *x, size_t n);
   /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW): g is first multiplied by clip. */

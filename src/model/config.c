@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/peft.h"
 #include "reward/json.h"
 #include "reward/model.h"
 
@@ -328,6 +329,13 @@ static rw_status read_all(reader *r, model_config *c) {
 
 rw_status model_config_read(model_config *c, const char *dir, rw_error *err) {
   memset(c, 0, sizeof *c);
+  if (peft_is(dir)) {
+    peft_config p;
+    RW_TRY(peft_read(&p, dir, err));
+    rw_status base = model_config_read(c, p.base, err);
+    peft_free(&p);
+    return base;
+  }
   char *path = file_join(dir, "config.json");
   if (!path) return rw_nomem(err, dir);
   json_file f;

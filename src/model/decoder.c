@@ -147,15 +147,15 @@ static attention_shape shape_of(const model_config *c, size_t l) {
 
 /* y = x + f(x) ends here: out = base + branch·w, or with post norms base + norm(branch·w). out may be base, or
  * NULL with post norms when only kept and rstd are wanted. */
-static rw_status add_branch(model *m, float *out, const float *base, const float *branch, weight w, size_t rows,
+static rw_status add_branch(model *m, float *out, const float *base, const float *branch, projection w, size_t rows,
                             int post_norm, float *kept, float *rstd, rw_error *err) {
   backend *be = m->be;
-  size_t h = m->cfg.hidden;
+  size_t h = m->cfg.hidden, in = m->t[w.w[0]].cols;
   if (post_norm < 0) {
     if (out != base) be->copy(be, out, base, rows * h);
-    return be->linear(be, out, h, branch, w.in, &w, 1, rows, true, err);
+    return model_linear(m, out, h, branch, in, &w, rows, true, err);
   }
-  RW_TRY(be->linear(be, kept, h, branch, w.in, &w, 1, rows, false, err));
+  RW_TRY(model_linear(m, kept, h, branch, in, &w, rows, false, err));
   model_norm(m, m->h.p, kept, post_norm, -1, rows, rstd);
   if (!out) return RW_OK;
   if (out != base) be->copy(be, out, base, rows * h);
@@ -182,20 +182,14 @@ static void regroup(model *m, float *ours, float *theirs, size_t rows, bool to_o
   }
 }
 
-/* The projections to queries, keys and values; returns how many. */
-static int qkv_weights(const model *m, const layer *y, bool bias, weight w[3]) {
-  w[0] = model_matrix(m, y->q, bias ? y->q_bias : -1);
-  if (m->cfg.grouped_qkv) return 1;
-  w[1] = model_matrix(m, y->k, bias ? y->k_bias : -1);
-  w[2] = model_matrix(m, y->v, bias ? y->v_bias : -1);
-  return 3;
+static projection one(int w, int bias) { return (projection){1, {w}, {bias}}; }
+static projection qkv_of(const model *m, const layer *y) {
+  if (m->cfg.grouped_qkv) return one(y->q, y->q_bias);
+  return (projection){3, {y->q, y->k, y->v}, {y->q_bias, y->k_bias, y->v_bias}};
 }
-
-static int up_weights(const model *m, const layer *y, bool bias, weight w[2]) {
-  int n = 0;
-  if (!m->cfg.relu2) w[n++] = model_matrix(m, y->gate, bias ? y->gate_bias : -1);
-  w[n++] = model_matrix(m, y->up, bias ? y->up_bias : -1);
-  return n;
+static projection up_of(const model *m, const layer *y) {
+  if (m->cfg.relu2) return one(y->up, y->up_bias);
+  return (projection){2, {y->gate, y->up}, {y->gate_bias, y->up_bias}};
 }
 
 /* Normalises the layer's input and projects it; then per-head norms and rotation. */
@@ -205,9 +199,8 @@ static rw_status project_qkv(model *m, size_t l, acts *s, rw_error *err) {
   backend *be = m->be;
   size_t rows = m->f.rows, h = c->hidden, d = c->head_dim, ld = qkv_width(c);
   model_norm(m, m->h.p, s->x, y->norm_in, y->norm_in_bias, rows, s->rstd_in);
-  weight w[3];
-  int nw = qkv_weights(m, y, true, w);
-  RW_TRY(be->linear(be, c->grouped_qkv ? m->a.p : s->qkv, ld, m->h.p, h, w, nw, rows, false, err));
+  projection qkv = qkv_of(m, y);
+  RW_TRY(model_linear(m, c->grouped_qkv ? m->a.p : s->qkv, ld, m->h.p, h, &qkv, rows, false, err));
   if (c->grouped_qkv) regroup(m, s->qkv, m->a.p, rows, true);
   if (c->qk_norm) {
     size_t heads = c->q_heads + c->kv_heads, qw = q_width(c);
@@ -243,15 +236,13 @@ static rw_status forward_layer(model *m, size_t l, acts *s, float *out, bool las
     o = m->last_o.p;
     x = m->last_x.p;
   }
-  RW_TRY(add_branch(m, mid, x, o, model_matrix(m, y->o, y->o_bias), rows, y->norm_post_attn, s->attn_out,
-                    s->rstd_attn, err));
+  RW_TRY(add_branch(m, mid, x, o, one(y->o, y->o_bias), rows, y->norm_post_attn, s->attn_out, s->rstd_attn, err));
   model_norm(m, m->h.p, mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
-  weight gu[2];
-  int ng = up_weights(m, y, true, gu);
-  RW_TRY(be->linear(be, s->gate_up, up_width(c), m->h.p, h, gu, ng, rows, false, err));
+  projection gu = up_of(m, y);
+  RW_TRY(model_linear(m, s->gate_up, up_width(c), m->h.p, h, &gu, rows, false, err));
   if (!out && !c->post_norms) return RW_OK;
   be->gated(be, m->a.p, s->gate_up, rows, c->ff, act_of(c));
-  return add_branch(m, out, mid, m->a.p, model_matrix(m, y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
+  return add_branch(m, out, mid, m->a.p, one(y->down, y->down_bias), rows, y->norm_post_mlp, s->mlp_out,
                     s->rstd_mlp, err);
 }
 
@@ -282,15 +273,15 @@ static rw_status run_frozen(model *m, acts *s, size_t end, rw_error *err) {
 /* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
 static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, rw_error *err) {
   const layer *y = &m->layers[l];
-  size_t rows = m->f.rows, nb = last ? m->n_last : rows, q = q_width(&m->cfg), ff = m->cfg.ff;
+  size_t rows = m->f.rows, nb = last ? m->n_last : rows, q = q_width(&m->cfg), wide = up_width(&m->cfg);
   size_t n_qkv = rows * qkv_width(&m->cfg), token = last ? m->last[row] : row;
   const char *what = "the input or output of", *name = m->t[y->down].pub.name;
   if (m->be->first_bad(m->be, s->qkv, n_qkv) < n_qkv)
     name = m->t[y->q].pub.name, what = "the projections to query, key and value, from";
   else if (m->be->first_bad(m->be, s->o, rows * q) < rows * q)
     name = m->t[y->o].pub.name, what = "the attention before";
-  else if (m->be->first_bad(m->be, s->gate_up, nb * 2 * ff) < nb * 2 * ff)
-    name = m->t[y->gate].pub.name;
+  else if (m->be->first_bad(m->be, s->gate_up, nb * wide) < nb * wide)
+    name = m->t[y->up].pub.name, what = "the projections from the normalised state, with";
   return rw_fail(err, RW_NUMERIC,
                  "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another "
                  "--dtype may help",
@@ -356,6 +347,7 @@ rw_status model_hidden(model *m, const int32_t *ids, size_t len, size_t l, float
 
 /* Tensors stand in the order embedding, layers, final norm, head; those from here on are trained. */
 static size_t first_trained(const model *m, size_t freeze) {
+  if (m->lora_rank > 0) return (size_t)m->head; /* the adapters follow it */
   if (freeze == 0) return 0;
   return (size_t)(freeze < m->cfg.layers ? m->layers[freeze].norm_in : m->norm_final);
 }
@@ -494,12 +486,6 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
 /* Where a tensor's gradient goes; NULL when it is frozen. */
 static float *grad_of(const model *m, int i) { return i >= 0 ? m->t[i].pub.grad : NULL; }
 
-static rw_status matrix_grad(model *m, int first, int bias, const float *dy, size_t out, const float *x, size_t in,
-                             size_t rows, rw_error *err) {
-  if (bias >= 0) m->be->bias_grad(m->be, grad_of(m, bias), dy, out, rows, out);
-  return m->be->linear_dw(m->be, grad_of(m, first), dy, out, x, in, rows, out, in, err);
-}
-
 static void norm_bwd(model *m, float *dx, int norm, int bias, const float *dy, const float *x, const float *kept,
                      size_t rows, bool acc) {
   const model_config *c = &m->cfg;
@@ -529,15 +515,11 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
     dy = dh;
   }
   be->gated(be, m->a.p, s.gate_up, rows, ff, act_of(c));
-  RW_TRY(matrix_grad(m, y->down, y->down_bias, dy, h, m->a.p, ff, rows, err));
-  weight down = model_matrix(m, y->down, -1), gu[2];
-  int ng = up_weights(m, y, false, gu);
-  RW_TRY(be->linear_dx(be, m->a.p, ff, dy, h, &down, 1, rows, false, err));
+  projection down = one(y->down, y->down_bias), gu = up_of(m, y), wo = one(y->o, y->o_bias), qkv = qkv_of(m, y);
+  RW_TRY(model_linear_bwd(m, m->a.p, ff, dy, h, m->a.p, ff, &down, rows, err));
   be->gated_bwd(be, s.gate_up, m->a.p, s.gate_up, rows, ff, act_of(c));
   model_norm(m, m->h.p, s.x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
-  RW_TRY(matrix_grad(m, c->relu2 ? y->up : y->gate, c->relu2 ? y->up_bias : y->gate_bias, s.gate_up, up_width(c),
-                     m->h.p, h, rows, err));
-  RW_TRY(be->linear_dx(be, dh, h, s.gate_up, up_width(c), gu, ng, rows, false, err));
+  RW_TRY(model_linear_bwd(m, dh, h, s.gate_up, up_width(c), m->h.p, h, &gu, rows, err));
   norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s.x_mid, s.rstd_mid, rows, true);
 
   /* attention */
@@ -551,10 +533,7 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
     be->gather(be, m->last_o.p, s.o, m->last, rows, q);
     o = m->last_o.p;
   }
-  RW_TRY(matrix_grad(m, y->o, y->o_bias, dy, h, o, q, rows, err));
-  weight wo = model_matrix(m, y->o, -1);
-  float *d_o = last ? m->last_o.p : m->d_o.p;
-  RW_TRY(be->linear_dx(be, d_o, q, dy, h, &wo, 1, rows, false, err));
+  RW_TRY(model_linear_bwd(m, last ? m->last_o.p : m->d_o.p, q, dy, h, o, q, &wo, rows, err));
   if (last) { /* only the last tokens had a gradient so far */
     be->zero(be, m->d_o.p, all * q * sizeof(float));
     be->scatter(be, m->d_o.p, m->last_o.p, m->last, rows, q, false);
@@ -575,10 +554,7 @@ static rw_status backward_layer(model *m, size_t l, bool last, rw_error *err) {
   model_norm(m, m->h.p, s.x, y->norm_in, y->norm_in_bias, all, NULL);
   float *dqkv = c->grouped_qkv ? m->a.p : m->dqkv.p;
   if (c->grouped_qkv) regroup(m, m->dqkv.p, dqkv, all, false);
-  RW_TRY(matrix_grad(m, y->q, y->q_bias, dqkv, ld, m->h.p, h, all, err));
-  weight qkv[3];
-  int nw = qkv_weights(m, y, false, qkv);
-  RW_TRY(be->linear_dx(be, dh, h, dqkv, ld, qkv, nw, all, false, err));
+  RW_TRY(model_linear_bwd(m, dh, h, dqkv, ld, m->h.p, h, &qkv, all, err));
   norm_bwd(m, dx, y->norm_in, y->norm_in_bias, dh, s.x, s.rstd_in, all, true);
   return RW_OK;
 }
@@ -600,12 +576,13 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   be->copy(be, m->last_x.p, m->dx.p, nb * h); /* the forward pass left the final state in dx */
   norm_bwd(m, m->dx.p, m->norm_final, m->norm_final_bias, m->dh.p, m->last_x.p, m->rstd_final.p, nb, false);
   for (size_t l = c->layers; l-- > m->freeze;) RW_TRY(backward_layer(m, l, l + 1 == c->layers, err));
-  if (m->freeze == 0) be->embed_bwd(be, grad_of(m, m->embed), m->dx.p, m->ids, rows, h, c->embed_scale);
+  if (grad_of(m, m->embed)) be->embed_bwd(be, grad_of(m, m->embed), m->dx.p, m->ids, rows, h, c->embed_scale);
   return RW_OK;
 }
 
 void model_rest(model *m) {
-  buffer *b[] = {&m->h, &m->a, &m->work, &m->saved, &m->dx, &m->dh, &m->dqkv, &m->d_o};
+  buffer *b[] = {&m->lora_u, &m->lora_du, &m->lora_all, &m->h,    &m->a,  &m->work,
+                 &m->saved,  &m->dx,      &m->dh,       &m->dqkv, &m->d_o};
   for (size_t i = 0; i < sizeof b / sizeof *b; i++) {
     m->be->release(m->be, b[i]->p);
     *b[i] = (buffer){0};

@@ -4,6 +4,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "format/peft.h"
 #include "model/load.h"
 #include "reward/rng.h"
 
@@ -219,7 +220,16 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   model *m = mem_zalloc(1, sizeof *m);
   if (!m) return rw_nomem(err, dir);
   loader l = {.m = m, .err = err};
-  rw_status s = model_config_read(&m->cfg, dir, err);
+  model_options over = *o;
+  peft_config peft = {0};
+  const char *adapter = peft_is(dir) ? dir : NULL;
+  rw_status s = adapter ? peft_read(&peft, dir, err) : RW_OK;
+  if (adapter && !s) {
+    dir = peft.base;
+    over.new_head = true; /* the adapter's own is read below */
+    o = &over;
+  }
+  if (!s) s = model_config_read(&m->cfg, dir, err);
   if (!s)
     s = o->level ? backend_cpu(&m->be, o->threads, o->level, err)
                  : backend_open(&m->be, o->device ? o->device : "auto", o->threads, err);
@@ -230,7 +240,9 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
     l.used = mem_zalloc(st_count(m->file), sizeof *l.used);
     s = m->dir && m->layers && l.used ? load_tensors(&l, o) : rw_nomem(err, dir);
   }
+  if (!s && adapter) s = lora_load(m, adapter, &peft, err);
   mem_free(l.used);
+  peft_free(&peft);
   if (s)
     model_free(m);
   else
@@ -240,12 +252,15 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
 
 void model_free(model *m) {
   if (!m) return;
-  buffer *b[] = {&m->h,       &m->a,        &m->work,   &m->saved,  &m->dx,         &m->dh,      &m->dqkv,
-                 &m->d_o,     &m->last_x,   &m->last_o, &m->last_h, &m->rstd_final, &m->rewards, &m->d_rewards,
-                 &m->gate_in, &m->gate_out, &m->cos[0], &m->cos[1], &m->sin[0],     &m->sin[1]};
+  buffer *b[] = {&m->h,        &m->a,         &m->work,    &m->saved,    &m->dx,     &m->dh,
+                 &m->dqkv,     &m->d_o,       &m->last_x,  &m->last_o,   &m->last_h, &m->rstd_final,
+                 &m->rewards,  &m->d_rewards, &m->gate_in, &m->gate_out, &m->lora_u, &m->lora_du,
+                 &m->lora_all, &m->cos[0],    &m->cos[1],  &m->sin[0],   &m->sin[1]};
   for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
-  for (size_t i = 0; m->be && i < m->n_tensors; i++)
+  for (size_t i = 0; m->be && i < m->n_tensors; i++) {
     if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
+    mem_free(m->t[i].own_name);
+  }
   void *blocks[] = {m->values, m->grads, m->m1, m->m2, m->codes};
   for (size_t i = 0; m->be && i < sizeof blocks / sizeof *blocks; i++)
     if (blocks[i]) m->be->release(m->be, blocks[i]);
@@ -273,7 +288,11 @@ rw_status model_hash(const model *m, char out[33], rw_error *err) {
   for (size_t i = 0; i < m->n_tensors; i++) {
     const st_tensor *t = st_find(m->file, m->t[i].pub.name);
     XXH3_128bits_update(x, m->t[i].pub.name, strlen(m->t[i].pub.name));
-    if (t) XXH3_128bits_update(x, t->data, t->bytes);
+    bool in_copy = m->t[i].own_name || (i == (size_t)m->head && !m->t[i].made && m->t[i].copy);
+    if (in_copy) /* an adapter's */
+      XXH3_128bits_update(x, m->t[i].copy, m->t[i].pub.count * sizeof(float));
+    else if (t)
+      XXH3_128bits_update(x, t->data, t->bytes);
   }
   XXH128_hash_t h = XXH3_128bits_digest(x);
   XXH3_freeState(x);

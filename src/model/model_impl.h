@@ -18,6 +18,8 @@ typedef struct {
   void *copy;         /* f32, owned: norms, biases, the head, and whatever is not aligned in the file */
   size_t cols;        /* 0: a vector */
   bool made;          /* not in the checkpoint: a new head */
+  int adapter;        /* index of its adapter's A; B is the next; 0: none */
+  char *own_name;     /* pub.name, when not the file's */
 } tensor;
 
 /* Indices into tensors; -1: the family has none. */
@@ -52,6 +54,10 @@ struct model {
   int embed, norm_final, norm_final_bias, head;
   layer *layers;
   bool head_is_new;
+  size_t lora_rank; /* 0: no adapters */
+  double lora_alpha;
+  float lora_scale;
+  bool lora_rslora, merge; /* merge: model_save writes the whole model */
   bool training;
   size_t freeze;                   /* layers below are not trained */
   bool recompute;                  /* see model_train_options */
@@ -71,6 +77,7 @@ struct model {
 
   /* working memory (decoder.c) */
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, last_h, rstd_final, rewards, d_rewards;
+  buffer lora_u, lora_du, lora_all;
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
 
@@ -87,6 +94,22 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
 rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
 /* Where the gate of a conversation reads; -1: nowhere. */
 ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
+/* lora.c */
+typedef struct {
+  int n; /* projections of one input, their outputs side by side; with gradients side by side too */
+  int w[3], bias[3];
+} projection;
+/* y = W·x + bias and the adapters' part; acc: added to y. */
+rw_status model_linear(model *m, float *y, size_t ldy, const float *x, size_t ldx, const projection *p, size_t rows,
+                       bool acc, rw_error *err);
+/* Adds what is trained of the projections to its gradients and sets dx, which may be x. */
+rw_status model_linear_bwd(model *m, float *dx, size_t lddx, const float *dy, size_t lddy, const float *x,
+                           size_t ldx, const projection *p, size_t rows, rw_error *err);
+typedef struct peft_config peft_config;
+rw_status lora_load(model *m, const char *dir, const peft_config *c, rw_error *err);
+rw_status lora_save(model *m, const char *dir, rw_error *err);
+/* row [rows, cols] += s·B·A of a tensor with an adapter. */
+rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err);
 /* decoder.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */

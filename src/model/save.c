@@ -52,17 +52,17 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
 }
 
 typedef struct {
-  const model *m;
+  model *m;
   const st_spec *specs;
   float *row; /* room for the largest tensor that is converted */
 } writer;
 
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
-  (void)err;
   const writer *w = ctx;
   const tensor *t = &w->m->t[i];
   st_dtype held = t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16;
-  if (!t->pub.value && !t->copy && held == w->specs[i].dtype) {
+  bool merged = t->adapter != 0;
+  if (!merged && !t->pub.value && !t->copy && held == w->specs[i].dtype) {
     memcpy(out, t->data, t->pub.count * st_dtype_size(held));
     return RW_OK;
   }
@@ -72,6 +72,7 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
     w->m->be->download(w->m->be, row, t->pub.value ? t->pub.value : t->copy, t->pub.count * sizeof(float));
   else
     st_to_f32(row, t->data, held, t->pub.count);
+  if (merged) RW_TRY(lora_merge_into(w->m, t, row, err));
   if (!f32) st_from_f32(out, row, w->specs[i].dtype, t->pub.count);
   return RW_OK;
 }
@@ -79,8 +80,10 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);
+  if (m->lora_rank > 0 && !m->merge) return lora_save(m, dir, err);
+  size_t n = m->lora_rank > 0 ? (size_t)m->head + 1 : m->n_tensors; /* adapters follow the head */
   st_spec *specs = mem_zalloc(m->n_tensors, sizeof *specs);
-  for (size_t i = 0; specs && i < m->n_tensors; i++) {
+  for (size_t i = 0; specs && i < n; i++) {
     const tensor *t = &m->t[i];
     specs[i] = (st_spec){.name = t->pub.name,
                          .dtype = dtype >= 0 ? (st_dtype)dtype : t->file_type,
@@ -90,9 +93,11 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   }
   writer w = {m, specs, mem_alloc(largest, sizeof(float))};
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);
-  if (!s) s = st_write(dir, "model", specs, m->n_tensors, 0, read_tensor, &w, err);
+  if (!s) s = st_write(dir, "model", specs, n, 0, read_tensor, &w, err);
   if (!s) s = write_config(m, dir, (int)specs[m->embed].dtype, pad_token_id, err);
   mem_free(specs);
   mem_free(w.row);
   return s;
 }
+
+void model_merge(model *m) { m->merge = true; }

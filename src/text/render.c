@@ -1,5 +1,6 @@
 /* render.c - one way from a conversation to ids, for every command. */
 #include "reward/render.h"
+#include "format/peft.h"
 
 #include <string.h>
 
@@ -53,7 +54,13 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
   *out = mem_zalloc(1, sizeof **out);
   if (!*out) return rw_nomem(err, dir);
   (*out)->append = -1;
-  rw_status s = open_text(*out, dir, template_file, date, err);
+  char *own = file_join(dir, "tokenizer.json");
+  peft_config p = {0};
+  rw_status s = own ? RW_OK : rw_nomem(err, dir);
+  if (!s && !file_exists(own) && peft_is(dir)) s = peft_read(&p, dir, err); /* an adapter alone: the base's text */
+  if (!s) s = open_text(*out, p.base ? p.base : dir, template_file, date, err);
+  mem_free(own);
+  peft_free(&p);
   if (s) {
     renderer_free(*out);
     *out = NULL;

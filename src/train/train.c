@@ -46,6 +46,7 @@ void train_defaults(train_options *o) {
                        .tensorboard = true,
                        .keep = "last",
                        .recompute = "auto",
+                       .lora_targets = "all-linear",
                        .device = "auto",
                        .dtype = "auto"};
 }
@@ -208,6 +209,8 @@ static rw_status fingerprint(run *t, rw_error *err) {
              o->max_grad_norm, o->schedule, o->warmup, o->min_lr, (long long)o->batch_size, (long long)t->steps,
              o->shuffle, (long long)o->max_length, o->overlong, (long long)o->freeze_layers, o->share,
              o->states_8bit, (unsigned long long)o->seed, model_device(t->m));
+  if (o->lora_rank > 0)
+    str_printf(&s, " lora %lld %a %s ", (long long)o->lora_rank, o->lora_alpha, o->lora_targets);
   if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
   for (size_t i = 0; i < o->n_data; i++) {
     /* a pipe cannot be read again: its rows' ids stand for it */
@@ -252,6 +255,15 @@ static rw_status prepare(run *t, rw_error *err) {
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, o->dtype, err));
+  if (o->lora_rank > 0 || model_has_lora(t->m)) {
+    if (o->lora_rank > 0)
+      RW_TRY(
+          model_add_lora(t->m,
+                         &(lora_options){o->lora_rank, o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank,
+                                         o->lora_targets, (size_t)o->freeze_layers, o->seed},
+                         err));
+    log_note("training adapters and the head");
+  }
   RW_TRY(renderer_open(&t->r, o->model, o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));

@@ -257,6 +257,15 @@ static void be_add(backend *be, float *y, const float *x, size_t n) {
   rowjob j = {.y = y, .x = x, .n = n};
   run_flat(be, &j, add_task);
 }
+static void scale_task(void *ctx, size_t task, int thread) {
+  (void)thread;
+  const rowjob *j = ctx;
+  j->k->scale(j->y + task * CHUNK, chunk_len(j, task), j->sign);
+}
+static void be_scale(backend *be, float *x, float s, size_t n) {
+  rowjob j = {.y = x, .sign = s, .n = n};
+  run_flat(be, &j, scale_task);
+}
 static void copy_task(void *ctx, size_t task, int thread) {
   (void)thread;
   const rowjob *j = ctx;
@@ -430,6 +439,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .gated = be_gated,
                   .gated_bwd = be_gated_bwd,
                   .add = be_add,
+                  .scale = be_scale,
                   .copy = be_copy,
 
                   .copy_columns = be_copy_columns,
