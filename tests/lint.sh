@@ -4,9 +4,9 @@ set -u
 cd "$(dirname "$0")/.."
 for tool in clang-format cppcheck clang-tidy; do command -v $tool >/dev/null || { echo "$tool is not installed"; exit 77; }; done
 bad=0
-clang-format --dry-run -Werror $(git ls-files '*.c' '*.h') || bad=1
+clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cc') || bad=1
 cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exitcode=1 --inline-suppr -j "$(nproc)" \
-  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Iinclude -Isrc src 2>&1 || bad=1
+  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Iinclude -Isrc -i src/format/parquet.cc src 2>&1 || bad=1
 
 # One file of C: clang-tidy, unless it passed before with the same text in all that it includes.
 tidy() {

@@ -308,7 +308,8 @@ static void what_cannot_be_opened_is_named(void **state) {
   assert_int_equal(rows_create(&out, in_dir("no/such/folder"), &err), RW_IO);
   assert_non_null(strstr(err.text, "no/such/folder"));
   OK(file_put(in_dir("x.parquet"), "PAR1 and so on", 14, &err));
-  assert_int_equal(rows_open(&in, in_dir("x.parquet"), &err), RW_UNSUPPORTED);
+  rw_status s = rows_open(&in, in_dir("x.parquet"), &err);
+  assert_true(s == RW_UNSUPPORTED || s == RW_DATA); /* without or with Arrow's library */
   assert_non_null(strstr(err.text, "Parquet"));
 }
 

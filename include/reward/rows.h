@@ -2,7 +2,8 @@
  *
  * Rows come as the bytes of one JSON object, without the newline. Blank lines are skipped but counted in
  * the line numbers. A UTF-8 byte order mark at the start is skipped. Input that ends without a newline
- * is fine. Compression is known by content when reading, by name when writing.
+ * is fine. Compression is known by content when reading, by name when writing. A record of a Parquet file is the
+ * row that a JSONL file of the same data would have; its number is the line. Parquet is read from files only.
  */
 #ifndef REWARD_ROWS_H
 #define REWARD_ROWS_H
@@ -22,7 +23,7 @@ const char *rows_label(const char *path); /* the same of a path that is not open
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);
 
 typedef struct rows_out rows_out;
-rw_status rows_create(rows_out **out, const char *path, rw_error *err);          /* .gz, .zst by name */
+rw_status rows_create(rows_out **out, const char *path, rw_error *err);          /* .gz, .zst, .parquet by name */
 rw_status rows_write(rows_out *out, const char *row, size_t len, rw_error *err); /* adds the newline */
 rw_status rows_commit(rows_out *out, rw_error *err); /* whole under its final name, or an error; frees out */
 void rows_abort(rows_out *out);                      /* nothing is left; NULL is fine */

@@ -1,4 +1,4 @@
-/* rows.c - row files: plain, gzip and zstd JSONL, in and out, and ordered parallel passes over them.
+/* rows.c - row files: plain, gzip and zstd JSONL and Parquet, in and out, and ordered parallel passes over them.
  *
  * Reading keeps one growing buffer; a row is a slice of it. Limit: a row may have 1 GB.
  */
@@ -12,6 +12,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "format/parquet_rows.h"
 #include "reward/log.h"
 
 enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30 };
@@ -30,7 +31,13 @@ struct rows_in {
   str buf;                             /* decoded bytes */
   size_t pos;                          /* of the next row in buf */
   uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
+  parquet_in *parquet;                 /* then nothing of the above but path, line and total */
 };
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && strcmp(s + n - m, end) == 0;
+}
 
 /* ---- reading ---- */
 
@@ -114,8 +121,15 @@ static rw_status detect(rows_in *in, rw_error *err) {
   size_t n = in->buf.len;
   if (n >= 2 && p[0] == 0x1f && p[1] == 0x8b) in->how = GZIP;
   if (n >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) in->how = ZSTD;
-  if (n >= 4 && memcmp(p, "PAR1", 4) == 0)
-    return rw_fail(err, RW_UNSUPPORTED, "%s: a Parquet file; this build reads JSONL (plain, .gz, .zst)", in->path);
+  if (n >= 4 && memcmp(p, "PAR1", 4) == 0) {
+    if (in->total == 0)
+      return rw_fail(err, RW_UNSUPPORTED, "%s: Parquet is read from its end: expected a file, got a pipe",
+                     in->path);
+    return parquet_in_open(&in->parquet, in->fd == STDIN_FILENO ? "/dev/stdin" : in->path, err);
+  }
+  if (in->how == PLAIN && ends_with(in->path, ".parquet"))
+    return rw_fail(err, RW_DATA, "%s: expected a Parquet file, which begins with PAR1, got another; fetch it again",
+                   in->path);
   if (in->how == PLAIN) {
     if (n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) in->pos = 3;
     return RW_OK;
@@ -163,6 +177,11 @@ rw_status rows_open(rows_in **out, const char *path, rw_error *err) {
 }
 
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
+  if (in->parquet) {
+    rw_status s = parquet_in_next(in->parquet, row, err);
+    *line = in->line += row->p != NULL;
+    return s;
+  }
   size_t seen = 0; /* of the row, without a newline in it */
   for (;;) {
     char *start = in->buf.p ? in->buf.p + in->pos : NULL;
@@ -198,6 +217,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
 
 void rows_close(rows_in *in) {
   if (!in) return;
+  parquet_in_close(in->parquet);
   if (in->z_open) inflateEnd(&in->z);
   ZSTD_freeDStream(in->zs);
   if (in->fd > STDIN_FILENO) close(in->fd);
@@ -212,10 +232,14 @@ const char *rows_label(const char *path) { return strcmp(path, "-") == 0 ? "<std
 const char *rows_path(const rows_in *in) { return in->path; }
 
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total) {
+  *total = in->total;
+  if (in->parquet) {
+    *done = (uint64_t)((double)in->total * parquet_in_done(in->parquet));
+    return;
+  }
   /* what is read and not yet taken counts as stored as densely as the rest */
   double ahead = (double)(in->buf.len - in->pos), taken = (double)in->taken;
   *done = taken > 0 ? (uint64_t)((double)in->stored * (taken / (taken + ahead))) : 0;
-  *total = in->total;
 }
 
 /* ---- writing ---- */
@@ -228,19 +252,21 @@ struct rows_out {
   bool z_open;
   char *packed; /* READ_BYTES */
   char *path;
+  parquet_out *parquet; /* then nothing of the above */
 };
-
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
 
 rw_status rows_create(rows_out **out, const char *path, rw_error *err) {
   *out = NULL;
-  if (ends_with(path, ".parquet"))
-    return rw_fail(err, RW_UNSUPPORTED, "%s: this build writes JSONL (plain, .gz, .zst), not Parquet", path);
   rows_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
+  if (ends_with(path, ".parquet")) {
+    rw_status s = parquet_out_open(&o->parquet, path, err);
+    if (s)
+      mem_free(o);
+    else
+      *out = o;
+    return s;
+  }
   o->how = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
   o->path = mem_strndup(path, strlen(path));
   o->packed = mem_alloc(READ_BYTES, 1);
@@ -283,6 +309,7 @@ static rw_status put(rows_out *o, const char *p, size_t len, bool end, rw_error 
 }
 
 rw_status rows_write(rows_out *o, const char *row, size_t len, rw_error *err) {
+  if (o->parquet) return parquet_out_write(o->parquet, row, len, err);
   for (; len > MAX_ROW; row += MAX_ROW, len -= MAX_ROW) RW_TRY(put(o, row, MAX_ROW, false, err));
   RW_TRY(put(o, row, len, false, err));
   return put(o, "\n", 1, false, err);
@@ -297,6 +324,11 @@ static void out_free(rows_out *o) {
 }
 
 rw_status rows_commit(rows_out *o, rw_error *err) {
+  if (o->parquet) {
+    rw_status s = parquet_out_commit(o->parquet, err);
+    out_free(o);
+    return s;
+  }
   rw_status s = o->how == PLAIN ? RW_OK : put(o, "", 0, true, err);
   if (s)
     file_out_abort(o->f);
@@ -308,6 +340,7 @@ rw_status rows_commit(rows_out *o, rw_error *err) {
 
 void rows_abort(rows_out *o) {
   if (!o) return;
+  parquet_out_abort(o->parquet);
   file_out_abort(o->f);
   out_free(o);
 }
