@@ -202,7 +202,8 @@ static void rows_to_score(void **state) {
   ids_are(0, (const int32_t[]){3, 1}, 2);
   refuses("{\"messages\":\"q\"}", "messages", "string");
   refuses("{\"messages\":[]}", "messages", "empty");
-  refuses("{\"messages\":null}", "messages", "null");
+  refuses("{\"messages\":null}", "row", "none of these"); /* null: as absent */
+  takes("{\"messages\":null,\"prompt\":null,\"chosen\":null,\"text\":\"t\",\"margin\":null}", ROW_SINGLE, 1, 0);
   refuses("{\"text\":5}", "text", "number");
   refuses("{\"input_ids\":[]}", "input_ids", "empty");
   refuses("{\"response\":\"a\"}", "prompt", "response");
@@ -223,7 +224,7 @@ static void messages_are_checked(void **state) {
   refuses("{\"prompt\":[],\"response\":\"a\"}", "prompt", "empty");
   refuses("{\"chosen\":[" U("q") "," A("a") "]}", "rejected", "nothing");
   refuses("{\"prompt\":\"q\",\"rejected\":\"a\"}", "chosen", "nothing");
-  refuses("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":null}", "rejected", "null");
+  refuses("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":null}", "rejected", "nothing");
   refuses("{\"prompt\":\"q\",\"chosen\":{},\"rejected\":\"a\"}", "chosen", "object");
 }
 

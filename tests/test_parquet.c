@@ -226,6 +226,48 @@ static void many_rows_are_the_same_bytes_twice(void **state) {
   str_free(&second);
 }
 
+/* Shards hold the rows in order, and have all columns, also those that only another shard's rows use. */
+static void shards_have_the_same_columns(void **state) {
+  (void)state;
+  NEEDS_ARROW();
+  rows_out *out;
+  size_t n = 0;
+  str got = {0};
+  OK(rows_create_shards(&out, in_dir("train"), 800, &n, &err));
+  for (int i = 0; i < 300; i++) {
+    char row[40];
+    int len = snprintf(row, sizeof row, i < 299 ? "{\"i\": %d}" : "{\"last\": true, \"i\": %d}", i);
+    OK(rows_write(out, row, (size_t)len, &err));
+  }
+  assert_int_equal(entries(), 1); /* rows that wait */
+  OK(rows_commit(out, &err));
+  assert_int_equal(n, 4); /* about 2,900 bytes */
+  int row = 0;
+  for (size_t k = 0; k < n; k++) {
+    char *path = rows_shard(in_dir("train"), k, n), want[60];
+    assert_non_null(path);
+    snprintf(want, sizeof want, "/train-%05zu-of-00004.parquet", k);
+    assert_non_null(strstr(path, want));
+    OK(read_rows(path, &got));
+    assert_true(got.len > 0);
+    for (const char *p = got.p; *p; p = strchr(p, '\n') + 1, row++) {
+      snprintf(want, sizeof want, "{\"i\": %d, \"last\": %s}\n", row, row < 299 ? "null" : "true");
+      assert_memory_equal(p, want, strlen(want));
+    }
+    remove(path);
+    mem_free(path);
+  }
+  assert_int_equal(row, 300);
+  assert_int_equal(entries(), 0);
+  OK(rows_create_shards(&out, in_dir("train"), 800, &n, &err)); /* no rows: one file */
+  OK(rows_commit(out, &err));
+  assert_int_equal(n, 1);
+  OK(read_rows(in_dir("train-00000-of-00001.parquet"), &got));
+  remove(in_dir("train-00000-of-00001.parquet"));
+  assert_int_equal(entries(), 0);
+  str_free(&got);
+}
+
 static void cannot_write(const char *rows, const char *told) {
   rw_status s = write_rows(in_dir("w.parquet"), rows);
   if (s != RW_DATA || !strstr(err.text, told)) fail_msg("%s: %d %s", rows, s, err.text);
@@ -281,6 +323,7 @@ int main(void) {
       cmocka_unit_test(damage_is_a_named_error),
       cmocka_unit_test(what_is_written_reads_back),
       cmocka_unit_test(many_rows_are_the_same_bytes_twice),
+      cmocka_unit_test(shards_have_the_same_columns),
       cmocka_unit_test(what_has_no_columns_is_refused),
       cmocka_unit_test(memory_that_runs_out_is_told),
   };

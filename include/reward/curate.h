@@ -24,6 +24,7 @@ typedef struct {
   score_options model;     /* model.model NULL: none; for the agree stage */
   const char *explain;     /* id of a row to follow, or NULL */
   bool lenient, dry_run;
+  bool parquet; /* the rows as data/train-*.parquet instead of train.jsonl */
   pool *threads;
 } curate_options;
 
@@ -31,8 +32,8 @@ typedef struct {
   size_t rows, pairs; /* read; kept */
 } curate_counts;
 
-/* Writes train.jsonl, removed.jsonl, report.json, report.html, manifest.json into out; says the counts per stage in
- * *table (text, appended). */
+/* Writes the rows, README.md, removed.jsonl, report.json, report.html, manifest.json into out; says the counts per
+ * stage in *table (text, appended). */
 rw_status curate_run(const curate_options *o, curate_counts *counts, str *table, rw_error *err);
 
 #endif

@@ -23,7 +23,12 @@ const char *rows_label(const char *path); /* the same of a path that is not open
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);
 
 typedef struct rows_out rows_out;
-rw_status rows_create(rows_out **out, const char *path, rw_error *err);          /* .gz, .zst, .parquet by name */
+rw_status rows_create(rows_out **out, const char *path, rw_error *err); /* .gz, .zst, .parquet by name */
+/* Parquet as Hugging Face lays it out: STEM-00000-of-0000N.parquet, all with the same columns, each of about
+ * shard_bytes of rows as JSON. rows_commit sets *n to N and lets them appear together, after all are whole. */
+rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_bytes, size_t *n, rw_error *err);
+char *rows_shard(const char *stem, size_t k,
+                 size_t n); /* the name of shard k; freed by mem_free; NULL: no memory */
 rw_status rows_write(rows_out *out, const char *row, size_t len, rw_error *err); /* adds the newline */
 rw_status rows_commit(rows_out *out, rw_error *err); /* whole under its final name, or an error; frees out */
 void rows_abort(rows_out *out);                      /* nothing is left; NULL is fine */

@@ -8,12 +8,12 @@
 
 static const char USAGE[] = "curate RECIPE.yaml [--input SOURCE=FILE…] -o DIR [options]";
 static const char ABOUT[] =
-    "Builds a preference set from public sources by a recipe (docs/recipes.md): train.jsonl, removed.jsonl (every\n"
-    "row that was left out, and why), report.json, report.html, manifest.json. The same inputs and recipe give "
-    "the\n"
-    "same bytes. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3, magpie-air, wildguardmix, "
-    "offsetbias,\n"
-    "helpsteer2, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
+    "Builds a preference set from public sources by a recipe (docs/recipes.md): train.jsonl (or Parquet), "
+    "removed.jsonl\n"
+    "(every row that was left out, and why), README.md (the data card), report.json, report.html, manifest.json. "
+    "The\n"
+    "same inputs and recipe give the same bytes. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3,\n"
+    "magpie-air, wildguardmix, offsetbias, helpsteer2, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
 static const char EXAMPLES[] =
     "  reward curate recipes/skywork-80k-v0.1.yaml --input helpsteer2=hs2.jsonl.gz --input … --model rm -o set\n"
     "  reward curate recipes/skywork-80k-v0.1.yaml --only offsetbias --input offsetbias=ob.jsonl -o part\n"
@@ -40,7 +40,8 @@ int cmd_curate_run(int argc, char **argv) {
       {"agree-pairs", 0, OPT_STRING, &o.agree_pairs, "FILE",
        "write the pairs that the agree stage asks about, and stop", false},
       {"output", 'o', OPT_STRING, &o.out, "DIR", "the folder to make", false},
-      {"format", 0, OPT_STRING, &format, "jsonl|parquet", "of the rows", false},
+      {"format", 0, OPT_STRING, &format, "jsonl|parquet",
+       "train.jsonl, or data/train-*.parquet as Hugging Face lays it out", false},
       {"dry-run", 0, OPT_FLAG, &o.dry_run, NULL, "show the counts, write nothing", false},
       {"explain", 0, OPT_STRING, &o.explain, "ID", "tell what became of one row, write nothing", false},
       {"lenient", 0, OPT_FLAG, &o.lenient, NULL, "leave out rows of another shape, and count them", false},
@@ -49,7 +50,7 @@ int cmd_curate_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (words.n != 1) return cli_usage("a recipe is needed");
-  if (strcmp(format, "parquet") == 0) return cli_usage("--format parquet is not in this build; use jsonl");
+  o.parquet = strcmp(format, "parquet") == 0;
   for (size_t i = 0; i < inputs.n; i++) {
     const char *eq = strchr(inputs.items[i], '=');
     if (eq && strcmp(eq, "=-") == 0)

@@ -387,7 +387,8 @@ int cmd_score_run(int argc, char **argv) {
   bool resume = false;
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the reward model", false},
-      {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz and .zst by name); - is stdout", false},
+      {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz, .zst, .parquet by name); - is stdout",
+       false},
       {"resume", 0, OPT_FLAG, &resume, NULL, "go on with OUT.partial, which an interrupted run has left", false},
       {"batch-tokens", 0, OPT_INT, &o.batch_tokens, "N",
        "tokens of one forward pass; no score depends on it (default: 4096)", false},

@@ -122,7 +122,8 @@ int cmd_tokenize_run(int argc, char **argv) {
   cli_list words = {0};
   const opt table[] = {
       {"model", 'm', OPT_STRING, &model, "DIR", "a model's directory, or one with only tokenizer files", false},
-      {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz and .zst by name); - is stdout", false},
+      {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz, .zst, .parquet by name); - is stdout",
+       false},
       {"chat-template", 0, OPT_STRING, &template_file, "FILE", "instead of the model's own (default: its own)",
        false},
       {"date", 0, OPT_STRING, &date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},

@@ -48,7 +48,8 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   const opt table[] = {
       {"model", 'm', OPT_STRING, &o.model, "DIR", "the model to start from; a missing head is drawn at random",
        false},
-      {"data", 0, OPT_LIST, &data, "ROWS", "pairs or rankings (.jsonl, .gz, .zst); may be repeated", true},
+      {"data", 0, OPT_LIST, &data, "ROWS", "pairs or rankings (.jsonl, .gz, .zst, .parquet); may be repeated",
+       true},
       {"out", 'o', OPT_STRING, &o.out, "DIR", "the checkpoint directory to make", false},
       {"loss", 0, OPT_STRING, &loss,
        "bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce", "the loss", false},

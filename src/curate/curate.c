@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "curate/run.h"
+#include "format/parquet.h"
 #include "reward/log.h"
 #include "reward/rows.h"
 
@@ -145,6 +146,8 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
 
 /* ---- files ---- */
 
+enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
+
 typedef struct {
   curation *r;
   rows_out *out;
@@ -155,6 +158,7 @@ static rw_status write_pair(void *ctx, size_t i, slice chosen, slice rejected, r
   writing *w = ctx;
   str_clear(&w->row);
   curation_row(w->r, i, chosen, rejected, &w->row);
+  w->r->row_bytes += w->row.len;
   return w->row.oom ? rw_nomem(err, "a pair") : rows_write(w->out, w->row.p, w->row.len, err);
 }
 
@@ -211,13 +215,17 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
 }
 
 static rw_status write_rows(curation *r, rw_error *err) {
-  char *train = file_join(r->o->out, "train.jsonl"), *removed = file_join(r->o->out, "removed.jsonl");
+  bool parquet = r->o->parquet;
+  char *data = file_join(r->o->out, "data"), *removed = file_join(r->o->out, "removed.jsonl");
+  char *train = file_join(r->o->out, parquet ? "data/train" : "train.jsonl");
   uint8_t *want = mem_alloc(r->n, 1);
   writing w = {.r = r};
   rows_out *out = NULL;
-  rw_status s = train && removed && want ? RW_OK : rw_nomem(err, r->o->out);
+  rw_status s = train && data && removed && want ? RW_OK : rw_nomem(err, r->o->out);
   for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL;
-  if (!s) s = rows_create(&w.out, train, err);
+  if (!s && parquet) s = file_mkdirs(data, err);
+  if (!s)
+    s = parquet ? rows_create_shards(&w.out, train, SHARD_BYTES, &r->shards, err) : rows_create(&w.out, train, err);
   if (!s) s = rows_create(&out, removed, err);
   if (!s) s = curation_fetch(r, want, write_pair, &w, err);
   if (!s) s = write_removed(r, out, err);
@@ -235,6 +243,7 @@ static rw_status write_rows(curation *r, rw_error *err) {
   str_free(&w.row);
   mem_free(want);
   mem_free(train);
+  mem_free(data);
   mem_free(removed);
   return s;
 }
@@ -273,8 +282,13 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
     str_printf(&s, ", \"xxh3_128\": \"%s\"}", hash);
   }
   str_addz(&s, n ? "\n  ],\n  \"outputs\": [" : "],\n  \"outputs\": [");
-  static const char *const names[] = {"train.jsonl", "removed.jsonl", "report.json", "report.html"};
-  for (size_t i = 0; !st && i < 4; i++) st = add_file(&s, r->o->out, names[i], i == 0, err);
+  for (size_t k = 0; !st && k < (r->shards ? r->shards : 1); k++) {
+    char *name = curation_file(r, k);
+    st = name ? add_file(&s, r->o->out, name, k == 0, err) : rw_nomem(err, r->o->out);
+    mem_free(name);
+  }
+  static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
+  for (size_t i = 0; !st && i < 4; i++) st = add_file(&s, r->o->out, names[i], false, err);
   str_printf(&s, "\n  ],\n  \"pairs\": %zu\n}\n", alive(r));
   if (!st) st = s.oom ? rw_nomem(err, path) : file_put(path, s.p, s.len, err);
   mem_free(path);
@@ -318,6 +332,10 @@ static void explain(const curation *r, str *out) {
 
 static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
+  if (r->o->parquet && !parquet_available()) /* before hours of work */
+    return rw_fail(
+        err, RW_UNSUPPORTED,
+        "--format parquet needs Arrow's library, which this build was made without; run `make deps` and `make`");
   RW_TRY(recipe_load(&r->recipe, r->o->recipe, err));
   r->mem = arena_new();
   r->category_ids = map_new();
@@ -333,6 +351,7 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   RW_TRY(file_mkdirs(r->o->out, err));
   RW_TRY(write_rows(r, err));
   RW_TRY(curation_report(r, table, err));
+  RW_TRY(curation_card(r, err));
   return write_manifest(r, err);
 }
 

@@ -50,6 +50,8 @@ typedef struct {
   arena *mem;
   size_t stage_left[MAX_STAGES]; /* candidates alive after each stage */
   bool stage_done[MAX_STAGES];
+  size_t row_bytes; /* of the kept rows as JSON */
+  size_t shards;    /* of the kept rows as Parquet; 0: train.jsonl */
 } curation;
 
 bool curation_is_for(const stage *s, const source *src); /* no source named: all */
@@ -73,6 +75,9 @@ rw_status stage_agree(curation *r, const stage *s, rw_error *err);
 rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err);
 /* curate_report.c */
 rw_status curation_report(const curation *r, str *table, rw_error *err);
+/* card.c: README.md, when the rows are written; the name of their file k inside the folder (mem_free). */
+rw_status curation_card(const curation *r, rw_error *err);
+char *curation_file(const curation *r, size_t k);
 void curation_row(const curation *r, size_t i, slice chosen, slice rejected, str *out);
 
 #endif

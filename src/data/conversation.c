@@ -221,13 +221,19 @@ static rw_status get_side(reader *r, const char *field, json_val v, const messag
   return RW_OK;
 }
 
+/* JSON_NONE also for null: rows of Parquet files, or written by way of a table, have every column. */
+static json_val field_of(const json_doc *d, json_val row, const char *name) {
+  json_val v = json_get(d, row, name);
+  return json_kind(d, v) == JSON_NULL ? JSON_NONE : v;
+}
+
 static rw_status read_pair(reader *r, conv_row *row, json_val v) {
-  json_val sides[2] = {json_get(r->d, v, "chosen"), json_get(r->d, v, "rejected")};
+  json_val sides[2] = {field_of(r->d, v, "chosen"), field_of(r->d, v, "rejected")};
   static const char *const names[2] = {"chosen", "rejected"};
   message *p;
   size_t np, n[2];
   bool list[2];
-  RW_TRY(get_prompt(r, json_get(r->d, v, "prompt"), &p, &np));
+  RW_TRY(get_prompt(r, field_of(r->d, v, "prompt"), &p, &np));
   for (int k = 0; k < 2; k++) {
     if (sides[k] == JSON_NONE) return need(r, names[k], "a string, messages or a list of responses", sides[k]);
     list[k] = is_response_list(r, sides[k]);
@@ -247,8 +253,8 @@ static rw_status read_pair(reader *r, conv_row *row, json_val v) {
 static rw_status read_responses(reader *r, conv_row *row, json_val v, json_val list) {
   message *p;
   size_t np;
-  json_val prompt = json_get(r->d, v, "prompt"), scores = json_get(r->d, v, "scores");
-  if (prompt == JSON_NONE) prompt = json_get(r->d, v, "instruction"); /* Magpie's name */
+  json_val prompt = field_of(r->d, v, "prompt"), scores = field_of(r->d, v, "scores");
+  if (prompt == JSON_NONE) prompt = field_of(r->d, v, "instruction"); /* Magpie's name */
   if (json_kind(r->d, list) != JSON_ARRAY) return need(r, "responses", "a list", list);
   RW_TRY(get_prompt(r, prompt, &p, &np));
   row->kind = ROW_RESPONSES;
@@ -309,23 +315,23 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *
   reader r = {d, a, err};
   *row = (conv_row){0};
   if (json_kind(d, v) != JSON_OBJECT) return need(&r, "row", "an object", v);
-  row->id = label(&r, json_get(d, v, "id"));
-  row->source = label(&r, json_get(d, v, "source"));
-  json_val prompt = json_get(d, v, "prompt"), margin = json_get(d, v, "margin"), f;
+  row->id = label(&r, field_of(d, v, "id"));
+  row->source = label(&r, field_of(d, v, "source"));
+  json_val prompt = field_of(d, v, "prompt"), margin = field_of(d, v, "margin"), f;
   row->prompt = label(&r, prompt);
-  if (margin != JSON_NONE && json_kind(d, margin) != JSON_NULL) {
+  if (margin != JSON_NONE) {
     if (!json_number(d, margin, &row->margin) || !isfinite(row->margin))
       return need(&r, "margin", "a finite number", margin);
     row->has_margin = true;
   }
-  if ((f = json_get(d, v, "chosen_ids")) != JSON_NONE || json_get(d, v, "rejected_ids") != JSON_NONE)
-    return read_ids_pair(&r, row, f, json_get(d, v, "rejected_ids"));
-  if (json_get(d, v, "chosen") != JSON_NONE || json_get(d, v, "rejected") != JSON_NONE)
+  if ((f = field_of(d, v, "chosen_ids")) != JSON_NONE || field_of(d, v, "rejected_ids") != JSON_NONE)
+    return read_ids_pair(&r, row, f, field_of(d, v, "rejected_ids"));
+  if (field_of(d, v, "chosen") != JSON_NONE || field_of(d, v, "rejected") != JSON_NONE)
     return read_pair(&r, row, v);
-  if ((f = json_get(d, v, "responses")) != JSON_NONE) return read_responses(&r, row, v, f);
+  if ((f = field_of(d, v, "responses")) != JSON_NONE) return read_responses(&r, row, v, f);
   static const char *const single[] = {"messages", "response", "text", "input_ids"};
   for (size_t i = 0; i < 4; i++)
-    if ((f = json_get(d, v, single[i])) != JSON_NONE) return one_branch(&r, row, single[i], f, prompt);
+    if ((f = field_of(d, v, single[i])) != JSON_NONE) return one_branch(&r, row, single[i], f, prompt);
   return rw_fail(err, RW_DATA,
                  "row: expected chosen and rejected, messages, prompt with response or responses, text, or "
                  "input_ids; got none "
@@ -334,8 +340,8 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *
 
 rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err) {
   reader r = {d, a, err};
-  *row = (conv_row){.id = label(&r, json_get(d, v, "id")), .source = label(&r, json_get(d, v, "source"))};
-  return read_responses(&r, row, v, json_get(d, v, "responses"));
+  *row = (conv_row){.id = label(&r, field_of(d, v, "id")), .source = label(&r, field_of(d, v, "source"))};
+  return read_responses(&r, row, v, field_of(d, v, "responses"));
 }
 
 rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,

@@ -30,10 +30,11 @@ typedef struct column {
 } column;
 
 struct parquet_out {
-  file_out *f;
-  char *path, *waiting;
+  char *path, *waiting; /* path: the file, or the stem of the shards */
+  uint64_t shard_bytes; /* 0: one file */
+  size_t *n_shards;
   rows_out *rows;
-  uint64_t row;
+  uint64_t row, bytes;
   column root;
   json_doc *doc;
   arena *mem; /* the tree */
@@ -243,27 +244,33 @@ static rw_status put_batch(parquet_out *o, parquet_writer *w, arena *mem, rw_err
   return s;
 }
 
-static rw_status convert(parquet_out *o, rows_in *in, parquet_writer *w, arena *mem, rw_error *err) {
-  size_t bytes = 0;
-  slice row;
-  for (;;) {
-    RW_TRY(rows_next(in, &row, &o->row, err));
-    if (!row.p) break;
-    RW_TRY(json_parse(o->doc, row.p, row.len, err));
-    RW_TRY(append(o, &o->root, 0, err));
+/* Rows up to the byte `until` of them all, as one file that is not yet committed. */
+static rw_status convert(parquet_out *o, rows_in *in, uint64_t until, file_out *f, arena *mem, rw_error *err) {
+  parquet_writer *w;
+  struct ArrowSchema schema;
+  arena_reset(mem);
+  if (!schema_of(mem, &o->root, &schema)) return rw_nomem(err, o->path);
+  RW_TRY(parquet_writer_open(&w, f, o->path, &schema, err));
+  rw_status s = RW_OK;
+  slice row = {0};
+  for (size_t bytes = 0; !s && o->bytes < until; o->bytes += row.len) {
+    s = rows_next(in, &row, &o->row, err);
+    if (!s) s = json_parse(o->doc, row.p, row.len, err);
+    if (!s) s = append(o, &o->root, 0, err);
     bytes += row.len;
-    if (bytes < BATCH_BYTES) continue;
-    RW_TRY(put_batch(o, w, mem, err));
+    if (s || bytes < BATCH_BYTES) continue;
+    s = put_batch(o, w, mem, err);
     bytes = 0;
   }
-  return o->root.len ? put_batch(o, w, mem, err) : RW_OK;
+  if (!s && o->root.len) s = put_batch(o, w, mem, err);
+  rw_status closed = parquet_writer_close(w, !s, s ? NULL : err);
+  return s ? s : closed;
 }
 
 /* ---- the file ---- */
 
 static void out_free(parquet_out *o) {
   rows_abort(o->rows);
-  file_out_abort(o->f);
   if (o->waiting) unlink(o->waiting);
   column_free(&o->root);
   json_free(o->doc);
@@ -274,6 +281,10 @@ static void out_free(parquet_out *o) {
 }
 
 rw_status parquet_out_open(parquet_out **out, const char *path, rw_error *err) {
+  return parquet_out_shards(out, path, 0, NULL, err);
+}
+
+rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard_bytes, size_t *n, rw_error *err) {
   *out = NULL;
   struct ArrowSchema none = {0};
   if (!parquet_available()) return parquet_writer_open(&(parquet_writer *){NULL}, NULL, path, &none, err);
@@ -281,11 +292,12 @@ rw_status parquet_out_open(parquet_out **out, const char *path, rw_error *err) {
   if (!o) return rw_nomem(err, path);
   o->root = (column){.t = T_STRUCT, .name = "(row)"};
   o->path = mem_strndup(path, strlen(path));
+  o->shard_bytes = shard_bytes;
+  o->n_shards = n;
   o->waiting = mem_printf("%s.rows-%ld.zst", path, (long)getpid());
   o->doc = json_new();
   o->mem = arena_new();
   rw_status s = o->path && o->waiting && o->doc && o->mem ? RW_OK : rw_nomem(err, path);
-  if (!s) s = file_out_open(&o->f, path, err);
   if (!s) s = rows_create(&o->rows, o->waiting, err);
   if (s)
     out_free(o);
@@ -302,31 +314,44 @@ rw_status parquet_out_write(parquet_out *o, const char *row, size_t len, rw_erro
     return rw_fail(err, RW_DATA, "%s:%llu: row: expected an object, got %s", o->path, (unsigned long long)o->row,
                    json_kind_name(json_kind(o->doc, 0)));
   RW_TRY(widen(o, &o->root, 0, err));
+  o->bytes += len;
   return rows_write(o->rows, row, len, err);
+}
+
+static rw_status convert_all(parquet_out *o, rows_in *in, size_t n, file_out **f, rw_error *err) {
+  arena *mem = arena_new(); /* the schema's, then each batch's */
+  uint64_t all = o->bytes;
+  rw_status s = mem ? RW_OK : rw_nomem(err, o->path);
+  o->bytes = 0;
+  for (size_t k = 0; !s && k < n; k++) {
+    char *path = o->shard_bytes ? rows_shard(o->path, k, n) : mem_strndup(o->path, strlen(o->path));
+    s = path ? file_out_open(&f[k], path, err) : rw_nomem(err, o->path);
+    mem_free(path);
+    if (!s) s = convert(o, in, k + 1 < n ? all / n * (k + 1) : all, f[k], mem, err);
+  }
+  arena_free(mem);
+  return s;
 }
 
 rw_status parquet_out_commit(parquet_out *o, rw_error *err) {
   rows_in *in = NULL;
-  parquet_writer *w = NULL;
-  struct ArrowSchema schema;
-  arena *mem = arena_new(); /* the schema's, then each batch's */
   rows_out *rows = o->rows;
+  size_t n = o->shard_bytes && o->bytes > o->shard_bytes ? (size_t)((o->bytes - 1) / o->shard_bytes + 1) : 1;
+  file_out **f = mem_zalloc(n, sizeof(file_out *));
   o->rows = NULL;
   rw_status s = rows_commit(rows, err);
+  if (!s && !f) s = rw_nomem(err, o->path);
   if (!s) s = complete(o, &o->root, err);
   if (!s) s = rows_open(&in, o->waiting, err);
-  if (!s && (!mem || !schema_of(mem, &o->root, &schema))) s = rw_nomem(err, o->path);
-  if (!s) s = parquet_writer_open(&w, o->f, o->path, &schema, err);
-  if (!s) s = convert(o, in, w, mem, err);
-  rw_status closed = parquet_writer_close(w, !s, s ? NULL : err);
-  if (!s) s = closed;
-  if (!s) {
-    file_out *f = o->f;
-    o->f = NULL;
-    s = file_out_commit(f, err);
-  }
+  if (!s) s = convert_all(o, in, n, f, err);
+  for (size_t k = 0; f && k < n; k++)
+    if (s)
+      file_out_abort(f[k]);
+    else
+      s = file_out_commit(f[k], err);
+  if (o->n_shards) *o->n_shards = n;
   rows_close(in);
-  arena_free(mem);
+  mem_free(f);
   out_free(o);
   return s;
 }

@@ -255,18 +255,30 @@ struct rows_out {
   parquet_out *parquet; /* then nothing of the above */
 };
 
+static rw_status parquet_created(rows_out **out, rows_out *o, rw_status s) {
+  if (s)
+    mem_free(o);
+  else
+    *out = o;
+  return s;
+}
+
+rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_bytes, size_t *n, rw_error *err) {
+  *out = NULL;
+  rows_out *o = mem_zalloc(1, sizeof *o);
+  if (!o) return rw_nomem(err, stem);
+  return parquet_created(out, o, parquet_out_shards(&o->parquet, stem, shard_bytes, n, err));
+}
+
+char *rows_shard(const char *stem, size_t k, size_t n) {
+  return mem_printf("%s-%05zu-of-%05zu.parquet", stem, k, n);
+}
+
 rw_status rows_create(rows_out **out, const char *path, rw_error *err) {
   *out = NULL;
   rows_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
-  if (ends_with(path, ".parquet")) {
-    rw_status s = parquet_out_open(&o->parquet, path, err);
-    if (s)
-      mem_free(o);
-    else
-      *out = o;
-    return s;
-  }
+  if (ends_with(path, ".parquet")) return parquet_created(out, o, parquet_out_open(&o->parquet, path, err));
   o->how = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
   o->path = mem_strndup(path, strlen(path));
   o->packed = mem_alloc(READ_BYTES, 1);

@@ -1,0 +1,100 @@
+/* card.c - README.md of a curated set: the data card that Hugging Face's hub and datasets.load_dataset(DIR) read.
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "curate/run.h"
+#include "reward/file.h"
+#include "reward/rows.h"
+
+static const char CONFIGS[] =
+    "---\n"
+    "configs:\n"
+    "- config_name: default\n"
+    "  data_files:\n"
+    "  - split: train\n"
+    "    path:\n";
+
+static const char MESSAGES[] =
+    "  - name: %s\n"
+    "    list:\n"
+    "    - name: role\n"
+    "      dtype: string\n"
+    "    - name: content\n"
+    "      dtype: string\n";
+
+char *curation_file(const curation *r, size_t k) {
+  return r->shards ? rows_shard("data/train", k, r->shards) : mem_strndup("train.jsonl", 11);
+}
+
+/* Its lines in the card: its path, or its hash; *bytes grows by its size. */
+static rw_status add_file(const curation *r, size_t k, bool hashed, str *s, size_t *bytes, rw_error *err) {
+  char hash[33], *name = curation_file(r, k), *path = name ? file_join(r->o->out, name) : NULL;
+  struct stat st;
+  rw_status status = path ? RW_OK : rw_nomem(err, "README.md");
+  if (!status && hashed) status = file_hash(path, hash, err);
+  if (!status && hashed) str_printf(s, "| %s | `%s` |\n", name, hash);
+  if (!status && !hashed) str_printf(s, "    - %s\n", name);
+  if (!status && stat(path, &st) == 0) *bytes += (size_t)st.st_size;
+  mem_free(path);
+  mem_free(name);
+  return status;
+}
+
+static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes, rw_error *err) {
+  *bytes = 0;
+  for (size_t k = 0; k < (r->shards ? r->shards : 1); k++) RW_TRY(add_file(r, k, hashed, s, bytes, err));
+  return RW_OK;
+}
+
+static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) {
+  bool category = false;
+  for (size_t i = 0; i < r->n; i++) category |= !r->c[i].reason && r->categories[r->c[i].category].len;
+  str_addz(s, "dataset_info:\n  features:\n");
+  str_printf(s, MESSAGES, "chosen");
+  str_printf(s, MESSAGES, "rejected");
+  str_addz(s, "  - name: source\n    dtype: string\n  - name: id\n    dtype: string\n");
+  if (category) str_addz(s, "  - name: task_category\n    dtype: string\n");
+  str_printf(s,
+             "  splits:\n  - name: train\n    num_bytes: %zu\n    num_examples: %zu\n  download_size: %zu\n  "
+             "dataset_size: %zu\n---\n",
+             r->row_bytes, pairs, bytes, r->row_bytes);
+}
+
+rw_status curation_card(const curation *r, rw_error *err) {
+  str s = {0}, text = {0};
+  size_t pairs = 0, bytes;
+  char *path = file_join(r->o->out, "README.md");
+  for (size_t i = 0; i < r->n; i++) pairs += r->c[i].reason == NULL;
+  str_addz(&s, CONFIGS);
+  rw_status st = path ? add_files(r, false, &s, &bytes, err) : rw_nomem(err, "README.md");
+  if (!st) st = file_read(r->recipe.path, 1 << 20, &text, err);
+  if (!st) {
+    add_features(r, pairs, bytes, &s);
+    str_printf(
+        &s,
+        "\n# %s\n\n%zu preference pairs, made by `reward curate` of reward.c " REWARD_VERSION
+        ". A row's `id` leads back to its source's row:\n`SOURCE:LINE`, or `SOURCE:LINE+LINE` where a pair comes "
+        "from two. `removed.jsonl` has every row left out, and why.\n\n",
+        r->recipe.name, pairs);
+    str_addz(&s, "| source | file | rows | kept pairs | XXH3-128 |\n|---|---|--:|--:|---|\n");
+    for (size_t i = 0; i < r->n_inputs; i++) {
+      const input *in = &r->inputs[i];
+      const char *slash = strrchr(in->path, '/');
+      size_t kept = 0;
+      for (size_t c = in->first; c < in->first + in->n; c++) kept += r->c[c].reason == NULL;
+      str_printf(&s, "| %s | %s | %zu | %zu | `%s` |\n", in->src->name, slash ? slash + 1 : in->path, in->rows,
+                 kept, in->hash);
+    }
+    str_addz(&s, "\n| written | XXH3-128 |\n|---|---|\n");
+    st = add_files(r, true, &s, &bytes, err);
+    str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes:\n\n```yaml\n");
+    str_add(&s, text.p ? text.p : "", text.len);
+    str_addz(&s, "```\n");
+  }
+  if (!st) st = s.oom || text.oom ? rw_nomem(err, path) : file_put(path, s.p, s.len, err);
+  mem_free(path);
+  str_free(&text);
+  str_free(&s);
+  return st;
+}
