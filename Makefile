@@ -59,7 +59,7 @@ $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a
 # Fuzz targets, built by clang: make fuzz, then build-fuzz/fuzz_gguf tests/fuzz/corpus/gguf
 FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a
-	$(CC) $(CFLAGS) -fsanitize=fuzzer -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -fsanitize-link-c++-runtime -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
 fuzz:
 	$(MAKE) CC=clang CXX=clang++ BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
 
