@@ -102,6 +102,7 @@ rw_status parquet_reader_open(parquet_reader **out, const char *path, struct Arr
     return arrow::ExportSchema(*r->batches->schema(), schema);
   });
   if (s == RW_NOMEM) return rw_nomem(err, path);
+  if (s == RW_UNSUPPORTED) return rw_fail(err, s, "%s: a Parquet file of a kind not read: %s", path, why.c_str());
   if (s) return rw_fail(err, s, "%s: not a whole Parquet file (%s); fetch the file again", path, why.c_str());
   *out = r.release();
   return RW_OK;
