@@ -67,7 +67,8 @@ typedef struct {
   const char *device; /* "auto", "cpu", … */
   const char *level;  /* CPU level for tests; NULL: the best */
   pool *threads;
-  bool new_head; /* a missing score head is drawn from N(0, initializer_range) with `seed` */
+  const char *base; /* of a PEFT directory; NULL: the one that it names */
+  bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
   uint64_t seed;
 } model_options;
 
@@ -75,6 +76,8 @@ typedef struct {
 rw_status model_open(model **out, const char *dir, const model_options *o, rw_error *err);
 void model_free(model *m); /* NULL is fine */
 const model_config *model_info(const model *m);
+/* Where the weights are: of an adapter, its base. */
+const char *model_dir(const model *m);
 const char *model_device(const model *m); /* for run records: "cpu avx512" */
 bool model_head_is_new(const model *m);
 /* XXH3-128 of all weights as stored, as 32 hex digits into out[33]. */
@@ -124,6 +127,14 @@ typedef struct {
 /* To be called before model_train. A model opened from a PEFT directory has its adapters already. */
 rw_status model_add_lora(model *m, const lora_options *o, rw_error *err);
 bool model_has_lora(const model *m);
+/* The first layer with adapters. */
+size_t model_lora_from(const model *m);
+/* What model_forward drops of the adapters' inputs: this share (as the PEFT directory said, or 0, until set). */
+void model_set_dropout(model *m, double p);
+double model_dropout(const model *m);
+/* Before the passes of a step. Which elements are dropped is a hash of seed, step, the group's ids, the projection
+ * and the token's place in its group: not of what is computed together. */
+void model_drop_by(model *m, uint64_t seed, uint64_t step);
 /* From now on model_save writes the whole model, W + (alpha / rank)·B·A, instead of a PEFT directory. */
 void model_merge(model *m);
 

@@ -16,6 +16,7 @@ typedef enum { OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP } overlong;
 
 typedef struct {
   const char *model;         /* directory */
+  const char *base;          /* of an adapter; NULL: the one that it names */
   const char *chat_template; /* file; NULL: the model's own */
   const char *date;          /* strftime_now; NULL: the default */
   const char *dtype;         /* "auto", "f32", "bf16" */

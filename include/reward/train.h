@@ -40,6 +40,7 @@ typedef enum { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } schedule_ki
 
 typedef struct {
   const char *model, *out;
+  const char *base;        /* of an adapter as the model; NULL: the one that it names */
   const char *const *data; /* files */
   size_t n_data;
   train_loss loss;
@@ -55,8 +56,9 @@ typedef struct {
   overlong overlong;
   int64_t batch_tokens; /* of one forward pass; 0: default */
   int64_t freeze_layers;
-  int64_t lora_rank; /* 0: everything is trained */
-  double lora_alpha; /* 0: twice the rank */
+  int64_t lora_rank;   /* 0: everything is trained */
+  double lora_alpha;   /* 0: twice the rank */
+  double lora_dropout; /* below 0: none, or what the model's adapters were trained with */
   const char *lora_targets;
   const char *chat_template, *date;
   int save_dtype;        /* st_dtype or -1: the input's */
@@ -95,9 +97,10 @@ typedef struct {
 } train_outlook;
 rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err);
 
-/* Writes the PEFT directory `adapter` and its base as one checkpoint directory, with the text files. dtype:
- * st_dtype, or -1: the base's. */
-rw_status train_merge(const char *adapter, const char *out, int dtype, pool *threads, rw_error *err);
+/* Writes the PEFT directory `adapter` and its base (NULL: the one that it names) as one checkpoint directory, with
+ * the text files. dtype: st_dtype, or -1: the base's. */
+rw_status train_merge(const char *adapter, const char *base, const char *out, int dtype, pool *threads,
+                      rw_error *err);
 
 /* Learning rate at update k (from 0) of `steps`: warm-up lr·k/w while k < w = ceil(warmup·steps), then Hugging
  * Face's cosine or linear down to min_lr·lr. */

@@ -67,7 +67,7 @@ CLI_COMMANDS(X)
 /* Options every command has; cli_parse adds them to the command's own. */
 typedef struct {
   int64_t threads, seed;
-  const char *device, *dtype;
+  const char *device, *dtype, *base;
   bool quiet;
 } cli_common;
 extern cli_common cli_opts;
@@ -90,7 +90,7 @@ int cli_fail(const rw_error *err);
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A .gguf file as --model: converts it once into the cache and sets *path to that directory, which lives as long as
- * the program. Any other path is left as it is. */
+ * the program. Any other path is left as it is. The same with --base, which only an adapter may have. */
 rw_status cli_model_dir(const char **path, rw_error *err);
 
 /* The pool that --threads asks for, made once. NULL after an error was said. */

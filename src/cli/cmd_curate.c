@@ -74,6 +74,7 @@ int cmd_curate_run(int argc, char **argv) {
   str text = {0};
   rw_status s = o.out && !o.dry_run && !o.explain && !o.agree_pairs ? file_out_dir(o.out, force, &err) : RW_OK;
   if (!s && o.model.model) s = cli_model_dir(&o.model.model, &err);
+  o.model.base = cli_opts.base;
   if (!s) s = curate_run(&o, &c, &text, &err);
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "reward/gguf.h"
 #include "reward/model.h"
+#include "reward/peft.h"
 #include "reward/render.h"
 
 static const char USAGE[] = "inspect DIR|FILE [options]";
@@ -73,7 +74,12 @@ static void print_tallies(const tally *t) {
 }
 
 static rw_status show_weights(const char *path, bool tensors, rw_error *err) {
-  static const char *const heads[] = {"score.weight", "v_head.weight", "regression_layer.weight", "lm_head.weight"};
+  static const char *const heads[] = {"score.weight",
+                                      "v_head.weight",
+                                      "regression_layer.weight",
+                                      "lm_head.weight",
+                                      "base_model.model.score.weight",
+                                      "base_model.model.v_head.weight"};
   st_set *s;
   RW_TRY(st_open(&s, path, err));
   tally t[TALLIES] = {0};
@@ -119,6 +125,22 @@ static void show_rope(const rope_config *r) {
          r->low_freq_factor, r->high_freq_factor, (long long)r->original_max_positions);
 }
 
+/* An adapter's own figures; *base, which the caller frees: where its base is. */
+static rw_status show_adapter(const char *dir, char **base, rw_error *err) {
+  peft_config p;
+  *base = NULL;
+  if (!peft_is(dir)) return RW_OK;
+  RW_TRY(peft_read(&p, dir, cli_opts.base, err));
+  slice modules = json_raw(p.f.doc, json_get(p.f.doc, 0, "target_modules"));
+  line("adapter", "LoRA of rank %lld, alpha %g%s, dropout %g, on %.*s", (long long)p.rank, p.alpha,
+       p.rslora ? " (by the root of the rank)" : "", p.dropout, (int)modules.len, modules.p ? modules.p : "");
+  line("base", "%s", p.base);
+  *base = p.base;
+  p.base = NULL;
+  peft_free(&p);
+  return RW_OK;
+}
+
 static rw_status show_config(const char *dir, rw_error *err) {
   model_config *c = mem_alloc(1, sizeof *c);
   if (!c) return rw_nomem(err, dir);
@@ -157,7 +179,7 @@ static void show_token(const tokenizer *t, const char *what, int32_t id) {
 /* The tokenizer, and one conversation through the template. */
 static rw_status show_text(const char *dir, rw_error *err) {
   renderer *r;
-  RW_TRY(renderer_open(&r, dir, NULL, NULL, err));
+  RW_TRY(renderer_open(&r, peft_text(dir, cli_opts.base), NULL, NULL, err));
   const tokenizer *t = renderer_tokenizer(r);
   if (!t) {
     line("tokenizer", "none: only rows of token ids can be read");
@@ -190,7 +212,7 @@ static rw_status show_text(const char *dir, rw_error *err) {
 
 static rw_status show_loading(const char *dir, rw_error *err) {
   model *m;
-  model_options o = {.device = cli_opts.device, .threads = cli_pool(), .new_head = true};
+  model_options o = {.device = cli_opts.device, .threads = cli_pool(), .base = cli_opts.base, .new_head = true};
   if (!o.threads) return rw_nomem(err, "threads");
   RW_TRY(model_open(&m, dir, &o, err));
   line("loads", model_head_is_new(m) ? "for train, which starts a head; score and eval need a trained one" : "yes");
@@ -201,7 +223,11 @@ static rw_status show_loading(const char *dir, rw_error *err) {
 /* Runs each part, shows its failure as its line, and keeps the first. */
 static rw_status show_dir(const char *dir, bool tensors, rw_error *err) {
   rw_error e;
-  rw_status first = show_config(dir, err), s = show_weights(dir, tensors, &e);
+  char *base;
+  rw_status first = show_adapter(dir, &base, err);
+  if (!first) first = show_config(base ? base : dir, err);
+  mem_free(base);
+  rw_status s = show_weights(dir, tensors, &e);
   if (first) line("family", "%s", err->text);
   if (s) line("weights", "%s", e.text);
   rw_status t = show_text(dir, &e);
@@ -282,7 +308,8 @@ int cmd_inspect_run(int argc, char **argv) {
   const char *path = words.items[0];
   size_t n = strlen(path);
   rw_error err;
-  rw_status s;
+  rw_status s = file_is_dir(path) ? cli_model_dir(&path, &err) : RW_OK;
+  if (s) return cli_fail(&err);
   if (file_is_dir(path))
     s = show_dir(path, tensors, &err);
   else if (n > 5 && strcmp(path + n - 5, ".gguf") == 0)

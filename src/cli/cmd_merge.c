@@ -18,7 +18,7 @@ int cmd_merge_run(int argc, char **argv) {
       cli_parse(argc, argv, table, &words, 1, "merge ADAPTER -o DIR [options]",
                 "Puts a PEFT directory's low-rank adapters into its base model, W + (alpha / r) B A, and writes a\n"
                 "checkpoint directory that needs no adapter. The base is found by the adapter's\n"
-                "base_model_name_or_path.",
+                "base_model_name_or_path, or said by --base.",
                 "  reward train --model base --data train.jsonl --lora-rank 16 --out adapter\n"
                 "  reward merge adapter -o rm\n");
   if (status >= 0) return status;
@@ -27,7 +27,10 @@ int cmd_merge_run(int argc, char **argv) {
   int t = !*dtype ? -1 : strcmp(dtype, "f16") == 0 ? DT_F16 : strcmp(dtype, "bf16") == 0 ? DT_BF16 : DT_F32;
   pool *threads = cli_pool();
   if (!threads) return 1;
-  if (file_out_dir(out, force, &err) || train_merge(words.items[0], out, t, threads, &err)) return cli_fail(&err);
+  const char *adapter = words.items[0];
+  if (cli_model_dir(&adapter, &err) || file_out_dir(out, force, &err) ||
+      train_merge(words.items[0], cli_opts.base, out, t, threads, &err))
+    return cli_fail(&err);
   log_note("%s written", out);
   return 0;
 }

@@ -420,6 +420,7 @@ int cmd_score_run(int argc, char **argv) {
   run r = {0};
   rw_status s = rows_open(&r.in, words.n ? words.items[0] : "-", &err);
   if (!s) s = cli_model_dir(&o.model, &err);
+  o.base = cli_opts.base;
   if (!s) s = scorer_open(&r.s, &o, &err);
   if (!s)
     log_note("%s in f32, at most %lld tokens a conversation", scorer_device(r.s),

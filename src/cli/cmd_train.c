@@ -93,6 +93,11 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
        false},
       {"lora-targets", 0, OPT_STRING, &o.lora_targets, "NAMES",
        "projections with adapters, as q_proj,v_proj; all-linear: every one", false},
+      {"lora-dropout", 0, OPT_NUMBER, &o.lora_dropout, "P",
+       "share of an adapter's inputs that a training pass drops (default: 0, or as before where an adapter is "
+       "trained "
+       "on)",
+       false},
       {"eval", 0, OPT_LIST, &evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
       {"eval-every", 0, OPT_INT, &o.eval_every, "N", "steps between evaluations; 0: only before and after", false},
       {"early-stop", 0, OPT_INT, &o.early_stop, "N",
@@ -158,6 +163,9 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
     return cli_usage("--temperature: expected a number above 0, got %g", o.loss.temperature);
   if (o.warmup < 0 || o.warmup > 1 || o.min_lr < 0 || o.min_lr > 1)
     return cli_usage("--warmup, --min-lr: expected a ratio from 0 to 1");
+  if (cli_given("lora-dropout") && (o.lora_dropout < 0 || o.lora_dropout >= 1))
+    return cli_usage("--lora-dropout: expected 0 <= P < 1, got %g", o.lora_dropout);
+  if (o.lora_alpha < 0) return cli_usage("--lora-alpha: expected a number above 0");
   if (o.lora_rank < 0 || o.lora_rank > 65536) return cli_usage("--lora-rank: expected 0 to 65536");
   if (o.max_length < 0 || o.batch_tokens < 0 || o.freeze_layers < 0 || o.eval_every < 0)
     return cli_usage("--max-length, --batch-tokens, --freeze-layers, --eval-every: expected 0 or more");
@@ -183,6 +191,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   rw_error err;
   train_result r;
   rw_status s = cli_model_dir(&o.model, &err);
+  o.base = cli_opts.base;
   if (!s) s = outlook ? train_plan(&o, outlook, &err) : train_run(&o, &r, &err);
   str_free(&arguments);
   if (s) return cli_fail(&err);

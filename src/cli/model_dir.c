@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "reward/gguf.h"
+#include "reward/peft.h"
 #include "reward/safetensors.h"
 
 static rw_status convert_into(const char *path, const char *dir, rw_error *err) {
@@ -26,7 +27,7 @@ static rw_status convert_into(const char *path, const char *dir, rw_error *err) 
   return s;
 }
 
-rw_status cli_model_dir(const char **path, rw_error *err) {
+static rw_status find(const char **path, rw_error *err) {
   size_t n = strlen(*path);
   if (!file_exists(*path))
     return rw_fail(err, RW_IO, "%s: no such model here; expected a checkpoint's folder or a .gguf file", *path);
@@ -49,4 +50,12 @@ rw_status cli_model_dir(const char **path, rw_error *err) {
   if (!s && !(*path = cli_keep(dir, strlen(dir)))) s = rw_nomem(err, "--model");
   mem_free(dir);
   return s;
+}
+
+rw_status cli_model_dir(const char **path, rw_error *err) {
+  RW_TRY(find(path, err));
+  if (!cli_opts.base) return RW_OK;
+  if (!peft_is(*path))
+    return rw_fail(err, RW_USAGE, "--base: expected an adapter (a folder with adapter_config.json), got %s", *path);
+  return find(&cli_opts.base, err);
 }

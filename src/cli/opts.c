@@ -14,6 +14,8 @@ static const opt common[] = {
     {"seed", 0, OPT_INT, &cli_opts.seed, "N", "seed of everything random", false},
     {"device", 0, OPT_STRING, &cli_opts.device, "auto|cpu|cuda[:N]", "where to compute", false},
     {"dtype", 0, OPT_STRING, &cli_opts.dtype, "auto|f32|bf16", "precision of the large products", false},
+    {"base", 0, OPT_STRING, &cli_opts.base, "DIR", "base model of an adapter (default: the one that it names)",
+     false},
     {"quiet", 'q', OPT_FLAG, &cli_opts.quiet, NULL, "no progress and no notes", false},
     {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false},
 };

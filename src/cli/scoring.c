@@ -32,6 +32,7 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   if (!o.threads) return rw_nomem(err, "threads");
   scorer *sc;
   RW_TRY(cli_model_dir(&o.model, err));
+  o.base = cli_opts.base;
   RW_TRY(scorer_open(&sc, &o, err));
   log_note("%s: %s, at most %lld tokens a conversation", model, scorer_device(sc),
            (long long)scorer_max_length(sc));

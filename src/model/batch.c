@@ -3,8 +3,7 @@
 
 #include "model/model_impl.h"
 
-/* Tokens that all conversations of the group begin with; each keeps at least one of its own. */
-static size_t common_prefix(const id_group *g) {
+size_t batch_common_prefix(const id_group *g) {
   if (g->n < 2) return 0;
   size_t n = g->len[0] - 1;
   for (size_t b = 1; b < g->n; b++) {
@@ -17,7 +16,7 @@ static size_t common_prefix(const id_group *g) {
 }
 
 size_t model_group_tokens(const id_group *g, bool share) {
-  size_t p = share ? common_prefix(g) : 0, n = p;
+  size_t p = share ? batch_common_prefix(g) : 0, n = p;
   for (size_t b = 0; b < g->n; b++) n += g->len[b] - p;
   return n;
 }
@@ -38,7 +37,7 @@ static size_t row_of(const tree *t, const span *branch, size_t p) {
 
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err) {
   size_t rows = 0, branches = 0, trees = 0;
-  m->have_forward = false;
+  m->have_forward = m->dropping = false;
   for (size_t g = 0; g < n; g++) {
     for (size_t b = 0; b < groups[g].n; b++) RW_TRY(model_check_ids(m, groups[g].ids[b], groups[g].len[b], err));
     rows += model_group_tokens(&groups[g], share);
@@ -56,7 +55,7 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
   rows = branches = trees = 0;
   for (size_t g = 0; g < n; g++) {
     const id_group *gr = &groups[g];
-    size_t p = share ? common_prefix(gr) : 0;
+    size_t p = share ? batch_common_prefix(gr) : 0;
     for (size_t b = 0; b < gr->n; b++) {
       if (b == 0 || !share) {
         tree *t = &m->trees[trees++];

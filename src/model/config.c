@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format/peft.h"
 #include "reward/json.h"
 #include "reward/model.h"
+#include "reward/peft.h"
 
 typedef struct {
   const char *path;
@@ -331,7 +331,7 @@ rw_status model_config_read(model_config *c, const char *dir, rw_error *err) {
   memset(c, 0, sizeof *c);
   if (peft_is(dir)) {
     peft_config p;
-    RW_TRY(peft_read(&p, dir, err));
+    RW_TRY(peft_read(&p, dir, NULL, err));
     rw_status base = model_config_read(c, p.base, err);
     peft_free(&p);
     return base;

@@ -352,6 +352,12 @@ static size_t first_trained(const model *m, size_t freeze) {
   return (size_t)(freeze < m->cfg.layers ? m->layers[freeze].norm_in : m->norm_final);
 }
 
+/* Layers below run without a backward pass. */
+static size_t frozen_layers(const model *m, const model_train_options *o) {
+  size_t from = m->lora_rank > 0 ? model_lora_from(m) : 0;
+  return from > o->freeze_layers ? from : o->freeze_layers;
+}
+
 static size_t blocks_of(size_t n) { return (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK; }
 
 rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
@@ -360,7 +366,10 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
                    o->freeze_layers);
   if (m->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
-  m->freeze = o->freeze_layers;
+  m->freeze = frozen_layers(m, o);
+  if (m->lora_rank > 0 && m->freeze > model_lora_from(m))
+    return rw_fail(err, RW_USAGE, "--freeze-layers: expected at most %zu, the first layer with adapters, got %zu",
+                   model_lora_from(m), o->freeze_layers);
   m->recompute = o->recompute;
   m->n_trained = 0;
   size_t first = first_trained(m, m->freeze), scales = 0;
@@ -422,10 +431,11 @@ static size_t kept_floats(const model *m, size_t rows, size_t trained, bool reco
 uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens) {
   acts s;
   const model_config *c = &m->cfg;
+  size_t freeze = frozen_layers(m, o);
   uint64_t trained = 0, frozen = 0, widest = 0, largest = 0;
   for (size_t i = 0; i < m->n_tensors; i++) {
     const tensor *t = &m->t[i];
-    bool is_trained = i >= first_trained(m, o->freeze_layers);
+    bool is_trained = i >= first_trained(m, freeze);
     if (is_trained) trained += t->pub.count;
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
     if (i == (size_t)m->embed) continue; /* when frozen, few of its pages are touched */
@@ -433,8 +443,8 @@ uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t 
     if (t->pub.count > widest) widest = t->pub.count;
   }
   uint64_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c), floats = 0;
-  floats += kept_floats(m, n_tokens, c->layers - o->freeze_layers, o->recompute);
-  if (o->freeze_layers) floats += cut_acts(m, &s, NULL, n_tokens, false);
+  floats += kept_floats(m, n_tokens, c->layers - freeze, o->recompute) + lora_floats(m, n_tokens);
+  if (freeze) floats += cut_acts(m, &s, NULL, n_tokens, false);
   /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o; the packed factors of the widest product */
   floats += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c));
   floats += n_tokens * most + 2 * widest;
@@ -454,6 +464,7 @@ static acts kept(const model *m, size_t l) {
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
   RW_TRY(batch_build(m, groups, n, share, err));
   if (m->f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
+  if (m->lora_dropout > 0) RW_TRY(lora_drop_keys(m, groups, n, err));
   const model_config *c = &m->cfg;
   size_t rows = m->f.rows, top = c->layers - m->freeze;
   acts s, low = {0};
@@ -581,8 +592,8 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
 }
 
 void model_rest(model *m) {
-  buffer *b[] = {&m->lora_u, &m->lora_du, &m->lora_all, &m->h,    &m->a,  &m->work,
-                 &m->saved,  &m->dx,      &m->dh,       &m->dqkv, &m->d_o};
+  buffer *b[] = {&m->lora_u, &m->lora_du, &m->lora_x, &m->h,    &m->a,  &m->work,
+                 &m->saved,  &m->dx,      &m->dh,     &m->dqkv, &m->d_o};
   for (size_t i = 0; i < sizeof b / sizeof *b; i++) {
     m->be->release(m->be, b[i]->p);
     *b[i] = (buffer){0};

@@ -4,7 +4,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "format/peft.h"
 #include "model/load.h"
 #include "reward/rng.h"
 
@@ -221,9 +220,12 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   if (!m) return rw_nomem(err, dir);
   loader l = {.m = m, .err = err};
   model_options over = *o;
+  bool new_head = o->new_head;
   peft_config peft = {0};
   const char *adapter = peft_is(dir) ? dir : NULL;
-  rw_status s = adapter ? peft_read(&peft, dir, err) : RW_OK;
+  rw_status s = adapter ? peft_read(&peft, dir, o->base, err) : RW_OK;
+  if (!adapter && o->base)
+    s = rw_fail(err, RW_USAGE, "--base: expected an adapter (adapter_config.json) as the model, got %s", dir);
   if (adapter && !s) {
     dir = peft.base;
     over.new_head = true; /* the adapter's own is read below */
@@ -240,7 +242,7 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
     l.used = mem_zalloc(st_count(m->file), sizeof *l.used);
     s = m->dir && m->layers && l.used ? load_tensors(&l, o) : rw_nomem(err, dir);
   }
-  if (!s && adapter) s = lora_load(m, adapter, &peft, err);
+  if (!s && adapter) s = lora_load(m, adapter, &peft, new_head, err);
   mem_free(l.used);
   peft_free(&peft);
   if (s)
@@ -252,10 +254,10 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
 
 void model_free(model *m) {
   if (!m) return;
-  buffer *b[] = {&m->h,        &m->a,         &m->work,    &m->saved,    &m->dx,     &m->dh,
-                 &m->dqkv,     &m->d_o,       &m->last_x,  &m->last_o,   &m->last_h, &m->rstd_final,
-                 &m->rewards,  &m->d_rewards, &m->gate_in, &m->gate_out, &m->lora_u, &m->lora_du,
-                 &m->lora_all, &m->cos[0],    &m->cos[1],  &m->sin[0],   &m->sin[1]};
+  buffer *b[] = {&m->h,       &m->a,         &m->work,    &m->saved,    &m->dx,     &m->dh,
+                 &m->dqkv,    &m->d_o,       &m->last_x,  &m->last_o,   &m->last_h, &m->rstd_final,
+                 &m->rewards, &m->d_rewards, &m->gate_in, &m->gate_out, &m->lora_u, &m->lora_du,
+                 &m->lora_x,  &m->cos[0],    &m->cos[1],  &m->sin[0],   &m->sin[1]};
   for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
   for (size_t i = 0; m->be && i < m->n_tensors; i++) {
     if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
@@ -266,13 +268,15 @@ void model_free(model *m) {
     if (blocks[i]) m->be->release(m->be, blocks[i]);
   if (m->be) m->be->close(m->be);
   st_close(m->file);
-  void *host[] = {m->t,        m->params, m->layers,    m->dir,        m->ids,        m->pos,  m->trees,
-                  m->branches, m->last,   m->transform, m->gate_scale, m->attributes, m->gates};
+  void *host[] = {m->t,     m->params,      m->layers,    m->dir,       m->ids,        m->pos,
+                  m->trees, m->branches,    m->last,      m->transform, m->gate_scale, m->attributes,
+                  m->gates, m->lora_config, m->drop_rows, m->drop_last};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   mem_free(m);
 }
 
 const model_config *model_info(const model *m) { return &m->cfg; }
+const char *model_dir(const model *m) { return m->dir; }
 const char *model_device(const model *m) { return m->be->name; }
 bool model_head_is_new(const model *m) { return m->head_is_new; }
 
@@ -289,6 +293,7 @@ rw_status model_hash(const model *m, char out[33], rw_error *err) {
     const st_tensor *t = st_find(m->file, m->t[i].pub.name);
     XXH3_128bits_update(x, m->t[i].pub.name, strlen(m->t[i].pub.name));
     bool in_copy = m->t[i].own_name || (i == (size_t)m->head && !m->t[i].made && m->t[i].copy);
+    if (m->t[i].own_name) XXH3_128bits_update(x, &m->t[i].scale, sizeof m->t[i].scale);
     if (in_copy) /* an adapter's */
       XXH3_128bits_update(x, m->t[i].copy, m->t[i].pub.count * sizeof(float));
     else if (t)

@@ -8,6 +8,7 @@
 
 #include "compute/backend.h"
 #include "reward/model.h"
+#include "reward/peft.h"
 
 /* A tensor of the checkpoint. */
 typedef struct {
@@ -19,6 +20,7 @@ typedef struct {
   size_t cols;        /* 0: a vector */
   bool made;          /* not in the checkpoint: a new head */
   int adapter;        /* index of its adapter's A; B is the next; 0: none */
+  float scale;        /* of an adapter's A: B·A·x counts so much */
   char *own_name;     /* pub.name, when not the file's */
 } tensor;
 
@@ -54,10 +56,14 @@ struct model {
   int embed, norm_final, norm_final_bias, head;
   layer *layers;
   bool head_is_new;
-  size_t lora_rank; /* 0: no adapters */
-  double lora_alpha;
-  float lora_scale;
-  bool lora_rslora, merge; /* merge: model_save writes the whole model */
+  size_t lora_rank; /* the largest; 0: no adapters */
+  double lora_alpha, lora_dropout;
+  char *lora_config; /* adapter_config.json as read; NULL: the adapters are new */
+  bool merge;        /* model_save writes the whole model */
+  uint64_t drop_key;
+  bool dropping;                   /* in the pass that runs */
+  uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
+  size_t cap_drop_rows, cap_drop_last;
   bool training;
   size_t freeze;                   /* layers below are not trained */
   bool recompute;                  /* see model_train_options */
@@ -77,7 +83,7 @@ struct model {
 
   /* working memory (decoder.c) */
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, last_h, rstd_final, rewards, d_rewards;
-  buffer lora_u, lora_du, lora_all;
+  buffer lora_u, lora_du, lora_x;
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
 
@@ -94,6 +100,8 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
 rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
 /* Where the gate of a conversation reads; -1: nowhere. */
 ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
+/* Tokens that all conversations of the group begin with; each keeps at least one of its own. */
+size_t batch_common_prefix(const id_group *g);
 /* lora.c */
 typedef struct {
   int n; /* projections of one input, their outputs side by side; with gradients side by side too */
@@ -105,9 +113,21 @@ rw_status model_linear(model *m, float *y, size_t ldy, const float *x, size_t ld
 /* Adds what is trained of the projections to its gradients and sets dx, which may be x. */
 rw_status model_linear_bwd(model *m, float *dx, size_t lddx, const float *dy, size_t lddy, const float *x,
                            size_t ldx, const projection *p, size_t rows, rw_error *err);
-typedef struct peft_config peft_config;
-rw_status lora_load(model *m, const char *dir, const peft_config *c, rw_error *err);
-rw_status lora_save(model *m, const char *dir, rw_error *err);
+/* The keys of the batch that batch_build laid out; from here until the next batch, adapters drop. */
+rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *err);
+/* Floats that adapters take beside the decoder's with passes of n rows. */
+size_t lora_floats(const model *m, size_t n);
+/* The projections of a layer; returns how many. */
+size_t lora_projections(const layer *y, int out[7]);
+/* lora_file.c; new_head: neither adapter nor base need have one */
+rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_head, rw_error *err);
+rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err);
+/* PEFT's name of a factor ('A', 'B') of tensor i; the caller frees it. */
+char *lora_factor_name(const model *m, int i, char which);
+/* Appends a tensor of an adapter and takes `name`; values: f32 of the host, NULL: zeros. */
+rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const float *values, rw_error *err);
+/* "q_proj" of "model.layers.0.self_attn.q_proj.weight". */
+slice lora_short_name(const char *name);
 /* row [rows, cols] += s·B·A of a tensor with an adapter. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err);
 /* decoder.c: a tensor (-1: no bias) as an operand, trained or as stored. */

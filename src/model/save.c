@@ -80,7 +80,7 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);
-  if (m->lora_rank > 0 && !m->merge) return lora_save(m, dir, err);
+  if (m->lora_rank > 0 && !m->merge) return lora_save(m, dir, dtype, err);
   size_t n = m->lora_rank > 0 ? (size_t)m->head + 1 : m->n_tensors; /* adapters follow the head */
   st_spec *specs = mem_zalloc(m->n_tensors, sizeof *specs);
   for (size_t i = 0; specs && i < n; i++) {

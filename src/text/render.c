@@ -1,10 +1,10 @@
 /* render.c - one way from a conversation to ids, for every command. */
 #include "reward/render.h"
-#include "format/peft.h"
 
 #include <string.h>
 
 #include "reward/file.h"
+#include "reward/peft.h"
 
 struct renderer {
   tokenizer *tok;           /* NULL: dir has none */
@@ -57,7 +57,8 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
   char *own = file_join(dir, "tokenizer.json");
   peft_config p = {0};
   rw_status s = own ? RW_OK : rw_nomem(err, dir);
-  if (!s && !file_exists(own) && peft_is(dir)) s = peft_read(&p, dir, err); /* an adapter alone: the base's text */
+  if (!s && !file_exists(own) && peft_is(dir))
+    s = peft_read(&p, dir, NULL, err); /* an adapter alone: the base's text */
   if (!s) s = open_text(*out, p.base ? p.base : dir, template_file, date, err);
   mem_free(own);
   peft_free(&p);

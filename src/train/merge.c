@@ -1,18 +1,20 @@
 /* merge.c - adapters and base into one checkpoint directory. */
 #include "reward/model.h"
+#include "reward/peft.h"
 #include "reward/train.h"
 #include "train/record.h"
 
-rw_status train_merge(const char *adapter, const char *out, int dtype, pool *threads, rw_error *err) {
+rw_status train_merge(const char *adapter, const char *base, const char *out, int dtype, pool *threads,
+                      rw_error *err) {
   model *m = NULL;
   renderer *r = NULL;
-  rw_status s = model_open(&m, adapter, &(model_options){.threads = threads}, err);
+  rw_status s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
   if (!s && !model_has_lora(m))
     s = rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json), got a whole model", adapter);
-  if (!s) s = renderer_open(&r, adapter, NULL, NULL, err);
+  if (!s) s = renderer_open(&r, peft_text(adapter, model_dir(m)), NULL, NULL, err);
   if (!s) {
     const tokenizer *t = renderer_tokenizer(r);
-    train_options o = {.model = adapter, .out = out};
+    train_options o = {.model = adapter, .base = model_dir(m), .out = out};
     int32_t pad = t ? tok_pad(t) : -1; /* training chose it when it wrote the adapter's tokenizer_config.json */
     if (pad < 0) pad = model_info(m)->pad_token_id;
     s = text_copy(&o, r, pad, err);

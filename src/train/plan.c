@@ -1,4 +1,5 @@
 /* plan.c - what a run would do, from its data and config.json alone: no weights are read, nothing is computed. */
+#include "reward/peft.h"
 #include "reward/train.h"
 #include "train/dataset.h"
 
@@ -7,8 +8,8 @@ rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err) {
   model_config *c = mem_zalloc(1, sizeof *c);
   renderer *r = NULL;
   dataset *d = NULL;
-  rw_status s = c ? model_config_read(c, o->model, err) : rw_nomem(err, "plan");
-  if (!s) s = renderer_open(&r, o->model, o->chat_template, o->date, err);
+  rw_status s = c ? model_config_read(c, o->base ? o->base : o->model, err) : rw_nomem(err, "plan");
+  if (!s) s = renderer_open(&r, peft_text(o->model, o->base), o->chat_template, o->date, err);
   if (!s) renderer_append(r, c->reward_token_id);
   if (!s) s = dataset_load(&d, o, r, c, err);
   if (!s) {

@@ -17,6 +17,7 @@
 
 #include "reward/golden.h"
 #include "reward/log.h"
+#include "reward/peft.h"
 #include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
@@ -46,6 +47,7 @@ void train_defaults(train_options *o) {
                        .tensorboard = true,
                        .keep = "last",
                        .recompute = "auto",
+                       .lora_dropout = -1,
                        .lora_targets = "all-linear",
                        .device = "auto",
                        .dtype = "auto"};
@@ -161,6 +163,7 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
   memset(t->source_sums, 0, dataset_sources(t->d, &names) * sizeof *t->source_sums);
   t->sums = (reward_sums){0};
   model_zero_grad(t->m);
+  model_drop_by(t->m, o->seed, (uint64_t)k);
   for (size_t i = 0; i < batch; i++) {
     const example *x = row_of(t, k, i, &end);
     id_group g = {x->ids, x->len, x->n};
@@ -211,6 +214,7 @@ static rw_status fingerprint(run *t, rw_error *err) {
              o->states_8bit, (unsigned long long)o->seed, model_device(t->m));
   if (o->lora_rank > 0)
     str_printf(&s, " lora %lld %a %s ", (long long)o->lora_rank, o->lora_alpha, o->lora_targets);
+  if (model_dropout(t->m) > 0) str_printf(&s, " drop %a ", model_dropout(t->m));
   if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
   for (size_t i = 0; i < o->n_data; i++) {
     /* a pipe cannot be read again: its rows' ids stand for it */
@@ -246,25 +250,32 @@ static rw_status write_run(run *t, bool finished, rw_error *err) {
   return run_write(&r, err);
 }
 
+static rw_status prepare_lora(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  double alpha = o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank;
+  lora_options lo = {o->lora_rank, alpha, o->lora_targets, (size_t)o->freeze_layers, o->seed};
+  if (o->lora_rank > 0) RW_TRY(model_add_lora(t->m, &lo, err));
+  if (!model_has_lora(t->m))
+    return o->lora_dropout < 0 && o->lora_alpha == 0
+               ? RW_OK
+               : rw_fail(err, RW_USAGE, "--lora-alpha, --lora-dropout: expected --lora-rank with them");
+  if (o->lora_dropout >= 0) model_set_dropout(t->m, o->lora_dropout);
+  log_note("training adapters and the head");
+  return RW_OK;
+}
+
 static rw_status prepare(run *t, rw_error *err) {
   const train_options *o = t->o;
-  model_options mo = {.device = o->device, .threads = o->threads, .new_head = true, .seed = o->seed};
+  model_options mo = {
+      .device = o->device, .threads = o->threads, .base = o->base, .new_head = true, .seed = o->seed};
   RW_TRY(model_open(&t->m, o->model, &mo, err));
   if (model_head_is_new(t->m))
     log_note("%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, o->dtype, err));
-  if (o->lora_rank > 0 || model_has_lora(t->m)) {
-    if (o->lora_rank > 0)
-      RW_TRY(
-          model_add_lora(t->m,
-                         &(lora_options){o->lora_rank, o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank,
-                                         o->lora_targets, (size_t)o->freeze_layers, o->seed},
-                         err));
-    log_note("training adapters and the head");
-  }
-  RW_TRY(renderer_open(&t->r, o->model, o->chat_template, o->date, err));
+  RW_TRY(prepare_lora(t, err));
+  RW_TRY(renderer_open(&t->r, peft_text(o->model, model_dir(t->m)), o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
   size_t n = dataset_size(t->d);
@@ -394,6 +405,7 @@ static rw_status publish(void *ctx, const char *dir, rw_error *err) {
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
   train_options o = *t->o;
   o.out = dir;
+  o.base = model_dir(t->m);
   RW_TRY(text_copy(&o, t->r, pad, err));
   return model_save(t->m, dir, o.save_dtype, pad, err);
 }

@@ -67,6 +67,9 @@ typedef struct {
   float *g, *m1, *m2;
   adamw8_state q1, q2;
   const adamw_step *step;
+  const uint64_t *keys;
+  uint64_t key;
+  uint32_t below;
 } rowjob;
 
 static void run_rows(backend *be, rowjob *j, void (*one)(const rowjob *, size_t row));
@@ -235,6 +238,32 @@ static void be_gated_bwd(backend *be, float *dgu, const float *dy, const float *
                          activation act) {
   rowjob j = {.y = dgu, .dy = dy, .x = gu, .m = m, .n = n, .act = act};
   run_rows(be, &j, gated_bwd_row);
+}
+
+/* splitmix64's output function: every bit of the result depends on every bit of z. */
+static uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+static void dropout_row(const rowjob *j, size_t r) {
+  const float *x = j->x + r * j->ldx;
+  float *y = j->y + r * j->ldy;
+  uint64_t start = mix(j->keys[r] ^ j->key), z = 0;
+  for (size_t i = 0; i < j->n; i++) { /* 32 bits a column, two columns a hash */
+    z = i % 2 ? z >> 32 : mix(start + (i / 2 + 1) * 0x9e3779b97f4a7c15u);
+    float kept = (uint32_t)z < j->below ? 0.0f : x[i] * j->sign;
+    y[i] = j->acc ? y[i] + kept : kept;
+  }
+}
+static void be_dropout(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const uint64_t *keys,
+                       uint64_t key, double p, size_t m, size_t n, bool acc) {
+  rowjob j = {.y = y, .x = x, .ldy = ldy, .ldx = ldx, .m = m, .n = n, .acc = acc};
+  j.keys = keys;
+  j.key = mix(key + 1);
+  j.below = (uint32_t)(p * 0x1p32);
+  j.sign = (float)(1 / (1 - p));
+  run_rows(be, &j, dropout_row);
 }
 
 /* ---- flat vectors ---- */
@@ -440,6 +469,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .gated_bwd = be_gated_bwd,
                   .add = be_add,
                   .scale = be_scale,
+                  .dropout = be_dropout,
                   .copy = be_copy,
 
                   .copy_columns = be_copy_columns,

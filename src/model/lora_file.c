@@ -1,0 +1,283 @@
+/* lora_file.c - adapters from and to PEFT directories (adapter_config.json, adapter_model.safetensors), and into
+ * the base's weights.
+ *
+ * What the configuration targets must be in the file and the other way round. The head's file tensor replaces the
+ * base's. A directory that was read is written again with the configuration that it had.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model_impl.h"
+
+static const char PREFIX[] = "base_model.model.";
+
+/* PEFT's own name of tensor i's module: below model. there, whether the base's file says so or not. */
+static char *module_name(const model *m, int i) {
+  const char *name = m->t[i].pub.name;
+  bool bare = i != m->head && strncmp(name, "model.", 6) != 0;
+  return mem_printf("%s%.*s", bare ? "model." : "", (int)(strlen(name) - strlen(".weight")), name);
+}
+
+char *lora_factor_name(const model *m, int i, char which) {
+  char *module = module_name(m, i),
+       *name = module ? mem_printf("%s%s.lora_%c.weight", PREFIX, module, which) : NULL;
+  mem_free(module);
+  return name;
+}
+
+rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const float *values, rw_error *err) {
+  if (!name || !mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) {
+    mem_free(name);
+    return rw_nomem(err, "adapters");
+  }
+  tensor *t = &m->t[m->n_tensors++];
+  *t = (tensor){.type = T_F32, .file_type = DT_F32, .cols = cols, .own_name = name};
+  t->pub = (model_param){.name = name, .rows = rows, .count = rows * cols};
+  t->copy = m->be->alloc(m->be, t->pub.count * sizeof(float));
+  if (!t->copy) return rw_nomem(err, name);
+  t->data = t->copy;
+  if (values)
+    m->be->upload(m->be, t->copy, values, t->pub.count * sizeof(float));
+  else
+    m->be->zero(m->be, t->copy, t->pub.count * sizeof(float));
+  return RW_OK;
+}
+
+/* ---- reading ---- */
+
+/* Tensor `name` of the adapter's file as host f32, which the caller frees. */
+static rw_status read_values(st_set *f, const char *dir, const char *name, size_t rows, size_t cols, float **out,
+                             rw_error *err) {
+  const st_tensor *t = st_find(f, name);
+  *out = NULL;
+  if (!t)
+    return rw_fail(err, RW_DATA, "%s: tensor %s is missing, although adapter_config.json asks for it", dir, name);
+  if (t->n_dims != 2 || t->shape[0] != (int64_t)rows || t->shape[1] != (int64_t)cols)
+    return rw_fail(err, RW_DATA, "%s: tensor %s: expected shape [%zu, %zu], got %d dimensions, the first %lld",
+                   t->file, name, rows, cols, t->n_dims, t->n_dims ? (long long)t->shape[0] : 0);
+  if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, got %s", t->file, name,
+                   st_dtype_name(t->dtype));
+  if (!(*out = mem_alloc(rows * cols, sizeof **out))) return rw_nomem(err, name);
+  st_to_f32(*out, t->data, t->dtype, rows * cols);
+  return RW_OK;
+}
+
+static rw_status load_factor(model *m, st_set *f, const char *dir, int i, char which, size_t rank, rw_error *err) {
+  size_t rows = which == 'A' ? rank : m->t[i].pub.rows, cols = which == 'A' ? m->t[i].cols : rank;
+  char *name = lora_factor_name(m, i, which);
+  float *values = NULL;
+  rw_status s = name ? read_values(f, dir, name, rows, cols, &values, err) : rw_nomem(err, "adapters");
+  if (s)
+    mem_free(name);
+  else
+    s = lora_add_tensor(m, name, rows, cols, values, err);
+  mem_free(values);
+  return s;
+}
+
+/* The adapter of projection i, if the configuration has one for it. */
+static rw_status load_adapter(model *m, st_set *f, const char *dir, const peft_config *c, size_t at_layer, int i,
+                              rw_error *err) {
+  peft_module has;
+  char *module = module_name(m, i);
+  if (!module) return rw_nomem(err, dir);
+  rw_status s = peft_at(c, module, at_layer, &has, err);
+  mem_free(module);
+  if (s || !has.targeted) return s;
+  int a = (int)m->n_tensors;
+  RW_TRY(load_factor(m, f, dir, i, 'A', (size_t)has.rank, err));
+  RW_TRY(load_factor(m, f, dir, i, 'B', (size_t)has.rank, err));
+  m->t[a].scale = (float)has.scale;
+  m->t[i].adapter = a;
+  if ((size_t)has.rank > m->lora_rank) m->lora_rank = (size_t)has.rank;
+  return RW_OK;
+}
+
+/* The adapter's own head over the base's. */
+static rw_status load_head(model *m, st_set *f, const char *dir, const char *name, bool new_head, rw_error *err) {
+  float *values;
+  if (!st_find(f, name)) {
+    if (!m->head_is_new || new_head) return RW_OK;
+    return rw_fail(err, RW_DATA, "%s: neither the adapter (%s) nor its base has a score head", dir, name);
+  }
+  RW_TRY(read_values(f, dir, name, m->cfg.n_outputs, m->cfg.hidden, &values, err));
+  tensor *t = &m->t[m->head];
+  if (!t->copy) t->copy = m->be->alloc(m->be, t->pub.count * sizeof(float));
+  if (t->copy) m->be->upload(m->be, t->copy, values, t->pub.count * sizeof(float));
+  mem_free(values);
+  if (!t->copy) return rw_nomem(err, name);
+  t->data = t->copy;
+  t->type = T_F32;
+  t->made = m->head_is_new = false;
+  return RW_OK;
+}
+
+/* Every tensor of the file is the head or an adapter that was read. */
+static rw_status check_all_used(const model *m, st_set *f, const char *head, rw_error *err) {
+  for (size_t i = 0; i < st_count(f); i++) {
+    const st_tensor *t = st_at(f, i);
+    bool known = strcmp(t->name, head) == 0;
+    for (size_t k = (size_t)m->head + 1; !known && k < m->n_tensors; k++)
+      known = strcmp(t->name, m->t[k].pub.name) == 0;
+    if (!known)
+      return rw_fail(
+          err, RW_UNSUPPORTED,
+          "%s: tensor %s: neither the score head nor an adapter that adapter_config.json asks for in a %s "
+          "model; it cannot be applied",
+          t->file, t->name, m->cfg.type);
+  }
+  return RW_OK;
+}
+
+rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_head, rw_error *err) {
+  if (m->cfg.head != HEAD_SCALAR)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: adapters over a model with attributes are not supported", dir);
+  m->lora_alpha = c->alpha;
+  m->lora_dropout = c->dropout;
+  m->lora_config = mem_strndup(c->f.text.p, c->f.text.len);
+  char *path = file_join(dir, "adapter_model.safetensors"),
+       *head = mem_printf("%s%s", PREFIX, m->t[m->head].pub.name);
+  st_set *f = NULL;
+  rw_status s = path && head && m->lora_config ? st_open(&f, path, err) : rw_nomem(err, dir);
+  for (size_t l = 0; !s && l < m->cfg.layers; l++) {
+    int of[7];
+    size_t n = lora_projections(&m->layers[l], of);
+    for (size_t i = 0; !s && i < n; i++) s = load_adapter(m, f, dir, c, l, of[i], err);
+  }
+  if (!s && m->lora_rank == 0)
+    s = rw_fail(err, RW_UNSUPPORTED, "%s: target_modules: names no projection of a %s model", c->path, m->cfg.type);
+  if (!s) s = load_head(m, f, dir, head, new_head, err);
+  if (!s) s = check_all_used(m, f, head, err);
+  st_close(f);
+  mem_free(path);
+  mem_free(head);
+  return s;
+}
+
+/* ---- writing ---- */
+
+static const char *const ours[] = {"peft_type",    "task_type",       "base_model_name_or_path",
+                                   "lora_dropout", "modules_to_save", "inference_mode"};
+
+/* The fields of the configuration that the adapters were read with, but for ours. */
+static rw_status add_old_fields(const model *m, str *s, rw_error *err) {
+  json_doc *d = json_new();
+  if (!d) return rw_nomem(err, m->dir);
+  rw_status st = json_parse(d, m->lora_config, strlen(m->lora_config), err);
+  for (json_val v = st ? JSON_NONE : json_first(d, 0); v != JSON_NONE; v = json_next(d, v)) {
+    slice key = json_key(d, v), raw = json_raw(d, v);
+    bool skip = false;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) skip |= slice_is(key, ours[i]);
+    if (skip) continue;
+    str_addz(s, ",\n  ");
+    str_json(s, key.p, key.len);
+    str_addz(s, ": ");
+    str_add(s, raw.p, raw.len);
+  }
+  json_free(d);
+  return st;
+}
+
+static void add_new_fields(const model *m, str *s) {
+  int of[7];
+  size_t first = model_lora_from(m), n = lora_projections(&m->layers[first], of), listed = 0;
+  str_printf(s, ",\n  \"r\": %zu,\n  \"lora_alpha\": ", m->lora_rank);
+  str_json_num(s, m->lora_alpha);
+  str_addz(s, ",\n  \"target_modules\": [");
+  for (size_t i = 0; i < n; i++) {
+    if (!m->t[of[i]].adapter) continue;
+    slice name = lora_short_name(m->t[of[i]].pub.name);
+    str_printf(s, "%s\"%.*s\"", listed++ ? ", " : "", (int)name.len, name.p);
+  }
+  str_addz(s, "],\n  \"layers_to_transform\": ");
+  if (first == 0) str_addz(s, "null");
+  for (size_t l = first; first > 0 && l < m->cfg.layers; l++) str_printf(s, l == first ? "[%zu" : ", %zu", l);
+  str_addz(s, first ? "]" : "");
+  str_addz(
+      s,
+      ",\n  \"rank_pattern\": {},\n  \"alpha_pattern\": {},\n  \"use_rslora\": false,\n  \"use_dora\": false,\n"
+      "  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"init_lora_weights\": true");
+}
+
+static rw_status write_config(const model *m, const char *dir, rw_error *err) {
+  str s = {0};
+  char *path = file_join(dir, "adapter_config.json"), *base = realpath(m->dir, NULL),
+       *head = module_name(m, m->head);
+  rw_status st = path && head ? RW_OK : rw_nomem(err, dir);
+  str_addz(&s, "{\n  \"peft_type\": \"LORA\",\n  \"task_type\": \"SEQ_CLS\",\n  \"base_model_name_or_path\": ");
+  str_json(&s, base ? base : m->dir, strlen(base ? base : m->dir));
+  str_addz(&s, ",\n  \"lora_dropout\": ");
+  str_json_num(&s, m->lora_dropout);
+  str_printf(&s, ",\n  \"modules_to_save\": [\"%s\"],\n  \"inference_mode\": true", head ? head : "");
+  if (!st && m->lora_config)
+    st = add_old_fields(m, &s, err);
+  else
+    add_new_fields(m, &s);
+  str_addz(&s, "\n}\n");
+  if (!st) st = s.oom ? rw_nomem(err, dir) : file_put(path, s.p, s.len, err);
+  str_free(&s);
+  mem_free(path);
+  mem_free(head);
+  free(base);
+  return st;
+}
+
+typedef struct {
+  const model *m;
+  const st_spec *specs;
+  float *values; /* room for the largest */
+} writer;
+
+static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
+  (void)err;
+  const writer *w = ctx;
+  const tensor *t = &w->m->t[(size_t)w->m->head + i];
+  const void *from = t->pub.value ? (const void *)t->pub.value : t->data;
+  if (t->pub.value || t->type == T_F32)
+    w->m->be->download(w->m->be, w->values, from, t->pub.count * sizeof(float));
+  else
+    st_to_f32(w->values, from, t->type == T_F16 ? DT_F16 : DT_BF16, t->pub.count);
+  if (w->specs[i].dtype == DT_F32)
+    memcpy(out, w->values, t->pub.count * sizeof(float));
+  else
+    st_from_f32(out, w->values, w->specs[i].dtype, t->pub.count);
+  return RW_OK;
+}
+
+rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err) {
+  size_t first = (size_t)m->head, n = m->n_tensors - first, largest = 0;
+  char *head = mem_printf("%s%s", PREFIX, m->t[m->head].pub.name);
+  st_spec *specs = mem_zalloc(n, sizeof *specs);
+  for (size_t i = 0; specs && i < n; i++) {
+    const tensor *t = &m->t[first + i];
+    specs[i] = (st_spec){i == 0 ? head : t->pub.name,
+                         dtype >= 0 ? (st_dtype)dtype : DT_F32,
+                         2,
+                         {(int64_t)t->pub.rows, (int64_t)t->cols}};
+    if (t->pub.count > largest) largest = t->pub.count;
+  }
+  writer w = {m, specs, mem_alloc(largest, sizeof(float))};
+  rw_status s = specs && head && w.values
+                    ? st_write(dir, "adapter_model", specs, n, UINT64_MAX, read_tensor, &w, err)
+                    : rw_nomem(err, dir);
+  if (!s) s = write_config(m, dir, err);
+  mem_free(w.values);
+  mem_free(specs);
+  mem_free(head);
+  return s;
+}
+
+/* row += s·B·A of tensor t, in f32 [rows, cols]. */
+rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err) {
+  const tensor *b = &m->t[t->adapter + 1];
+  float *sb = m->be->alloc(m->be, b->pub.count * sizeof(float));
+  if (!sb) return rw_nomem(err, t->pub.name);
+  m->be->copy(m->be, sb, b->pub.value ? b->pub.value : b->data, b->pub.count);
+  m->be->scale(m->be, sb, m->t[t->adapter].scale, b->pub.count);
+  weight a = model_matrix(m, t->adapter, -1);
+  rw_status s = m->be->linear_dx(m->be, row, t->cols, sb, a.out, &a, 1, t->pub.rows, true, err);
+  m->be->release(m->be, sb);
+  return s;
+}
