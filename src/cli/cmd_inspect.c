@@ -125,15 +125,32 @@ static void show_rope(const rope_config *r) {
          r->low_freq_factor, r->high_freq_factor, (long long)r->original_max_positions);
 }
 
+/* The last parts of the targets' names, each once; of a regular expression, itself. */
+static void add_targets(const peft_config *p, str *out) {
+  json_doc *d = p->f.doc;
+  json_val list = json_get(d, 0, "target_modules");
+  slice s = json_string(d, list);
+  if (s.p) str_add(out, s.p, s.len);
+  for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v)) {
+    slice name = json_string(d, v);
+    const char *dot = name.p ? memrchr(name.p, '.', name.len) : NULL;
+    if (dot) name = (slice){dot + 1, name.len - (size_t)(dot + 1 - name.p)};
+    if (!name.p || (out->p && memmem(out->p, out->len, name.p, name.len))) continue;
+    str_printf(out, "%s%.*s", out->len ? ", " : "", (int)name.len, name.p);
+  }
+}
+
 /* An adapter's own figures; *base, which the caller frees: where its base is. */
 static rw_status show_adapter(const char *dir, char **base, rw_error *err) {
   peft_config p;
   *base = NULL;
   if (!peft_is(dir)) return RW_OK;
   RW_TRY(peft_read(&p, dir, cli_opts.base, err));
-  slice modules = json_raw(p.f.doc, json_get(p.f.doc, 0, "target_modules"));
-  line("adapter", "LoRA of rank %lld, alpha %g%s, dropout %g, on %.*s", (long long)p.rank, p.alpha,
-       p.rslora ? " (by the root of the rank)" : "", p.dropout, (int)modules.len, modules.p ? modules.p : "");
+  str modules = {0};
+  add_targets(&p, &modules);
+  line("adapter", "LoRA of rank %lld, alpha %g%s, dropout %g, on %s", (long long)p.rank, p.alpha,
+       p.rslora ? " (by the root of the rank)" : "", p.dropout, modules.p && !modules.oom ? modules.p : "nothing");
+  str_free(&modules);
   line("base", "%s", p.base);
   *base = p.base;
   p.base = NULL;

@@ -28,8 +28,7 @@ int cmd_merge_run(int argc, char **argv) {
   pool *threads = cli_pool();
   if (!threads) return 1;
   const char *adapter = words.items[0];
-  if (cli_model_dir(&adapter, &err) || file_out_dir(out, force, &err) ||
-      train_merge(words.items[0], cli_opts.base, out, t, threads, &err))
+  if (cli_model_dir(&adapter, &err) || train_merge(adapter, cli_opts.base, out, force, t, threads, &err))
     return cli_fail(&err);
   log_note("%s written", out);
   return 0;

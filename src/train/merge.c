@@ -4,13 +4,15 @@
 #include "reward/train.h"
 #include "train/record.h"
 
-rw_status train_merge(const char *adapter, const char *base, const char *out, int dtype, pool *threads,
+rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, int dtype, pool *threads,
                       rw_error *err) {
   model *m = NULL;
   renderer *r = NULL;
-  rw_status s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
-  if (!s && !model_has_lora(m))
-    s = rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json), got a whole model", adapter);
+  rw_status s = peft_is(adapter)
+                    ? RW_OK
+                    : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
+  if (!s) s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
+  if (!s) s = file_out_dir(out, force, err);
   if (!s) s = renderer_open(&r, peft_text(adapter, model_dir(m)), NULL, NULL, err);
   if (!s) {
     const tokenizer *t = renderer_tokenizer(r);
