@@ -9,6 +9,7 @@ work, measured before and after. Rate: the FLOPs of the linear layers and of cau
 rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
 checkpointing (its fastest setting), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
 and, for it and for this program alike, model loading are not counted.
+--level avx2 holds this program, oneDNN and PyTorch to AVX2, for the figures of such a processor on a larger one.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
 """
 import argparse, json, os, random, re, resource, subprocess, sys, tempfile, time
@@ -19,9 +20,12 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int, default=24)
 ap.add_argument("--peer", choices=("score", "train"))
+ap.add_argument("--level", choices=("avx2",))
 ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
+if a.level:
+    os.environ.update(REWARD_CPU_LEVEL="avx2", ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
 
 
 def make_rows(path, n, shared):
