@@ -12,7 +12,7 @@ if os.environ.get("REWARD_PYTHON") and not os.environ.get("REWARD_PYTHON_RUNS"):
     os.execve(os.environ["REWARD_PYTHON"], [os.environ["REWARD_PYTHON"], __file__], {**os.environ, "REWARD_PYTHON_RUNS": "1"})
 try:
     import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import AutoPeftModelForSequenceClassification, LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
     from safetensors.torch import load_file
     from transformers import AutoModelForSequenceClassification
 except ImportError as e:
@@ -38,11 +38,15 @@ def base_of(family):
     return AutoModelForSequenceClassification.from_pretrained(ROOT / "tests/data/model" / family, num_labels=1, dtype=torch.float32)
 
 
+def base_tensors(folder):
+    return {k: t for f in sorted(folder.glob("model*.safetensors")) for k, t in load_file(f).items()}
+
+
 def logit(m, ids):
     return m(torch.tensor([ids])).logits[0, 0]
 
 
-for family in ("llama", "qwen3", "gemma2"):
+for family in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "nemotron", "llama_bias"):
     with tempfile.TemporaryDirectory() as tmp:
         tmp, base = Path(tmp), ROOT / "tests/data/model" / family
         pairs = []
@@ -72,10 +76,14 @@ for family in ("llama", "qwen3", "gemma2"):
 
         run("score", "--model", tmp / "ours", tmp / "pairs.jsonl", "-o", tmp / "a.jsonl")
         run("merge", tmp / "ours", "-o", tmp / "merged")
-        run("score", "--model", tmp / "merged", tmp / "pairs.jsonl", "-o", tmp / "m.jsonl")
         with torch.no_grad():
-            p = PeftModel.from_pretrained(base_of(family), tmp / "ours").eval()
-            q = AutoModelForSequenceClassification.from_pretrained(tmp / "merged", dtype=torch.float32).eval()
+            p = AutoPeftModelForSequenceClassification.from_pretrained(tmp / "ours", num_labels=1, dtype=torch.float32).eval()
+            assert get_peft_model_state_dict(p).keys() == ours.keys()  # nothing missing, nothing left over
+            merged, start_of = load_file(tmp / "merged" / "model.safetensors"), base_tensors(base)
+            assert {k: (t.dtype, t.shape) for k, t in merged.items()} == {k: (t.dtype, t.shape) for k, t in start_of.items()}
+            run("merge", tmp / "ours", "-o", tmp / "exact", "--save-dtype", "f32")
+            run("score", "--model", tmp / "exact", tmp / "pairs.jsonl", "-o", tmp / "m.jsonl")
+            q = AutoModelForSequenceClassification.from_pretrained(tmp / "exact", dtype=torch.float32).eval()
             flat = [s for pair in pairs for s in pair]
             for model, file in ((p, "a.jsonl"), (q, "m.jsonl")):
                 worst = max(abs(logit(model, s).item() - x) for s, x in zip(flat, scores(tmp / file)))
@@ -90,4 +98,15 @@ for family in ("llama", "qwen3", "gemma2"):
             run("score", "--model", tmp / "peft", tmp / "pairs.jsonl", "-o", tmp / "p.jsonl")
             worst = max(abs(logit(fresh, s).item() - x) for s, x in zip(flat, scores(tmp / "p.jsonl")))
             assert worst < 1e-4, (family, worst)
+            # trained on from there, and new ones on the upper layers only: PEFT takes both whole
+            run("train", "--model", tmp / "peft", "--data", tmp / "pairs.jsonl", "--steps", 2, "--lr", 1e-2, "--warmup", 0,
+                "--lora-dropout", 0.2, "--out", tmp / "on")
+            run("train", "--model", base, "--data", tmp / "pairs.jsonl", "--steps", 2, "--lr", 1e-2, "--warmup", 0, "--lora-rank", 2,
+                "--freeze-layers", 1, "--out", tmp / "upper")
+            for name in ("on", "upper"):
+                r = AutoPeftModelForSequenceClassification.from_pretrained(tmp / name, num_labels=1, dtype=torch.float32).eval()
+                assert get_peft_model_state_dict(r).keys() == load_file(tmp / name / "adapter_model.safetensors").keys(), name
+                run("score", "--model", tmp / name, tmp / "pairs.jsonl", "-o", tmp / "o.jsonl")
+                far_on = max(abs(logit(r, s).item() - x) for s, x in zip(flat, scores(tmp / "o.jsonl")))
+                assert far_on < 1e-4, (family, name, far_on)
         print(f"{family}: after 4 steps {far / moved:.1e} of the way apart; scores within {worst:.1e}")
