@@ -139,7 +139,7 @@ struct backend {
   void (*scale)(backend *be, float *x, float s, size_t n); /* x *= s */
   /* Inverted dropout (Srivastava et al. 2014; as torch's): y[m, n] (+)= x / (1 - p), or 0 with probability p. What
    * is dropped is a hash of the row's own key, `key` and the column, so it does not depend on what else is in the
-   * call; p counts in steps of 2^-32. keys: host memory. y may be x. */
+   * call; p counts in steps of 2^-32. keys: host memory. y is not x. */
   void (*dropout)(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const uint64_t *keys, uint64_t key,
                   double p, size_t m, size_t n, bool acc);
   /* Sum of squares of n values in f64, in blocks of a fixed size. */

@@ -248,14 +248,7 @@ static uint64_t mix(uint64_t z) {
   return z ^ (z >> 31);
 }
 static void dropout_row(const rowjob *j, size_t r) {
-  const float *x = j->x + r * j->ldx;
-  float *y = j->y + r * j->ldy;
-  uint64_t start = mix(j->keys[r] ^ j->key), z = 0;
-  for (size_t i = 0; i < j->n; i++) { /* 32 bits a column, two columns a hash */
-    z = i % 2 ? z >> 32 : mix(start + (i / 2 + 1) * 0x9e3779b97f4a7c15u);
-    float kept = (uint32_t)z < j->below ? 0.0f : x[i] * j->sign;
-    y[i] = j->acc ? y[i] + kept : kept;
-  }
+  j->k->dropout(j->y + r * j->ldy, j->x + r * j->ldx, mix(j->keys[r] ^ j->key), j->below, j->sign, j->n, j->acc);
 }
 static void be_dropout(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const uint64_t *keys,
                        uint64_t key, double p, size_t m, size_t n, bool acc) {

@@ -320,6 +320,22 @@ static void add(float *restrict y, const float *restrict x, size_t n) {
   for (size_t j = 0; j < n; j++) y[j] += x[j];
 }
 
+/* 32 bits for column j: multiply-and-shift rounds, which every level has for whole vectors. */
+static inline uint32_t column_hash(uint32_t j, uint32_t lo, uint32_t hi) {
+  uint32_t z = j * 0x9e3779b9u + lo;
+  z = (z ^ (z >> 16)) * 0x7feb352du;
+  z = ((z ^ (z >> 15)) + hi) * 0x846ca68bu;
+  return z ^ (z >> 16);
+}
+static void dropout(float *restrict y, const float *restrict x, uint64_t row, uint32_t below, float s, size_t n,
+                    bool acc) {
+  uint32_t lo = (uint32_t)row, hi = (uint32_t)(row >> 32), count = (uint32_t)n;
+  if (acc)
+    for (uint32_t j = 0; j < count; j++) y[j] += column_hash(j, lo, hi) < below ? 0.0f : x[j] * s;
+  else
+    for (uint32_t j = 0; j < count; j++) y[j] = column_hash(j, lo, hi) < below ? 0.0f : x[j] * s;
+}
+
 static void softmax_dx(float *restrict dp, const float *restrict p, const float *restrict s, float delta, float sc,
                        float cap, size_t n) {
   if (cap > 0)
@@ -533,6 +549,7 @@ const kernels TABLE_NAME(LEVEL) = {
     .softcap = softcap,
     .exp_sum = exp_sum,
     .scale = scale,
+    .dropout = dropout,
     .rmsnorm = rmsnorm,
     .rmsnorm_dx = rmsnorm_dx,
     .rmsnorm_dw = rmsnorm_dw,
