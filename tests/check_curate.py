@@ -143,3 +143,86 @@ with tempfile.TemporaryDirectory() as tmp:
     bad = subprocess.run(args + ["--scores", f"{tmp}/scores.jsonl", "-o", f"{tmp}/y"], capture_output=True, text=True)
     assert bad.returncode == 1 and "offsetbias.jsonl:1: label" in bad.stderr and not (tmp / "y/train.jsonl").exists(), bad.stderr
 print(f"{len(kept)} pairs kept of {sum(map(len, data.values()))} rows, as the rules say")
+
+
+# ---- Nectar: pairs of ranked answers by the recipe's option, or rankings; prompts turn by turn ----
+def nectar(n):
+    rows = []
+    for i in range(n):
+        k = random.choice([7, 7, 4, 2, 1, 0])
+        ranks = [random.choice(range(1, k + 1)) if random.random() < 0.3 else j + 1 for j in range(k)]
+        random.shuffle(ranks)
+        prompt = f"\n\nHuman: Say {i}\n\nAssistant: Said\n\nHuman: Again {i} \n\nAssistant: " if i % 3 else f"\n\nHuman: Only {i}\n\nAssistant: "
+        rows.append(dict(prompt=prompt, answers=[dict(answer=random.choice(["same", f"a{i} {j}", f"a{i} {j}"]), model="m", rank=float(r)) for j, r in enumerate(ranks)],
+                         turns=1, num_responses=k, source=random.choice([["lmsys", "x"], ["sharegpt"]]), good_natured=random.random() < 0.5))
+    return rows
+
+
+def turns(i):
+    return [("user", f"Say {i}"), ("assistant", "Said"), ("user", f"Again {i}")] if i % 3 else [("user", f"Only {i}")]
+
+
+def pairs_of(answers, form):
+    """(chosen, rejected) places by rank; of equal ranks the first in the row."""
+    order = sorted(range(len(answers)), key=lambda j: answers[j]["rank"])
+    fits = lambda c, r: answers[c]["rank"] < answers[r]["rank"] and answers[c]["answer"] != answers[r]["answer"]
+    if form == "best-worst":
+        ranks = [x["rank"] for x in answers]
+        tries = [(ranks.index(min(ranks)), ranks.index(max(ranks)))] if ranks else []
+    else:
+        tries = [(order[x], order[y]) for x in range(len(order)) for y in range(x + 1, len(order)) if form == "all" or y == x + 1]
+    return [t for t in tries if fits(*t)]
+
+
+def curate(tmp, name, stages, files, fails=False):
+    (tmp / f"{name}.yaml").write_text(f"name: {name}\nstages:\n" + "".join(f"  - {s}\n" for s in stages))
+    p = subprocess.run([REWARD, "curate", f"{tmp}/{name}.yaml", "--quiet", "-o", f"{tmp}/{name}"] + sum((["--input", f"{s}={f}"] for s, f in files), []),
+                       capture_output=True, text=True)
+    assert (p.returncode != 0) == fails, p.stderr
+    return p.stderr if fails else [[json.loads(l) for l in open(tmp / name / f"{x}.jsonl")] for x in ("train", "removed")]
+
+
+with tempfile.TemporaryDirectory() as tmp:
+    tmp = Path(tmp)
+    rows = nectar(200)
+    (tmp / "n.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    files = [("nectar", tmp / "n.jsonl")]
+    messages = lambda i, *last: [dict(role=r, content=c) for r, c in turns(i) + list(last)]
+    for form in ("best-worst", "adjacent", "all"):
+        train, removed = curate(tmp, form, [f"{{source: nectar, pairs: {form}}}"], files)
+        want = {}
+        for i, r in enumerate(rows):
+            for c, w in pairs_of(r["answers"], form):
+                want[f"nectar:{i + 1}" + ("" if form == "best-worst" else f"/{c + 1}-{w + 1}")] = [messages(i, ("assistant", r["answers"][k]["answer"])) for k in (c, w)]
+        assert {r["id"]: [r["chosen"], r["rejected"]] for r in train} == want, form
+        assert {r["id"] for r in removed} == {f"nectar:{i + 1}" for i, r in enumerate(rows) if not pairs_of(r["answers"], form)}, form
+        print(f"nectar, {form}: {len(want)} pairs of {len(rows)} rows")
+    assert train and curate(tmp, "default", ["source: nectar"], files)[0] == curate(tmp, "bw", ["{source: nectar, pairs: best-worst}"], files)[0]
+    train, removed = curate(tmp, "ranking", ["{source: nectar, pairs: ranking}"], files)
+    want = {f"nectar:{i + 1}": dict(prompt=messages(i), responses=[x["answer"] for x in r["answers"]], scores=[-x["rank"] for x in r["answers"]], source="nectar", id=f"nectar:{i + 1}")
+            for i, r in enumerate(rows) if len({x["rank"] for x in r["answers"]}) > 1}
+    assert {r["id"]: r for r in train} == want and len(train) + len(removed) == len(rows)
+    # contamination looks at each user turn by itself
+    (tmp / "b.jsonl").write_text(json.dumps(dict(id=5, prompt="Again 10")) + "\n" + json.dumps(dict(id=6, prompt="Say 11 Said Again 11")) + "\n")
+    p = subprocess.run([REWARD, "curate", f"{tmp}/decon.yaml", "--quiet", "-o", f"{tmp}/decon", "--input", f"nectar={tmp}/n.jsonl", "--bench", f"{tmp}/b.jsonl"]
+                       if (tmp / "decon.yaml").write_text("stages:\n  - {source: nectar, pairs: ranking}\n  - decontaminate: {ngram: 8}\n") else [], capture_output=True, text=True)
+    gone = [json.loads(l)["id"] for l in open(tmp / "decon/removed.jsonl") if '"decontaminate"' in l]
+    assert p.returncode == 0 and gone == [k for k in ["nectar:11"] if k in want], (p.stderr, gone)
+    # ---- filters: any field, of any source ----
+    is_of = lambda r, v: v in (r["source"] if isinstance(r["source"], list) else [r["source"]])
+    for k, (text, test) in enumerate((("field: good_natured, equals: true", lambda r: r["good_natured"] is True), ("field: good_natured, equals: false", lambda r: r["good_natured"] is False),
+                                      ("field: num_responses, in: [2, 4.0]", lambda r: r["num_responses"] in (2, 4)), ("field: num_responses, min: 4", lambda r: r["num_responses"] >= 4),
+                                      ("field: num_responses, min: 2, max: 4.5", lambda r: 2 <= r["num_responses"] <= 4), ("field: source, equals: lmsys", lambda r: is_of(r, "lmsys")))):
+        train, removed = curate(tmp, f"f{k}", ["source: nectar", f"filter: {{source: nectar, {text}}}"], files)
+        assert {r["id"] for r in train} == {f"nectar:{i + 1}" for i, r in enumerate(rows) if pairs_of(r["answers"], "best-worst") and test(r)}, text
+        assert all(r["reason"].startswith(text.split()[1][:-1] + " is not ") for r in removed if r["stage"] == "filter") and any(r["stage"] == "filter" for r in removed)
+    two = [dict(prompt=f"p{i}", response=f"r{i} {j}", helpfulness=j, correctness=3, coherence=3, complexity=i % 5 if j else 4, verbosity=1) for i in range(20) for j in range(2)]
+    two[7]["complexity"] = None
+    (tmp / "h.jsonl").write_text("".join(json.dumps(r) + "\n" for r in two))
+    train, _ = curate(tmp, "both", ["source: helpsteer2", "filter: {field: complexity, min: 3}"], [("helpsteer2", tmp / "h.jsonl")])
+    assert [r["id"] for r in train] == [f"helpsteer2:{2 * i + 1}+{2 * i + 2}" for i in range(20) if i % 5 >= 3 and i != 3], "each row of a pair must pass"
+    for stages, say in ((["source: nectar", "filter: {field: nope, equals: 1}"], "no row of"), (["source: nectar", "filter: {field: turns}"], "filter: expected field, and one of"),
+                        (["source: nectar", "filter: {field: turns, equals: 1, min: 2}"], "filter: expected field, and one of"), (["{source: helpsteer2, pairs: all}"], "has no ranked answers"),
+                        (["{source: nectar, pairs: some}"], "best-worst, adjacent, all or ranking"), (["{source: nectar, pairs: ranking}", "agree: nectar"], "kept as rankings")):
+        got = curate(tmp, "bad", stages, [(stages[0].strip("{").split()[1].strip(","), tmp / "n.jsonl")], fails=True)
+        assert say in got, (say, got)

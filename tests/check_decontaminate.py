@@ -127,7 +127,7 @@ with tempfile.TemporaryDirectory() as tmp:
     assert all(l.count('"contamination"') == 1 for l in lines) and {k: v for k, v in json.loads(lines[4]).items() if k != "contamination"} == dict(prompt=topic(3), note="né")
     assert [json.loads(l) for l in open(tmp / "odd/clean.jsonl")] == [rows[4]]
     html = (tmp / "odd/report.html").read_text()
-    assert html.count("<mark>") == 14 and f"more <mark>{topic(4)}</mark>" in html and f"<p><mark>{topic(0)}</mark></p>" in html
+    assert html.count("<mark>") == 12 and "2 matches of these two texts" in html and f"more <mark>{topic(4)}</mark>" in html and f"<p><mark>{topic(0)}</mark></p>" in html
     # rows that hold no words to compare are refused, never counted as clean
     (tmp / "ids.jsonl").write_text('{"chosen_ids": [1, 2], "rejected_ids": [3]}\n')
     p = subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/ids.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", f"{tmp}/ids"], capture_output=True, text=True)

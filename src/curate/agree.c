@@ -13,7 +13,7 @@ static uint8_t *wanted(const curation *r, const stage *s, rw_error *err) {
   uint8_t *want = mem_zalloc(r->n, 1);
   if (!want) rw_nomem(err, "candidates");
   for (size_t i = 0; want && i < r->n; i++)
-    want[i] = !r->c[i].reason && curation_is_for(s, r->inputs[r->c[i].input].src);
+    want[i] = !r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src);
   return want;
 }
 

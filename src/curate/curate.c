@@ -10,13 +10,8 @@
 #include "reward/log.h"
 #include "reward/rows.h"
 
-bool curation_is_for(const stage *s, const source *src) {
-  for (size_t i = 0; i < s->n_named; i++)
-    if (s->named[i] == src) return true;
-  return s->n_named == 0;
-}
-
-/* "source:line", or "source:file:line" in a source's second and later files; a pair over two rows "source:a+b". */
+/* "source:line", or "source:file:line" in a source's second and later files; a pair over two rows "source:a+b"; one
+ * of several pairs of a row "source:line/chosen-rejected", counting its answers from 1. */
 void curation_row_id(const curation *r, uint32_t in, uint64_t line, str *out) {
   const input *i = &r->inputs[in];
   str_addz(out, i->src->name);
@@ -27,15 +22,18 @@ void curation_id(const curation *r, const candidate *c, str *out) {
   uint64_t a = c->line[0], b = c->line[1];
   curation_row_id(r, c->input, a < b ? a : b, out);
   if (a != b) str_printf(out, "+%llu", (unsigned long long)(a < b ? b : a));
+  row_form form = r->inputs[c->input].form;
+  if (form == FORM_ADJACENT || form == FORM_ALL) str_printf(out, "/%u-%u", c->chosen + 1, c->rejected + 1);
 }
 
 void curation_row(const curation *r, size_t i, slice chosen, slice rejected, str *out) {
   const candidate *c = &r->c[i];
   slice category = r->categories[c->category];
   const char *name = r->inputs[c->input].src->name;
-  str_addz(out, "{\"chosen\": ");
+  bool ranking = r->inputs[c->input].form == FORM_RANKING;
+  str_addz(out, ranking ? "{\"prompt\": " : "{\"chosen\": ");
   str_add(out, chosen.p, chosen.len);
-  str_addz(out, ", \"rejected\": ");
+  str_addz(out, ranking ? ", " : ", \"rejected\": ");
   str_add(out, rejected.p, rejected.len);
   str_addz(out, ", \"source\": ");
   str_json(out, name, strlen(name));
@@ -88,7 +86,7 @@ static rw_status find_inputs(curation *r, rw_error *err) {
     for (size_t i = 0; i < r->o->n_inputs; i++) {
       const char *eq = strchr(r->o->inputs[i], '=');
       if (!slice_is((slice){r->o->inputs[i], (size_t)(eq - r->o->inputs[i])}, s->named[0]->name)) continue;
-      input in = {.src = s->named[0], .path = eq + 1, .number = number + 1, .offset = s->offset};
+      input in = {.src = s->named[0], .path = eq + 1, .number = number + 1, .offset = s->offset, .form = s->form};
       number++;
       if (!vec_push(r->inputs, r->n_inputs, cap, in)) return rw_nomem(err, "inputs");
     }
@@ -103,17 +101,8 @@ static rw_status find_inputs(curation *r, rw_error *err) {
 
 static bool concerns(const curation *r, const stage *s) {
   for (size_t i = 0; i < r->n_inputs; i++)
-    if (curation_is_for(s, r->inputs[i].src)) return true;
+    if (stage_is_for(s, r->inputs[i].src)) return true;
   return false;
-}
-
-static void stage_filter(curation *r, const stage *s) {
-  for (size_t i = 0; i < r->n; i++) {
-    candidate *c = &r->c[i];
-    if (c->reason || !curation_is_for(s, r->inputs[c->input].src) || c->adversarial == s->equals) continue;
-    c->stage = "filter";
-    c->reason = s->equals ? "not adversarial" : "adversarial";
-  }
 }
 
 static size_t alive(const curation *r) {
@@ -129,7 +118,7 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
     if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
     rw_status st = RW_OK;
     if (s->kind == STAGE_SELECT) st = stage_select(r, s, err);
-    if (s->kind == STAGE_FILTER) stage_filter(r, s);
+    if (s->kind == STAGE_FILTER) st = stage_filter(r, s, err);
     if (s->kind == STAGE_AGREE && !(r->o->dry_run && !r->o->scores && !r->o->model.model))
       st = stage_agree(r, s, err);
     if (s->kind == STAGE_DEDUP) st = stage_dedup(r, s, err);

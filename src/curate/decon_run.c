@@ -15,7 +15,7 @@ typedef struct {
 } tally;
 
 typedef struct {
-  size_t words;
+  size_t words, rows;       /* rows: with the same two texts, shown once */
   char *heading, *texts[2]; /* owned */
   rep_marked view[2];
 } shown;
@@ -146,21 +146,24 @@ static void free_shown(shown *m) {
 static rw_status show(run *r, size_t words, slice id, slice subset, slice source, json_val v, rw_error *err) {
   size_t at = r->n_shown;
   while (at > 0 && r->shown[at - 1].words < words) at--;
+  json_val text = json_first(r->views, v), train = json_at(r->views, v, 3);
+  slice both[2] = {json_string(r->views, text), json_string(r->views, train)};
+  for (size_t i = at; i-- > 0 && r->shown[i].words == words;)
+    if (slice_eq(r->shown[i].view[0].text, both[0]) && slice_eq(r->shown[i].view[1].text, both[1]))
+      return r->shown[i].rows++, RW_OK;
   if (at == SHOWN_MATCHES) return RW_OK;
-  shown m = {.words = words};
+  shown m = {.words = words, .rows = 1};
   m.heading = mem_printf("%zu words: benchmark %.*s%s%.*s, training row %zu%s%.*s", words, (int)subset.len,
                          subset.p, subset.len ? " " : "", (int)id.len, id.p, r->counts.train_rows,
                          source.len ? " of " : "", (int)source.len, source.p);
-  v = json_first(r->views, v);
-  for (int k = 0; k < 2; k++) {
-    slice text = json_string(r->views, v);
+  for (int k = 0; k < 2; k++, text = train) {
+    json_val place = json_next(r->views, text);
     int64_t from = 0, to = 0;
-    json_int(r->views, v = json_next(r->views, v), &from);
-    json_int(r->views, v = json_next(r->views, v), &to);
-    v = json_next(r->views, v);
-    m.texts[k] = mem_strndup(text.p ? text.p : "", text.len);
+    json_int(r->views, place, &from);
+    json_int(r->views, json_next(r->views, place), &to);
+    m.texts[k] = mem_strndup(both[k].p ? both[k].p : "", both[k].len);
     m.view[k] = (rep_marked){
-        k ? "training prompt" : "benchmark prompt", {m.texts[k], text.len}, (size_t)from, (size_t)(to - from)};
+        k ? "training prompt" : "benchmark prompt", {m.texts[k], both[k].len}, (size_t)from, (size_t)(to - from)};
   }
   if (!m.heading || !m.texts[0] || !m.texts[1]) {
     free_shown(&m);
@@ -352,7 +355,12 @@ static rw_status write_html(const run *r, const slice *names, const tally *t, si
   }
   rep_put_table(p, bt, "By subset of the benchmark");
   if (r->n_shown > 0) rep_section(p, "Matches, longest first");
-  for (size_t i = 0; i < r->n_shown; i++) rep_texts(p, r->shown[i].heading, r->shown[i].view, 2);
+  for (size_t i = 0; i < r->n_shown; i++) {
+    const shown *m = &r->shown[i];
+    char *more = m->rows > 1 ? mem_printf("%s; %zu matches of these two texts", m->heading, m->rows) : NULL;
+    rep_texts(p, more ? more : m->heading, m->view, 2);
+    mem_free(more);
+  }
   char *path = file_join(r->o->out, "report.html");
   rw_status s = path ? rep_page_write(p, path, err) : rw_nomem(err, "report.html");
   mem_free(path);

@@ -55,7 +55,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   rw_status s = json_parse(l->doc, row.p, row.len, err);
   for (; !s && k < f->n && f->needs[k].line == line; k++) {
     const candidate *c = &f->r->c[f->needs[k].candidate];
-    scan figures = {.chosen = c->chosen, .rejected = c->rejected};
+    scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
     uint64_t len = 0;
     size_t at = out->len;
     str_add(out, (const char *)&len, sizeof len);

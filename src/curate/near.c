@@ -300,7 +300,7 @@ rw_status stage_near(curation *r, const stage *s, rw_error *err) {
   uint8_t *want = mem_zalloc(r->n, 1);
   rw_status st = x && want ? RW_OK : rw_nomem(err, "near duplicates");
   for (size_t i = 0; !st && i < r->n; i++)
-    want[i] = !r->c[i].reason && curation_is_for(s, r->inputs[r->c[i].input].src);
+    want[i] = !r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src);
   if (!st) {
     x->r = r;
     x->s = s;

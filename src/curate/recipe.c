@@ -63,6 +63,12 @@ static rw_status get_decimal(const reader *r, struct fy_node *n, const char *key
   return ok && any && out->digits <= out->scale ? RW_OK : bad(r, n, key, "a decimal from 0 to 1, as 0.3");
 }
 
+bool stage_is_for(const stage *s, const source *src) {
+  for (size_t i = 0; i < s->n_named; i++)
+    if (s->named[i] == src) return true;
+  return s->n_named == 0;
+}
+
 size_t decimal_of(decimal d, size_t n) {
   return (size_t)((unsigned __int128)d.digits * n / (unsigned __int128)d.scale);
 }
@@ -87,10 +93,25 @@ static rw_status get_int(const reader *r, struct fy_node *n, const char *key, in
   snprintf(range, sizeof range, "a whole number from %lld to %lld", (long long)lo, (long long)hi);
   return bad(r, n, key, range);
 }
-static rw_status get_bool(const reader *r, struct fy_node *n, const char *key, bool *out) {
-  slice s = scalar(n);
-  *out = s.p && slice_is(s, "true");
-  return *out || (s.p && slice_is(s, "false")) ? RW_OK : bad(r, n, key, "true or false");
+/* A value that a filter takes. */
+static rw_status get_value(const reader *r, struct fy_node *n, const char *key, stage *s) {
+  slice v = scalar(n);
+  if (!v.p || s->n_values == MAX_VALUES) return bad(r, n, key, "a text, a number, true or false; at most 32");
+  char *copy = arena_strndup(r->r->mem, v.p, v.len);
+  s->values[s->n_values++] = (slice){copy, v.len};
+  return copy ? RW_OK : rw_nomem(r->err, "recipe");
+}
+static rw_status get_form(const reader *r, struct fy_node *n, stage *s) {
+  static const char *const names[] = {"best-worst", "adjacent", "all", "ranking"};
+  slice v = scalar(n);
+  for (size_t i = 0; v.p && i < 4; i++)
+    if (slice_is(v, names[i])) {
+      s->form = (row_form)i;
+      if (i == 0 || s->named[0]->pairs) return RW_OK;
+      return rw_fail(r->err, RW_DATA, "%s:%d: pairs: %s has no ranked answers", r->r->path, line_of(n),
+                     s->named[0]->name);
+    }
+  return bad(r, n, "pairs", "best-worst, adjacent, all or ranking");
 }
 static rw_status get_source(const reader *r, struct fy_node *n, stage *s) {
   slice name = scalar(n);
@@ -144,9 +165,20 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
     for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it));) RW_TRY(get_group(r, e, s));
     return RW_OK;
   }
-  if (s->kind == STAGE_FILTER && slice_is(key, "field"))
-    return slice_is(scalar(v), "adversarial") ? RW_OK : bad(r, v, "field", "adversarial");
-  if (s->kind == STAGE_FILTER && slice_is(key, "equals")) return get_bool(r, v, "equals", &s->equals);
+  if (s->kind == STAGE_SOURCE && slice_is(key, "pairs")) return get_form(r, v, s);
+  if (s->kind == STAGE_FILTER && slice_is(key, "field")) {
+    slice name = scalar(v);
+    if (!name.p || name.len == 0) return bad(r, v, "field", "a field's name");
+    s->field = arena_strndup(r->r->mem, name.p, name.len);
+    return s->field ? RW_OK : rw_nomem(r->err, "recipe");
+  }
+  if (s->kind == STAGE_FILTER && slice_is(key, "equals")) return get_value(r, v, "equals", s);
+  if (s->kind == STAGE_FILTER && slice_is(key, "in") && fy_node_is_sequence(v)) {
+    for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it));) RW_TRY(get_value(r, e, "in", s));
+    return RW_OK;
+  }
+  if (s->kind == STAGE_FILTER && slice_is(key, "min")) return s->has_min = true, get_number(r, v, "min", &s->min);
+  if (s->kind == STAGE_FILTER && slice_is(key, "max")) return s->has_max = true, get_number(r, v, "max", &s->max);
   if (s->kind == STAGE_DEDUP && slice_is(key, "by")) {
     s->near = slice_is(scalar(v), "near");
     return s->near || slice_is(scalar(v), "exact") ? RW_OK : bad(r, v, "by", "exact or near");
@@ -180,6 +212,25 @@ static rw_status get_mapping(const reader *r, stage *s, struct fy_node *n) {
   return RW_OK;
 }
 
+static rw_status check_filter(const reader *r, stage *s, struct fy_node *n) {
+  str why = {0};
+  bool range = s->has_min || s->has_max;
+  if (!s->field || range == (s->n_values > 0))
+    return bad(r, n, "filter", "field, and one of: equals; in, a list; min and max");
+  str_printf(&why, "%s is ", s->field);
+  if (range && s->has_min) str_printf(&why, "not %.9g or more", s->min);
+  if (range && s->has_max) str_printf(&why, s->has_min ? ", and %.9g or less" : "not %.9g or less", s->max);
+  for (size_t i = 0; i < s->n_values; i++)
+    str_printf(&why, "%s%.*s",
+               i == 0                ? "not "
+               : i + 1 < s->n_values ? ", "
+                                     : " or ",
+               (int)s->values[i].len, s->values[i].p);
+  s->reason = why.oom ? NULL : arena_strndup(r->r->mem, why.p, why.len);
+  str_free(&why);
+  return s->reason ? RW_OK : rw_nomem(r->err, "recipe");
+}
+
 static rw_status get_stage(const reader *r, struct fy_node *n) {
   recipe *rec = r->r;
   void *it = NULL;
@@ -190,7 +241,7 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
   if (k == kinds) return bad(r, n, "stages", "source, select, filter, agree, dedup, decontaminate or sample first");
   if (rec->n == MAX_STAGES) return bad(r, n, "stages", "at most 64 stages");
   stage *s = &rec->stages[rec->n++];
-  *s = (stage){.kind = (stage_kind)k, .line = line_of(n), .ngram = 8, .equals = true, .pairs = -1};
+  *s = (stage){.kind = (stage_kind)k, .line = line_of(n), .ngram = 8, .pairs = -1};
   struct fy_node *v = fy_node_pair_value(p);
   if (k == STAGE_SOURCE) {
     RW_TRY(get_source(r, v, s));
@@ -217,10 +268,7 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
     if (!s->named[i]->scored)
       return rw_fail(r->err, RW_DATA, "%s:%d: select: %s has no scores to select by", rec->path, s->line,
                      s->named[i]->name);
-  for (size_t i = 0; (k == STAGE_FILTER) && i < s->n_named; i++)
-    if (s->named[i]->pairing != PAIR_BY_PROMPT)
-      return rw_fail(r->err, RW_DATA, "%s:%d: filter: %s has no field adversarial", rec->path, s->line,
-                     s->named[i]->name);
+  return k == STAGE_FILTER ? check_filter(r, s, n) : RW_OK;
   return RW_OK;
 }
 
@@ -240,6 +288,14 @@ static rw_status get_recipe(const reader *r, struct fy_node *root) {
       return bad(r, fy_node_pair_key(p), "recipe", "name, about or stages");
     }
   }
+  for (size_t i = 0; i < r->r->n; i++) /* a reward model compares two */
+    for (size_t k = 0; k < r->r->n; k++) {
+      const stage *s = &r->r->stages[i], *a = &r->r->stages[k];
+      if (s->kind == STAGE_SOURCE && s->form == FORM_RANKING && a->kind == STAGE_AGREE &&
+          stage_is_for(a, s->named[0]))
+        return rw_fail(r->err, RW_DATA, "%s:%d: agree: %s is kept as rankings, which have no chosen and rejected",
+                       r->r->path, a->line, s->named[0]->name);
+    }
   if (r->r->n == 0) return rw_fail(r->err, RW_DATA, "%s:1: stages: expected at least one, got none", r->r->path);
   return RW_OK;
 }

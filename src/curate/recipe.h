@@ -15,7 +15,7 @@ typedef enum {
 } stage_kind;
 extern const char *const stage_names[];
 
-enum { MAX_STAGES = 64, MAX_GROUPS = 16, MAX_CATEGORIES = 16, MAX_NAMED = 16 };
+enum { MAX_STAGES = 64, MAX_GROUPS = 16, MAX_CATEGORIES = 16, MAX_NAMED = 16, MAX_VALUES = 32 };
 
 /* A decimal as written: digits / 10^places; fractions of counts are taken exactly. */
 typedef struct {
@@ -36,9 +36,15 @@ typedef struct {
   const source *named[MAX_NAMED]; /* source: one; else those that the stage is for; none: all so far */
   size_t n_named;
   double offset; /* source */
+  row_form form; /* source */
   select_group groups[MAX_GROUPS];
   size_t n_groups;
-  bool equals;   /* filter: adversarial */
+  /* filter: the field is one of the values, or a number from min to max */
+  const char *field, *reason; /* reason: why a pair goes */
+  slice values[MAX_VALUES];
+  size_t n_values;
+  bool has_min, has_max;
+  double min, max;
   int64_t ngram; /* decontaminate */
   bool gist;
   int64_t pairs, seed; /* sample */
@@ -58,6 +64,7 @@ typedef struct {
 /* An unknown key or value is RW_DATA with file and line. */
 rw_status recipe_load(recipe *r, const char *path, rw_error *err);
 void recipe_free(recipe *r);
+bool stage_is_for(const stage *s, const source *src); /* no source named: all */
 /* floor(d * n), exactly */
 size_t decimal_of(decimal d, size_t n);
 

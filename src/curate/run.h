@@ -12,8 +12,8 @@ typedef struct {
   uint64_t line[2];          /* of the chosen and the rejected response's row; equal for PAIR_IN_ROW */
   double score;              /* adjusted mean; NAN: none */
   uint64_t prompt[2], texts[2];
-  uint32_t category; /* index into categories */
-  bool adversarial;
+  uint32_t category;          /* index into categories */
+  uint64_t pass;              /* by stage: filters that its rows pass */
   size_t twin;                /* dedup: 1 + the kept candidate that this one repeats; 0: none */
   double jaccard;             /* near duplicates: how alike */
   const char *stage, *reason; /* removed: by which stage and why; NULL: alive */
@@ -32,6 +32,8 @@ typedef struct {
   uint32_t number;       /* 1: the source's first file */
   size_t rows, first, n; /* rows read; its candidates */
   double offset;
+  row_form form;
+  uint64_t has; /* by stage: filters whose field some row has */
   char hash[33];
 } input;
 
@@ -54,10 +56,12 @@ typedef struct {
   size_t shards;    /* of the kept rows as Parquet; 0: train.jsonl */
 } curation;
 
-bool curation_is_for(const stage *s, const source *src); /* no source named: all */
 void curation_id(const curation *r, const candidate *c, str *out);
 void curation_row_id(const curation *r, uint32_t in, uint64_t line, str *out);
 
+/* filter.c: sets the bits of the filters whose field the row has, and of those that it passes. */
+void filter_row(const recipe *r, const source *src, json_doc *d, scan *out);
+rw_status stage_filter(curation *r, const stage *s, rw_error *err);
 /* scan.c: reads every input once and forms the candidates. */
 rw_status curation_scan(curation *r, rw_error *err);
 /* fetch.c: the texts of the candidates that want[] marks, in the order of their later row: emit(ctx, candidate's

@@ -25,7 +25,7 @@ typedef struct {
   struct group {
     uint64_t line[2]; /* compliance, refusal; 0: none yet */
     scan row;
-    uint64_t texts[2];
+    uint64_t texts[2], pass[2];
   } * g;
   size_t n_groups, cap_groups;
   struct member { /* rows of groups, to be loose unless taken */
@@ -43,13 +43,15 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   rw_status st = json_parse(l->doc, row.p, row.len, err);
   if (!st && json_kind(l->doc, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "row: expected an object");
   if (!st) st = s->in->src->scan(l->doc, l->mem, &found, err);
-  if (st == RW_DATA && s->r->o->lenient) {
-    found = (scan){.drop = "another shape", .score = NAN};
+  if (!st) filter_row(&s->r->recipe, s->in->src, l->doc, &found);
+  if (!st && s->in->form != FORM_BEST_WORST) {
+    st = s->in->src->pairs(l->doc, s->in->form, &found, out, err);
+  } else if (!st || (st == RW_DATA && s->r->o->lenient)) {
+    if (st) found = (scan){.drop = "another shape", .score = NAN};
+    str_add(out, (const char *)&found, sizeof found);
     st = RW_OK;
   }
-  if (st) return rw_context(err, st, "%s:%llu", s->in->path, (unsigned long long)line);
-  str_add(out, (const char *)&found, sizeof found);
-  return RW_OK;
+  return st ? rw_context(err, st, "%s:%llu", s->in->path, (unsigned long long)line) : RW_OK;
 }
 
 static rw_status add_loose(curation *r, uint32_t in, uint64_t line, const char *reason, rw_error *err) {
@@ -75,7 +77,7 @@ static rw_status add_candidate(scanning *s, const scan *f, uint64_t chosen_line,
                  .rejected = f->rejected,
                  .line = {chosen_line, rejected_line},
                  .score = s->in->src->scored ? f->score + s->in->offset : NAN,
-                 .adversarial = f->adversarial};
+                 .pass = f->pass};
   memcpy(c.prompt, f->prompt, sizeof c.prompt);
   memcpy(c.texts, f->texts, sizeof c.texts);
   RW_TRY(category_of(s->r, f->category, &c.category, err));
@@ -95,6 +97,7 @@ static rw_status group_row(scanning *s, const scan *f, uint64_t line, rw_error *
   if (g->line[f->refusal] == 0) {
     g->line[f->refusal] = line;
     g->texts[f->refusal] = f->texts[0];
+    g->pass[f->refusal] = f->pass;
   }
   return vec_push(s->members, s->n_members, s->cap_members, m) ? RW_OK : rw_nomem(err, "prompts");
 }
@@ -124,6 +127,7 @@ static rw_status consecutive_row(scanning *s, const scan *f, uint64_t line, rw_e
   }
   bool second = f->rank > s->first.rank;
   scan pair = *f;
+  pair.pass &= s->first.pass;
   pair.texts[0] = second ? f->texts[0] : s->first.texts[0];
   pair.texts[1] = second ? s->first.texts[0] : f->texts[0];
   return add_candidate(s, &pair, second ? line : s->first_line, second ? s->first_line : line, err);
@@ -133,15 +137,22 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   scanning *s = ctx;
   scan f;
   (void)row;
-  memcpy(&f, result.p, sizeof f);
   s->in->rows++;
   progress_set(s->p, ++*s->done, NULL);
-  if (f.drop) return add_loose(s->r, s->index, line, f.drop, err);
-  switch (s->in->src->pairing) {
-    case PAIR_IN_ROW: return add_candidate(s, &f, line, line, err);
-    case PAIR_BY_PROMPT: return group_row(s, &f, line, err);
-    default: return consecutive_row(s, &f, line, err);
+  for (size_t at = 0; at < result.len;
+       at += sizeof f) { /* one; more where a row of ranked answers makes more pairs */
+    memcpy(&f, result.p + at, sizeof f);
+    s->in->has |= f.has;
+    if (f.drop)
+      RW_TRY(add_loose(s->r, s->index, line, f.drop, err));
+    else if (s->in->src->pairing == PAIR_IN_ROW)
+      RW_TRY(add_candidate(s, &f, line, line, err));
+    else if (s->in->src->pairing == PAIR_BY_PROMPT)
+      RW_TRY(group_row(s, &f, line, err));
+    else
+      RW_TRY(consecutive_row(s, &f, line, err));
   }
+  return RW_OK;
 }
 
 /* Groups with both kinds become candidates, in the order of their later rows; the other rows are loose. */
@@ -161,6 +172,7 @@ static rw_status close_groups(scanning *s, rw_error *err) {
     size_t chosen = f.harmful ? 1 : 0;
     f.texts[0] = g->texts[chosen];
     f.texts[1] = g->texts[1 - chosen];
+    f.pass = g->pass[0] & g->pass[1];
     RW_TRY(add_candidate(s, &f, g->line[chosen], g->line[1 - chosen], err));
   }
   (void)first;

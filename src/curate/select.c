@@ -46,7 +46,7 @@ rw_status stage_select(curation *r, const stage *s, rw_error *err) {
     size_t n = 0, keep = 0;
     for (size_t i = 0; i < r->n; i++) {
       const candidate *c = &r->c[i];
-      if (!c->reason && curation_is_for(s, r->inputs[c->input].src) && group[c->category] == g)
+      if (!c->reason && stage_is_for(s, r->inputs[c->input].src) && group[c->category] == g)
         list[n++] = (ranked){c->score, i};
     }
     if (g < s->n_groups) {
@@ -73,7 +73,7 @@ rw_status stage_dedup(curation *r, const stage *s, rw_error *err) {
     uint64_t key[4] = {c->prompt[0], c->prompt[1], c->texts[0], c->texts[1]};
     bool was_new;
     int64_t *at;
-    if (c->reason || !curation_is_for(s, r->inputs[c->input].src)) continue;
+    if (c->reason || !stage_is_for(s, r->inputs[c->input].src)) continue;
     if (!(at =
               map_put(seen, (const char *)key, s->of_prompt ? sizeof c->prompt : sizeof key, (int64_t)i, &was_new)))
       st = rw_nomem(err, "duplicates");
@@ -91,7 +91,7 @@ rw_status stage_sample(curation *r, const stage *s, rw_error *err) {
   size_t *alive = mem_alloc(r->n, sizeof *alive), n = 0;
   if (!alive) return rw_nomem(err, "a sample");
   for (size_t i = 0; i < r->n; i++)
-    if (!r->c[i].reason && curation_is_for(s, r->inputs[r->c[i].input].src)) alive[n++] = i;
+    if (!r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src)) alive[n++] = i;
   rng g = rng_new((uint64_t)s->seed, 77);
   rng_shuffle(&g, alive, n);
   for (size_t i = (size_t)s->pairs; i < n; i++) {

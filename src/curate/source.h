@@ -14,6 +14,14 @@ typedef enum {
   PAIR_CONSECUTIVE /* two responses to a prompt on consecutive rows (HelpSteer2) */
 } pairing;
 
+/* What becomes of a row of ranked answers (a source that has pairs()). */
+typedef enum {
+  FORM_BEST_WORST, /* one pair */
+  FORM_ADJACENT,   /* a pair of each two that follow one another in rank */
+  FORM_ALL,        /* a pair of each two of unequal rank */
+  FORM_RANKING     /* one row with all answers and their scores */
+} row_form;
+
 enum { SCAN_TEXT = 64 };
 
 /* What scan() finds. drop: why the row gives nothing (a static string), or NULL. */
@@ -25,7 +33,9 @@ typedef struct {
   char category[SCAN_TEXT];  /* task category as written; "" : none */
   uint64_t prompt[2];        /* hash of the prompt, for pairing and duplicates */
   uint64_t texts[2];         /* hash of chosen and rejected text, for duplicates */
-  bool refusal, harmful, adversarial;
+  bool refusal, harmful;
+  bool ranking;       /* FORM_RANKING: not a pair */
+  uint64_t has, pass; /* by stage of the recipe: filters whose field the row has; filters that it passes */
 } scan;
 
 typedef struct {
@@ -34,8 +44,12 @@ typedef struct {
   bool scored; /* has response scores: selection by score can use it */
   /* The row's figures. A row of another shape is RW_DATA naming the field. */
   rw_status (*scan)(json_doc *d, arena *a, scan *out, rw_error *err);
+  /* Appends a scan for each pair that the form makes of the row (or one with `drop`), given scan()'s; not called
+   * for FORM_BEST_WORST. NULL: rows have no ranked answers. */
+  rw_status (*pairs)(json_doc *d, row_form form, const scan *row, str *out, rw_error *err);
   /* Appends the conversation's messages as JSON. PAIR_IN_ROW: of the chosen response (side 0) or the rejected (1);
-   * else of the row's only response. */
+   * else of the row's only response. Of a ranking: side 0 the prompt's messages, side 1 the fields responses and
+   * scores. */
   rw_status (*text)(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
 } source;
 
@@ -50,6 +64,7 @@ rw_status src_number(json_doc *d, json_val obj, const char *field, double *out, 
 bool src_null(json_doc *d, json_val obj, const char *field); /* absent or null */
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
 void src_hash(slice text, uint64_t out[2]);
+void src_hash_texts(scan *s, slice chosen, slice rejected);
 void src_category(scan *s, slice text);
 void src_exchange(str *out, slice prompt, slice response); /* user, assistant */
 /* Picks the first highest and first lowest of n scored texts into *s, or its drop reason. */

@@ -58,6 +58,14 @@ void src_hash(slice text, uint64_t out[2]) {
   out[1] = h.high64;
 }
 
+void src_hash_texts(scan *s, slice chosen, slice rejected) {
+  uint64_t h[2];
+  src_hash(chosen, h);
+  s->texts[0] = h[0];
+  src_hash(rejected, h);
+  s->texts[1] = h[0];
+}
+
 void src_category(scan *s, slice text) {
   snprintf(s->category, sizeof s->category, "%.*s", (int)(text.len < SCAN_TEXT ? text.len : SCAN_TEXT - 1),
            text.p ? text.p : "");
@@ -91,9 +99,5 @@ void src_best_worst(scan *s, const double *score, const slice *text, size_t n) {
     s->drop = "equal scores";
   else if (slice_eq(text[hi], text[lo]))
     s->drop = "equal texts";
-  uint64_t h[2];
-  src_hash(text[hi], h);
-  s->texts[0] = h[0];
-  src_hash(text[lo], h);
-  s->texts[1] = h[0];
+  src_hash_texts(s, text[hi], text[lo]);
 }

@@ -19,11 +19,7 @@ static rw_status offset_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   src_hash(prompt, s->prompt);
   s->chosen = label == 1 ? 0 : 1;
   s->rejected = 1 - s->chosen;
-  uint64_t h[2];
-  src_hash(out[s->chosen], h);
-  s->texts[0] = h[0];
-  src_hash(out[s->rejected], h);
-  s->texts[1] = h[0];
+  src_hash_texts(s, out[s->chosen], out[s->rejected]);
   if (slice_eq(out[0], out[1])) s->drop = "equal texts";
   return RW_OK;
 }

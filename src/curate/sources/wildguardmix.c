@@ -32,7 +32,6 @@ static rw_status wildguard_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   json_type k = json_kind(d, adversarial);
   if (adversarial == JSON_NONE || (k != JSON_TRUE && k != JSON_FALSE))
     return src_wrong(d, adversarial, "adversarial", "true or false", err);
-  s->adversarial = k == JSON_TRUE;
   if (src_null(d, 0, "response")) {
     s->drop = "no response";
     return RW_OK;
