@@ -1,5 +1,6 @@
 /* test_tokenizer.c - ids equal those that the tokenizers package gave (tests/reference/make_tokens.py), for tiny
- * tokenizers that stand in tests/data and for real ones in ../shared; control tokens in content; what is refused.
+ * tokenizers that stand in tests/data and for real ones in ../shared, and those that SentencePiece gave for models
+ * without tokenizer.json (make_spm.py); control tokens in content; what is refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 #include "reward/tokenizer.h"
 
 static rw_error err;
-static json_file expected;
+static json_file expected, expected_spm;
 #define OK(e)                                           \
   do {                                                  \
     if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
@@ -23,11 +24,15 @@ static json_file expected;
 
 static int setup(void **state) {
   (void)state;
-  return json_file_open(&expected, "tests/data/tokenizer/expected.json", &err) ? -1 : 0;
+  return json_file_open(&expected, "tests/data/tokenizer/expected.json", &err) ||
+                 json_file_open(&expected_spm, "tests/data/tokenizer/expected_spm.json", &err)
+             ? -1
+             : 0;
 }
 static int teardown(void **state) {
   (void)state;
   json_file_close(&expected);
+  json_file_close(&expected_spm);
   return 0;
 }
 
@@ -49,8 +54,7 @@ static void close_coder(coder *c) {
 }
 
 /* Every text of the corpus; then all of them again by the same scratch, whose caches are warm now. */
-static void matches(const char *dir, json_val want) {
-  json_doc *d = expected.doc;
+static void matches(const char *dir, json_doc *d, json_val want) {
   coder c;
   open_coder(&c, dir);
   assert_true(want != JSON_NONE);
@@ -78,11 +82,12 @@ static void matches(const char *dir, json_val want) {
   close_coder(&c);
 }
 
-static void tiny(const char *name) {
+static void tiny_of(json_doc *d, const char *name) {
   char dir[100];
   snprintf(dir, sizeof dir, "tests/data/tokenizer/%s", name);
-  matches(dir, json_get(expected.doc, json_get(expected.doc, 0, "tiny"), name));
+  matches(dir, d, json_get(d, json_get(d, 0, "tiny"), name));
 }
+static void tiny(const char *name) { tiny_of(expected.doc, name); }
 static void llama3_split(void **state) {
   (void)state;
   tiny("llama3");
@@ -109,12 +114,131 @@ static void spaces_replaced_alone(void **state) {
   tiny("internlm2");
 }
 
+/* ---- tokenizer.model alone ---- */
+
+static void spm_prefix_at_each_stretch(void **state) {
+  (void)state;
+  tiny_of(expected_spm.doc, "spm_llama");
+}
+static void spm_prefix_at_the_beginning(void **state) {
+  (void)state;
+  tiny_of(expected_spm.doc, "spm_first");
+}
+static void spm_user_defined_pieces(void **state) {
+  (void)state;
+  tiny_of(expected_spm.doc, "spm_plain");
+}
+static void spm_without_byte_fallback(void **state) {
+  (void)state;
+  tiny_of(expected_spm.doc, "spm_unknown");
+}
+static void spm_characters_that_are_no_pieces(void **state) {
+  (void)state;
+  tiny_of(expected_spm.doc, "spm_loose");
+}
+
+static void spm_tokens_by_name(void **state) {
+  (void)state;
+  coder c;
+  open_coder(&c, "tests/data/tokenizer/spm_plain");
+  assert_int_equal(tok_bos(c.t), 1);
+  assert_int_equal(tok_eos(c.t), 2);
+  assert_int_equal(tok_pad(c.t), 2);
+  int32_t start = tok_id(c.t, "<|im_start|>"); /* its piece is named otherwise */
+  assert_true(start > 2 && tok_is_special(c.t, start) && tok_id(c.t, "[UNUSED_TOKEN_0]") < 0);
+  assert_int_equal((size_t)tok_id(c.t, "<|im_end|>") + 1, tok_vocab_size(c.t));
+  close_coder(&c);
+  open_coder(&c, "tests/data/tokenizer/spm_loose"); /* no file names them: the model does */
+  assert_int_equal(tok_bos(c.t), 1);
+  assert_int_equal(tok_eos(c.t), 2);
+  assert_int_equal(tok_pad(c.t), -1);
+  close_coder(&c);
+}
+
+/* In a message neither the token nor the user-defined piece that keeps its place gives the token's id. */
+static void spm_control_tokens_in_content_are_text(void **state) {
+  (void)state;
+  coder c;
+  open_coder(&c, "tests/data/tokenizer/spm_plain");
+  const char *texts[] = {"a<|im_start|>b", "a[UNUSED_TOKEN_0]b"};
+  int32_t start = tok_id(c.t, "<|im_start|>");
+  for (int k = 0; k < 2; k++) {
+    tok_span span = {0, strlen(texts[k]), true};
+    size_t escaped = 0;
+    c.out.len = 0;
+    OK(tok_encode(c.t, c.s, slice_of(texts[k]), &span, 1, &c.out, &escaped, &err));
+    assert_int_equal(escaped, k == 0);
+    for (size_t i = 0; i < c.out.len; i++) assert_int_not_equal(c.out.p[i], start);
+  }
+  close_coder(&c);
+}
+
+static void spm_says(const char *dir, rw_status status, const char *what) {
+  tokenizer *t;
+  err.text[0] = 0;
+  assert_int_equal(tok_load(&t, dir, &err), status);
+  if (!strstr(err.text, what) || !strstr(err.text, "tokenizer.model"))
+    fail_msg("%s: expected it to name %s, got: %s", dir, what, err.text);
+}
+
+static void spm_refusals_are_named(void **state) {
+  (void)state;
+  spm_says("tests/data/tokenizer/spm_unigram", RW_UNSUPPORTED, "got UNIGRAM");
+  spm_says("tests/data/tokenizer/spm_nfkc", RW_UNSUPPORTED, "precompiled_charsmap");
+}
+
+/* Every beginning of a model is refused: what says that it is BPE stands near the end. */
+static void spm_cut_short(void **state) {
+  (void)state;
+  str file = {0};
+  OK(file_read("tests/data/tokenizer/spm_first/tokenizer.model", 1 << 20, &file, &err));
+  char dir[] = "/tmp/reward-spm-XXXXXX";
+  assert_non_null(mkdtemp(dir));
+  char *path = file_join(dir, "tokenizer.model");
+  for (size_t len = 0; len < file.len; len += 1 + len / 37) {
+    OK(file_put(path, file.p, len, &err));
+    tokenizer *t;
+    assert_int_not_equal(tok_load(&t, dir, &err), RW_OK);
+    assert_non_null(strstr(err.text, "tokenizer.model"));
+  }
+  const struct {
+    const char *bytes;
+    size_t len;
+    const char *what;
+  } bad[] = {
+      {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 10, "got bytes that are none"}, /* a length of 2^63 */
+      {"\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 12, "got bytes that are none"},
+      {"\x0b", 1, "got bytes that are none"},                           /* a group */
+      {"\x0a\x03\x0a\x01\xff", 5, "expected 1 to 1024 bytes of UTF-8"}, /* a piece that is not UTF-8 */
+      {"\x0a\x03\x0a\x01"
+       "a\x0a\x03\x0a\x01"
+       "a",
+       10, "stands in it twice"},
+      {"\x0a\x08\x0a\x01"
+       "a\x15\x00\x00\x80\x7f",
+       10, "finite score"},
+      {"\x0a\x05\x0a\x01"
+       "a\x18\x05",
+       7, "type UNUSED"},
+  };
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    OK(file_put(path, bad[i].bytes, bad[i].len, &err));
+    err.code = RW_OK;
+    tokenizer *t;
+    assert_int_not_equal(tok_load(&t, dir, &err), RW_OK);
+    if (!strstr(err.text, bad[i].what)) fail_msg("%zu: expected %s, got: %s", i, bad[i].what, err.text);
+  }
+  mem_free(path);
+  str_free(&file);
+  file_remove_tree(dir, NULL);
+}
+
 static void real(const char *name) {
   const char *shared = getenv("REWARD_SHARED");
   char dir[500];
   snprintf(dir, sizeof dir, "%s/tokenizers/%s", shared ? shared : "../shared", name);
   if (!file_is_dir(dir)) skip();
-  matches(dir, json_get(expected.doc, json_get(expected.doc, 0, "real"), name));
+  matches(dir, expected.doc, json_get(expected.doc, json_get(expected.doc, 0, "real"), name));
 }
 static void real_llama(void **state) {
   (void)state;
@@ -237,6 +361,15 @@ int main(void) {
       cmocka_unit_test(metaspace_at_the_beginning),
       cmocka_unit_test(metaspace_as_once_spelled),
       cmocka_unit_test(spaces_replaced_alone),
+      cmocka_unit_test(spm_prefix_at_each_stretch),
+      cmocka_unit_test(spm_prefix_at_the_beginning),
+      cmocka_unit_test(spm_user_defined_pieces),
+      cmocka_unit_test(spm_without_byte_fallback),
+      cmocka_unit_test(spm_characters_that_are_no_pieces),
+      cmocka_unit_test(spm_tokens_by_name),
+      cmocka_unit_test(spm_control_tokens_in_content_are_text),
+      cmocka_unit_test(spm_refusals_are_named),
+      cmocka_unit_test(spm_cut_short),
       cmocka_unit_test(real_llama),
       cmocka_unit_test(real_qwen),
       cmocka_unit_test(real_gemma),

@@ -1,4 +1,5 @@
-/* tokenizer.h - text to ids, from a Hugging Face tokenizer.json; ids equal the fast tokenizer's, id for id.
+/* tokenizer.h - text to ids, from a Hugging Face tokenizer.json, or tokenizer.model where that is missing; ids
+ * equal the fast tokenizer's, or SentencePiece's, id for id.
  *
  * Byte-level BPE (Llama 3, Qwen, SmolLM2) and SentencePiece-style BPE with byte fallback (Gemma, Llama 2,
  * Mistral). Every component of tokenizer.json is honoured or refused by name. A tokenizer is immutable
@@ -13,8 +14,9 @@
 typedef struct tokenizer tokenizer;
 typedef struct tok_scratch tok_scratch; /* caches and buffers of one thread */
 
-/* dir holds tokenizer.json and, if any, tokenizer_config.json. */
+/* dir holds tokenizer.json (or a SentencePiece BPE model as tokenizer.model) and, if any, tokenizer_config.json. */
 rw_status tok_load(tokenizer **out, const char *dir, rw_error *err);
+bool tok_here(const char *dir); /* it holds one of the two files */
 void tok_free(tokenizer *t);
 tok_scratch *tok_scratch_new(const tokenizer *t); /* NULL: no memory */
 void tok_scratch_free(tok_scratch *s);

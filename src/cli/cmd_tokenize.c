@@ -142,7 +142,7 @@ int cmd_tokenize_run(int argc, char **argv) {
   if (!s) s = cli_model_dir(&model, &err);
   if (!s) s = renderer_open(&r, peft_text(model, cli_opts.base), template_file, date, &err);
   if (!s && !renderer_tokenizer(r))
-    s = rw_fail(&err, RW_DATA, "%s: expected tokenizer.json in it, found none", model);
+    s = rw_fail(&err, RW_DATA, "%s: expected tokenizer.json or tokenizer.model in it, found none", model);
   if (!s) s = rows_create(&t.out, out, &err);
   t.r = r;
   if (!s) {

@@ -17,9 +17,10 @@ bool peft_is(const char *dir) {
 }
 
 const char *peft_text(const char *dir, const char *base) {
-  char *path = file_join(dir, "tokenizer.json");
-  bool own = !path || file_exists(path);
-  mem_free(path);
+  char *json = file_join(dir, "tokenizer.json"), *spm = file_join(dir, "tokenizer.model");
+  bool own = !json || !spm || file_exists(json) || file_exists(spm);
+  mem_free(json);
+  mem_free(spm);
   return own || !base ? dir : base;
 }
 

@@ -29,13 +29,9 @@ void renderer_free(renderer *r) {
 
 static rw_status open_text(renderer *r, const char *dir, const char *template_file, const char *date,
                            rw_error *err) {
-  char *path = file_join(dir, "tokenizer.json");
-  if (!path) return rw_nomem(err, dir);
-  bool there = file_exists(path);
-  mem_free(path);
-  if (!there) {
-    rw_fail(&r->no_tok, RW_DATA, "%s: tokenizer.json is missing; without it only rows of token ids can be read",
-            dir);
+  if (!tok_here(dir)) {
+    rw_fail(&r->no_tok, RW_DATA,
+            "%s: tokenizer.json or tokenizer.model is missing; without it only rows of token ids can be read", dir);
     return RW_OK;
   }
   RW_TRY(tok_load(&r->tok, dir, err));
@@ -54,13 +50,10 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
   *out = mem_zalloc(1, sizeof **out);
   if (!*out) return rw_nomem(err, dir);
   (*out)->append = -1;
-  char *own = file_join(dir, "tokenizer.json");
   peft_config p = {0};
-  rw_status s = own ? RW_OK : rw_nomem(err, dir);
-  if (!s && !file_exists(own) && peft_is(dir))
-    s = peft_read(&p, dir, NULL, err); /* an adapter alone: the base's text */
+  rw_status s = RW_OK;
+  if (!tok_here(dir) && peft_is(dir)) s = peft_read(&p, dir, NULL, err); /* an adapter alone: the base's text */
   if (!s) s = open_text(*out, p.base ? p.base : dir, template_file, date, err);
-  mem_free(own);
   peft_free(&p);
   if (s) {
     renderer_free(*out);

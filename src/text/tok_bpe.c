@@ -39,6 +39,23 @@ static rw_status add_symbol(tok_scratch *s, size_t *n, int32_t id, rw_error *err
 
 static size_t utf8_step(unsigned char c) { return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4; }
 
+static rw_status put_id(ids *out, int32_t id, rw_error *err) {
+  return vec_push(out->p, out->len, out->cap, id) ? RW_OK : rw_nomem(err, "token ids");
+}
+
+/* The ids of a symbol after the last merge: a character that is no piece and was merged with nothing is its bytes.
+ */
+static rw_status put_symbol(const tokenizer *t, int32_t id, ids *out, size_t from, rw_error *err) {
+  if (id >= TOK_MAX_ID && t->byte_fallback) {
+    slice c = t->loose_text[id - TOK_MAX_ID];
+    for (size_t i = 0; i < c.len; i++) RW_TRY(put_id(out, t->byte_id[(unsigned char)c.p[i]], err));
+    return RW_OK;
+  }
+  if (id >= TOK_MAX_ID) id = t->unk;
+  bool again = id == t->unk && t->fuse_unk && out->len > from && out->p[out->len - 1] == id;
+  return again ? RW_OK : put_id(out, id, err);
+}
+
 /* The word's first symbols: bytes, or characters with their bytes as a fallback. */
 static rw_status first_symbols(const tokenizer *t, tok_scratch *s, slice w, size_t *n, rw_error *err) {
   *n = 0;
@@ -53,13 +70,14 @@ static rw_status first_symbols(const tokenizer *t, tok_scratch *s, slice w, size
     len = utf8_step((unsigned char)w.p[i]);
     if (len > w.len - i) len = w.len - i;
     int64_t *id = map_get(t->vocab, w.p + i, len);
+    if (!id && t->loose) id = map_get(t->loose, w.p + i, len);
     bool bytes = !id && t->byte_fallback;
     for (size_t k = 0; bytes && k < len; k++) bytes = t->byte_id[(unsigned char)w.p[i + k]] >= 0;
     if (id) {
       RW_TRY(add_symbol(s, n, (int32_t)*id, err));
     } else if (bytes) {
       for (size_t k = 0; k < len; k++) RW_TRY(add_symbol(s, n, t->byte_id[(unsigned char)w.p[i + k]], err));
-    } else if (t->unk >= 0 && !(t->fuse_unk && *n > 0 && s->symbols[*n - 1].id == t->unk)) {
+    } else if (t->unk >= 0) {
       RW_TRY(add_symbol(s, n, t->unk, err));
     }
   }
@@ -136,10 +154,6 @@ static rw_status merge_by_heap(const tokenizer *t, tok_scratch *s, size_t n, rw_
   return RW_OK;
 }
 
-static rw_status put_id(ids *out, int32_t id, rw_error *err) {
-  return vec_push(out->p, out->len, out->cap, id) ? RW_OK : rw_nomem(err, "token ids");
-}
-
 /* Remembers the ids that were just appended from `from` on. */
 static rw_status remember(tok_scratch *s, slice w, const ids *out, size_t from, rw_error *err) {
   if (map_count(s->cache) >= CACHE_WORDS) {
@@ -178,7 +192,7 @@ rw_status bpe_word(const tokenizer *t, tok_scratch *s, slice w, ids *out, rw_err
       merge_by_scan(t, s);
     else
       RW_TRY(merge_by_heap(t, s, n, err));
-    for (int32_t i = 0; i >= 0; i = s->symbols[i].next) RW_TRY(put_id(out, s->symbols[i].id, err));
+    for (int32_t i = 0; i >= 0; i = s->symbols[i].next) RW_TRY(put_symbol(t, s->symbols[i].id, out, from, err));
   }
   return cacheable ? remember(s, w, out, from, err) : RW_OK;
 }

@@ -111,7 +111,7 @@ static rw_status encode_stretch(const tokenizer *t, tok_scratch *s, slice text, 
   if (text.len == 0) return RW_OK;
   slice n = text;
   if (t->n_norms > 0) {
-    RW_TRY(tok_normalize(t, s, text, &s->normal, err));
+    RW_TRY(tok_normalize(t, s, text, first, &s->normal, err));
     n = (slice){s->normal.p, s->normal.len};
   }
   if (t->normalized.len == 0) return encode_words(t, s, n, first, out, err);

@@ -1,7 +1,7 @@
-/* tok_impl.h - the inside of a tokenizer: what tokenizer.json says, ready for encoding.
+/* tok_impl.h - the inside of a tokenizer: what tokenizer.json or tokenizer.model says, ready for encoding.
  *
  * Text goes through: added tokens that are not normalized → normalizers → normalized added tokens → pre-tokenizers
- * → BPE. tok_load.c fills this, tok_split.c cuts text into words, tok_bpe.c turns words into ids.
+ * → BPE. tok_load.c and tok_spm.c fill this, tok_split.c cuts text into words, tok_bpe.c turns words into ids.
  */
 #ifndef TEXT_TOK_IMPL_H
 #define TEXT_TOK_IMPL_H
@@ -19,6 +19,7 @@ typedef struct {
   slice what, with; /* replace; prepend uses `with` */
   pcre2_code *re;
   bool left, right; /* strip */
+  bool first_only;  /* prepend: only to the beginning of the whole input, where it does not stand already */
 } norm_step;
 
 typedef enum { KEEP_ISOLATED, KEEP_REMOVED, KEEP_WITH_PREVIOUS, KEEP_WITH_NEXT, KEEP_CONTIGUOUS } split_keep;
@@ -60,6 +61,8 @@ typedef struct {
   bool special;
 } vocab_entry;
 
+enum { TOK_MAX_ID = 1 << 24 }; /* ids are below; ids from here on: characters that are no piece, see loose */
+
 struct tokenizer {
   char *dir;
   arena *mem;
@@ -69,6 +72,10 @@ struct tokenizer {
   merge *merges;
   size_t merge_cap;     /* power of two */
   int32_t byte_id[256]; /* byte level: the byte's token; byte fallback: <0xNN>; -1: none */
+  map *loose; /* SentencePiece: characters that are no piece, but part of one → TOK_MAX_ID + index in loose_text;
+                 NULL: none */
+  slice *loose_text;
+  size_t n_loose, cap_loose;
   int32_t unk;
   bool byte_level, byte_fallback, ignore_merges, fuse_unk;
   norm_step *norms;
@@ -97,9 +104,20 @@ struct tok_scratch {
   size_t n_heap, cap_heap;
 };
 
-/* tok_split.c */
-rw_status tok_normalize(const tokenizer *t, tok_scratch *s, slice text, str *out, rw_error *err);
-/* Cuts normalized text into s->words; first: the text is the beginning of the whole input. */
+/* tok_load.c: the parts that a tokenizer is made of */
+slice tok_keep(const tokenizer *t, slice s);
+rw_status tok_set_token(tokenizer *t, const char *path, int64_t id, slice spelling, bool special, rw_error *err);
+void tok_set_byte(tokenizer *t, slice spelling, int32_t id); /* <0xNN>: the token of a byte */
+rw_status tok_merge_room(tokenizer *t, size_t n, rw_error *err);
+void tok_put_merge(tokenizer *t, int32_t left, int32_t right, uint32_t rank, int32_t id);
+rw_status tok_add(tokenizer *t, added_token a, rw_error *err); /* keeps a.text */
+
+/* tok_spm.c: tokenizer.model and the tokens that the JSON files beside it add */
+rw_status tok_read_spm(tokenizer *t, const char *path, rw_error *err);
+
+/* tok_split.c; first: the text is the beginning of the whole input. */
+rw_status tok_normalize(const tokenizer *t, tok_scratch *s, slice text, bool first, str *out, rw_error *err);
+/* Cuts normalized text into s->words. */
 rw_status tok_words(const tokenizer *t, tok_scratch *s, slice text, bool first, rw_error *err);
 /* The longest token of the trie at p; -1: none. allowed(…) false: that token may not match here. */
 int32_t trie_match(const trie *tr, const char *p, size_t left,

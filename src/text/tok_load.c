@@ -1,4 +1,5 @@
 /* tok_load.c - tokenizer.json and tokenizer_config.json into a tokenizer; what it does not know it refuses by name.
+ * A folder with tokenizer.model alone is read by tok_spm.c.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,8 @@ static bool flag(const reader *r, json_val v, const char *field, bool def) {
   json_val f = json_get(r->d, v, field);
   return f == JSON_NONE || json_kind(r->d, f) == JSON_NULL ? def : json_kind(r->d, f) == JSON_TRUE;
 }
-static slice keep(const reader *r, slice s) {
-  return (slice){arena_strndup(r->t->mem, s.p ? s.p : "", s.len), s.len};
-}
+slice tok_keep(const tokenizer *t, slice s) { return (slice){arena_strndup(t->mem, s.p ? s.p : "", s.len), s.len}; }
+static slice keep(const reader *r, slice s) { return tok_keep(r->t, s); }
 static slice text_of(const reader *r, json_val v, const char *field) {
   return json_string(r->d, json_get(r->d, v, field));
 }
@@ -238,20 +238,28 @@ static void spelled_bytes(const tokenizer *t, slice s, str *out) {
   str_add(out, s.p, s.len);
 }
 
-static rw_status set_token(const reader *r, int64_t id, slice spelling, bool special) {
-  tokenizer *t = r->t;
-  if (id < 0 || id >= 1 << 24)
-    return rw_fail(r->err, RW_DATA, "%s: token \"%.*s\": expected an id from 0 to 16777215, got %lld", r->path,
-                   (int)spelling.len, spelling.p, (long long)id);
+rw_status tok_set_token(tokenizer *t, const char *path, int64_t id, slice spelling, bool special, rw_error *err) {
+  if (id < 0 || id >= TOK_MAX_ID)
+    return rw_fail(err, RW_DATA, "%s: token \"%.*s\": expected an id from 0 to %d, got %lld", path,
+                   (int)spelling.len, spelling.p, TOK_MAX_ID - 1, (long long)id);
   size_t old = t->n_tokens;
-  if (!mem_grow((void **)&t->tokens, &t->cap_tokens, (size_t)id + 1, sizeof *t->tokens))
-    return rw_nomem(r->err, r->path);
+  if (!mem_grow((void **)&t->tokens, &t->cap_tokens, (size_t)id + 1, sizeof *t->tokens)) return rw_nomem(err, path);
   if ((size_t)id >= t->n_tokens) t->n_tokens = (size_t)id + 1;
   for (size_t i = old; i < t->n_tokens; i++) t->tokens[i] = (vocab_entry){0};
   vocab_entry *e = &t->tokens[id];
-  if (!e->spelling.p) e->spelling = keep(r, spelling);
+  if (!e->spelling.p) e->spelling = tok_keep(t, spelling);
   e->special |= special;
-  return e->spelling.p ? RW_OK : rw_nomem(r->err, r->path);
+  return e->spelling.p ? RW_OK : rw_nomem(err, path);
+}
+static rw_status set_token(const reader *r, int64_t id, slice spelling, bool special) {
+  return tok_set_token(r->t, r->path, id, spelling, special, r->err);
+}
+
+void tok_set_byte(tokenizer *t, slice spelling, int32_t id) {
+  static const char hex[16] = "0123456789ABCDEF"; /* as the tokenizers library spells a byte */
+  if (spelling.len != 6 || memcmp(spelling.p, "<0x", 3) != 0 || spelling.p[5] != '>') return;
+  const char *high = memchr(hex, spelling.p[3], 16), *low = memchr(hex, spelling.p[4], 16);
+  if (high && low) t->byte_id[(high - hex) * 16 + (low - hex)] = id;
 }
 
 static rw_status read_vocab(const reader *r, json_val v) {
@@ -267,15 +275,26 @@ static rw_status read_vocab(const reader *r, json_val v) {
     spelled_bytes(t, spelling, &bytes);
     if (bytes.oom || !map_put(t->vocab, bytes.p, bytes.len, id, NULL)) s = rw_nomem(r->err, r->path);
     if (t->byte_level && bytes.len == 1) t->byte_id[(unsigned char)bytes.p[0]] = (int32_t)id;
-    if (!t->byte_level && t->byte_fallback && spelling.len == 6 && memcmp(spelling.p, "<0x", 3) == 0 &&
-        spelling.p[5] == '>') {
-      static const char hex[16] = "0123456789ABCDEF"; /* as the tokenizers library spells a byte */
-      const char *high = memchr(hex, spelling.p[3], 16), *low = memchr(hex, spelling.p[4], 16);
-      if (high && low) t->byte_id[(high - hex) * 16 + (low - hex)] = (int32_t)id;
-    }
+    if (!t->byte_level && t->byte_fallback) tok_set_byte(t, spelling, (int32_t)id);
   }
   str_free(&bytes);
   return s;
+}
+
+rw_status tok_merge_room(tokenizer *t, size_t n, rw_error *err) {
+  for (t->merge_cap = 16; t->merge_cap < 2 * n; t->merge_cap *= 2) {
+  }
+  t->merges = mem_alloc(t->merge_cap, sizeof *t->merges);
+  if (!t->merges) return rw_nomem(err, "merges");
+  for (size_t i = 0; i < t->merge_cap; i++) t->merges[i].pair = UINT64_MAX;
+  return RW_OK;
+}
+
+void tok_put_merge(tokenizer *t, int32_t left, int32_t right, uint32_t rank, int32_t id) {
+  uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+  size_t i = (size_t)(pair * 0x9e3779b97f4a7c15u >> 20) & (t->merge_cap - 1);
+  while (t->merges[i].pair != UINT64_MAX && t->merges[i].pair != pair) i = (i + 1) & (t->merge_cap - 1);
+  t->merges[i] = (merge){pair, rank, id}; /* of equal pairs the last counts, as in a Rust map */
 }
 
 static rw_status add_merge(const reader *r, slice a, slice b, uint32_t rank, str *x, str *y) {
@@ -289,22 +308,13 @@ static rw_status add_merge(const reader *r, slice a, slice b, uint32_t rank, str
     return rw_fail(r->err, RW_DATA,
                    "%s: model.merges[%u]: expected two tokens whose join is a token, got \"%.*s\" \"%.*s\"",
                    r->path, rank, (int)a.len, a.p, (int)b.len, b.p);
-  uint64_t pair = (uint64_t)(uint32_t)*left << 32 | (uint32_t)*right;
-  size_t i = (size_t)(pair * 0x9e3779b97f4a7c15u >> 20) & (t->merge_cap - 1);
-  while (t->merges[i].pair != UINT64_MAX && t->merges[i].pair != pair) i = (i + 1) & (t->merge_cap - 1);
-  t->merges[i] = (merge){pair, rank, (int32_t)*whole}; /* of equal pairs the last counts, as in a Rust map */
+  tok_put_merge(t, (int32_t)*left, (int32_t)*right, rank, (int32_t)*whole);
   return RW_OK;
 }
 
 static rw_status read_merges(const reader *r, json_val v) {
-  tokenizer *t = r->t;
-  size_t n = json_count(r->d, v);
   if (json_kind(r->d, v) != JSON_ARRAY) return bad(r, "model.merges", "a list", v);
-  for (t->merge_cap = 16; t->merge_cap < 2 * n; t->merge_cap *= 2) {
-  }
-  t->merges = mem_alloc(t->merge_cap, sizeof *t->merges);
-  if (!t->merges) return rw_nomem(r->err, r->path);
-  for (size_t i = 0; i < t->merge_cap; i++) t->merges[i].pair = UINT64_MAX;
+  RW_TRY(tok_merge_room(r->t, json_count(r->d, v), r->err));
   str x = {0}, y = {0};
   uint32_t rank = 0;
   rw_status s = RW_OK;
@@ -356,6 +366,13 @@ static rw_status read_model(const reader *r, json_val m) {
 
 /* ---- added tokens ---- */
 
+rw_status tok_add(tokenizer *t, added_token a, rw_error *err) {
+  a.text = tok_keep(t, a.text);
+  bool ok = a.text.p && vec_push(t->added, t->n_added, t->cap_added, a) &&
+            (!a.text.len || trie_add(a.normalized ? &t->normalized : &t->raw, a.text, (int32_t)t->n_added - 1));
+  return ok ? RW_OK : rw_nomem(err, "added tokens");
+}
+
 static rw_status read_added(const reader *r, json_val list) {
   tokenizer *t = r->t;
   tok_scratch s = {.t = t};
@@ -376,16 +393,12 @@ static rw_status read_added(const reader *r, json_val list) {
     a.normalized = flag(r, e, "normalized", !a.special) && !a.special;
     st = set_token(r, id, content, a.special);
     if (st || content.len == 0) continue;
-    slice matched = content;
+    a.text = content;
     if (a.normalized) {
-      st = tok_normalize(t, &s, content, &s.normal, r->err);
-      matched = (slice){s.normal.p, s.normal.len};
+      st = tok_normalize(t, &s, content, true, &s.normal, r->err);
+      a.text = (slice){s.normal.p, s.normal.len};
     }
-    a.text = keep(r, matched);
-    if (!st &&
-        (!a.text.p || !vec_push(t->added, t->n_added, t->cap_added, a) ||
-         (a.text.len && !trie_add(a.normalized ? &t->normalized : &t->raw, a.text, (int32_t)t->n_added - 1))))
-      st = rw_nomem(r->err, r->path);
+    if (!st) st = tok_add(t, a, r->err);
   }
   str_free(&s.normal);
   str_free(&s.other);
@@ -437,6 +450,24 @@ static rw_status read_all(const reader *r) {
   return read_added(r, json_get(r->d, 0, "added_tokens"));
 }
 
+static rw_status read_json(tokenizer *t, const char *path, rw_error *err) {
+  json_file f;
+  RW_TRY(json_file_open(&f, path, err));
+  reader r = {t, f.doc, path, err};
+  rw_status s = read_all(&r);
+  json_file_close(&f);
+  return s;
+}
+
+/* Whether dir holds the file. */
+static bool holds(const char *dir, const char *name) {
+  char *path = file_join(dir, name);
+  bool there = path && file_exists(path);
+  mem_free(path);
+  return there;
+}
+bool tok_here(const char *dir) { return holds(dir, "tokenizer.json") || holds(dir, "tokenizer.model"); }
+
 rw_status tok_load(tokenizer **out, const char *dir, rw_error *err) {
   *out = NULL;
   tokenizer *t = mem_zalloc(1, sizeof *t);
@@ -448,14 +479,10 @@ rw_status tok_load(tokenizer **out, const char *dir, rw_error *err) {
   memset(t->byte_id, 0xff, sizeof t->byte_id);
   memset(t->raw.root, 0xff, sizeof t->raw.root);
   memset(t->normalized.root, 0xff, sizeof t->normalized.root);
-  char *path = file_join(dir, "tokenizer.json");
-  json_file f = {0};
-  rw_status s = t->dir && t->mem && t->vocab && path ? json_file_open(&f, path, err) : rw_nomem(err, dir);
-  if (!s) {
-    reader r = {t, f.doc, path, err};
-    s = read_all(&r);
-    json_file_close(&f);
-  }
+  bool spm = !holds(dir, "tokenizer.json") && holds(dir, "tokenizer.model");
+  char *path = file_join(dir, spm ? "tokenizer.model" : "tokenizer.json");
+  rw_status s = t->dir && t->mem && t->vocab && path ? RW_OK : rw_nomem(err, dir);
+  if (!s) s = spm ? tok_read_spm(t, path, err) : read_json(t, path, err);
   if (!s) s = read_config(t, err);
   mem_free(path);
   if (s)
@@ -469,10 +496,11 @@ void tok_free(tokenizer *t) {
   if (!t) return;
   for (size_t i = 0; i < t->n_norms; i++) pcre2_code_free(t->norms[i].re);
   for (size_t i = 0; i < t->n_pres; i++) pcre2_code_free(t->pres[i].re);
-  void *p[] = {t->dir, t->tokens, t->merges, t->norms, t->pres, t->added, t->raw.n, t->normalized.n};
+  void *p[] = {t->dir, t->tokens, t->merges, t->norms, t->pres, t->added, t->raw.n, t->normalized.n, t->loose_text};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   arena_free(t->mem);
   map_free(t->vocab);
+  map_free(t->loose);
   mem_free(t);
 }
 

@@ -84,14 +84,17 @@ static slice strip(slice s, bool left, bool right) {
   return s;
 }
 
-rw_status tok_normalize(const tokenizer *t, tok_scratch *s, slice text, str *out, rw_error *err) {
+static bool starts_with(slice s, slice with) { return s.len >= with.len && memcmp(s.p, with.p, with.len) == 0; }
+
+rw_status tok_normalize(const tokenizer *t, tok_scratch *s, slice text, bool first, str *out, rw_error *err) {
   str_clear(out);
   str_add(out, text.p, text.len);
   for (size_t i = 0; i < t->n_norms; i++) {
     const norm_step *n = &t->norms[i];
     slice in = {out->p, out->len};
     if (n->kind == NORM_FORM && is_ascii(in)) continue;
-    if (n->kind == NORM_PREPEND && in.len == 0) continue;
+    if (n->kind == NORM_PREPEND && (in.len == 0 || (n->first_only && (!first || starts_with(in, n->with)))))
+      continue;
     str_clear(&s->other);
     str_reserve(&s->other, 0);
     if (n->kind == NORM_REPLACE || n->kind == NORM_REPLACE_REGEX) RW_TRY(replace(s, n, in, &s->other, err));

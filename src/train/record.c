@@ -194,8 +194,9 @@ static rw_status copy_file(const char *from, const char *to, rw_error *err) {
 }
 
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err) {
-  static const char *const names[] = {"tokenizer.json",          "tokenizer_config.json", "chat_template.jinja",
-                                      "special_tokens_map.json", "added_tokens.json",     "generation_config.json"};
+  static const char *const names[] = {"tokenizer.json",        "tokenizer.model",         "tokenizer_config.json",
+                                      "chat_template.jinja",   "special_tokens_map.json", "added_tokens.json",
+                                      "generation_config.json"};
   const tokenizer *t = renderer_tokenizer(r);
   rw_status s = RW_OK;
   for (size_t i = 0; !s && i < sizeof names / sizeof *names; i++) {

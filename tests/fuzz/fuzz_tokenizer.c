@@ -3,9 +3,13 @@
 #include "fuzz.h"
 #include "reward/tokenizer.h"
 
+#ifndef FUZZ_TOKENIZER /* fuzz_spm.c has its own */
+#define FUZZ_TOKENIZER "tokenizer.json"
+#endif
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const char text[] = "Hello  world's 2024 caf\xc3\xa9 \xe2\x96\x81\xe4\xb8\xad <|end|><s>\n\n\tx\x01";
-  const char *dir = fuzz_dir("tokenizer.json", data, size);
+  const char *dir = fuzz_dir(FUZZ_TOKENIZER, data, size);
   tokenizer *t;
   rw_error err;
   if (tok_load(&t, dir, &err) == RW_OK) {

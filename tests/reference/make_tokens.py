@@ -159,4 +159,5 @@ def main():
         json.dump({"tokenizers": tokenizers.__version__, "texts": CORPUS, "tiny": tiny, "real": real}, f, separators=(",", ":"))
 
 
-main()
+if __name__ == "__main__":
+    main()
