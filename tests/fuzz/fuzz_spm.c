@@ -1,3 +1,6 @@
-/* fuzz_spm.c - any bytes as tokenizer.model: what fuzz_tokenizer.c does with tokenizer.json. */
-#define FUZZ_TOKENIZER "tokenizer.model"
-#include "fuzz_tokenizer.c"
+/* fuzz_spm.c - any bytes as tokenizer.model; see fuzz_tokenizer.h. */
+#include "fuzz_tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  return fuzz_tokenizer("tokenizer.model", data, size);
+}
