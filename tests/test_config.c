@@ -149,6 +149,28 @@ static void absent_fields_mean_the_classes_defaults(void **state) {
   assert_int_equal(c.rope_of[5], 0);
 }
 
+/* A class of transformers reads its own fields alone; another family's in its file mean nothing
+ * (tests/reference/check_fields.py goes through all of them). */
+static void fields_of_other_classes_are_passed_over(void **state) {
+  (void)state;
+  static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "nemotron"};
+  static model_config c;
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+    must_read(&c, families[i], "\"attn_logit_softcapping\": 2.0, \"query_pre_attn_scalar\": 7, \"mlp_bias\": true");
+    bool has = i == 0 || i == 4;
+    assert_true(c.attn_softcap == 0 && c.mlp_bias == has);
+    assert_true(c.attn_scale == (float)(1 / sqrt((double)c.head_dim)));
+  }
+  must_read(&c, "mistral", "\"attention_bias\": true");
+  assert_true(!c.qkv_bias && !c.o_bias);
+  must_read(&c, "qwen2", "\"attention_bias\": true");
+  assert_true(c.qkv_bias && !c.o_bias);
+  must_read(&c, "qwen3", "\"attention_bias\": true");
+  assert_true(c.qkv_bias && c.o_bias);
+  must_read(&c, "gemma2", "\"sliding_window_pattern\": 3, \"mlp_bias\": true");
+  assert_true(c.window[0] > 0 && c.window[1] == 0 && c.window[2] > 0 && c.window[3] == 0 && !c.mlp_bias);
+}
+
 static void unsupported_fields_are_named(void **state) {
   (void)state;
   static const struct {
@@ -198,6 +220,8 @@ static void unsupported_fields_are_named(void **state) {
       {"gemma2", "\"layer_types\": [\"chunked_attention\"]", "'chunked_attention'"},
       {"gemma2", "\"query_pre_attn_scalar\": 0", "query_pre_attn_scalar"},
       {"gemma3_text", "\"use_bidirectional_attention\": true", "use_bidirectional_attention"},
+      {"gemma3_text", "\"attn_logit_softcapping\": 50.0", "attn_logit_softcapping"},
+      {"llama", "\"is_causal\": false", "is_causal"},
   };
   static model_config c;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -211,6 +235,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(both_dialects_say_the_same),
       cmocka_unit_test(absent_fields_mean_the_classes_defaults),
+      cmocka_unit_test(fields_of_other_classes_are_passed_over),
       cmocka_unit_test(unsupported_fields_are_named),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);

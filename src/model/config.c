@@ -152,8 +152,8 @@ static rw_status read_windows(const reader *r, model_config *c) {
   bool given = json_get(r->d, r->root, "sliding_window") != JSON_NONE;
   bool gemma = strncmp(c->type, "gemma", 5) == 0, qwen = strncmp(c->type, "qwen", 4) == 0;
   RW_TRY(get_int(r, r->root, "sliding_window", given ? 0 : 4096, 0, INT32_MAX, &window));
-  RW_TRY(get_int(r, r->root, "sliding_window_pattern", strcmp(c->type, "gemma2") == 0 ? 2 : 6, 1, INT32_MAX,
-                 &pattern));
+  RW_TRY(get_int(r, r->root, "sliding_window_pattern", 6, 1, INT32_MAX, &pattern));
+  if (strcmp(c->type, "gemma2") == 0) pattern = 2; /* whatever the file says */
   RW_TRY(get_int(r, r->root, "max_window_layers", 28, 0, INT32_MAX, &max_window));
   if (strcmp(c->type, "llama") == 0 || strcmp(c->type, "internlm2") == 0 || c->layer_norm) window = 0;
   if (qwen && !get_flag(r, "use_sliding_window", false)) window = 0;
@@ -255,7 +255,8 @@ static rw_status read_all(reader *r, model_config *c) {
                    "nemotron, got '%.*s'",
                    r->path, (int)type.len, type.p ? type.p : "");
   snprintf(c->type, sizeof c->type, "%.*s", (int)type.len, type.p);
-  bool gemma = strncmp(c->type, "gemma", 5) == 0, gemma3 = strcmp(c->type, "gemma3_text") == 0;
+  bool gemma = strncmp(c->type, "gemma", 5) == 0, gemma2 = strcmp(c->type, "gemma2") == 0;
+  bool gemma3 = gemma && !gemma2, llama = strcmp(c->type, "llama") == 0;
   int64_t n[9];
   const int64_t big = 1 << 24;
   RW_TRY(get_int(r, r->root, "hidden_size", -1, 1, big, &n[0]));
@@ -285,22 +286,25 @@ static rw_status read_all(reader *r, model_config *c) {
   RW_TRY(get_number(r, r->root, c->layer_norm ? "norm_eps" : "rms_norm_eps", c->layer_norm ? 1e-5 : 1e-6, &eps));
   RW_TRY(get_number(r, r->root, "initializer_range", c->layer_norm ? 0.0134 : 0.02, &c->initializer_range));
   RW_TRY(get_number(r, r->root, "query_pre_attn_scalar", gemma ? 256 : (double)c->head_dim, &query_scalar));
-  RW_TRY(get_optional(r, "attn_logit_softcapping", strcmp(c->type, "gemma2") == 0 ? 50 : 0, &cap));
+  RW_TRY(get_optional(r, "attn_logit_softcapping", gemma2 ? 50 : 0, &cap));
+  if (gemma3 && cap != 0) return refuse(r, "attn_logit_softcapping", "transformers does not apply it to Gemma 3");
   if (!(query_scalar > 0))
     return bad(r, "query_pre_attn_scalar", "a number above 0", json_get(r->d, r->root, "query_pre_attn_scalar"));
   c->norm_eps = (float)eps;
   c->norm_offset = gemma || c->layer_norm ? 1.0f : 0.0f;
   c->attn_scale = (float)(1.0 / sqrt(gemma ? query_scalar : (double)c->head_dim));
-  c->attn_softcap = (float)cap;
+  c->attn_softcap = gemma2 ? (float)cap : 0; /* no field of the other classes */
   /* Gemma's code rounds the factor to the weights' precision when it multiplies in bf16; in f32 it is exact */
   c->embed_scale = gemma ? (float)sqrt((double)c->hidden) : 1.0f;
   c->post_norms = gemma;
   c->qk_norm = gemma3 || strcmp(c->type, "qwen3") == 0;
   c->grouped_qkv = strcmp(c->type, "internlm2") == 0;
+  bool qwen2 = strcmp(c->type, "qwen2") == 0;
   bool bias = get_flag(r, c->grouped_qkv ? "bias" : "attention_bias", c->grouped_qkv);
-  c->qkv_bias = strcmp(c->type, "qwen2") == 0 || bias;
-  c->o_bias = strcmp(c->type, "qwen2") != 0 && bias;
-  c->mlp_bias = !c->grouped_qkv && get_flag(r, "mlp_bias", false);
+  bias &= !qwen2 && strcmp(c->type, "mistral") != 0; /* their classes read no such field */
+  c->qkv_bias = qwen2 || bias;
+  c->o_bias = bias;
+  c->mlp_bias = (llama || c->layer_norm) && get_flag(r, "mlp_bias", false);
   /* Gemma's own hidden_act, which in its first files says "gelu", is read by nothing: the activation is the tanh
    * form */
   json_val act = json_get(r->d, r->root, gemma ? "hidden_activation" : "hidden_act");
@@ -314,6 +318,7 @@ static rw_status read_all(reader *r, model_config *c) {
     return refuse(r, "quantization_config", "load the unquantized checkpoint");
   if (get_flag(r, "use_bidirectional_attention", false))
     return refuse(r, "use_bidirectional_attention", "causal only");
+  if (!get_flag(r, "is_causal", true)) return refuse(r, "is_causal", "causal only");
   RW_TRY(read_rotary(r, c));
   int64_t pad, reward;
   RW_TRY(get_int(r, r->root, "reward_token_id", INT32_MAX, 0, INT32_MAX, &reward));
