@@ -71,12 +71,25 @@ class stream final : public arrow::io::OutputStream {
 
 }  // namespace
 
+/* Pages say how large they are unpacked, and 700 bytes may say 2 GB. What a file may take: this much and a multiple
+ * of its size, far above what writers make. */
+constexpr int64_t MEMORY_BASE = 1 << 30, MEMORY_RATIO = 16;
+
 struct parquet_reader {
   std::string path;
+  std::unique_ptr<arrow::CappedMemoryPool> pool; /* before what allocates from it: freed last */
   std::unique_ptr<parquet::arrow::FileReader> file;
   std::shared_ptr<arrow::RecordBatchReader> batches;
   uint64_t row = 0;
 };
+
+static rw_status too_large(const char *path, rw_error *err) {
+  return rw_fail(
+      err, RW_NOMEM,
+      "%s: a page asks for more memory than there is, or than a sound file of this size needs; fetch the file "
+      "again, or write it with smaller pages",
+      path);
+}
 
 rw_status parquet_reader_open(parquet_reader **out, const char *path, struct ArrowSchema *schema, uint64_t *rows,
                               rw_error *err) {
@@ -88,7 +101,10 @@ rw_status parquet_reader_open(parquet_reader **out, const char *path, struct Arr
     r = std::make_unique<parquet_reader>();
     r->path = path;
     ARROW_ASSIGN_OR_RAISE(auto in, arrow::io::ReadableFile::Open(path, arrow::system_memory_pool()));
-    parquet::ReaderProperties p(arrow::system_memory_pool());
+    ARROW_ASSIGN_OR_RAISE(int64_t size, in->GetSize());
+    int64_t most = std::min(size, INT64_MAX / (2 * MEMORY_RATIO)) * MEMORY_RATIO + MEMORY_BASE;
+    r->pool = std::make_unique<arrow::CappedMemoryPool>(arrow::system_memory_pool(), most);
+    parquet::ReaderProperties p(r->pool.get());
     p.enable_buffered_stream();
     p.set_buffer_size(COLUMN_BUFFER);
     parquet::ArrowReaderProperties a(false);
@@ -96,12 +112,12 @@ rw_status parquet_reader_open(parquet_reader **out, const char *path, struct Arr
     a.set_pre_buffer(false);
     parquet::arrow::FileReaderBuilder b;
     ARROW_RETURN_NOT_OK(b.Open(in, p));
-    ARROW_RETURN_NOT_OK(b.memory_pool(arrow::system_memory_pool())->properties(a)->Build(&r->file));
+    ARROW_RETURN_NOT_OK(b.memory_pool(r->pool.get())->properties(a)->Build(&r->file));
     ARROW_ASSIGN_OR_RAISE(r->batches, r->file->GetRecordBatchReader());
     *rows = (uint64_t)std::max<int64_t>(0, r->file->parquet_reader()->metadata()->num_rows());
     return arrow::ExportSchema(*r->batches->schema(), schema);
   });
-  if (s == RW_NOMEM) return rw_nomem(err, path);
+  if (s == RW_NOMEM) return too_large(path, err);
   if (s == RW_UNSUPPORTED) return rw_fail(err, s, "%s: a Parquet file of a kind not read: %s", path, why.c_str());
   if (s) return rw_fail(err, s, "%s: not a whole Parquet file (%s); fetch the file again", path, why.c_str());
   *out = r.release();
@@ -120,7 +136,7 @@ rw_status parquet_reader_next(parquet_reader *r, struct ArrowArray *out, rw_erro
     r->row += (uint64_t)b->num_rows();
     return arrow::ExportRecordBatch(*b, out);
   });
-  if (s == RW_NOMEM) return rw_nomem(err, r->path.c_str());
+  if (s == RW_NOMEM) return too_large(r->path.c_str(), err);
   if (s)
     return rw_fail(err, s, "%s:%llu: the Parquet data is damaged from here on (%s); fetch the file again",
                    r->path.c_str(), (unsigned long long)r->row + 1, why.c_str());
