@@ -140,7 +140,7 @@ static rep_page *sample_page(size_t points) {
   rep_series s[2] = {{"raw <s>", x, y, points}, {"few", x, y, points < 5 ? points : 5}};
   rep_lines(p, &(rep_chart){.title = "t<", .x_label = "x<", .y_label = "y<", .smooth = 3, .caption = "c<"}, s, 2);
   rep_lines(p, &(rep_chart){.title = "empty"}, NULL, 0);
-  rep_sample d[2] = {{"a<", y, points}, {"none", y, 0}};
+  rep_sample d[2] = {{"a<", y, points, 0}, {"none", y, 0, 1}};
   rep_histogram(p, &(rep_chart){.title = "h"}, d, 2, 10);
   const char *const labels[2] = {"l<1>", "l2"}, *const series[2] = {"s<1>", "s2"};
   rep_bar b[4] = {{50, 40, 60, false}, {-20, 0, 0, true}, {NAN, 0, 0, false}, {120, 100, 300, false}};
@@ -229,12 +229,13 @@ static void test_histogram(void **state) {
   /* bins of width 1 over 0..4: shares 50, 0, 25, 25 (the maximum falls into the last); mean 1.625 */
   const double v[5] = {0, 0.5, 2, NAN, 4};
   rep_page *p = rep_page_new("t", NULL);
-  rep_histogram(p, &(rep_chart){.title = "h"}, &(rep_sample){"s", v, 5}, 1, 4);
+  rep_histogram(p, &(rep_chart){.title = "h", .decimals = 3}, &(rep_sample){"s", v, 5, 2}, 1, 4);
   str h = written(p);
   char *line = path_of(h.p, "line", 0), *mean = path_of(h.p, "mean", 0);
   assert_string_equal(line, "M0 1000V0.0H250.0V1000.0H500.0V500.0H750.0V500.0H1000.0V1000");
   assert_string_equal(mean, "M406.2 0V1000");
   assert_non_null(strstr(h.p, "n 4, mean 1.625"));
+  assert_non_null(strstr(h.p, "\"line s3\"")); /* the colour of place 2 */
   mem_free(line);
   mem_free(mean);
   str_free(&h);

@@ -39,6 +39,7 @@ void rep_text(rep_page *p, const char *fmt, ...) __attribute__((format(printf, 2
 void rep_note(rep_page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A figure of merit: a name and a large value. Facts that follow one another stand in one row. */
 void rep_fact(rep_page *p, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void rep_fact_int(rep_page *p, const char *name, int64_t v);
 /* caption: NULL for none. */
 void rep_put_table(rep_page *p, const rep_table *t, const char *caption);
 /* Texts side by side, a part of each highlighted; what is far from it is left out. */
@@ -58,7 +59,7 @@ typedef struct {
   const char *caption;           /* NULL: none */
   const char *x_label, *y_label; /* NULL: none. The value axis of bars is y. */
   double y_min, y_max;           /* equal: from the data (bars: from 0) */
-  int decimals;                  /* of the numbers beside bars */
+  int decimals;                  /* of the numbers beside bars, of a histogram's means */
   size_t smooth; /* rep_lines: above 1, mean of the last `smooth` points, the points themselves pale behind */
 } rep_chart;
 
@@ -74,6 +75,7 @@ typedef struct {
   const char *name;
   const double *v; /* values that are not finite are left out */
   size_t n;
+  size_t place; /* gives the colour: that of the series at this place in the page's other plots */
 } rep_sample;
 /* Distributions over `bins` equal bins, each in shares of its own sample; means as dashed lines. */
 void rep_histogram(rep_page *p, const rep_chart *c, const rep_sample *s, size_t n, int bins);

@@ -163,14 +163,15 @@ static rw_status add_distributions(const curation *r, const summary *t, size_t n
     size_t from = at;
     for (size_t i = 0; t[k].src->scored && i < r->n; i++)
       if (r->inputs[r->c[i].input].src == t[k].src) v[at++] = r->c[i].score;
-    if (at > from) s[samples++] = (rep_sample){t[k].src->name, v + from, at - from};
+    if (at > from) s[samples++] = (rep_sample){t[k].src->name, v + from, at - from, k};
   }
   if (samples > 0)
     rep_histogram(p,
                   &(rep_chart){.title = "Adjusted mean score of each prompt's responses, before selection",
                                .x_label = "mean score + source offset",
-                               .y_label = "share of the source's prompts",
-                               .caption = "Dashed: means."},
+                               .y_label = "share of the source's prompts, %",
+                               .caption = "Dashed: means.",
+                               .decimals = 3},
                   s, samples, 40);
   mem_free(v);
   mem_free(s);
@@ -188,8 +189,8 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
     values[m + i] = (double)t[i].kept;
   }
   for (size_t i = 0; i < n; i++) rows += t[i].rows, kept += t[i].kept;
-  rep_fact(p, "rows read", "%zu", rows);
-  rep_fact(p, "pairs kept", "%zu", kept);
+  rep_fact_int(p, "rows read", (int64_t)rows);
+  rep_fact_int(p, "pairs kept", (int64_t)kept);
   rep_put_table(
       p, counts,
       "Rows and pairs by source; the last columns are the Skywork-Reward report's own numbers (arXiv 2410.18451).");

@@ -334,10 +334,10 @@ static rw_status write_json(const run *r, const slice *names, const tally *t, si
 static rw_status write_html(const run *r, const slice *names, const tally *t, size_t n, rw_error *err) {
   rep_page *p = rep_page_new("Contamination", "Training prompts that share words with a benchmark's prompts.");
   const decon_counts *c = &r->counts;
-  rep_fact(p, "training rows", "%zu", c->train_rows);
-  rep_fact(p, "contaminated", "%zu", c->contaminated);
-  rep_fact(p, "benchmark rows", "%zu", c->bench_rows);
-  rep_fact(p, "matched", "%zu", c->matched);
+  rep_fact_int(p, "training rows", (int64_t)c->train_rows);
+  rep_fact_int(p, "contaminated", (int64_t)c->contaminated);
+  rep_fact_int(p, "benchmark rows", (int64_t)c->bench_rows);
+  rep_fact_int(p, "matched", (int64_t)c->matched);
   rep_text(p, "A match is %lld consecutive words in common, or the whole of a shorter prompt.",
            (long long)r->o->options.ngram);
   rep_table *st = rep_table_new((const char *[]){"source", ">training rows", ">contaminated"}, 3);

@@ -83,7 +83,7 @@ void rep_stacked(rep_page *p, const rep_chart *c, const char *const *labels, siz
   if (!p) return;
   str *b = rep_figure_open(p, c);
   legend(b, series, n_series, NULL);
-  str_addz(b, "<table class=\"bars\"><tbody>");
+  str_addz(b, "<table class=\"bars whole\"><tbody>");
   for (size_t i = 0; i < n_labels; i++) {
     const double *v = values + i * n_series;
     double sum = 0;

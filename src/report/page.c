@@ -116,18 +116,29 @@ void rep_note(rep_page *p, const char *fmt, ...) {
   va_end(ap);
 }
 
-void rep_fact(rep_page *p, const char *name, const char *fmt, ...) {
-  if (!p) return;
+static bool fact_open(rep_page *p, const char *name) {
+  if (!p) return false;
   open_section(p);
   if (!p->in_facts) str_addz(&p->body, "<dl class=\"facts\">\n");
   p->in_facts = true;
   str_addz(&p->body, "<div><dt>");
   rep_escape(&p->body, name);
   str_addz(&p->body, "</dt><dd>");
+  return true;
+}
+
+void rep_fact(rep_page *p, const char *name, const char *fmt, ...) {
+  if (!fact_open(p, name)) return;
   va_list ap;
   va_start(ap, fmt);
   add_formatted(&p->body, fmt, ap);
   va_end(ap);
+  str_addz(&p->body, "</dd></div>\n");
+}
+
+void rep_fact_int(rep_page *p, const char *name, int64_t v) {
+  if (!fact_open(p, name)) return;
+  rep_num(&p->body, (double)v, 0);
   str_addz(&p->body, "</dd></div>\n");
 }
 

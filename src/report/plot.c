@@ -231,10 +231,10 @@ void rep_histogram(rep_page *p, const rep_chart *c, const rep_sample *s, size_t 
   str *b = rep_figure_open(p, c);
   str_addz(b, "<ul class=\"legend\">");
   for (size_t i = 0; i < n; i++) {
-    legend_name(b, i, s[i].name);
+    legend_name(b, s[i].place, s[i].name);
     str_addz(b, " <span>n ");
     rep_num(b, (double)count[i], 0);
-    if (count[i]) str_printf(b, ", mean %.4g", mean[i]);
+    if (count[i]) str_printf(b, ", mean %.*f", c->decimals, mean[i]);
     str_addz(b, "</span></li>");
   }
   str_addz(b, "</ul>\n");
@@ -243,10 +243,10 @@ void rep_histogram(rep_page *p, const rep_chart *c, const rep_sample *s, size_t 
   plot_open(b, &frame, &x, &y);
   for (size_t i = 0; i < n; i++) {
     if (!count[i]) continue;
-    outline(b, "fill", i, &y, share + i * (size_t)bins, bins);
-    outline(b, "line", i, &y, share + i * (size_t)bins, bins);
-    str_printf(b, "<path class=\"mean s%zu\" d=\"M%.1f 0V%d\"/>\n", i % REP_COLOURS + 1, place(&x, mean[i]) * UNITS,
-               UNITS);
+    outline(b, "fill", s[i].place, &y, share + i * (size_t)bins, bins);
+    outline(b, "line", s[i].place, &y, share + i * (size_t)bins, bins);
+    str_printf(b, "<path class=\"mean s%zu\" d=\"M%.1f 0V%d\"/>\n", s[i].place % REP_COLOURS + 1,
+               place(&x, mean[i]) * UNITS, UNITS);
   }
   plot_close(b, &frame);
   rep_figure_close(p, c);

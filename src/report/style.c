@@ -72,7 +72,7 @@ const char rep_style[] =
     "mark{background:#ffdf7e;color:#1b1f24;border-radius:2px}"
     "footer{margin-top:3rem;color:var(--soft);font-size:.8125rem}"
     "@media(max-width:40rem){body{padding:1rem .75rem 2rem}.bars tr{display:grid;"
-    "grid-template-columns:1fr 8.5rem}.bars th,.bars "
+    "grid-template-columns:1fr 8.5rem}.whole tr{grid-template-columns:1fr 5rem}.bars th,.bars "
     "th.w{grid-column:1/-1;white-space:normal;overflow-wrap:anywhere}.bars .t{width:auto}.bars "
     "tbody>tr:first-child>td{padding-top:.15rem!important}.data th,.data "
     "td{padding:.3rem .5rem}}"

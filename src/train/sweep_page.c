@@ -210,7 +210,7 @@ rw_status sweep_write_page(const sweep_results *r, rw_error *err) {
     rep_section(p, "%s", s->evals[e]);
     const eval_result *like = any_result(r, e);
     if (like) {
-      rep_fact(p, "items", "%zu", like->n_items);
+      rep_fact_int(p, "items", (int64_t)like->n_items);
       rep_fact(p, "by length alone, percent", "%.1f",
                isnan(like->overall.percent) ? like->items.baseline : like->overall.baseline);
       rep_fact(p, "trained for", "%s", s->equal_steps ? "equal steps" : "equal epochs");

@@ -4,7 +4,7 @@
     make fuzz && tests/fuzz/hours.py [--minutes 60] [--dir DIR] TARGET...
 
 Found inputs are kept in DIR/TARGET (default build-fuzz/found), so that a second run goes on where the first stopped; CPU time,
-executions and edges are added up in DIR/TARGET.json. A crash, a hang above 25 s or memory above 2 GB stops the target, and
+executions and edges are added up in DIR/TARGET.json. A crash, a hang above 120 s or memory above 2 GB stops the target, and
 its input stays in DIR. Exits 1 if there was one.
 """
 import argparse, json, os, re, signal, subprocess, sys, time
@@ -32,8 +32,9 @@ for name in a.target:
     total = json.loads(record.read_text()) if record.exists() else {"cpu_seconds": 0, "executions": 0}
     want = a.minutes * 60 - total["cpu_seconds"]
     if want > 0:
+        total.pop("stopped_by", None)
         with open(log, "w") as out:
-            p = subprocess.Popen([ROOT / f"build-fuzz/fuzz_{name}", found, ROOT / f"tests/fuzz/corpus/{name}", "-timeout=25",
+            p = subprocess.Popen([ROOT / f"build-fuzz/fuzz_{name}", found, ROOT / f"tests/fuzz/corpus/{name}", "-timeout=120",
                                   "-rss_limit_mb=2048", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={a.dir}/{name}-",
                                   *OPTIONS.get(name, [])], cwd=ROOT, stdout=out, stderr=out)
             used, stop = 0, False
