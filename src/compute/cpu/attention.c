@@ -1,4 +1,5 @@
-/* attention.c - causal attention over a forest, forward and backward, one task a (tree, key-value head).
+/* attention.c - causal attention over a forest, forward and backward, one task a (tree, key-value head); forward,
+ * where those are too few for the threads, one a (tree, query head).
  *
  * A branch sees its tree's prompt and itself. Keys are counted from position 0 of the conversation, whether the
  * prompt is shared or not, and a masked key contributes an exact zero, so a conversation's bits do not depend on
@@ -20,6 +21,7 @@ typedef struct {
   float *o, *lse, *dqkv;
   const float *lse_in;
   size_t ld, ldo, ldd, lddo, ldout;
+  size_t parts; /* tasks that share the query heads of a key-value head */
 } job;
 
 /* Working memory of one task, cut from the thread's scratch; keys = longest conversation, rounded up to nr. */
@@ -195,8 +197,8 @@ static void backward_block(const job *j, const work *w, size_t head, size_t grou
   key_gradient(j, w, w->dscore, dk, prompt, seg, base, m, lo, hi);
 }
 
-/* One stretch of rows (the prompt: base 0, or a branch: base = the prompt's length) with all its query heads. */
-static void segment(const job *j, const work *w, size_t group, span prompt, span seg, size_t base) {
+/* One stretch of rows (the prompt: base 0, or a branch: base = the prompt's length) with the part's query heads. */
+static void segment(const job *j, const work *w, size_t group, size_t part, span prompt, span seg, size_t base) {
   const attention_shape *a = j->a;
   const kernels *k = j->s->k;
   size_t d = w->d, per_group = a->q_heads / a->kv_heads;
@@ -218,7 +220,7 @@ static void segment(const job *j, const work *w, size_t group, span prompt, span
   }
   for (size_t at = 0; at < seg.len; at += QUERY_BLOCK) {
     size_t m = seg.len - at < QUERY_BLOCK ? seg.len - at : QUERY_BLOCK;
-    for (size_t h = 0; h < per_group; h++) {
+    for (size_t h = part; h < per_group; h += j->parts) {
       size_t head = group * per_group + h;
       if (backward)
         backward_block(j, w, head, group, prompt, seg, base, at, m);
@@ -239,8 +241,8 @@ static void clear_rows(const job *j, size_t group, span seg) {
 static void task(void *ctx, size_t number, int thread) {
   const job *j = ctx;
   const attention_shape *a = j->a;
-  size_t group = number % a->kv_heads;
-  const tree *t = &j->f->trees[number / a->kv_heads];
+  size_t part = number % j->parts, group = number / j->parts % a->kv_heads;
+  const tree *t = &j->f->trees[number / j->parts / a->kv_heads];
   const span *branches = j->f->branches + t->first_branch;
   work w = {0};
   carve(&w, j->s->per_thread[thread].p, j->s->k, longest(j->f), a->head_dim, j->dqkv != NULL, a->softcap > 0);
@@ -248,8 +250,8 @@ static void task(void *ctx, size_t number, int thread) {
     clear_rows(j, group, t->prompt);
     for (size_t b = 0; b < t->n_branches; b++) clear_rows(j, group, branches[b]);
   }
-  segment(j, &w, group, t->prompt, t->prompt, 0);
-  for (size_t b = 0; b < t->n_branches; b++) segment(j, &w, group, t->prompt, branches[b], t->prompt.len);
+  segment(j, &w, group, part, t->prompt, t->prompt, 0);
+  for (size_t b = 0; b < t->n_branches; b++) segment(j, &w, group, part, t->prompt, branches[b], t->prompt.len);
 }
 
 static rw_status run(job *j, rw_error *err) {
@@ -257,7 +259,10 @@ static rw_status run(job *j, rw_error *err) {
   size_t need = carve(&w, NULL, j->s->k, longest(j->f), j->a->head_dim, j->dqkv != NULL, j->a->softcap > 0);
   for (int i = 0; i < pool_threads(j->s->threads); i++)
     if (!scratch_need(&j->s->per_thread[i], need)) return rw_nomem(err, "attention's working rows");
-  pool_run(j->s->threads, j->f->n_trees * j->a->kv_heads, task, j);
+  size_t tasks = j->f->n_trees * j->a->kv_heads, threads = (size_t)pool_threads(j->s->threads);
+  /* a gradient of keys is a sum over their query heads, in one order */
+  j->parts = !j->dqkv && threads > 1 && tasks < 4 * threads ? j->a->q_heads / j->a->kv_heads : 1;
+  pool_run(j->s->threads, tasks * j->parts, task, j);
   return RW_OK;
 }
 
