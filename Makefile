@@ -78,7 +78,7 @@ lint: ; @tests/lint.sh
 compile_commands.json:
 	make -n -B all tests BUILD=build | python3 -c 'import json,sys,os,shlex; c=[l.strip() for l in sys.stdin if " -c -o " in l]; print(json.dumps([dict(directory=os.getcwd(),command=l,file=shlex.split(l)[-1]) for l in c],indent=1))' > $@
 
-bench: all tests ; @python3 bench/bench.py
+bench: all tests ; @python3 bench/bench.py && python3 bench/bench_curate.py
 # The JSON reader's rate over rows in memory: make bench-json ROWS=FILE
 $(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)

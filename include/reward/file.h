@@ -42,6 +42,15 @@ bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 /* -o DIR: makes it (with parents), or takes an empty one; a non-empty one is RW_USAGE unless force. */
 rw_status file_out_dir(const char *path, bool force, rw_error *err);
+/* The same for a command that writes several files and ends: a folder that such a command has left before its end
+ * is taken again. Until end(done) it holds a file .unfinished and is this process's own (file_lock_dir). After a
+ * begin that failed, end is fine. */
+typedef struct {
+  char *mark;
+  int lock;
+} out_dir;
+rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err);
+void file_dir_end(out_dir *d, bool done);
 /* Takes the folder for this process until *fd is closed: RW_USAGE when another process has it. */
 rw_status file_lock_dir(const char *path, int *fd, rw_error *err);
 rw_status file_mkdirs(const char *path, rw_error *err);

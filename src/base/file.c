@@ -259,24 +259,28 @@ rw_status file_mkdirs(const char *path, rw_error *err) {
   return s;
 }
 
+static const char UNFINISHED[] = ".unfinished";
+
+/* but for the mark of an unfinished run */
 static bool dir_is_empty(const char *path) {
   DIR *d = opendir(path);
   if (!d) return true;
   bool empty = true;
   for (struct dirent *e; empty && (e = readdir(d));)
-    empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, UNFINISHED) == 0;
   closedir(d);
   return empty;
 }
 
-/* Removes what a killed process left unfinished: NAME.partial-PID of a process that is no more. */
+/* Removes what a killed process left unfinished: NAME.partial-PID[.EXT] of a process that is no more. */
 static void sweep_partials(const char *path) {
   DIR *d = opendir(path);
   for (struct dirent *e; d && (e = readdir(d));) {
     const char *mark = strstr(e->d_name, ".partial-");
     char *end, *full;
     long pid = mark ? strtol(mark + 9, &end, 10) : 0;
-    if (pid <= 0 || *end || kill((pid_t)pid, 0) == 0 || errno != ESRCH || !(full = file_join(path, e->d_name)))
+    if (pid <= 0 || (*end && *end != '.') || kill((pid_t)pid, 0) == 0 || errno != ESRCH ||
+        !(full = file_join(path, e->d_name)))
       continue;
     unlink(full);
     mem_free(full);
@@ -303,6 +307,32 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err) {
   close(*fd);
   *fd = -1;
   return s;
+}
+
+rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err) {
+  *d = (out_dir){file_join(path, UNFINISHED), -1};
+  if (!d->mark) return rw_nomem(err, path);
+  rw_status s = file_out_dir(path, force || file_exists(d->mark), err);
+  if (!s) s = file_lock_dir(path, &d->lock, err);
+  if (!s) s = file_put(d->mark, "", 0, err);
+  if (s) { /* the mark, if there is one, is another's */
+    if (d->lock >= 0) close(d->lock);
+    mem_free(d->mark);
+    *d = (out_dir){NULL, -1};
+  }
+  return s;
+}
+
+void file_dir_end(out_dir *d, bool done) {
+  if (!d->mark) return;
+  char *slash = strrchr(d->mark, '/');
+  *slash = '\0';
+  bool unmark = done || dir_is_empty(d->mark);
+  *slash = '/';
+  if (unmark) unlink(d->mark);
+  if (d->lock >= 0) close(d->lock);
+  mem_free(d->mark);
+  *d = (out_dir){NULL, -1};
 }
 
 rw_status file_remove_tree(const char *path, rw_error *err) {

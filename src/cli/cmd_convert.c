@@ -25,7 +25,11 @@ int cmd_convert_run(int argc, char **argv) {
   if (words.n != 1 || !out) return cli_usage("a GGUF file and -o DIR are needed");
   rw_error err;
   int t = strcmp(dtype, "f16") == 0 ? DT_F16 : strcmp(dtype, "bf16") == 0 ? DT_BF16 : DT_F32;
-  if (file_out_dir(out, force, &err) || gguf_convert(words.items[0], out, t, &err)) return cli_fail(&err);
+  out_dir dir;
+  rw_status s = file_dir_begin(&dir, out, force, &err);
+  if (!s) s = gguf_convert(words.items[0], out, t, &err);
+  file_dir_end(&dir, s == RW_OK);
+  if (s) return cli_fail(&err);
   log_note("%s written", out);
   return 0;
 }

@@ -72,10 +72,13 @@ int cmd_curate_run(int argc, char **argv) {
   rw_error err;
   curate_counts c;
   str text = {0};
-  rw_status s = o.out && !o.dry_run && !o.explain && !o.agree_pairs ? file_out_dir(o.out, force, &err) : RW_OK;
+  out_dir dir = {NULL, -1};
+  bool writes = o.out && !o.dry_run && !o.explain && !o.agree_pairs;
+  rw_status s = writes ? file_dir_begin(&dir, o.out, force, &err) : RW_OK;
   if (!s && o.model.model) s = cli_model_dir(&o.model.model, &err);
   o.model.base = cli_opts.base;
   if (!s) s = curate_run(&o, &c, &text, &err);
+  file_dir_end(&dir, s == RW_OK);
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);
   if (s) return cli_fail(&err);

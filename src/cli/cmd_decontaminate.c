@@ -38,7 +38,11 @@ int cmd_decontaminate_run(int argc, char **argv) {
   if (!(o.threads = cli_pool())) return 1;
   rw_error err;
   decon_counts c;
-  if (file_out_dir(o.out, force, &err) || decon_run(&o, &c, &err)) return cli_fail(&err);
+  out_dir dir;
+  rw_status s = file_dir_begin(&dir, o.out, force, &err);
+  if (!s) s = decon_run(&o, &c, &err);
+  file_dir_end(&dir, s == RW_OK);
+  if (s) return cli_fail(&err);
   printf("training rows       %zu\ncontaminated        %zu\nbenchmark rows      %zu\nbenchmark matched   %zu\n",
          c.train_rows, c.contaminated, c.bench_rows, c.matched);
   return 0;

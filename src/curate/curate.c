@@ -212,7 +212,7 @@ static rw_status write_rows(curation *r, rw_error *err) {
   rows_out *out = NULL;
   rw_status s = train && data && removed && want ? RW_OK : rw_nomem(err, r->o->out);
   for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL;
-  if (!s && parquet) s = file_mkdirs(data, err);
+  if (!s && parquet) s = file_out_dir(data, true, err); /* what a killed run has left there goes */
   if (!s)
     s = parquet ? rows_create_shards(&w.out, train, SHARD_BYTES, &r->shards, err) : rows_create(&w.out, train, err);
   if (!s) s = rows_create(&out, removed, err);

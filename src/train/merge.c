@@ -12,7 +12,8 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
                     ? RW_OK
                     : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
   if (!s) s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
-  if (!s) s = file_out_dir(out, force, err);
+  out_dir dir = {NULL, -1};
+  if (!s) s = file_dir_begin(&dir, out, force, err);
   if (!s) s = renderer_open(&r, peft_text(adapter, model_dir(m)), NULL, NULL, err);
   if (!s) {
     const tokenizer *t = renderer_tokenizer(r);
@@ -23,6 +24,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
     model_merge(m);
     if (!s) s = model_save(m, out, dtype, pad, err);
   }
+  file_dir_end(&dir, s == RW_OK);
   renderer_free(r);
   model_free(m);
   return s;
