@@ -54,6 +54,20 @@ cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per
 train --out "$tmp/r" --recompute full
 same "$tmp/a" "$tmp/r"
 
+# frozen layers' states come from their file after the first epoch: after kill -9 too, and with another --batch-tokens
+train --out "$tmp/f" --freeze-layers 1 --batch-tokens 1
+python3 -c "import json, sys; k = json.load(open(sys.argv[1]))['frozen_states']; assert k['bytes'] > 0 and k['rows_reused'] == 180, k" "$tmp/f/run.json"
+for i in 1 2 3 4; do
+  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/g" --freeze-layers 1 --save-minutes 0 --resume 2>>"$tmp/warnings" &
+  pid=$!
+  sleep "0.0$((RANDOM % 10))"
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+done
+train --out "$tmp/g" --freeze-layers 1 --resume
+same "$tmp/f" "$tmp/g"
+
 # 8-bit optimizer states: the same bits at any threads and after kill -9; the loss falls nearly as far
 train --out "$tmp/q" --optimizer-states 8bit --threads 1
 for i in 1 2 3 4; do

@@ -3,11 +3,13 @@
  */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -273,6 +275,53 @@ static void frozen_layers_stay(void **state) {
   close_family(&f);
 }
 
+/* The states below the trained layers from their file, or computed each time: the same bits, also when the file is
+ * full. */
+static void kept_frozen_states_change_no_bit(void **state) {
+  (void)state;
+  static const struct {
+    const char *family;
+    size_t freeze;
+    bool share;
+    uint64_t max;
+    rlim_t limit;
+  } cases[] = {{"llama", 1, true, 1 << 20, RLIM_INFINITY},
+               {"gemma2", 1, false, 1 << 20, RLIM_INFINITY},
+               {"llama", 2, true, 1 << 20, RLIM_INFINITY},
+               {"llama", 1, true, 3000, RLIM_INFINITY},
+               {"llama", 1, true, 1 << 20, 3000}};
+  signal(SIGXFSZ, SIG_IGN);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    fixture f[2];
+    pairs p;
+    float scores[2][6];
+    for (int k = 0; k < 2; k++) {
+      open_family(&f[k], cases[i].family, 2, NULL);
+      get_pairs(&f[k], &p);
+      size_t freeze = cases[i].freeze == 2 ? model_info(f[k].m)->layers : cases[i].freeze;
+      OK(model_train(f[k].m, &(model_train_options){.freeze_layers = freeze}, &err));
+      if (k == 1) OK(model_keep_frozen(f[k].m, "/tmp", cases[i].max, true, true, &err));
+      struct rlimit all, few;
+      getrlimit(RLIMIT_FSIZE, &all);
+      few = (struct rlimit){cases[i].limit < all.rlim_max ? cases[i].limit : all.rlim_max, all.rlim_max};
+      setrlimit(RLIMIT_FSIZE, &few);
+      for (uint64_t step = 1; step <= 4; step++) {
+        bt_step(f[k].m, &p, cases[i].share, step < 3 ? 3 : 1);
+        model_adamw o = {1e-2, 0.9, 0.999, 1e-8, 0, true, true, step};
+        model_update(f[k].m, &o, 1);
+        OK(model_score(f[k].m, p.g, 3, cases[i].share, scores[k], &err));
+      }
+      setrlimit(RLIMIT_FSIZE, &all);
+    }
+    assert_memory_equal(scores[0], scores[1], sizeof scores[0]);
+    model_frozen_use u = model_frozen_used(f[1].m);
+    assert_int_equal(model_frozen_used(f[0].m).bytes, 0);
+    assert_true(u.bytes <= cases[i].max);
+    assert_int_equal(u.hits > 10, cases[i].max > 3000 && cases[i].limit > 3000); /* the first pass fills it */
+    for (int k = 0; k < 2; k++) close_family(&f[k]);
+  }
+}
+
 static void saved_model_scores_alike(void **state) {
   (void)state;
   char dir[] = "/tmp/reward-test-XXXXXX";
@@ -373,6 +422,7 @@ int main(void) {
       cmocka_unit_test(bits_depend_on_nothing_else),
       cmocka_unit_test(accumulation_keeps_bits),
       cmocka_unit_test(frozen_layers_stay),
+      cmocka_unit_test(kept_frozen_states_change_no_bit),
       cmocka_unit_test(saved_model_scores_alike),
       cmocka_unit_test(saved_dtype_is_the_inputs),
       cmocka_unit_test(bad_ids_are_named),

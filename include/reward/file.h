@@ -54,6 +54,10 @@ void file_dir_end(out_dir *d, bool done);
 /* Takes the folder for this process until *fd is closed: RW_USAGE when another process has it. */
 rw_status file_lock_dir(const char *path, int *fd, rw_error *err);
 rw_status file_mkdirs(const char *path, rw_error *err);
+/* A file of no name in the folder, for reading and writing; gone when *fd is closed. */
+rw_status file_nameless(const char *dir, int *fd, rw_error *err);
+/* Bytes that can still be written there; 0 when that is not known. */
+uint64_t file_room(const char *dir);
 rw_status file_remove_tree(const char *path, rw_error *err);
 /* "dir/name" into a string that the caller frees with mem_free; NULL: no memory. */
 char *file_join(const char *dir, const char *name);

@@ -147,6 +147,14 @@ typedef struct {
  * optimizer states (zeroed). */
 rw_status model_train(model *m, const model_train_options *o, rw_error *err);
 size_t model_params(const model *m, const model_param **params);
+/* From now on the states below the trained layers are kept, up to max_bytes, in a nameless file in the folder dir,
+ * and taken from there when model_forward (forward) or model_score (score) see the same group again. The same bits
+ * as without. */
+rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool forward, bool score, rw_error *err);
+typedef struct {
+  uint64_t bytes, hits; /* kept; groups taken from the file */
+} model_frozen_use;
+model_frozen_use model_frozen_used(const model *m);
 
 /* As model_score, keeping what the backward pass needs. */
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);

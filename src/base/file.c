@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <utf8proc.h>
 #define XXH_INLINE_ALL
@@ -333,6 +334,23 @@ void file_dir_end(out_dir *d, bool done) {
   if (d->lock >= 0) close(d->lock);
   mem_free(d->mark);
   *d = (out_dir){NULL, -1};
+}
+
+rw_status file_nameless(const char *dir, int *fd, rw_error *err) {
+  *fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (*fd >= 0) return RW_OK;
+  char *path = mem_printf("%s/.partial-XXXXXX", dir); /* a file system without nameless files */
+  if (!path) return rw_nomem(err, dir);
+  *fd = mkostemp(path, O_CLOEXEC);
+  rw_status s = *fd >= 0 ? RW_OK : sys_fail(err, dir, "cannot write a file there");
+  if (!s) unlink(path);
+  mem_free(path);
+  return s;
+}
+
+uint64_t file_room(const char *dir) {
+  struct statvfs v;
+  return statvfs(dir, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
 }
 
 rw_status file_remove_tree(const char *path, rw_error *err) {

@@ -262,11 +262,25 @@ static rw_status prepare(model *m, rw_error *err) {
   return buffer_need(m, &m->rewards, m->f.n_branches * c->n_outputs, "activations", err);
 }
 
+/* Runs layers [from, end) with nothing kept; the state is in s->x. */
+static rw_status run_layers(model *m, acts *s, size_t from, size_t end, rw_error *err) {
+  for (size_t l = from; l < end; l++) RW_TRY(forward_layer(m, l, s, s->x, l + 1 == m->cfg.layers, err));
+  return RW_OK;
+}
+
 /* Runs layers [0, end) with nothing kept and leaves the state in s->x. */
 static rw_status run_frozen(model *m, acts *s, size_t end, rw_error *err) {
   weight e = model_matrix(m, m->embed, -1);
   m->be->embed(m->be, s->x, &e, m->ids, m->f.rows, m->cfg.embed_scale);
-  for (size_t l = 0; l < end; l++) RW_TRY(forward_layer(m, l, s, s->x, l + 1 == m->cfg.layers, err));
+  return run_layers(m, s, 0, end, err);
+}
+
+/* The state before the first trained layer, computed or as it was the last time. */
+static rw_status run_below(model *m, const id_group *groups, size_t n, bool share, bool forward, acts *s,
+                           rw_error *err) {
+  if (frozen_fetch(m, groups, n, share, forward, s->x)) return RW_OK;
+  RW_TRY(run_frozen(m, s, m->freeze, err));
+  frozen_store(m, groups, n, share, forward, s->x);
   return RW_OK;
 }
 
@@ -325,7 +339,8 @@ rw_status model_score(model *m, const id_group *groups, size_t n, bool share, fl
   RW_TRY(prepare(m, err));
   RW_TRY(buffer_need(m, &m->work, cut_acts(m, &s, NULL, m->f.rows, false), "activations", err));
   cut_acts(m, &s, m->work.p, m->f.rows, false);
-  RW_TRY(run_frozen(m, &s, m->cfg.layers, err));
+  RW_TRY(run_below(m, groups, n, share, false, &s, err));
+  RW_TRY(run_layers(m, &s, m->freeze, m->cfg.layers, err));
   RW_TRY(head_run(m, s.x, rewards, err));
   return check(m, rewards, err);
 }
@@ -474,7 +489,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
   if (m->freeze > 0) {
     RW_TRY(buffer_need(m, &m->work, cut_acts(m, &low, NULL, rows, false), "activations", err));
     cut_acts(m, &low, m->work.p, rows, false);
-    RW_TRY(run_frozen(m, &low, m->freeze, err));
+    RW_TRY(run_below(m, groups, n, share, true, &low, err));
     if (top > 0) m->be->copy(m->be, kept(m, m->freeze).x, low.x, rows * c->hidden);
   } else {
     s = kept(m, 0);

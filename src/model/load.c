@@ -268,6 +268,7 @@ void model_free(model *m) {
     if (blocks[i]) m->be->release(m->be, blocks[i]);
   if (m->be) m->be->close(m->be);
   st_close(m->file);
+  frozen_free(m->frozen);
   void *host[] = {m->t,     m->params,      m->layers,    m->dir,       m->ids,        m->pos,
                   m->trees, m->branches,    m->last,      m->transform, m->gate_scale, m->attributes,
                   m->gates, m->lora_config, m->drop_rows, m->drop_last};

@@ -45,6 +45,8 @@ typedef struct {
   float *qk, *rstd_qk;                              /* before the per-head norms: [R, (Q+G)D], [R, Q+G] */
 } acts;
 
+typedef struct frozen_cache frozen_cache;
+
 struct model {
   model_config cfg;
   char *dir;
@@ -67,6 +69,7 @@ struct model {
   bool training;
   size_t freeze;                   /* layers below are not trained */
   bool recompute;                  /* see model_train_options */
+  frozen_cache *frozen;            /* NULL: none */
   float *values, *grads, *m1, *m2; /* one block each, trained tensors in order */
   uint8_t *codes;                  /* 8-bit states: both moments' codes, then m1 holds their scales */
   size_t n_trained;                /* floats */
@@ -96,6 +99,11 @@ struct model {
 
 /* batch.c: fills m->f from the groups; checks ids and lengths. */
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err);
+/* frozen.c: x [rows, H], the batch's states before the first trained layer, of the file; false: not all of them are
+ * there. After the last layer [branches, H]. */
+bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x);
+void frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x);
+void frozen_free(frozen_cache *c); /* NULL is fine */
 /* heads.c: rewards[branches] from the states after the last layer, x [n_last, H]. */
 rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
 /* Where the gate of a conversation reads; -1: nowhere. */

@@ -353,12 +353,26 @@ static rw_status plan_memory(run *t, rw_error *err) {
       a, b);
 }
 
-/* --dry-run: the passes of the first step (or some of them) and one update are run to see the speed. */
-static rw_status dry_run(run *t, rw_error *err) {
+/* With frozen layers: keeps their states on disk where rows or evaluations come again and the room is there. */
+static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
+  const train_options *o = t->o;
+  const model_config *c = model_info(t->m);
+  bool again = t->steps > t->per_epoch;
+  if (o->freeze_layers == 0 || (!again && o->n_eval == 0)) return RW_OK;
+  uint64_t need = t->shared_tokens * c->hidden * sizeof(float), room = file_room(dir) / 2;
+  char a[32], b[32];
+  gigabytes(a, need);
+  gigabytes(b, room);
+  if (again && need > room) log_note("%s: no room for the frozen layers' states: %s of %s", dir, a, b);
+  again = again && need <= room;
+  if (again && !o->dry_run) log_note("the frozen layers' states are kept on disk after their first pass: %s", a);
+  return model_keep_frozen(t->m, dir, room, again, o->n_eval > 0, err);
+}
+
+/* Seconds a token of the passes of the first step, or of some of them. */
+static rw_status time_passes(run *t, double *each, rw_error *err) {
   enum { PASSES = 4 };
   const train_options *o = t->o;
-  const dataset_counts *c = dataset_stats(t->d);
-  RW_TRY(model_train(t->m, &t->how, err));
   step_metrics s = {0};
   double seconds = 0;
   size_t tokens = 0, i = 0;
@@ -383,17 +397,34 @@ static rw_status dry_run(run *t, rw_error *err) {
     seconds += log_seconds() - start;
     tokens += sum;
   }
+  *each = seconds / (double)tokens;
+  return RW_OK;
+}
+
+/* --dry-run: some passes and one update are run to see the speed. */
+static rw_status dry_run(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  const dataset_counts *c = dataset_stats(t->d);
+  RW_TRY(model_train(t->m, &t->how, err));
+  double each, later;
+  RW_TRY(time_passes(t, &each, err));
+  later = each;
+  const char *scratch = getenv("TMPDIR");
+  RW_TRY(keep_frozen(t, scratch ? scratch : "/tmp", err));
+  for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
+    RW_TRY(time_passes(t, &later, err));
   double start = log_seconds();
   model_grad_norm(t->m);
   model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps}, 1);
   model_zero_grad(t->m);
   double update = log_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
-         computed = (double)t->shared_tokens * epochs;
+         computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
   printf(
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
       "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.0f\n",
       c->used, (unsigned long long)c->tokens, computed, (long long)t->steps, t->how.recompute ? "full" : "no",
-      (unsigned long long)t->predicted, computed * seconds / (double)tokens + (double)t->steps * update);
+      (unsigned long long)t->predicted,
+      (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update);
   return RW_OK;
 }
 
@@ -493,6 +524,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
   RW_TRY(file_lock_dir(o->out, &t->lock, err));
   RW_TRY(model_train(t->m, &t->how, err));
+  RW_TRY(keep_frozen(t, o->out, err));
   if (o->resume) {
     RW_TRY(checkpoint_load(t->m, o->out, &t->state, &found, err));
     if (found)

@@ -1,0 +1,115 @@
+/* frozen.c - the states that enter the first trained layer, kept in a file over epochs and evaluations.
+ *
+ * What lies below the trained layers never changes, so a group's states there are those of the last time. The file
+ * has no name: however the process ends, nothing stays. A file that cannot be written or read any more is given up;
+ * the states are computed again, to the same bits.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "model/model_impl.h"
+#include "reward/file.h"
+#include "reward/log.h"
+
+struct frozen_cache {
+  int fd;
+  uint64_t bytes, max_bytes, hits;
+  bool forward, score; /* passes that use it */
+  map *at;             /* a group's ids and positions, hashed: offset in the file */
+  float *host;
+  size_t cap;
+};
+
+rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool forward, bool score,
+                            rw_error *err) {
+  frozen_cache *c = mem_zalloc(1, sizeof *c);
+  if (!c) return rw_nomem(err, dir);
+  *c = (frozen_cache){.fd = -1, .max_bytes = max_bytes, .forward = forward, .score = score, .at = map_new()};
+  m->frozen = c;
+  return c->at ? file_nameless(dir, &c->fd, err) : rw_nomem(err, dir);
+}
+
+void frozen_free(frozen_cache *c) {
+  if (!c) return;
+  if (c->fd >= 0) close(c->fd);
+  map_free(c->at);
+  mem_free(c->host);
+  mem_free(c);
+}
+
+model_frozen_use model_frozen_used(const model *m) {
+  return m->frozen ? (model_frozen_use){m->frozen->bytes, m->frozen->hits} : (model_frozen_use){0, 0};
+}
+
+static void give_up(frozen_cache *c, const char *what) {
+  log_warn("the states below the trained layers are computed again from here on: their file cannot be %s (%s)",
+           what, strerror(errno));
+  close(c->fd);
+  c->fd = -1;
+}
+
+static bool transfer(frozen_cache *c, bool out, uint64_t at, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    char *p = (char *)c->host + done;
+    ssize_t n = out ? pwrite(c->fd, p, bytes - done, (off_t)(at + done))
+                    : pread(c->fd, p, bytes - done, (off_t)(at + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = EIO; /* shorter than what was written */
+    if (n <= 0) return give_up(c, out ? "written" : "read"), false;
+    done += (size_t)n;
+  }
+  return true;
+}
+
+/* Rows [first, first + n) of the batch are a group's: their ids and positions tell its tokens and its branches. */
+static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
+  return XXH3_128bits_withSeed(m->ids + first, n * sizeof *m->ids, XXH3_64bits(m->pos + first, n * sizeof *m->pos));
+}
+
+/* all: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
+static bool walk(model *m, const id_group *groups, size_t n, bool share, float *x, bool store) {
+  frozen_cache *c = m->frozen;
+  bool last = m->freeze == m->cfg.layers;
+  size_t row = 0, out = 0, h = m->cfg.hidden;
+  for (size_t g = 0; g < n && c->fd >= 0; g++) {
+    size_t rows = model_group_tokens(&groups[g], share), kept = last ? groups[g].n : rows,
+           bytes = kept * h * sizeof(float);
+    XXH128_hash_t key = key_of(m, row, rows);
+    int64_t *at = map_get(c->at, (const char *)&key, sizeof key);
+    if (!at && !store) return false;
+    if (!mem_grow((void **)&c->host, &c->cap, kept * h, sizeof(float))) return false; /* computing needs none */
+    if (!store) {
+      if (!transfer(c, false, (uint64_t)*at, bytes)) return false;
+      m->be->upload(m->be, x + out * h, c->host, bytes);
+    } else if (!at && c->bytes + bytes <= c->max_bytes) {
+      m->be->download(m->be, c->host, x + out * h, bytes);
+      bool is_new;
+      if (!transfer(c, true, c->bytes, bytes) ||
+          !map_put(c->at, (const char *)&key, sizeof key, (int64_t)c->bytes, &is_new))
+        return false;
+      c->bytes += bytes;
+    }
+    row += rows;
+    out += kept;
+  }
+  return c->fd >= 0;
+}
+
+static bool in_use(const model *m, bool forward) {
+  const frozen_cache *c = m->frozen;
+  return c && c->fd >= 0 && m->training && m->freeze > 0 && m->cfg.head != HEAD_GATED &&
+         (forward ? c->forward : c->score);
+}
+
+bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x) {
+  if (!in_use(m, forward) || !walk(m, groups, n, share, x, false)) return false;
+  m->frozen->hits += n;
+  return true;
+}
+
+void frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x) {
+  if (in_use(m, forward)) walk(m, groups, n, share, x, true);
+}
