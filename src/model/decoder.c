@@ -616,6 +616,20 @@ void model_rest(model *m) {
   m->have_forward = false;
 }
 
+void model_end_training(model *m) {
+  model_rest(m);
+  void *block[] = {m->grads, m->m1, m->m2, m->codes};
+  for (size_t i = 0; i < sizeof block / sizeof *block; i++)
+    if (block[i]) m->be->release(m->be, block[i]);
+  m->grads = m->m1 = m->m2 = NULL;
+  m->codes = NULL;
+  for (size_t i = 0; i < m->n_tensors; i++) {
+    model_param *p = &m->t[i].pub;
+    p->grad = p->m1 = p->m2 = NULL;
+    p->q1 = p->q2 = (adamw8_state){NULL, NULL};
+  }
+}
+
 void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }
 
 double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->grads, m->n_trained)); }

@@ -503,6 +503,7 @@ static rw_status finish(run *t, rw_error *err) {
   t->peak = peak_bytes(); /* of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
   RW_TRY(publish(t, o->out, err));
+  model_end_training(t->m); /* room for the second model */
   RW_TRY(calibration_write(o, t->d, &t->state, err));
   RW_TRY(write_run(t, true, err));
   return checkpoint_clear(o->out, kept_checkpoints(o), err);
