@@ -84,9 +84,10 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
 static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
   run *r = ctx;
   (void)row;
-  static const char mark[] = "{\"error\": ";
-  if (result.len > sizeof mark && memcmp(result.p, mark, sizeof mark - 1) == 0 && r->failed++ < 5)
-    log_warn("%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(result.len - sizeof mark),
+  static const char mark[] = "{\"error\": \"";
+  /* A row of ids ends in "]}", an error in "\"}"; an input row may begin with a field "error" of its own. */
+  if (result.p[result.len - 2] == '"' && r->failed++ < 5)
+    log_warn("%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(result.len - (sizeof mark - 1) - 2),
              result.p + sizeof mark - 1);
   progress_set(&r->p, ++r->done, NULL);
   return rows_write(r->out, result.p, result.len, err);
