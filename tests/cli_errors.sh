@@ -64,6 +64,9 @@ printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
 fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tokenizer/llama3 --chat-template "$tmp/bytes" /dev/null
+# a row's own field "error" is not a failure of tokenize
+echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
+grep -q ids "$tmp/ids" && ! grep -q "could not" "$tmp/stderr"
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"
 fails 1 "broken.gz" score "$tmp/broken.gz"
 printf '%s\n' '{"input_ids": [5, 6, 7]}' >"$tmp/one.jsonl"
