@@ -67,6 +67,8 @@ fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tok
 # a row's own field "error" is not a failure of tokenize
 echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
 grep -q ids "$tmp/ids" && ! grep -q "could not" "$tmp/stderr"
+fails 1 "<stdin>:1: row: expected text or messages" "$reward" tokenize --model tests/data/tokenizer/llama3 - <<<'{"id": 7, "error": 1, "chosen_ids": [1], "rejected_ids": [2]}'
+grep -qF '{"id": 7, "chosen_ids": [1], "rejected_ids": [2], "error": "row: expected' "$tmp/stdout" # the row keeps its fields
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"
 fails 1 "broken.gz" score "$tmp/broken.gz"
 printf '%s\n' '{"input_ids": [5, 6, 7]}' >"$tmp/one.jsonl"

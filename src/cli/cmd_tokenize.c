@@ -33,6 +33,20 @@ typedef struct {
   progress p;
 } run;
 
+/* The row's own fields but those that are written anew, and the name of the one that follows them. */
+static void begin_row(str *out, json_doc *d, const char *next) {
+  str_addc(out, '{');
+  for (json_val v = json_first(d, 0); v != JSON_NONE; v = json_next(d, v)) {
+    slice key = json_key(d, v), raw = json_raw(d, v);
+    if (slice_is(key, "input_ids") || slice_is(key, "error")) continue;
+    str_json(out, key.p, key.len);
+    str_addz(out, ": ");
+    str_add(out, raw.p, raw.len);
+    str_addz(out, ", ");
+  }
+  str_printf(out, "\"%s\": ", next);
+}
+
 static rw_status encode(run *r, lane *l, slice row, str *out, rw_error *err) {
   conv_row c;
   arena_reset(l->mem);
@@ -49,18 +63,8 @@ static rw_status encode(run *r, lane *l, slice row, str *out, rw_error *err) {
   }
   l->ids.len = 0;
   RW_TRY(render_ids(r->r, l->scratch, branch, &l->ids, err));
-  bool first = true;
-  str_addc(out, '{');
-  for (json_val v = json_first(l->doc, 0); v != JSON_NONE; v = json_next(l->doc, v)) {
-    slice key = json_key(l->doc, v), raw = json_raw(l->doc, v);
-    if (slice_is(key, "input_ids")) continue;
-    if (!first) str_addz(out, ", ");
-    first = false;
-    str_json(out, key.p, key.len);
-    str_addz(out, ": ");
-    str_add(out, raw.p, raw.len);
-  }
-  str_addz(out, first ? "\"input_ids\": [" : ", \"input_ids\": [");
+  begin_row(out, l->doc, "input_ids");
+  str_addc(out, '[');
   for (size_t i = 0; i < l->ids.len; i++) str_printf(out, i ? ", %d" : "%d", l->ids.p[i]);
   str_addz(out, "]}");
   return RW_OK;
@@ -75,7 +79,11 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   if (s == RW_OK) return RW_OK;
   if (s == RW_NOMEM) return rw_nomem(err, "a row");
   out->len = from;
-  str_addz(out, "{\"error\": ");
+  json_doc *d = r->lanes[thread].doc;
+  if (json_parse(d, row.p, row.len, NULL) == RW_OK && json_kind(d, 0) == JSON_OBJECT)
+    begin_row(out, d, "error");
+  else
+    str_addz(out, "{\"error\": ");
   str_json(out, e.text, strlen(e.text));
   str_addc(out, '}');
   return RW_OK;
@@ -84,11 +92,14 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
 static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
   run *r = ctx;
   (void)row;
-  static const char mark[] = "{\"error\": \"";
-  /* A row of ids ends in "]}", an error in "\"}"; an input row may begin with a field "error" of its own. */
-  if (result.p[result.len - 2] == '"' && r->failed++ < 5)
-    log_warn("%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(result.len - (sizeof mark - 1) - 2),
-             result.p + sizeof mark - 1);
+  /* a row of ids ends in "]}", an error in "\"}"; within a message quotes are escaped */
+  static const char mark[] = "\"error\": \"";
+  if (result.p[result.len - 2] == '"' && r->failed++ < 5) {
+    const char *text = result.p, *end = result.p + result.len - 2;
+    for (const char *at = text; (at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1));)
+      text = at += sizeof mark - 1;
+    log_warn("%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(end - text), text);
+  }
   progress_set(&r->p, ++r->done, NULL);
   return rows_write(r->out, result.p, result.len, err);
 }
