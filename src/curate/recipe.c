@@ -87,8 +87,9 @@ static rw_status get_int(const reader *r, struct fy_node *n, const char *key, in
                          int64_t *out) {
   double x = -1;
   RW_TRY(get_number(r, n, key, &x));
-  *out = (int64_t)x;
-  if ((double)*out == x && *out >= lo && *out <= hi) return RW_OK;
+  bool within = x >= (double)lo && x <= (double)hi; /* before the conversion, which larger ones do not survive */
+  *out = within ? (int64_t)x : lo;
+  if (within && (double)*out == x) return RW_OK;
   char range[64];
   snprintf(range, sizeof range, "a whole number from %lld to %lld", (long long)lo, (long long)hi);
   return bad(r, n, key, range);
