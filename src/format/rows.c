@@ -376,20 +376,13 @@ typedef struct {
 } chunk;
 
 typedef struct {
-  chunk *c;
-  size_t lanes, n; /* n: of the chunks that are filled */
-} batch;
-
-/* Three batches go round: one is read while the one before it is worked on and the one before that handed on. */
-typedef struct {
   const rows_pass *pass;
-  rows_in *in;
-  batch *reading, *working, *handing;
-  rw_status read, sunk;
-  rw_error read_err, sunk_err;
-} round_ctx;
+  chunk *c;
+} work_ctx;
 
-static void work_chunk(const round_ctx *w, chunk *c, int thread) {
+static void work_task(void *ctx, size_t task, int thread) {
+  const work_ctx *w = ctx;
+  chunk *c = &w->c[task];
   for (size_t i = 0; i < c->n; i++) {
     slice row = {c->text.p + c->rows[i].at, c->rows[i].len};
     c->status = w->pass->work(w->pass->ctx, thread, row, c->rows[i].line, &c->result, &c->err);
@@ -433,44 +426,30 @@ static rw_status drain(const rows_pass *p, chunk *c, rw_error *err) {
   return c->status;
 }
 
-static void round_task(void *ctx, size_t task, int thread) {
-  round_ctx *w = ctx;
-  if (task > 1) {
-    work_chunk(w, &w->working->c[task - 2], thread);
-  } else if (task == 1) {
-    for (size_t i = 0; !w->sunk && i < w->handing->n; i++)
-      w->sunk = drain(w->pass, &w->handing->c[i], &w->sunk_err);
-  } else {
-    batch *b = w->reading;
-    /* rows before a broken place are still handed on */
-    for (b->n = 0; b->n < b->lanes && !w->read; b->n++) {
-      w->read = read_chunk(w->in, &b->c[b->n], &w->read_err);
-      if (b->c[b->n].n == 0) break;
-    }
-  }
-}
-
 rw_status rows_run(rows_in *in, pool *threads, const rows_pass *pass, rw_error *err) {
-  size_t lanes = 2 * (size_t)pool_threads(threads);
-  chunk *c = mem_zalloc(3 * lanes, sizeof *c);
-  if (!c) return rw_nomem(err, "rows");
-  batch b[3] = {{c, lanes, 0}, {c + lanes, lanes, 0}, {c + 2 * lanes, lanes, 0}};
-  round_ctx w = {.pass = pass, .in = in, .reading = &b[0], .working = &b[1], .handing = &b[2]};
-  do {
-    pool_run(threads, 2 + w.working->n, round_task, &w);
-    if (!w.sunk && log_interrupted()) w.sunk = rw_fail(&w.sunk_err, RW_INTERRUPTED, "interrupted");
-    batch *free_one = w.handing;
-    w.handing = w.working;
-    w.working = w.reading;
-    w.reading = free_one;
-    free_one->n = 0;
-  } while (!w.sunk && (w.working->n > 0 || w.handing->n > 0));
-  for (size_t i = 0; i < 3 * lanes; i++) {
+  size_t lanes = 2 * (size_t)pool_threads(threads), used = 1;
+  chunk *c = mem_zalloc(lanes, sizeof *c);
+  rw_status s = c ? RW_OK : rw_nomem(err, "rows"), read = RW_OK;
+  work_ctx w = {pass, c};
+  while (!s && !read && used > 0) {
+    used = 0;
+    /* rows before a broken place are still handed on */
+    while (used < lanes && !read) {
+      read = read_chunk(in, &c[used], err);
+      if (c[used].n == 0) break;
+      used++;
+    }
+    rw_error kept = err ? *err : (rw_error){0};
+    pool_run(threads, used, work_task, &w);
+    for (size_t i = 0; !s && i < used; i++) s = drain(pass, &c[i], err);
+    if (!s && read && err) *err = kept;
+    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+  }
+  for (size_t i = 0; c && i < lanes; i++) {
     str_free(&c[i].text);
     str_free(&c[i].result);
     mem_free(c[i].rows);
   }
   mem_free(c);
-  if (err && (w.sunk || w.read)) *err = w.sunk ? w.sunk_err : w.read_err;
-  return w.sunk ? w.sunk : w.read;
+  return s ? s : read;
 }
