@@ -55,7 +55,8 @@ for name in $names; do
   done
   [ $killed -ge 3 ] || fail "$name: only $killed of 8 runs were killed before their end"
   # killed behind its last write: a finished run's folder
-  [ -e "$work/out.$name/.unfinished" ] || [ ! -e "$work/out.$name/report.json" ] || mv "$work/out.$name" "$work/ended.$name"
+  [ -e "$work/out.$name/.unfinished" ] || [ ! -e "$work/out.$name/report.json" ] ||
+    { diff -r "$work/out.$name" "$work/whole.$name" >"$work/log" || fail "$name killed at its end: $(head -n 3 "$work/log")"; rm -rf "$work/out.$name"; }
   ($name -o "$work/out.$name") >/dev/null || fail "$name after being killed"
   diff -r "$work/out.$name" "$work/whole.$name" >"$work/log" || fail "$name after being killed: $(head -n 3 "$work/log")"
   ($name -o "$work/term.$name") >/dev/null 2>"$work/log" &

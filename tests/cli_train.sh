@@ -67,6 +67,8 @@ for i in 1 2 3 4; do
 done
 train --out "$tmp/g" --freeze-layers 1 --resume
 same "$tmp/f" "$tmp/g"
+TMPDIR="$tmp/nowhere" train --out "$tmp/h" --freeze-layers 1 --dry-run | grep -q "^seconds"
+grep -q "computed each time: $tmp/nowhere" "$tmp/warnings"
 
 # 8-bit optimizer states: the same bits at any threads and after kill -9; the loss falls nearly as far
 train --out "$tmp/q" --optimizer-states 8bit --threads 1

@@ -160,6 +160,16 @@ static void damage_is_a_named_error(void **state) {
   str_free(&got);
 }
 
+/* A page of it says that it is 2 GB unpacked. */
+static void a_lying_page_gets_no_memory(void **state) {
+  (void)state;
+  NEEDS_ARROW();
+  str got = {0};
+  assert_int_equal(read_rows("tests/fuzz/corpus/parquet/lying_page.parquet", &got), RW_NOMEM);
+  assert_non_null(strstr(err.text, "lying_page.parquet: a page asks for more memory"));
+  str_free(&got);
+}
+
 /* ---- writing ---- */
 
 static void writes(const char *rows, const char *want) {
@@ -321,6 +331,7 @@ int main(void) {
       cmocka_unit_test(files_of_pyarrow_read_as_their_jsonl),
       cmocka_unit_test(types_without_json_are_refused_by_name),
       cmocka_unit_test(damage_is_a_named_error),
+      cmocka_unit_test(a_lying_page_gets_no_memory),
       cmocka_unit_test(what_is_written_reads_back),
       cmocka_unit_test(many_rows_are_the_same_bytes_twice),
       cmocka_unit_test(shards_have_the_same_columns),

@@ -162,7 +162,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
 rw_status model_backward(model *m, const float *d_rewards, rw_error *err);
 /* Gives working memory back until the next pass, for those who need room to save. */
 void model_rest(model *m);
-/* Gives back gradients and optimizer states too: what is left can be scored with and saved. */
+/* After model_train: gives back gradients and optimizer states too. What is left can be scored with and saved. */
 void model_end_training(model *m);
 void model_zero_grad(model *m);
 /* sqrt of the sum of squares of all gradients. */

@@ -33,7 +33,4 @@ typedef struct {
 /* What the configuration says of a module such as "model.layers.3.self_attn.q_proj". */
 rw_status peft_at(const peft_config *c, const char *module, size_t layer, peft_module *out, rw_error *err);
 
-/* Where the tokenizer and template of `dir` are: base, where it is given and an adapter has none of its own. */
-const char *peft_text(const char *dir, const char *base);
-
 #endif

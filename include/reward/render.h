@@ -13,6 +13,9 @@
 typedef struct renderer renderer;
 typedef struct render_scratch render_scratch;
 
+/* Where the tokenizer and template of `dir` are: base, where it is given and dir, an adapter, has none of its own.
+ */
+const char *text_dir(const char *dir, const char *base);
 /* dir may lack tokenizer files: then only conversations given as ids can be rendered, and any other is an error
  * naming the missing file. template_file, date: NULL for the model's own and the default. */
 rw_status renderer_open(renderer **out, const char *dir, const char *template_file, const char *date,

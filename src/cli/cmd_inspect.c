@@ -196,7 +196,7 @@ static void show_token(const tokenizer *t, const char *what, int32_t id) {
 /* The tokenizer, and one conversation through the template. */
 static rw_status show_text(const char *dir, rw_error *err) {
   renderer *r;
-  RW_TRY(renderer_open(&r, peft_text(dir, cli_opts.base), NULL, NULL, err));
+  RW_TRY(renderer_open(&r, text_dir(dir, cli_opts.base), NULL, NULL, err));
   const tokenizer *t = renderer_tokenizer(r);
   if (!t) {
     line("tokenizer", "none: only rows of token ids can be read");

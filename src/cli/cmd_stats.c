@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/peft.h"
 #include "reward/render.h"
 #include "reward/report.h"
 #include "reward/rows.h"
@@ -238,7 +237,7 @@ int cmd_stats_run(int argc, char **argv) {
   tokenizer *t = NULL;
   run r = {0};
   rw_status s = cli_model_dir(&model, &err);
-  if (!s) s = tok_load(&t, peft_text(model, cli_opts.base), &err);
+  if (!s) s = tok_load(&t, text_dir(model, cli_opts.base), &err);
   r.t = t;
   if (!s) s = run_file(&r, words.n ? words.items[0] : "-", threads, &err);
   if (!s && json) print_json(&r);

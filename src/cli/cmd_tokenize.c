@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/peft.h"
 #include "reward/render.h"
 #include "reward/rows.h"
 
@@ -152,7 +151,7 @@ int cmd_tokenize_run(int argc, char **argv) {
   run t = {0};
   rw_status s = rows_open(&in, words.n ? words.items[0] : "-", &err);
   if (!s) s = cli_model_dir(&model, &err);
-  if (!s) s = renderer_open(&r, peft_text(model, cli_opts.base), template_file, date, &err);
+  if (!s) s = renderer_open(&r, text_dir(model, cli_opts.base), template_file, date, &err);
   if (!s && !renderer_tokenizer(r))
     s = rw_fail(&err, RW_DATA, "%s: expected tokenizer.json or tokenizer.model in it, found none", model);
   if (!s) s = rows_create(&t.out, out, &err);

@@ -16,14 +16,6 @@ bool peft_is(const char *dir) {
   return is;
 }
 
-const char *peft_text(const char *dir, const char *base) {
-  char *json = file_join(dir, "tokenizer.json"), *spm = file_join(dir, "tokenizer.model");
-  bool own = !json || !spm || file_exists(json) || file_exists(spm);
-  mem_free(json);
-  mem_free(spm);
-  return own || !base ? dir : base;
-}
-
 void peft_free(peft_config *c) {
   mem_free(c->path);
   mem_free(c->base);

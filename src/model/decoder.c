@@ -627,7 +627,9 @@ void model_end_training(model *m) {
     model_param *p = &m->t[i].pub;
     p->grad = p->m1 = p->m2 = NULL;
     p->q1 = p->q2 = (adamw8_state){NULL, NULL};
+    m->params[i] = *p;
   }
+  st_forget(m->file);
 }
 
 void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }

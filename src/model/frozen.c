@@ -69,7 +69,7 @@ static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
   return XXH3_128bits_withSeed(m->ids + first, n * sizeof *m->ids, XXH3_64bits(m->pos + first, n * sizeof *m->pos));
 }
 
-/* all: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
+/* x: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
 static bool walk(model *m, const id_group *groups, size_t n, bool share, float *x, bool store) {
   frozen_cache *c = m->frozen;
   bool last = m->freeze == m->cfg.layers;
@@ -86,9 +86,8 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, float *
       m->be->upload(m->be, x + out * h, c->host, bytes);
     } else if (!at && c->bytes + bytes <= c->max_bytes) {
       m->be->download(m->be, c->host, x + out * h, bytes);
-      bool is_new;
       if (!transfer(c, true, c->bytes, bytes) ||
-          !map_put(c->at, (const char *)&key, sizeof key, (int64_t)c->bytes, &is_new))
+          !map_put(c->at, (const char *)&key, sizeof key, (int64_t)c->bytes, NULL))
         return false;
       c->bytes += bytes;
     }
@@ -100,8 +99,7 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, float *
 
 static bool in_use(const model *m, bool forward) {
   const frozen_cache *c = m->frozen;
-  return c && c->fd >= 0 && m->training && m->freeze > 0 && m->cfg.head != HEAD_GATED &&
-         (forward ? c->forward : c->score);
+  return c && c->fd >= 0 && m->training && m->freeze > 0 && (forward ? c->forward : c->score);
 }
 
 bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x) {

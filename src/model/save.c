@@ -95,6 +95,7 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);
   if (!s) s = st_write(dir, "model", specs, n, 0, read_tensor, &w, err);
   if (!s) s = write_config(m, dir, (int)specs[m->embed].dtype, pad_token_id, err);
+  st_forget(m->file); /* a frozen checkpoint was read whole */
   mem_free(specs);
   mem_free(w.row);
   return s;

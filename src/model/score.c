@@ -10,7 +10,6 @@
 #include "model/scorer.h"
 #include "reward/golden.h"
 #include "reward/log.h"
-#include "reward/peft.h"
 
 enum { DEFAULT_BATCH_TOKENS = 4096 };
 
@@ -60,7 +59,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   model_options mo = {.device = o->device, .threads = o->threads, .base = o->base};
   rw_status s = model_open(&m, o->model, &mo, err);
   if (!s && !o->no_golden_check) s = golden_check(m, o->model, o->dtype, err);
-  if (!s) s = renderer_open(&r, peft_text(o->model, model_dir(m)), o->chat_template, o->date, err);
+  if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
   if (s) {

@@ -27,6 +27,8 @@ void renderer_free(renderer *r) {
   mem_free(r);
 }
 
+const char *text_dir(const char *dir, const char *base) { return tok_here(dir) || !base ? dir : base; }
+
 static rw_status open_text(renderer *r, const char *dir, const char *template_file, const char *date,
                            rw_error *err) {
   if (!tok_here(dir)) {

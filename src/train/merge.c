@@ -14,7 +14,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
   if (!s) s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
   out_dir dir = {NULL, -1};
   if (!s) s = file_dir_begin(&dir, out, force, err);
-  if (!s) s = renderer_open(&r, peft_text(adapter, model_dir(m)), NULL, NULL, err);
+  if (!s) s = renderer_open(&r, text_dir(adapter, model_dir(m)), NULL, NULL, err);
   if (!s) {
     const tokenizer *t = renderer_tokenizer(r);
     train_options o = {.model = adapter, .base = model_dir(m), .out = out};

@@ -1,5 +1,4 @@
 /* plan.c - what a run would do, from its data and config.json alone: no weights are read, nothing is computed. */
-#include "reward/peft.h"
 #include "reward/train.h"
 #include "train/dataset.h"
 
@@ -9,7 +8,7 @@ rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err) {
   renderer *r = NULL;
   dataset *d = NULL;
   rw_status s = c ? model_config_read(c, o->base ? o->base : o->model, err) : rw_nomem(err, "plan");
-  if (!s) s = renderer_open(&r, peft_text(o->model, o->base), o->chat_template, o->date, err);
+  if (!s) s = renderer_open(&r, text_dir(o->model, o->base), o->chat_template, o->date, err);
   if (!s) renderer_append(r, c->reward_token_id);
   if (!s) s = dataset_load(&d, o, r, c, err);
   if (!s) {

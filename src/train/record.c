@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "reward/peft.h"
 #include "reward/rows.h"
 
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err) {
@@ -204,7 +203,7 @@ rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_e
   const tokenizer *t = renderer_tokenizer(r);
   rw_status s = RW_OK;
   for (size_t i = 0; !s && i < sizeof names / sizeof *names; i++) {
-    char *from = file_join(peft_text(o->model, o->base), names[i]), *to = file_join(o->out, names[i]);
+    char *from = file_join(text_dir(o->model, o->base), names[i]), *to = file_join(o->out, names[i]);
     if (!from || !to) {
       s = rw_nomem(err, o->out);
     } else if (o->chat_template && strcmp(names[i], "chat_template.jinja") == 0) {

@@ -17,7 +17,6 @@
 
 #include "reward/golden.h"
 #include "reward/log.h"
-#include "reward/peft.h"
 #include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
@@ -275,7 +274,7 @@ static rw_status prepare(run *t, rw_error *err) {
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, o->dtype, err));
   RW_TRY(prepare_lora(t, err));
-  RW_TRY(renderer_open(&t->r, peft_text(o->model, model_dir(t->m)), o->chat_template, o->date, err));
+  RW_TRY(renderer_open(&t->r, text_dir(o->model, model_dir(t->m)), o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
   size_t n = dataset_size(t->d);
@@ -329,6 +328,8 @@ static rw_status plan_memory(run *t, rw_error *err) {
     if (n > rows) rows = n;
   }
   uint64_t most = t->shared_tokens < (uint64_t)t->batch_tokens ? t->shared_tokens : (uint64_t)t->batch_tokens;
+  uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
+  if (most > batch) most = batch;
   if (most > rows) rows = most;
   uint64_t used = memory_used(), available = memory_available();
   t->how = (model_train_options){(size_t)o->freeze_layers, strcmp(o->recompute, "full") == 0, o->states_8bit};
@@ -366,7 +367,10 @@ static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
   if (again && need > room) log_note("%s: no room for the frozen layers' states: %s of %s", dir, a, b);
   again = again && need <= room;
   if (again && !o->dry_run) log_note("the frozen layers' states are kept on disk after their first pass: %s", a);
-  return model_keep_frozen(t->m, dir, room, again, o->n_eval > 0, err);
+  rw_status s = model_keep_frozen(t->m, dir, room, again, o->n_eval > 0, err);
+  if (s != RW_IO) return s;
+  log_warn("the frozen layers' states are computed each time: %s", err->text);
+  return RW_OK;
 }
 
 /* Seconds a token of the passes of the first step, or of some of them. */
@@ -502,8 +506,8 @@ static rw_status finish(run *t, rw_error *err) {
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
   t->peak = peak_bytes(); /* of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
+  model_end_training(t->m); /* room for what is saved, then for the result as a second model */
   RW_TRY(publish(t, o->out, err));
-  model_end_training(t->m); /* room for the second model */
   RW_TRY(calibration_write(o, t->d, &t->state, err));
   RW_TRY(write_run(t, true, err));
   return checkpoint_clear(o->out, kept_checkpoints(o), err);
