@@ -92,7 +92,7 @@ help:
 	@echo "make test       every test, plain and under sanitizers"
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
-	@echo "make bench      speeds beside peers and the machine's limit"
+	@echo "make bench      speeds beside peers and the machine's limit, and of curation at full size (10 GB of disk)"
 	@echo "make bench-json the JSON reader alone: ROWS=FILE"
 
 clean:

@@ -7,10 +7,12 @@ Each type is the same checkpoint with its weights rounded to it: f16 and bf16 as
 like with every matrix but the head quantized by the gguf package and dequantized again, which is what `reward convert`
 reads from such a file. All are scored by `reward score` in f32, the first one being the checkpoint as f32.
 """
-import argparse, gzip, json, shutil, subprocess, tempfile, time
+import argparse, gzip, json, shutil, tempfile
 from pathlib import Path
 
 import numpy as np
+
+from common import timed, write_safetensors
 
 ap = argparse.ArgumentParser()
 ap.add_argument("model", type=Path)
@@ -62,28 +64,14 @@ def write(source, folder, kind):
         if f.suffix in (".json", ".jinja", ".model") and f.name not in ("reward.json", "run.json", "model.safetensors.index.json"):
             shutil.copy(f, folder)
     stored = {"F16": "F16", "BF16": "BF16"}.get(kind, "F32")
-    header, blobs, at = {}, [], 0
-    for name, x in read(source):
-        b = rounded(name, x, kind).tobytes()
-        header[name] = dict(dtype=stored, shape=list(x.shape), data_offsets=[at, at + len(b)])
-        blobs.append(b)
-        at += len(b)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 64)
-    with open(folder / "model.safetensors", "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        f.writelines(blobs)
+    write_safetensors(folder / "model.safetensors", [(name, stored, rounded(name, x, kind)) for name, x in read(source)])
 
 
 def score(model, rows, out):
     """chosen and rejected scores, seconds, peak MB of one run"""
-    start = time.time()
-    # GNU time, since a child's peak as wait4 gives it counts this process's memory before exec
-    p = subprocess.run(["/usr/bin/time", "-f", "%M", a.reward, "score", "--model", str(model), "--no-golden-check", "-q", rows, "-o", out],
-                       check=True, stderr=subprocess.PIPE, text=True)
-    seconds = time.time() - start
+    _, seconds, peak = timed([a.reward, "score", "--model", model, "--no-golden-check", "-q", rows, "-o", out])
     pairs = [json.loads(l) for l in open(out)]
-    return np.array([[p["chosen_score"], p["rejected_score"]] for p in pairs]), seconds, int(p.stderr.split()[-1]) / 1024
+    return np.array([[p["chosen_score"], p["rejected_score"]] for p in pairs]), seconds, peak
 
 
 with tempfile.TemporaryDirectory() as tmp:

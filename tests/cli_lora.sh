@@ -108,4 +108,8 @@ fails 2 "expected --lora-rank" "$reward" train "${options[@]}" --model "$tmp/els
 fails 2 "0 <= P < 1" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-dropout 1 --out "$tmp/x"
 fails 2 "left for adapters" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --freeze-layers 2 --out "$tmp/x"
 [ ! -e "$tmp/x" ]
+# a whole model trained over an adapter is what the folder then holds
+train --out "$tmp/whole" --model "$tmp/elsewhere" --steps 2
+train --out "$tmp/high" --model "$tmp/elsewhere" --steps 2 --force
+cmp <(scores "$tmp/whole") <(scores "$tmp/high")
 echo "adapters: the same bits, any base, merged"

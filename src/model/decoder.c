@@ -453,9 +453,8 @@ uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t 
     bool is_trained = i >= first_trained(m, freeze);
     if (is_trained) trained += t->pub.count;
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
-    if (i == (size_t)m->embed) continue; /* when frozen, few of its pages are touched */
-    if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2);
-    if (t->pub.count > widest) widest = t->pub.count;
+    if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2); /* all pages of the mapping, in time */
+    if (i != (size_t)m->embed && t->pub.count > widest) widest = t->pub.count;
   }
   uint64_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c), floats = 0;
   floats += kept_floats(m, n_tokens, c->layers - freeze, o->recompute) + lora_floats(m, n_tokens);

@@ -302,6 +302,7 @@ rw_status model_hash(const model *m, char out[33], rw_error *err) {
   }
   XXH128_hash_t h = XXH3_128bits_digest(x);
   XXH3_freeState(x);
+  st_forget(m->file); /* a frozen embedding's pages among them, most of which nothing reads again */
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
   return RW_OK;
 }

@@ -77,6 +77,18 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   return RW_OK;
 }
 
+/* An adapter that an earlier run left there would be read instead of the model. */
+static rw_status drop_adapter(const char *dir, rw_error *err) {
+  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+  rw_status s = RW_OK;
+  for (size_t i = 0; !s && i < 2; i++) {
+    char *path = file_join(dir, names[i]);
+    s = path ? file_remove_tree(path, err) : rw_nomem(err, dir);
+    mem_free(path);
+  }
+  return s;
+}
+
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);
@@ -95,6 +107,7 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);
   if (!s) s = st_write(dir, "model", specs, n, 0, read_tensor, &w, err);
   if (!s) s = write_config(m, dir, (int)specs[m->embed].dtype, pad_token_id, err);
+  if (!s) s = drop_adapter(dir, err);
   st_forget(m->file); /* a frozen checkpoint was read whole */
   mem_free(specs);
   mem_free(w.row);

@@ -425,7 +425,7 @@ static rw_status dry_run(run *t, rw_error *err) {
          computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
   printf(
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
-      "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.0f\n",
+      "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.2f\n",
       c->used, (unsigned long long)c->tokens, computed, (long long)t->steps, t->how.recompute ? "full" : "no",
       (unsigned long long)t->predicted,
       (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update);
