@@ -3,7 +3,7 @@
 
     bench/predict.py [--lengths 256,1024] [--pairs 4] [--steps 3] [--memory-only] [MODEL...]       (needs: pip install numpy)
 
-For each model (by default SmolLM2-135M's shape, a Gemma 2 and a Qwen 3 of 57 and 122 million parameters beside the
+For each model (by default SmolLM2-135M's shape, a Gemma 2 and a Qwen 3 of 57 and 117 million parameters beside the
 embedding, random weights), each length (tokens of a conversation), and each way to train. Rows are made here from a fixed
 seed. Seconds mean something on an idle machine only; the first step is not counted.
 """
