@@ -59,6 +59,8 @@ fails 1 "expected a file to write, got a folder" score /dev/null -o "$tmp"
 printf 'a: 1\nb: [1\n' >"$tmp/bad.yaml"
 fails 1 "bad.yaml:3:" "$reward" curate "$tmp/bad.yaml" -o "$tmp/none"
 [ "$(wc -l <"$tmp/stderr")" -eq 1 ] # the YAML library prints nothing itself
+printf 'stages:\n  - ? source\n' >"$tmp/key.yaml"
+fails 1 "key.yaml:2: a key that begins with" "$reward" curate "$tmp/key.yaml" -o "$tmp/none"
 fails 2 "reward train: --config $tmp/bad.yaml:3:" "$reward" train --config "$tmp/bad.yaml"
 printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
 fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
