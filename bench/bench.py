@@ -5,7 +5,8 @@
 
 Limit: oneDNN's sgemm at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
 work, measured before and after. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
-(forward 1x, training 3x), by seconds. Rows: made here from a fixed seed, already tokenized. Peer: transformers in f32,
+(forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
+of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer: transformers in f32,
 rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
 checkpointing (its fastest setting), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
 and, for it and for this program alike, model loading are not counted.
@@ -28,15 +29,19 @@ if a.level:
     os.environ.update(REWARD_CPU_LEVEL="avx2", ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
 
 
-def make_rows(path, n, shared):
-    """n pairs of 150 to 450 tokens a side; `shared` is the prompt's share of a conversation."""
+def make_rows(path, n, half):
+    """n pairs as long as real ones; half: 150 to 450 tokens a side, the prompt half of them."""
     rng = random.Random(1)
+    ids = lambda k: [rng.randrange(100, 40000) for _ in range(k)]
+    real = json.loads((Path(__file__).parent / "pair_lengths.json").read_text())
     with open(path, "w") as f:
-        for _ in range(n):
-            total = rng.randrange(150, 450)
-            p = [rng.randrange(100, 40000) for _ in range(int(total * shared))]
-            side = lambda: p + [rng.randrange(100, 40000) for _ in range(total - len(p) + rng.randrange(-20, 20))]
-            f.write(json.dumps({"chosen_ids": side(), "rejected_ids": side()}) + "\n")
+        for i in range(n):
+            prompt, *sides = real[i % len(real)]
+            if half:
+                total = rng.randrange(150, 450)
+                prompt, sides = (total + 1) // 2, [total, total]
+            shared = ids(prompt)
+            f.write(json.dumps(dict(zip(("chosen_ids", "rejected_ids"), (shared + ids(k - prompt) for k in sides)))) + "\n")
 
 
 def peer(kind, model_dir, rows):
@@ -79,7 +84,7 @@ def peer(kind, model_dir, rows):
         def _get_train_sampler(self, *args, **kw):
             return SequentialSampler(self.train_dataset)
 
-    pairs.sort(key=lambda p: len(p["chosen_ids"]))
+    pairs.sort(key=lambda p: max(len(p["chosen_ids"]), len(p["rejected_ids"])))
     tok = AutoTokenizer.from_pretrained(model_dir)
     tok.pad_token = tok.pad_token or tok.eos_token
     with tempfile.TemporaryDirectory() as out:
@@ -133,7 +138,7 @@ if not peer_python:
 config = json.load(open(f"{a.model}/config.json"))
 with tempfile.TemporaryDirectory() as tmp:
     plain, half = f"{tmp}/plain.jsonl", f"{tmp}/half.jsonl"
-    make_rows(plain, a.pairs, 0.1), make_rows(half, a.pairs, 0.5)
+    make_rows(plain, a.pairs, False), make_rows(half, a.pairs, True)
     ours(["train", "--model", a.model, "--data", plain, "--out", f"{tmp}/rm", "--freeze-layers", str(config["num_hidden_layers"]), "--steps", "1", "--lr", "0", "--batch-size", "1"])
     before = limit()
     results = {}
@@ -150,6 +155,8 @@ with tempfile.TemporaryDirectory() as tmp:
         results[name + " peak"] = json.load(open(f"{folder}/run.json"))["peak_memory_bytes"]
     peers = {}
     for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
+        if 2 * batch > a.pairs:  # one step is not counted
+            continue
         out = subprocess.run([peer_python, __file__, "--peer", kind, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
         if out.returncode:
             print(out.stderr[-500:], file=sys.stderr)

@@ -53,6 +53,7 @@ fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -
 fails 1 "no such model here" "$reward" score --model "$tmp/nowhere" /dev/null
 fails 1 "got another file" "$reward" score --model README.md /dev/null
 fails 2 "1 to 1024" score --threads 5000 /dev/null
+fails 2 "1 to 1024, got 0" score --threads 0 /dev/null
 fails 2 "expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --lr -1
 fails 2 "SUITE:FILE" "$reward" train --model $model --data x --out "$tmp/none" --eval pairs:nowhere
 fails 1 "expected a file to write, got a folder" score /dev/null -o "$tmp"

@@ -197,7 +197,7 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
     while (o->many && i + 1 < argc && is_word(argv[i + 1]))
       if ((bad = set_value(o, argv[++i])) >= 0) return bad;
   }
-  if (cli_opts.threads < 0 || cli_opts.threads > 1024)
+  if (cli_given("threads") && (cli_opts.threads < 1 || cli_opts.threads > 1024))
     return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);
   log_set_quiet(cli_opts.quiet);
   return -1;
