@@ -6,8 +6,8 @@
 Limit: oneDNN's sgemm at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
 work, measured before and after. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
 (forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
-of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer: transformers in f32,
-rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
+of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer, on
+the rows as long as real ones only: transformers in f32, rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
 checkpointing (its fastest setting), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
 and, for it and for this program alike, model loading are not counted.
 --level avx2 holds this program, oneDNN and PyTorch to AVX2, for the figures of such a processor on a larger one.
@@ -170,7 +170,7 @@ top = (before + after) / 2
 print(f"{'':28}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}")
 for name in [n for n in results if not n.endswith("peak")]:
     tokens, seconds, work = results[name]
-    p = peers.get(name.split(",")[0])
+    p = peers.get(name.split(",")[0]) if "half" not in name else None
     ratio = f"{tokens / seconds / (p['tokens'] / p['seconds']):8.2f}" if p else ""
     print(f"{name:28}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / top:10.0%}{ratio}")
 for kind, p in peers.items():
