@@ -80,8 +80,6 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
               const char *about, const char *examples);
 /* Puts the options of --config FILE.yaml before the others, which win. -1 to go on, else the exit status. */
 int cli_config(int *argc, char ***argv);
-/* The name that messages begin with, where it is not that of the last command line parsed. Static string. */
-void cli_set_command(const char *name);
 /* Was --name given on the command line (not just its default)? */
 bool cli_given(const char *name);
 

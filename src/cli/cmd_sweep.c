@@ -1,7 +1,7 @@
 /* cmd_sweep.c - `reward sweep`: a grid of `reward train` runs and their comparison.
  *
- * Options of its own are few; all others are handed to each run as they stand. A run is a process of its own, so
- * that each starts alike, its peak memory is its own, and one that fails leaves the others to go on.
+ * Options of its own are few; all others are handed to each run as they stand. A run is a `reward train` of its
+ * own, so that each starts alike, its peak memory is its own, and one that fails leaves the others to go on.
  */
 #include <errno.h>
 #include <signal.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/training.h"
@@ -226,15 +227,37 @@ static int print_plan(const grid *g) {
   return status;
 }
 
-/* In a process of its own: trains where that is not done, scores where that is not done. */
-static int train_and_score(const grid *g, size_t i, cli_list *c, bool finished) {
-  int status = finished ? 0 : cli_train((int)c->n, (char **)c->items, NULL);
+/* `reward train` in a process of its own. The child runs nothing of this one's before execv: a library's thread may
+ * hold a lock at the fork. The terminal's Ctrl-C comes to the child as one SIGTERM from here: the first of either
+ * lets it save, a second would not wait. */
+static int run_train(cli_list *c, const char *dir) {
   rw_error err;
-  cli_set_command("sweep");
-  pool *threads = status == 0 ? cli_pool() : NULL;
-  if (status == 0 && (!threads || sweep_score(&g->s, &g->runs[i], threads, &err)))
-    status = threads ? cli_fail(&err) : 1;
-  return status;
+  sigset_t interrupt, before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  if (!cli_push(c, NULL)) return cli_usage("memory ran out");
+  fflush(stdout);
+  fflush(stderr);
+  pthread_sigmask(SIG_BLOCK, &interrupt, &before); /* the mask outlives execv */
+  pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    execv("/proc/self/exe", (char **)c->items);
+    _exit(126);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int status = 0;
+  bool told = false;
+  pid_t got = 0;
+  while (child > 0 && ((got = waitpid(child, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR))) {
+    if (log_interrupted() && !told) told = kill(child, SIGTERM) == 0; /* it saves, then ends */
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+  }
+  if (child < 0 || got < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 126)) {
+    rw_fail(&err, RW_IO, "%s: cannot start a process for the run", dir);
+    return cli_fail(&err);
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
 static int run_one(const grid *g, size_t i) {
@@ -252,26 +275,11 @@ static int run_one(const grid *g, size_t i) {
     if (!command_of(g, i, true, &c)) return cli_usage("memory ran out");
   }
   log_note("run %zu of %zu: %s%s", i + 1, g->s.n_groups * g->s.n_seeds, dir, finished ? ": trained already" : "");
-  fflush(stdout);
-  fflush(stderr);
-  c.items++, c.n--; /* without "reward" */
-  pid_t child = fork();
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    int status = train_and_score(g, i, &c, finished);
-    fflush(stdout);
-    fflush(stderr);
-    _exit(status);
-  }
-  int status = 0;
-  pid_t got = child;
-  while (child > 0 && (got = waitpid(child, &status, 0)) < 0 && errno == EINTR)
-    if (log_interrupted()) kill(child, SIGTERM); /* it saves, then ends */
-  if (child < 0 || got < 0) {
-    rw_fail(&err, RW_IO, "%s: cannot start a process", dir);
-    return cli_fail(&err);
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+  int status = finished ? 0 : run_train(&c, dir);
+  if (status) return status;
+  pool *threads = cli_pool();
+  if (!threads) return 1;
+  return sweep_score(&g->s, &g->runs[i], threads, &err) ? cli_fail(&err) : 0;
 }
 
 static int run_all(const grid *g) {

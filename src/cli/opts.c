@@ -137,8 +137,6 @@ static int set_value(const opt *o, const char *v) {
   return -1;
 }
 
-void cli_set_command(const char *name) { cli_name = name; }
-
 static const opt *find_name(const opt *t, const char *name, size_t len) {
   while (t->name && (strlen(t->name) != len || strncmp(t->name, name, len) != 0)) t++;
   return t->name ? t : NULL;
