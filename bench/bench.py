@@ -22,6 +22,7 @@ ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int, default=24)
 ap.add_argument("--peer", choices=("score", "train"))
 ap.add_argument("--level", choices=("avx2",))
+ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
 ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
@@ -48,7 +49,8 @@ def peer(kind, model_dir, rows):
     import torch
     from transformers import AutoModelForSequenceClassification
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    m = AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=1, dtype=torch.float32)
+    bf16 = a.dtype == "bf16"
+    m = AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=1, dtype=torch.bfloat16 if bf16 and kind == "score" else torch.float32)
     m.config.pad_token_id = 0
     pairs = [json.loads(l) for l in open(rows)]
     def batch(seqs):
@@ -89,7 +91,7 @@ def peer(kind, model_dir, rows):
     tok.pad_token = tok.pad_token or tok.eos_token
     with tempfile.TemporaryDirectory() as out:
         args = RewardConfig(output_dir=out, per_device_train_batch_size=a.batch, num_train_epochs=1, learning_rate=1e-6,
-                            gradient_checkpointing=False, bf16=False, use_cpu=True, max_length=None, report_to=[],
+                            gradient_checkpointing=False, bf16=bf16, use_cpu=True, max_length=None, report_to=[],
                             save_strategy="no", logging_steps=1000, disable_tqdm=True, dataloader_pin_memory=False)
         Sorted(model=m, args=args, train_dataset=Dataset.from_list(pairs), processing_class=tok, callbacks=[Clock()]).train()
     tokens = sum(len(p["chosen_ids"]) + len(p["rejected_ids"]) for p in pairs[a.batch:])

@@ -6,6 +6,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 
+#include "base/half.h"
 #include "ops_ref.h"
 #include "reward/log.h"
 #include "reward/mem.h"
@@ -69,18 +70,27 @@ static double gradient_error(const float *dx, const double *x, size_t n, const f
 
 /* ---- products ---- */
 
-static void check_linear(backend *be, const char *level) {
+static void round_all(float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) x[i] = half_from_bf16(half_to_bf16(x[i]));
+}
+
+/* bf16: the factors are rounded first, so they are here too; then only the sums' roundings differ. */
+static void check_linear(backend *be, const char *level, bool bf16) {
   static const size_t shapes[][3] = {{1, 7, 5}, {3, 64, 48}, {97, 257, 130}, {200, 576, 960}};
+  const char *suffix = bf16 ? "bf16" : "f32";
+  be->set_bf16(be, bf16);
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     size_t m = shapes[s][0], in = shapes[s][1], out = shapes[s][2], half = out / 3;
     float *x = random_f(m * in, 1), *w = random_f(out * in, 1), *bias = random_f(out, 1), *y = random_f(m * out, 1);
+    bool rounds = bf16 && out >= 16;
+    if (rounds) round_all(x, m * in), round_all(w, out * in);
     double *xd = widen(x, m * in), *wd = widen(w, out * in), *bd = widen(bias, out), *yd = malloc(m * out * 8);
     /* two weights side by side are the same as one */
     weight ws[2] = {{w, T_F32, half, in, bias}, {w + half * in, T_F32, out - half, in, bias + half}};
     if (be->linear(be, y, out, x, in, ws, 2, m, false, NULL)) failed++;
     ref_linear(yd, xd, wd, bd, m, out, in);
     char what[64];
-    snprintf(what, sizeof what, "linear %zux%zux%zu", m, in, out);
+    snprintf(what, sizeof what, "linear %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(y, yd, m * out), 2e-6);
     /* each row alone */
     float *one = mem_aligned(out, sizeof *one);
@@ -89,9 +99,10 @@ static void check_linear(backend *be, const char *level) {
       if (be->linear(be, one, out, x + i * in, in, ws, 2, 1, false, NULL)) failed++;
       differ += bits_differ(one, y + i * out, out * sizeof(float));
     }
-    snprintf(what, sizeof what, "linear %zux%zux%zu rows alone, bits", m, in, out);
+    snprintf(what, sizeof what, "linear %s %zux%zux%zu rows alone, bits", suffix, m, in, out);
     report(level, what, differ, 0);
-    /* dx = dy·w and dw = dyᵀ·x, in one go and token by token */
+    /* dx = dy·w and dw = dyᵀ·x, in one go and in pieces */
+    if (rounds) round_all(y, m * out);
     float *dx = random_f(m * in, 1), *dw = mem_aligned(out * in, 4), *dw1 = mem_aligned(out * in, 4);
     double *dxd = calloc(m * in, 8), *dwd = calloc(out * in, 8);
     for (size_t i = 0; i < m; i++)
@@ -101,17 +112,19 @@ static void check_linear(backend *be, const char *level) {
           dwd[j * in + k] += (double)y[i * out + j] * xd[i * in + k];
         }
     if (be->linear_dx(be, dx, in, y, out, ws, 2, m, false, NULL)) failed++;
-    snprintf(what, sizeof what, "linear_dx %zux%zux%zu", m, in, out);
+    snprintf(what, sizeof what, "linear_dx %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(dx, dxd, m * in), 4e-6);
     memset(dw, 0, out * in * 4);
     memset(dw1, 0, out * in * 4);
-    if (be->linear_dw(be, dw, y, out, x, in, m, out, in, NULL)) failed++;
-    snprintf(what, sizeof what, "linear_dw %zux%zux%zu", m, in, out);
+    size_t ends[16], n_ends = 0;
+    for (size_t i = 13; i < m + 13; i += 13) ends[n_ends++] = i < m ? i : m;
+    if (be->linear_dw(be, dw, y, out, x, in, m, &(row_pieces){ends, n_ends}, out, in, NULL)) failed++;
+    snprintf(what, sizeof what, "linear_dw %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(dw, dwd, out * in), 4e-6);
     for (size_t i = 0; i < m; i += 13)
-      if (be->linear_dw(be, dw1, y + i * out, out, x + i * in, in, m - i < 13 ? m - i : 13, out, in, NULL))
+      if (be->linear_dw(be, dw1, y + i * out, out, x + i * in, in, m - i < 13 ? m - i : 13, NULL, out, in, NULL))
         failed++;
-    snprintf(what, sizeof what, "linear_dw %zux%zux%zu in pieces, bits", m, in, out);
+    snprintf(what, sizeof what, "linear_dw %s %zux%zux%zu in pieces, bits", suffix, m, in, out);
     report(level, what, bits_differ(dw, dw1, out * in * 4), 0);
     /* bf16 weights are exact in f32 */
     uint16_t *h = malloc(out * in * 2);
@@ -127,7 +140,7 @@ static void check_linear(backend *be, const char *level) {
     if (be->linear(be, y, out, x, in, &wf, 1, m, false, NULL) ||
         be->linear(be, y2, out, x, in, &wh, 1, m, false, NULL))
       failed++;
-    snprintf(what, sizeof what, "linear %zux%zux%zu bf16 weights, bits", m, in, out);
+    snprintf(what, sizeof what, "linear %s %zux%zux%zu bf16 weights, bits", suffix, m, in, out);
     report(level, what, bits_differ(y, y2, m * out * 4), 0);
     void *all[] = {x, w, bias, y, xd, wd, bd, yd, one, dx, dw, dw1, dxd, dwd, h, y2};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
@@ -448,24 +461,74 @@ static void fingerprint(backend *be, float *out, size_t *n) {
 
 /* ---- speed ---- */
 
-static void speed(backend *be, const char *level, int threads) {
+/* oneDNN's matrix product of bf16 factors that lie as it wants them, with f32 sums: the machine's limit for bf16.
+ */
+typedef struct {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  dnnl_primitive_t product;
+  dnnl_exec_arg_t arg[3];
+} peer;
+static bool peer_open(peer *p, size_t m, size_t in, size_t out) {
+  dnnl_dim_t dims[3][DNNL_MAX_NDIMS] = {
+      {(dnnl_dim_t)m, (dnnl_dim_t)in}, {(dnnl_dim_t)in, (dnnl_dim_t)out}, {(dnnl_dim_t)m, (dnnl_dim_t)out}};
+  dnnl_memory_desc_t md[3];
+  dnnl_matmul_desc_t desc;
+  dnnl_primitive_desc_t pd = NULL;
+  bool ok = dnnl_engine_create(&p->engine, dnnl_cpu, 0) == dnnl_success &&
+            dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags) == dnnl_success;
+  for (int i = 0; ok && i < 3; i++)
+    ok = dnnl_memory_desc_init_by_tag(&md[i], 2, dims[i], i == 2 ? dnnl_f32 : dnnl_bf16,
+                                      i == 1 ? dnnl_format_tag_any : dnnl_ab) == dnnl_success;
+  ok = ok && dnnl_matmul_desc_init(&desc, &md[0], &md[1], NULL, &md[2]) == dnnl_success &&
+       dnnl_primitive_desc_create(&pd, &desc, NULL, p->engine, NULL) == dnnl_success &&
+       dnnl_primitive_create(&p->product, pd) == dnnl_success;
+  static const dnnl_query_t query[3] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md};
+  static const int as[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+  for (int i = 0; ok && i < 3; i++) {
+    void *at;
+    const dnnl_memory_desc_t *d = dnnl_primitive_desc_query_md(pd, query[i], 0);
+    p->arg[i].arg = as[i];
+    ok = dnnl_memory_create(&p->arg[i].memory, d, p->engine, DNNL_MEMORY_ALLOCATE) == dnnl_success &&
+         dnnl_memory_get_data_handle(p->arg[i].memory, &at) == dnnl_success;
+    if (ok) memset(at, 0, dnnl_memory_desc_get_size(d));
+  }
+  if (pd) dnnl_primitive_desc_destroy(pd);
+  return ok;
+}
+static void peer_close(peer *p) {
+  for (int i = 0; i < 3; i++) dnnl_memory_destroy(p->arg[i].memory);
+  dnnl_primitive_destroy(p->product);
+  dnnl_stream_destroy(p->stream);
+  dnnl_engine_destroy(p->engine);
+}
+
+static void speed(backend *be, const char *level, bool bf16, int threads) {
   static const size_t shapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}};
   size_t m = 1024;
-  printf("GFLOP/s with %d threads, %zu rows     forward     dx     dw   oneDNN sgemm\n", threads, m);
+  be->set_bf16(be, bf16);
+  printf("GFLOP/s, %s, %d threads, %zu rows   forward       dx       dw   oneDNN\n", bf16 ? "bf16" : "f32", threads,
+         m);
   for (size_t s = 0; s < 4; s++) {
     size_t in = shapes[s][0], out = shapes[s][1];
     float *x = random_f(m * in, 1), *w = random_f(out * in, 1), *y = random_f(m * out, 1),
           *dw = random_f(out * in, 1);
     weight wt = {w, T_F32, out, in, NULL};
     double best[4] = {1e9, 1e9, 1e9, 1e9};
+    peer onednn = {0};
+    if (bf16 && !peer_open(&onednn, m, in, out)) failed++;
     for (int r = 0; r < 10; r++)
       for (int k = 0; k < 4; k++) {
         double t = log_seconds();
         rw_status st = RW_OK;
         if (k == 0) st = be->linear(be, y, out, x, in, &wt, 1, m, false, NULL);
         if (k == 1) st = be->linear_dx(be, x, in, y, out, &wt, 1, m, false, NULL);
-        if (k == 2) st = be->linear_dw(be, dw, y, out, x, in, m, out, in, NULL);
-        if (k == 3)
+        if (k == 2) st = be->linear_dw(be, dw, y, out, x, in, m, NULL, out, in, NULL);
+        if (k == 3 && bf16) {
+          if (dnnl_primitive_execute(onednn.product, onednn.stream, 3, onednn.arg) ||
+              dnnl_stream_wait(onednn.stream))
+            failed++;
+        } else if (k == 3)
           dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)out, (dnnl_dim_t)in, 1, x, (dnnl_dim_t)in, w,
                      (dnnl_dim_t)in, 0, y, (dnnl_dim_t)out);
         t = log_seconds() - t;
@@ -475,16 +538,18 @@ static void speed(backend *be, const char *level, int threads) {
     double flop = 2e-9 * (double)(m * in * out);
     printf("%-9s %4zu -> %4zu            %8.1f %8.1f %8.1f %8.1f\n", level, in, out, flop / best[0], flop / best[1],
            flop / best[2], flop / best[3]);
+    if (bf16) peer_close(&onednn);
     free(x), free(w), free(y), free(dw);
   }
 }
 
 int main(int argc, char **argv) {
   bool want_speed = argc > 1 && strcmp(argv[1], "--speed") == 0;
-  static const char *const levels[] = {"avx512", "avx2", "baseline"};
+  static const char *const levels[] = {"amx", "avx512", "avx2", "baseline"};
   float *prints[8];
+  const char *from[8];
   size_t n_prints = 0, length = 0;
-  for (size_t l = 0; l < 3; l++)
+  for (size_t l = 0; l < 4; l++)
     for (int threads = 1; threads <= 3; threads += 2) {
       pool *p;
       backend *be;
@@ -497,7 +562,9 @@ int main(int argc, char **argv) {
       }
       R = rng_new(1, 1);
       if (threads == 3) {
-        check_linear(be, levels[l]);
+        check_linear(be, levels[l], false);
+        check_linear(be, levels[l], true);
+        be->set_bf16(be, false);
         check_rows(be, levels[l]);
         check_layernorm(be, levels[l]);
         check_adamw(be, levels[l]);
@@ -506,21 +573,23 @@ int main(int argc, char **argv) {
         check_dropout(be, levels[l]);
       }
       prints[n_prints] = mem_zalloc(1 << 18, 4);
-      fingerprint(be, prints[n_prints++], &length);
+      fingerprint(be, prints[n_prints], &length);
+      from[n_prints++] = levels[l];
       be->close(be);
       pool_free(p);
     }
-  for (size_t i = 1; i < n_prints; i++) {
-    report("all", "levels and thread counts agree, bits", bits_differ(prints[0], prints[i], length * 4), 0);
-    free(prints[i]);
+  for (size_t i = 1; i < n_prints; i++) { /* tiles of AMX sum in another order */
+    if ((strcmp(from[i], "amx") == 0) != (strcmp(from[i - 1], "amx") == 0)) continue;
+    report(from[i], "levels and thread counts agree, bits", bits_differ(prints[i - 1], prints[i], length * 4), 0);
   }
-  free(prints[0]);
+  for (size_t i = 0; i < n_prints; i++) free(prints[i]);
   pool *p;
   if (want_speed && pool_new(&p, 0, NULL) == RW_OK) {
-    for (size_t l = 0; l < 2; l++) {
+    for (size_t l = 0; l < 3; l++) {
       backend *be;
       if (backend_cpu(&be, p, levels[l], NULL)) continue;
-      speed(be, levels[l], pool_threads(p));
+      speed(be, levels[l], false, pool_threads(p));
+      if (be->fast_bf16) speed(be, levels[l], true, pool_threads(p));
       be->close(be);
     }
     pool_free(p);

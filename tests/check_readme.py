@@ -24,8 +24,8 @@ def fail(text):
 
 
 def shape(line):
-    """The line without what differs from run to run: numbers, units, CPU levels, widths of columns."""
-    line = re.sub(r"\b(avx512|avx2|baseline)\b", "LEVEL", line)
+    """The line without what differs from run to run: numbers, units, CPU levels and their precisions, widths of columns."""
+    line = re.sub(r"\b(amx|avx512|avx2|baseline) in (f32|bf16)\b", "LEVEL", line)
     line = re.sub(r"[+-]?\d[\d,.]*(e[+-]?\d+)?( (KB|MB|GB))?", "0", line)
     return re.sub(r"-{2,}", "--", re.sub(r"\s+", " ", line)).strip()
 

@@ -184,31 +184,38 @@ static void training_matches(void **state) {
   }
 }
 
-/* Alone, among others, in another order, with a shared prompt or not, on 1 or 3 threads, at each CPU level. */
+/* Alone, among others, in another order, with a shared prompt or not, on 1 or 3 threads, at each CPU level (AMX
+ * sums in an order of its own), in f32 and in bf16. */
 static void bits_depend_on_nothing_else(void **state) {
   (void)state;
-  static const char *const levels[] = {NULL, "avx2", "baseline"};
+  enum { LEVELS = 4 };
+  static const char *const levels[LEVELS] = {"amx", "avx512", "avx2", "baseline"};
   for (int k = 0; k < FAMILIES; k++) {
-    float first[6];
-    bool have = false;
+    float kept[4][6];
+    bool have[4] = {false};
     for (int threads = 1; threads <= 3; threads += 2)
-      for (int l = 0; l < 3; l++) {
+      for (int l = 0; l < 2 * LEVELS; l++) {
+        const char *level = levels[l % LEVELS];
+        bool bf16 = l >= LEVELS;
+        int kind = 2 * bf16 + (strcmp(level, "amx") == 0);
+        float *first = kept[kind];
         fixture f;
         pairs p;
         pool *probe;
         OK(pool_new(&probe, 1, &err));
-        model_options o = {.threads = probe, .level = levels[l]};
+        model_options o = {.threads = probe, .level = level};
         model *m;
         rw_status s = model_open(&m, "tests/data/model/llama", &o, &err);
         model_free(s ? NULL : m);
         pool_free(probe);
         if (s == RW_UNSUPPORTED) continue; /* this CPU lacks the level */
-        open_family(&f, families[k], threads, levels[l]);
+        open_family(&f, families[k], threads, level);
+        model_set_bf16(f.m, bf16);
         get_pairs(&f, &p);
         float r[6], one;
         OK(model_score(f.m, p.g, 3, true, r, &err));
-        if (!have) memcpy(first, r, sizeof r);
-        have = true;
+        if (!have[kind]) memcpy(first, r, sizeof r);
+        have[kind] = true;
         assert_memory_equal(first, r, sizeof r);
         OK(model_score(f.m, p.g, 3, false, r, &err));
         assert_memory_equal(first, r, sizeof r);
@@ -226,11 +233,14 @@ static void bits_depend_on_nothing_else(void **state) {
 /* Gradients add up to the same bits however the pairs are cut into passes, at any number of threads. */
 static void accumulation_keeps_bits(void **state) {
   (void)state;
-  for (int k = 0; k < FAMILIES; k++) {
+  for (int i = 0; i < 2 * FAMILIES; i++) {
+    int k = i / 2;
     fixture f, h;
     pairs p, q;
     open_family(&f, families[k], 1, NULL);
     open_family(&h, families[k], 3, NULL);
+    model_set_bf16(f.m, i % 2);
+    model_set_bf16(h.m, i % 2);
     get_pairs(&f, &p);
     get_pairs(&h, &q);
     OK(model_train(f.m, &(model_train_options){0}, &err));
@@ -240,8 +250,8 @@ static void accumulation_keeps_bits(void **state) {
     const model_param *a, *b;
     size_t n = model_params(f.m, &a);
     model_params(h.m, &b);
-    for (size_t i = 0; i < n; i++)
-      if (memcmp(a[i].grad, b[i].grad, a[i].count * 4) != 0) fail_msg("%s: gradient of %s", families[k], a[i].name);
+    for (size_t j = 0; j < n; j++)
+      if (memcmp(a[j].grad, b[j].grad, a[j].count * 4) != 0) fail_msg("%s: gradient of %s", families[k], a[j].name);
     close_family(&f);
     close_family(&h);
   }

@@ -12,8 +12,8 @@
 #define GOLDEN_FILE "reward.json"
 enum { GOLDEN_ROWS = 4, GOLDEN_TOKENS = 64 };
 
-/* A score may differ from the recorded one by this much times max(1, |score|). dtype NULL or "auto": f32. */
-double golden_bound(const char *dtype);
+/* A score may differ from the recorded one, which is of f32, by this much times max(1, |score|). */
+double golden_bound(bool bf16);
 
 typedef struct {
   const char *on; /* which rows, in words */
@@ -26,6 +26,6 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
                        rw_error *err);
 /* Scores the golden rows of dir/reward.json and fails with RW_DATA where one differs by more than the bound. A
  * directory without the file, or a file without golden rows, passes. */
-rw_status golden_check(model *m, const char *dir, const char *dtype, rw_error *err);
+rw_status golden_check(model *m, const char *dir, rw_error *err);
 
 #endif

@@ -66,6 +66,8 @@ typedef struct model model;
 typedef struct {
   const char *device; /* "auto", "cpu", … */
   const char *level;  /* CPU level for tests; NULL: the best */
+  const char *dtype;  /* of the layers' products: "f32", "bf16"; NULL, "auto": f32 */
+  bool auto_bf16;     /* "auto": bf16 where the device has it fast */
   pool *threads;
   const char *base; /* of a PEFT directory; NULL: the one that it names */
   bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
@@ -78,7 +80,11 @@ void model_free(model *m); /* NULL is fine */
 const model_config *model_info(const model *m);
 /* Where the weights are: of an adapter, its base. */
 const char *model_dir(const model *m);
-const char *model_device(const model *m); /* for run records: "cpu avx512" */
+const char *model_device(const model *m); /* for run records: "avx512" */
+const char *model_dtype(const model *m);  /* "f32", "bf16" */
+/* Changes the products' precision from the next pass on; weights, sums and all else stay as they are. */
+void model_set_bf16(model *m, bool on);
+bool model_is_bf16(const model *m);
 bool model_head_is_new(const model *m);
 /* XXH3-128 of all weights as stored, as 32 hex digits into out[33]. */
 rw_status model_hash(const model *m, char out[33], rw_error *err);

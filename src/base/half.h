@@ -1,4 +1,4 @@
-/* half.h - f16 and bf16 to f32, one value at a time; exact. */
+/* half.h - f16 and bf16 to f32, one value at a time, exact; f32 to bf16. */
 #ifndef BASE_HALF_H
 #define BASE_HALF_H
 
@@ -10,6 +10,14 @@ static inline float half_from_bf16(uint16_t h) {
   float f;
   memcpy(&f, &u, 4);
   return f;
+}
+
+/* To nearest, ties to even; a NaN stays one. */
+static inline uint16_t half_to_bf16(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  uint32_t nan = u >> 16 | 0x40, rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16;
+  return (uint16_t)((u & 0x7fffffff) > 0x7f800000u ? nan : rounded);
 }
 
 static inline float half_from_f16(uint16_t h) {

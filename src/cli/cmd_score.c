@@ -337,7 +337,7 @@ static void add_record(str *s, const run *r, const score_options *o, const char 
   str_addz(s, "{\"program\": \"reward.c " REWARD_VERSION " score\", \"model\": ");
   str_json(s, o->model, strlen(o->model));
   str_printf(s, ", \"device\": \"%s\", \"dtype\": \"%s\", \"max_length\": %lld, \"overlong\": \"%s\"",
-             scorer_device(r->s), o->dtype, (long long)scorer_max_length(r->s), over);
+             scorer_device(r->s), scorer_dtype(r->s), (long long)scorer_max_length(r->s), over);
   if (o->chat_template) {
     str_addz(s, ", \"chat_template\": ");
     str_json(s, o->chat_template, strlen(o->chat_template));
@@ -423,7 +423,7 @@ int cmd_score_run(int argc, char **argv) {
   o.base = cli_opts.base;
   if (!s) s = scorer_open(&r.s, &o, &err);
   if (!s)
-    log_note("%s in f32, at most %lld tokens a conversation", scorer_device(r.s),
+    log_note("%s in %s, at most %lld tokens a conversation", scorer_device(r.s), scorer_dtype(r.s),
              (long long)scorer_max_length(r.s));
   if (!s) {
     r.n_names = scorer_attributes(r.s, &r.names);

@@ -34,7 +34,7 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   RW_TRY(cli_model_dir(&o.model, err));
   o.base = cli_opts.base;
   RW_TRY(scorer_open(&sc, &o, err));
-  log_note("%s: %s, at most %lld tokens a conversation", model, scorer_device(sc),
+  log_note("%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc), scorer_dtype(sc),
            (long long)scorer_max_length(sc));
   rw_status st = eval_scores_model(out, d, sc, err);
   render_notes notes;
@@ -44,8 +44,7 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   if (record) {
     add_text(record, "model", model);
     add_text(record, "device", scorer_device(sc));
-    /* auto scores in f32, whatever the device */
-    add_text(record, "dtype", strcmp(cli_opts.dtype, "auto") == 0 ? "f32" : cli_opts.dtype);
+    add_text(record, "dtype", scorer_dtype(sc));
     str_printf(record, ", \"max_length\": %lld", (long long)scorer_max_length(sc));
     add_text(record, "overlong", s->overlong);
     add_text(record, "chat_template", o.chat_template);

@@ -8,7 +8,8 @@
  * All matrices are row-major f32 with a row stride (ld) in elements; weights may be f32, f16 or bf16.
  *
  * Promise of every implementation: a row's result has the same bits whatever other rows are in the call, at
- * any number of threads; sums over rows (weight gradients) add the rows in order, to what is there already.
+ * any number of threads; sums over rows (weight gradients) add the rows, or the pieces of rows that the caller
+ * names, in order, to what is there already.
  */
 #ifndef COMPUTE_BACKEND_H
 #define COMPUTE_BACKEND_H
@@ -58,6 +59,12 @@ typedef struct {
   int32_t window; /* 0: all earlier positions; else the last `window` including itself */
 } attention_shape;
 
+/* Rows in pieces: piece i ends before row end[i]. A piece's rows are in one call, whatever else is in it. */
+typedef struct {
+  const size_t *end; /* [n], ascending; the last is the number of rows */
+  size_t n;
+} row_pieces;
+
 typedef struct {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t */
@@ -66,8 +73,12 @@ typedef struct {
 
 typedef struct backend backend;
 struct backend {
-  const char *name; /* "cpu (avx512)" */
+  const char *name; /* "avx512" */
+  bool fast_bf16;   /* products in bf16 are much faster than in f32 */
   void (*close)(backend *be);
+  /* Do the three products below round their factors to bf16 (sums stay f32)? At first they do not. Products with
+   * fewer than 16 outputs, a head's, never do. */
+  void (*set_bf16)(backend *be, bool on);
 
   void *(*alloc)(backend *be, size_t bytes); /* device memory, 64-byte aligned, uninitialised; NULL: none left */
   void (*release)(backend *be, void *p);
@@ -81,9 +92,10 @@ struct backend {
   /* dx[m, in] (+)= dy[m, sum of out] · stack(w) */
   rw_status (*linear_dx)(backend *be, float *dx, size_t lddx, const float *dy, size_t lddy, const weight *w, int nw,
                          size_t m, bool acc, rw_error *err);
-  /* dw[out, in] += dy[m, out]^T · x[m, in] */
+  /* dw[out, in] += dy[m, out]^T · x[m, in]. The bits depend on the pieces and their order, not on how calls divide
+   * them; NULL: all rows are one piece. */
   rw_status (*linear_dw)(backend *be, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t m,
-                         size_t out, size_t in, rw_error *err);
+                         const row_pieces *pieces, size_t out, size_t in, rw_error *err);
   /* db[n] += column sums of dy[m, n] */
   void (*bias_grad)(backend *be, float *db, const float *dy, size_t lddy, size_t m, size_t n);
 

@@ -253,13 +253,6 @@ static uint16_t to_f16(float f) {
   return (uint16_t)(sign | (u - 0x38000000u) >> 13);
 }
 
-static uint16_t to_bf16(float f) {
-  uint32_t u;
-  memcpy(&u, &f, 4);
-  if ((u & 0x7fffffff) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40);
-  return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 void st_to_f32(float *dst, const void *src, st_dtype t, size_t n) {
   const char *p = src;
   if (t == DT_F32) {
@@ -280,7 +273,7 @@ void st_from_f32(void *dst, const float *src, st_dtype t, size_t n) {
     return;
   }
   for (size_t i = 0; i < n; i++) {
-    uint16_t h = t == DT_BF16 ? to_bf16(src[i]) : to_f16(src[i]);
+    uint16_t h = t == DT_BF16 ? half_to_bf16(src[i]) : to_f16(src[i]);
     memcpy(p + 2 * i, &h, 2);
   }
 }

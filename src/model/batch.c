@@ -48,7 +48,8 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       !mem_grow((void **)&m->pos, &m->cap_rows_pos, rows, sizeof *m->pos) ||
       !mem_grow((void **)&m->trees, &m->cap_trees, trees, sizeof *m->trees) ||
       !mem_grow((void **)&m->branches, &m->cap_branches, branches, sizeof *m->branches) ||
-      !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last))
+      !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last) ||
+      !mem_grow((void **)&m->ends, &m->cap_ends, 2 * trees, sizeof *m->ends))
     return rw_nomem(err, "a batch's ids");
   m->n_last = m->cfg.head == HEAD_GATED ? 2 * branches : branches;
   size_t *gate = m->last + branches;
@@ -70,6 +71,13 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       m->last[branches++] = rows - 1;
     }
   }
+  for (size_t t = 0; t < trees; t++) {
+    size_t next = m->trees[t].first_branch + m->trees[t].n_branches;
+    m->ends[t] = m->branches[next - 1].first + m->branches[next - 1].len;
+    m->ends[trees + t] = next;
+  }
+  m->pieces = (row_pieces){m->ends, trees};
+  m->last_pieces = (row_pieces){m->ends + trees, trees};
   m->f = (forest){.rows = rows,
                   .ids = m->ids,
                   .pos = m->pos,

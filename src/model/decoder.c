@@ -596,7 +596,7 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(buffer_need(m, &m->d_rewards, nb, "gradients", err));
   be->upload(be, m->d_rewards.p, d_rewards, nb * sizeof(float));
   weight w = model_matrix(m, m->head, -1);
-  RW_TRY(be->linear_dw(be, grad_of(m, m->head), m->d_rewards.p, 1, m->last_h.p, h, nb, 1, h, err));
+  RW_TRY(be->linear_dw(be, grad_of(m, m->head), m->d_rewards.p, 1, m->last_h.p, h, nb, NULL, 1, h, err));
   RW_TRY(be->linear_dx(be, m->dh.p, h, m->d_rewards.p, 1, &w, 1, nb, false, err));
   be->copy(be, m->last_x.p, m->dx.p, nb * h); /* the forward pass left the final state in dx */
   norm_bwd(m, m->dx.p, m->norm_final, m->norm_final_bias, m->dh.p, m->last_x.p, m->rstd_final.p, nb, false);

@@ -18,7 +18,7 @@ struct frozen_cache {
   int fd;
   uint64_t bytes, max_bytes, hits;
   bool forward, score; /* passes that use it */
-  map *at;             /* a group's ids and positions, hashed: offset in the file */
+  map *at;             /* a group's ids and positions, and the precision, hashed: offset in the file */
   float *host;
   size_t cap;
 };
@@ -66,7 +66,8 @@ static bool transfer(frozen_cache *c, bool out, uint64_t at, size_t bytes) {
 
 /* Rows [first, first + n) of the batch are a group's: their ids and positions tell its tokens and its branches. */
 static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
-  return XXH3_128bits_withSeed(m->ids + first, n * sizeof *m->ids, XXH3_64bits(m->pos + first, n * sizeof *m->pos));
+  XXH64_hash_t places = XXH3_64bits_withSeed(m->pos + first, n * sizeof *m->pos, m->bf16);
+  return XXH3_128bits_withSeed(m->ids + first, n * sizeof *m->ids, places);
 }
 
 /* x: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */

@@ -6,7 +6,7 @@
 
 #include "reward/json.h"
 
-double golden_bound(const char *dtype) { return dtype && strcmp(dtype, "bf16") == 0 ? 0.05 : 1e-3; }
+double golden_bound(bool bf16) { return bf16 ? 0.05 : 1e-3; }
 
 rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
                        rw_error *err) {
@@ -21,7 +21,7 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
   str_addz(&s, ", \"sd\": ");
   str_json_num(&s, c->sd);
   str_printf(&s, "},\n  \"golden\": {\n    \"bounds\": {\"f32\": %g, \"bf16\": %g},\n    \"rows\": [",
-             golden_bound("f32"), golden_bound("bf16"));
+             golden_bound(false), golden_bound(true));
   for (size_t i = 0; i < n; i++) {
     str_printf(&s, "%s\n      {\"score\": ", i ? "," : "");
     str_json_f32(&s, score[i]);
@@ -64,7 +64,7 @@ static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, do
       index, want, (double)got, model_device(m), allowed);
 }
 
-rw_status golden_check(model *m, const char *dir, const char *dtype, rw_error *err) {
+rw_status golden_check(model *m, const char *dir, rw_error *err) {
   char *path = file_join(dir, GOLDEN_FILE);
   json_file f;
   if (!path) return rw_nomem(err, dir);
@@ -73,7 +73,7 @@ rw_status golden_check(model *m, const char *dir, const char *dtype, rw_error *e
     size_t i = 0;
     json_val rows = json_get(f.doc, json_get(f.doc, 0, "golden"), "rows");
     for (json_val v = json_first(f.doc, rows); !s && v != JSON_NONE; v = json_next(f.doc, v))
-      s = check_row(m, f.doc, v, ++i, golden_bound(dtype), err);
+      s = check_row(m, f.doc, v, ++i, golden_bound(model_is_bf16(m)), err);
     if (s) rw_context(err, s, "%s", path);
     json_file_close(&f);
   }

@@ -235,6 +235,10 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   if (!s)
     s = o->level ? backend_cpu(&m->be, o->threads, o->level, err)
                  : backend_open(&m->be, o->device ? o->device : "auto", o->threads, err);
+  if (!s) {
+    bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0;
+    model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->fast_bf16 : strcmp(o->dtype, "bf16") == 0);
+  }
   if (!s) s = st_open(&m->file, dir, err);
   if (!s) {
     m->dir = mem_strndup(dir, strlen(dir));
@@ -271,7 +275,7 @@ void model_free(model *m) {
   frozen_free(m->frozen);
   void *host[] = {m->t,     m->params,      m->layers,    m->dir,       m->ids,        m->pos,
                   m->trees, m->branches,    m->last,      m->transform, m->gate_scale, m->attributes,
-                  m->gates, m->lora_config, m->drop_rows, m->drop_last};
+                  m->gates, m->lora_config, m->drop_rows, m->drop_last, m->ends};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   mem_free(m);
 }
@@ -279,6 +283,12 @@ void model_free(model *m) {
 const model_config *model_info(const model *m) { return &m->cfg; }
 const char *model_dir(const model *m) { return m->dir; }
 const char *model_device(const model *m) { return m->be->name; }
+const char *model_dtype(const model *m) { return m->bf16 ? "bf16" : "f32"; }
+bool model_is_bf16(const model *m) { return m->bf16; }
+void model_set_bf16(model *m, bool on) {
+  m->bf16 = on;
+  m->be->set_bf16(m->be, on);
+}
 bool model_head_is_new(const model *m) { return m->head_is_new; }
 
 size_t model_params(const model *m, const model_param **params) {

@@ -52,11 +52,16 @@ rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *e
   return RW_OK;
 }
 
+/* Are `rows` rows all of the batch? The last layer's later projections see the last tokens only; where all tokens
+ * are last ones, these are all rows. */
+static bool all_rows(const model *m, size_t rows) { return rows == m->f.rows; }
+static const row_pieces *pieces_of(const model *m, size_t rows) {
+  return all_rows(m, rows) ? &m->pieces : &m->last_pieces;
+}
+
 /* y (+)= what dropout leaves of x, the input of adapter a or its gradient. */
 static void drop(model *m, int a, float *y, size_t ldy, const float *x, size_t ldx, size_t rows, bool acc) {
-  /* the last layer's later projections see the last tokens only; where all tokens are last ones, these are all rows
-   */
-  const uint64_t *keys = rows == m->f.rows ? m->drop_rows : m->drop_last;
+  const uint64_t *keys = all_rows(m, rows) ? m->drop_rows : m->drop_last;
   m->be->dropout(m->be, y, ldy, x, ldx, keys, m->drop_key + (uint64_t)a, m->lora_dropout, rows, m->t[a].cols, acc);
 }
 
@@ -108,10 +113,11 @@ static rw_status adapter_grads(model *m, int a, float *du, const float *dy, size
   weight b = model_matrix(m, a + 1, -1);
   size_t r = b.in;
   RW_TRY(low(m, a, &x, &ldx, rows, err));
-  RW_TRY(m->be->linear_dw(m->be, grad_of(m, a + 1), dy, lddy, m->lora_u.p, r, rows, b.out, r, err));
+  RW_TRY(m->be->linear_dw(m->be, grad_of(m, a + 1), dy, lddy, m->lora_u.p, r, rows, pieces_of(m, rows), b.out, r,
+                          err));
   RW_TRY(m->be->linear_dx(m->be, du, r, dy, lddy, &b, 1, rows, false, err));
   m->be->scale(m->be, du, m->t[a].scale, rows * r);
-  return m->be->linear_dw(m->be, grad_of(m, a), du, r, x, ldx, rows, r, m->t[a].cols, err);
+  return m->be->linear_dw(m->be, grad_of(m, a), du, r, x, ldx, rows, pieces_of(m, rows), r, m->t[a].cols, err);
 }
 
 /* dx += what comes through adapter a. */
@@ -138,7 +144,8 @@ rw_status model_linear_bwd(model *m, float *dx, size_t lddx, const float *dy, si
   if (p->bias[0] >= 0 && grad_of(m, p->bias[0]))
     m->be->bias_grad(m->be, grad_of(m, p->bias[0]), dy, lddy, rows, out);
   if (grad_of(m, p->w[0]))
-    RW_TRY(m->be->linear_dw(m->be, grad_of(m, p->w[0]), dy, lddy, x, ldx, rows, out, w[0].in, err));
+    RW_TRY(m->be->linear_dw(m->be, grad_of(m, p->w[0]), dy, lddy, x, ldx, rows, pieces_of(m, rows), out, w[0].in,
+                            err));
   if (!any) return m->be->linear_dx(m->be, dx, lddx, dy, lddy, w, n, rows, false, err);
 
   /* dx may be x: every adapter's du first */

@@ -66,6 +66,7 @@ struct model {
   bool dropping;                   /* in the pass that runs */
   uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
   size_t cap_drop_rows, cap_drop_last;
+  bool bf16; /* the layers' products */
   bool training;
   size_t freeze;                   /* layers below are not trained */
   bool recompute;                  /* see model_train_options */
@@ -81,7 +82,9 @@ struct model {
   span *branches;
   size_t *last; /* row of each branch's last token; then, for a gated head, of each branch's gate */
   size_t n_last;
-  size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last;
+  size_t *ends;                   /* where each tree ends: among all rows, then among those in `last` (training) */
+  row_pieces pieces, last_pieces; /* the same */
+  size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last, cap_ends;
   bool have_forward; /* the saved activations belong to this batch */
 
   /* working memory (decoder.c) */

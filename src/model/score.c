@@ -52,13 +52,11 @@ rw_status scorer_wrap(scorer **out, model *m, renderer *r, const score_options *
 
 rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   *out = NULL;
-  if (o->dtype && strcmp(o->dtype, "bf16") == 0)
-    return rw_fail(err, RW_UNSUPPORTED, "--dtype bf16: scoring in bf16 is not in this build; use f32");
   model *m = NULL;
   renderer *r = NULL;
-  model_options mo = {.device = o->device, .threads = o->threads, .base = o->base};
+  model_options mo = {.device = o->device, .threads = o->threads, .base = o->base, .dtype = o->dtype};
   rw_status s = model_open(&m, o->model, &mo, err);
-  if (!s && !o->no_golden_check) s = golden_check(m, o->model, o->dtype, err);
+  if (!s && !o->no_golden_check) s = golden_check(m, o->model, err);
   if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
@@ -75,6 +73,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
 size_t scorer_attributes(const scorer *s, const char *const **names) { return model_attributes(s->m, names); }
 bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
+const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 
 void scorer_notes(const scorer *s, render_notes *sum) {

@@ -56,8 +56,12 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   eval_scores scores;
   eval_options eo = {.seed = 0, .resamples = EVAL_RESAMPLES};
   str s = {0};
-  RW_TRY(eval_scores_model(&scores, e->data[i], e->s, err));
-  rw_status st = eval_measure(&r, e->data[i], &scores, &eo, err);
+  bool bf16 = model_is_bf16(e->m);
+  model_set_bf16(e->m, false); /* as `reward eval` will score the result */
+  rw_status st = eval_scores_model(&scores, e->data[i], e->s, err);
+  model_set_bf16(e->m, bf16);
+  RW_TRY(st);
+  st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
   str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));
   str_addz(&s, ", ");

@@ -81,8 +81,8 @@ rw_status run_write(const run_record *r, rw_error *err) {
              r->finished ? "finished" : "unfinished", when);
   str_printf(&s, "  \"arguments\": %s,\n  \"device\": ", o->arguments ? o->arguments : "{}");
   str_json(&s, model_device(r->m), strlen(model_device(r->m)));
-  str_printf(&s, ",\n  \"dtype\": \"f32\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
-             pool_threads(o->threads), (unsigned long long)o->seed, loss_names[o->loss.kind]);
+  str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
+             model_dtype(r->m), pool_threads(o->threads), (unsigned long long)o->seed, loss_names[o->loss.kind]);
   str_printf(&s, "  \"head\": \"%s\",\n",
              model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
   str_addz(&s, "  \"model\": {\"path\": ");

@@ -205,12 +205,12 @@ static rw_status fingerprint(run *t, rw_error *err) {
   t->hashes = mem_zalloc(o->n_data + 1, sizeof *t->hashes);
   t->hash_list = mem_zalloc(o->n_data, sizeof *t->hash_list);
   if (!t->hashes || !t->hash_list) return rw_nomem(err, "run");
-  str_printf(&s, "%d %a %a %a %a %a %a %a %a %a %a %d %d %a %d %a %a %lld %lld %d %lld %d %lld %d %d %llu %s",
+  str_printf(&s, "%d %a %a %a %a %a %a %a %a %a %a %d %d %a %d %a %a %lld %lld %d %lld %d %lld %d %d %llu %s %s",
              o->loss.kind, o->loss.gamma, o->loss.margin, o->loss.tempered_t, o->loss.temperature, o->loss.center,
              o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->no_decay_norm, o->no_decay_bias,
              o->max_grad_norm, o->schedule, o->warmup, o->min_lr, (long long)o->batch_size, (long long)t->steps,
              o->shuffle, (long long)o->max_length, o->overlong, (long long)o->freeze_layers, o->share,
-             o->states_8bit, (unsigned long long)o->seed, model_device(t->m));
+             o->states_8bit, (unsigned long long)o->seed, model_device(t->m), model_dtype(t->m));
   if (o->lora_rank > 0)
     str_printf(&s, " lora %lld %a %s ", (long long)o->lora_rank, o->lora_alpha, o->lora_targets);
   if (model_dropout(t->m) > 0) str_printf(&s, " drop %a ", model_dropout(t->m));
@@ -265,14 +265,19 @@ static rw_status prepare_lora(run *t, rw_error *err) {
 
 static rw_status prepare(run *t, rw_error *err) {
   const train_options *o = t->o;
-  model_options mo = {
-      .device = o->device, .threads = o->threads, .base = o->base, .new_head = true, .seed = o->seed};
+  model_options mo = {.device = o->device,
+                      .threads = o->threads,
+                      .base = o->base,
+                      .new_head = true,
+                      .seed = o->seed,
+                      .dtype = o->dtype,
+                      .auto_bf16 = true};
   RW_TRY(model_open(&t->m, o->model, &mo, err));
   if (model_head_is_new(t->m))
     log_note("%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   else if (!o->no_golden_check)
-    RW_TRY(golden_check(t->m, o->model, o->dtype, err));
+    RW_TRY(golden_check(t->m, o->model, err));
   RW_TRY(prepare_lora(t, err));
   RW_TRY(renderer_open(&t->r, text_dir(o->model, model_dir(t->m)), o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
@@ -311,8 +316,8 @@ static void say_data(const run *t) {
       c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
   if (c->escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", c->escaped);
   if (c->changed) log_warn("the template changed the contents of %zu conversations", c->changed);
-  log_note("%lld steps of %lld rows, loss %s, on %s in f32", (long long)t->steps, (long long)t->o->batch_size,
-           loss_names[t->o->loss.kind], model_device(t->m));
+  log_note("%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps, (long long)t->o->batch_size,
+           loss_names[t->o->loss.kind], model_device(t->m), model_dtype(t->m));
 }
 
 static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
@@ -550,8 +555,6 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
 rw_status train_run(const train_options *o, train_result *result, rw_error *err) {
   run t = {.o = o, .lock = -1};
   *result = (train_result){0};
-  if (o->dtype && strcmp(o->dtype, "bf16") == 0)
-    return rw_fail(err, RW_UNSUPPORTED, "--dtype bf16: training in bf16 is not in this build; use f32");
   rw_status s = whole_run(&t, result, err);
   if (t.metrics && fclose(t.metrics) != 0 && !s) s = rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot close", o->out);
   rw_status closed = tensorboard_close(t.board, s ? NULL : err);

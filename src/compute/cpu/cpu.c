@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "compute/cpu/amx.h"
 
 const kernels *kernels_level(const char *name) {
-  if (strcmp(name, "avx512") == 0)
+  if (strcmp(name, "avx512") == 0 || (strcmp(name, "amx") == 0 && amx_usable()))
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
                ? &kernels_avx512
@@ -420,17 +421,24 @@ static void be_close(backend *be) {
   cpu_state *s = cpu_of(be);
   mem_free(s->a.p);
   mem_free(s->b.p);
+  mem_free(s->chunks.p);
   for (int i = 0; s->per_thread && i < pool_threads(s->threads); i++) mem_free(s->per_thread[i].p);
   mem_free(s->per_thread);
   mem_free(s);
   mem_free(be);
 }
 
+static void be_set_bf16(backend *be, bool on) {
+  cpu_state *s = cpu_of(be);
+  s->products = s->amx ? (on ? PRODUCTS_BF16_TILES : PRODUCTS_F32_TILES) : on ? PRODUCTS_BF16 : PRODUCTS_F32;
+}
+
 rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error *err) {
   *out = NULL;
   const kernels *k = level ? kernels_level(level) : kernels_pick();
   if (!k)
-    return rw_fail(err, RW_UNSUPPORTED, "this processor lacks the level '%s' (avx512, avx2, baseline)", level);
+    return rw_fail(err, RW_UNSUPPORTED, "this processor lacks the level '%s' (amx, avx512, avx2, baseline)", level);
+  bool amx = level ? strcmp(level, "amx") == 0 : k == &kernels_avx512 && amx_usable();
   backend *be = mem_zalloc(1, sizeof *be);
   cpu_state *s = mem_zalloc(1, sizeof *s);
   if (s) s->per_thread = mem_zalloc((size_t)pool_threads(threads), sizeof *s->per_thread);
@@ -442,8 +450,11 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
   }
   s->k = k;
   s->threads = threads;
-  *be = (backend){.name = k->name,
+  s->amx = amx;
+  *be = (backend){.name = amx ? "amx" : k->name,
+                  .fast_bf16 = amx,
                   .close = be_close,
+                  .set_bf16 = be_set_bf16,
                   .alloc = be_alloc,
                   .release = be_release,
                   .upload = be_move,
@@ -477,6 +488,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .adamw8 = be_adamw8,
                   .first_bad = be_first_bad,
                   .state = s};
+  be_set_bf16(be, false);
   *out = be;
   return RW_OK;
 }
@@ -484,7 +496,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
 rw_status backend_open(backend **out, const char *device, pool *threads, rw_error *err) {
   *out = NULL;
   if (strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0) {
-    const char *level = getenv("REWARD_CPU_LEVEL"); /* to measure a lower one; the bits are the same */
+    const char *level = getenv("REWARD_CPU_LEVEL"); /* to measure a lower one, or for its bits */
     return backend_cpu(out, threads, level && *level ? level : NULL, err);
   }
   return rw_fail(err, RW_UNSUPPORTED, "--device %s: this build has no CUDA backend; use --device cpu", device);

@@ -32,22 +32,20 @@ typedef struct {
   const operand *a, *b;
   float *c;
   size_t ldc;
-  bool acc;
+  bool acc, round; /* the factors to bf16 */
   size_t a_panels, a_tasks;
   size_t first, panels; /* of b, in this strip */
   size_t k_blocks, kc;  /* the inner index in k_blocks blocks of kc, the last may be shorter */
 } job;
 
-static size_t operand_panels(const operand *o, size_t r) {
+size_t operand_panels(const operand *o, size_t r) {
   if (o->along_k) return ceil_div(o->n, r);
   size_t n = 0;
   for (int i = 0; i < o->parts; i++) n += ceil_div(o->part[i].n, r);
   return n;
 }
 
-/* Where panel number `panel` begins: its part, its first element in the part and in all, its width. */
-static void find_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column,
-                       size_t *width) {
+void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width) {
   int i = 0;
   size_t base = 0;
   if (!o->along_k)
@@ -71,7 +69,7 @@ static void pack_panels(const cpu_state *s, float *dst, const operand *o, size_t
   while (from < to) { /* all panels of a part at once */
     int part;
     size_t at, column, width;
-    find_panel(o, r, from, &part, &at, &column, &width);
+    operand_panel(o, r, from, &part, &at, &column, &width);
     size_t left = (o->along_k ? o->n : o->part[part].n) - at, count = ceil_div(left, r);
     if (count > to - from) count = to - from;
     if (left > count * r) left = count * r;
@@ -101,9 +99,10 @@ static void pack_task(void *ctx, size_t task, int thread) {
   size_t chunks = ceil_div(panels, PACK_PANELS), k0 = task / chunks * j->kc, from = task % chunks * PACK_PANELS;
   size_t kw = o->kn - k0 < j->kc ? o->kn - k0 : j->kc,
          to = from + PACK_PANELS < panels ? from + PACK_PANELS : panels;
-  float *dst = (is_a ? j->s->a.p : j->s->b.p) + k0 * panels * r + from * kw * r;
+  float *packed = is_a ? j->s->a.p : j->s->b.p, *dst = packed + k0 * panels * r + from * kw * r;
   size_t first = is_a ? 0 : j->first;
   pack_panels(j->s, dst, o, r, first + from, first + to, k0, kw);
+  if (j->round) j->s->k->round_bf16(dst, (to - from) * kw * r);
 }
 
 static void tile_task(void *ctx, size_t task, int thread) {
@@ -112,16 +111,17 @@ static void tile_task(void *ctx, size_t task, int thread) {
   const kernels *k = j->s->k;
   size_t mr = (size_t)k->mr, nr = (size_t)k->nr, m = j->a->n, kn = j->a->kn;
   size_t row_blocks = ceil_div(m, BLOCK_ROWS);
+  const float *packed_a = j->s->a.p, *packed_b = j->s->b.p;
   size_t p0 = task / row_blocks * BLOCK_PANELS, r0 = task % row_blocks * BLOCK_ROWS;
   size_t p1 = p0 + BLOCK_PANELS < j->panels ? p0 + BLOCK_PANELS : j->panels;
   size_t r1 = r0 + BLOCK_ROWS < m ? r0 + BLOCK_ROWS : m;
   for (size_t k0 = 0; k0 < kn; k0 += j->kc) {
     size_t kw = kn - k0 < j->kc ? kn - k0 : j->kc;
-    const float *a = j->s->a.p + k0 * j->a_panels * mr, *b = j->s->b.p + k0 * j->panels * nr;
+    const float *a = packed_a + k0 * j->a_panels * mr, *b = packed_b + k0 * j->panels * nr;
     for (size_t p = p0; p < p1; p++) {
       int part;
       size_t at, column, width;
-      find_panel(j->b, nr, j->first + p, &part, &at, &column, &width);
+      operand_panel(j->b, nr, j->first + p, &part, &at, &column, &width);
       for (size_t r = r0; r < r1; r += mr)
         k->tile(kw, a + r * kw, b + p * kw * nr, j->c + r * j->ldc + column, j->ldc, m - r < mr ? m - r : mr, width,
                 j->acc || k0 > 0);
@@ -129,13 +129,13 @@ static void tile_task(void *ctx, size_t task, int thread) {
   }
 }
 
-rw_status gemm_run(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, bool acc,
-                   rw_error *err) {
+static rw_status gemm_chains(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, bool acc,
+                             bool round, rw_error *err) {
   size_t mr = (size_t)s->k->mr, nr = (size_t)s->k->nr, all = operand_panels(b, nr);
   if (a->n == 0 || b->n == 0) return RW_OK;
   size_t strip = STRIP_FLOATS / (nr * (a->kn ? a->kn : 1)) + 1;
   if (strip > all) strip = all;
-  job j = {s, a, b, c, ldc, acc, ceil_div(a->n, mr), 0, 0, 0, ceil_div(a->kn, KC), 0};
+  job j = {s, a, b, c, ldc, acc, round, ceil_div(a->n, mr), 0, 0, 0, ceil_div(a->kn, KC), 0};
   j.kc = j.k_blocks ? ceil_div(ceil_div(a->kn, j.k_blocks), 16) * 16 : 0;
   if (!scratch_need(&s->a, j.a_panels * mr * a->kn) || !scratch_need(&s->b, strip * nr * a->kn))
     return rw_nomem(err, "the packed factors of a matrix product");
@@ -146,6 +146,16 @@ rw_status gemm_run(cpu_state *s, float *c, size_t ldc, const operand *a, const o
     pool_run(s->threads, ceil_div(a->n, BLOCK_ROWS) * ceil_div(j.panels, BLOCK_PANELS), tile_task, &j);
   }
   return RW_OK;
+}
+
+/* A product with so few outputs is a head's: one chain in f32 whatever the rest is in. */
+enum { FEW_OUTPUTS = 16 };
+
+static rw_status gemm_run(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, size_t out,
+                          const row_pieces *rows, bool acc, rw_error *err) {
+  bool chains = out < FEW_OUTPUTS || s->products == PRODUCTS_F32 || s->products == PRODUCTS_BF16;
+  if (!chains) return gemm_amx(s, c, ldc, a, b, rows, acc, err);
+  return gemm_chains(s, c, ldc, a, b, acc, out >= FEW_OUTPUTS && s->products == PRODUCTS_BF16, err);
 }
 
 static operand matrix(const float *p, size_t n, size_t kn, size_t si, size_t sk) {
@@ -186,7 +196,7 @@ rw_status cpu_linear(backend *be, float *y, size_t ldy, const float *x, size_t l
                      size_t m, bool acc, rw_error *err) {
   cpu_state *s = cpu_of(be);
   operand a = matrix(x, m, w[0].in, ldx, 1), b = stacked(w, nw, true);
-  RW_TRY(gemm_run(s, y, ldy, &a, &b, acc, err));
+  RW_TRY(gemm_run(s, y, ldy, &a, &b, b.n, NULL, acc, err));
   bool any = false;
   for (int i = 0; i < nw; i++) any |= w[i].bias != NULL;
   struct bias_job j = {y, ldy, w, nw, s->k};
@@ -197,11 +207,11 @@ rw_status cpu_linear(backend *be, float *y, size_t ldy, const float *x, size_t l
 rw_status cpu_linear_dx(backend *be, float *dx, size_t lddx, const float *dy, size_t lddy, const weight *w, int nw,
                         size_t m, bool acc, rw_error *err) {
   operand b = stacked(w, nw, false), a = matrix(dy, m, b.kn, lddy, 1);
-  return gemm_run(cpu_of(be), dx, lddx, &a, &b, acc, err);
+  return gemm_run(cpu_of(be), dx, lddx, &a, &b, b.kn, NULL, acc, err);
 }
 
 rw_status cpu_linear_dw(backend *be, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t m,
-                        size_t out, size_t in, rw_error *err) {
+                        const row_pieces *pieces, size_t out, size_t in, rw_error *err) {
   operand a = matrix(dy, out, m, 1, lddy), b = matrix(x, in, m, 1, ldx);
-  return gemm_run(cpu_of(be), dw, in, &a, &b, true, err);
+  return gemm_run(cpu_of(be), dw, in, &a, &b, out, pieces, true, err);
 }

@@ -26,6 +26,8 @@ typedef struct {
   /* c[i*ldc + j] (+)= sum_k a[k*mr + i] * b[k*nr + j] for i < m <= mr, j < n <= nr. acc: start from c. */
   void (*tile)(size_t kn, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc);
 
+  void (*round_bf16)(float *x, size_t n); /* to the nearest bf16, ties to even */
+
   /* Rows of n values. */
   float (*dot)(const float *a, const float *b, size_t n);
   float (*row_max)(const float *x, size_t n);

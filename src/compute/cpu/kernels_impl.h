@@ -10,7 +10,9 @@
 #include "base/half.h"
 #include "compute/cpu/kernels.h"
 
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(__AVX512F__)
+#include "compute/cpu/avx512.h"
+#elif defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -116,36 +118,11 @@ static inline void transpose_panel(float *dst, const size_t r, const float *src,
     for (size_t k0 = 0; k0 < kn; k0 += 16) {
       size_t kw = kn - k0 < 16 ? kn - k0 : 16;
       __mmask16 some = (__mmask16)((1u << kw) - 1);
-      __m512 x[16], y[16];
+      __m512 x[16];
 #pragma GCC unroll 16
       for (size_t i = 0; i < 16; i++)
         x[i] = i < rows ? _mm512_maskz_loadu_ps(some, src + (i0 + i) * ld + k0) : _mm512_setzero_ps();
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; i += 2) {
-        y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
-        y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; i += 4) { /* x[i + c]: in each 128-bit lane L column 4L + c of rows i to i + 3 */
-        x[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(y[i]), _mm512_castps_pd(y[i + 2])));
-        x[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(y[i]), _mm512_castps_pd(y[i + 2])));
-        x[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(y[i + 1]), _mm512_castps_pd(y[i + 3])));
-        x[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(y[i + 1]), _mm512_castps_pd(y[i + 3])));
-      }
-#pragma GCC unroll 16
-      for (int c = 0; c < 4; c++) {
-        y[c] = _mm512_shuffle_f32x4(x[c], x[4 + c], 0x88);     /* lanes 0, 2 of rows 0-3, 4-7 */
-        y[4 + c] = _mm512_shuffle_f32x4(x[c], x[4 + c], 0xdd); /* lanes 1, 3 */
-        y[8 + c] = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0x88);
-        y[12 + c] = _mm512_shuffle_f32x4(x[8 + c], x[12 + c], 0xdd);
-      }
-#pragma GCC unroll 16
-      for (int c = 0; c < 4; c++) {
-        x[c] = _mm512_shuffle_f32x4(y[c], y[8 + c], 0x88);
-        x[8 + c] = _mm512_shuffle_f32x4(y[c], y[8 + c], 0xdd);
-        x[4 + c] = _mm512_shuffle_f32x4(y[4 + c], y[12 + c], 0x88);
-        x[12 + c] = _mm512_shuffle_f32x4(y[4 + c], y[12 + c], 0xdd);
-      }
+      transpose16(x);
 #pragma GCC unroll 16
       for (size_t k = 0; k < 16; k++)
         if (k < kw) _mm512_mask_storeu_ps(dst + (k0 + k) * r + i0, lanes, x[k]);
@@ -285,6 +262,10 @@ static inline float tanh_one(float x) {
   float q = x * x, small = fabsf(x) * (1.0f + q * (-0.333333333f + q * 0.133333333f));
   t = fabsf(x) < 0.04f ? small : t;
   return x < 0 ? -t : t;
+}
+
+static void round_bf16(float *x, size_t n) {
+  for (size_t j = 0; j < n; j++) x[j] = half_from_bf16(half_to_bf16(x[j]));
 }
 
 static float row_max(const float *x, size_t n) {
@@ -544,6 +525,7 @@ const kernels TABLE_NAME(LEVEL) = {
     .nr = NR,
     .pack = pack,
     .tile = tile,
+    .round_bf16 = round_bf16,
     .dot = dot,
     .row_max = row_max,
     .softcap = softcap,

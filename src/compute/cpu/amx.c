@@ -1,0 +1,185 @@
+/* amx.c - see amx.h. Compiled for AMX; nothing here runs where amx_usable says no. */
+#include "compute/cpu/amx.h"
+
+#include <cpuid.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "compute/cpu/avx512.h"
+
+bool amx_usable(void) {
+  enum { BF16 = 1 << 22, TILE = 1 << 24, AVX512_BF16 = 1 << 5, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+  unsigned a, b, c, d, low, high;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (BF16 | TILE)) != (BF16 | TILE)) return false;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & AVX512_BF16)) return false;
+  if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  if ((low >> 17 & 3) != 3) return false; /* the kernel saves the tiles */
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+void amx_begin(void) {
+  static const struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+  } __attribute__((aligned(64)))
+  config = {.palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+  _tile_loadconfig(&config);
+}
+void amx_end(void) { _tile_release(); }
+
+/* ---- packing ---- */
+
+static inline __m512 load(const void *src, size_t at, tensor_type type, __mmask16 some) {
+  if (type == T_F32) return _mm512_maskz_loadu_ps(some, (const float *)src + at);
+  __m256i h = _mm256_maskz_loadu_epi16(some, (const uint16_t *)src + at);
+  return type == T_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+static inline __m512 widen(__m256i h) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* The parts of 32 values, those of lo before those of hi: each the nearest bf16 of what the ones before left. */
+static inline void split(__m512i *out, size_t parts, __m512 lo, __m512 hi) {
+  for (size_t p = 0; p < parts; p++) {
+    out[p] = (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
+    if (p + 1 == parts) break;
+    lo = _mm512_sub_ps(lo, widen(_mm512_castsi512_si256(out[p])));
+    hi = _mm512_sub_ps(hi, widen(_mm512_extracti64x4_epi64(out[p], 1)));
+  }
+}
+
+static inline __mmask16 first(size_t n) { return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1); }
+
+static inline void pack(uint16_t *dst, const size_t parts, bool factor_b, const void *src, const tensor_type type,
+                        size_t si, size_t sk, size_t n, size_t kn) {
+  static const uint16_t weave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  __m512i order = _mm512_loadu_si512(weave), x[AMX_MAX_PARTS];
+  bool along_k = sk == 1;
+  for (size_t r = 0; r < 16; r++) {
+    if (along_k) { /* row r of the tile: pairs of the inner index */
+      __m512 lo = load(src, r * si, type, r < n ? first(kn) : 0);
+      __m512 hi = load(src, r * si + 16, type, r < n && kn > 16 ? first(kn - 16) : 0);
+      split(x, parts, lo, hi);
+    } else { /* two of the inner index, woven to pairs */
+      __m512 lo = load(src, 2 * r * sk, type, 2 * r < kn ? first(n) : 0);
+      __m512 hi = load(src, (2 * r + 1) * sk, type, 2 * r + 1 < kn ? first(n) : 0);
+      split(x, parts, lo, hi);
+      for (size_t p = 0; p < parts; p++) x[p] = _mm512_permutexvar_epi16(order, x[p]);
+    }
+    for (size_t p = 0; p < parts; p++) _mm512_store_si512(dst + p * AMX_TILE + r * 32, x[p]);
+  }
+  if (along_k != factor_b) return;
+  for (size_t p = 0; p < parts; p++, dst += AMX_TILE) {
+    __m512 t[16];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < 16; r++) t[r] = _mm512_load_ps(dst + r * 32);
+    transpose16(t);
+#pragma GCC unroll 16
+    for (size_t r = 0; r < 16; r++) _mm512_store_ps(dst + r * 32, t[r]);
+  }
+}
+
+void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tensor_type type, size_t si, size_t sk,
+              size_t n, size_t kn) {
+  if (type == T_F32 && parts == 1)
+    pack(dst, 1, factor_b, src, T_F32, si, sk, n, kn);
+  else if (type == T_F32)
+    pack(dst, AMX_MAX_PARTS, factor_b, src, T_F32, si, sk, n, kn);
+  else if (parts == 1)
+    pack(dst, 1, factor_b, src, type, si, sk, n, kn);
+  else
+    pack(dst, AMX_MAX_PARTS, factor_b, src, type, si, sk, n, kn);
+}
+
+/* ---- products ---- */
+
+/* Tiles 0 to 3: the sums; 4, 5: a; 6, 7: b. */
+#define LOAD_A(part)                                                   \
+  do {                                                                 \
+    _tile_loadd(4, a + (size_t)(part)*AMX_TILE, 64);                   \
+    if (a_two) _tile_loadd(5, a + a_ld + (size_t)(part)*AMX_TILE, 64); \
+  } while (0)
+#define LOAD_B(part)                                                   \
+  do {                                                                 \
+    _tile_loadd(6, b + (size_t)(part)*AMX_TILE, 64);                   \
+    if (b_two) _tile_loadd(7, b + b_ld + (size_t)(part)*AMX_TILE, 64); \
+  } while (0)
+#define MULTIPLY()                               \
+  do {                                           \
+    _tile_dpbf16ps(0, 4, 6);                     \
+    if (b_two) _tile_dpbf16ps(1, 4, 7);          \
+    if (a_two) _tile_dpbf16ps(2, 5, 6);          \
+    if (a_two && b_two) _tile_dpbf16ps(3, 5, 7); \
+  } while (0)
+
+static inline __attribute__((always_inline)) void block(size_t chunks, const uint16_t *a, size_t a_ld,
+                                                        const bool a_two, const size_t a_parts, const uint16_t *b,
+                                                        size_t b_ld, const bool b_two, const size_t b_parts,
+                                                        float *c, size_t ldc, bool acc) {
+  if (acc) {
+    _tile_loadd(0, c, ldc * 4);
+    if (b_two) _tile_loadd(1, c + 16, ldc * 4);
+    if (a_two) _tile_loadd(2, c + 16 * ldc, ldc * 4);
+    if (a_two && b_two) _tile_loadd(3, c + 16 * ldc + 16, ldc * 4);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (size_t k = 0; k < chunks; k++, a += a_parts * AMX_TILE, b += b_parts * AMX_TILE) {
+    if (a_parts == 3) { /* the small ones first */
+      LOAD_A(2);
+      LOAD_B(0);
+      MULTIPLY();
+      LOAD_A(1);
+      MULTIPLY();
+      if (b_parts == 3) {
+        LOAD_B(1);
+        MULTIPLY();
+        LOAD_A(0);
+        MULTIPLY();
+        LOAD_B(2);
+        MULTIPLY();
+        LOAD_B(0);
+        MULTIPLY();
+        continue;
+      }
+    } else {
+      LOAD_B(0);
+    }
+    LOAD_A(0);
+    MULTIPLY();
+  }
+  _tile_stored(0, c, ldc * 4);
+  if (b_two) _tile_stored(1, c + 16, ldc * 4);
+  if (a_two) _tile_stored(2, c + 16 * ldc, ldc * 4);
+  if (a_two && b_two) _tile_stored(3, c + 16 * ldc + 16, ldc * 4);
+}
+
+#define SIZED(pa, pb)                                                     \
+  do {                                                                    \
+    if (a_two && b_two)                                                   \
+      block(chunks, a, a_ld, true, pa, b, b_ld, true, pb, c, ldc, acc);   \
+    else if (a_two)                                                       \
+      block(chunks, a, a_ld, true, pa, b, b_ld, false, pb, c, ldc, acc);  \
+    else if (b_two)                                                       \
+      block(chunks, a, a_ld, false, pa, b, b_ld, true, pb, c, ldc, acc);  \
+    else                                                                  \
+      block(chunks, a, a_ld, false, pa, b, b_ld, false, pb, c, ldc, acc); \
+  } while (0)
+
+void amx_block(size_t chunks, const uint16_t *a, size_t a_ld, bool a_two, size_t a_parts, const uint16_t *b,
+               size_t b_ld, bool b_two, size_t b_parts, float *c, size_t ldc, bool acc) {
+  if (a_parts == 1)
+    SIZED(1, 1);
+  else if (b_parts == 1)
+    SIZED(3, 1);
+  else
+    SIZED(3, 3);
+}
