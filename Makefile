@@ -39,7 +39,7 @@ $(BUILD)/libreward.a: $(LIB_OBJ)
 # Vector variants: the same kernel source built for a CPU level, chosen at run time.
 $(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3
 $(BUILD)/src/compute/cpu/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512 -O3
-$(BUILD)/src/compute/cpu/amx.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mamx-tile -mamx-bf16 -mprefer-vector-width=512 -O3
+$(BUILD)/src/compute/cpu/amx.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mamx-tile -mamx-bf16 -mprfchw -mprefer-vector-width=512 -O3
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

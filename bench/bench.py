@@ -3,12 +3,12 @@
 
     make bench                       (bench/bench.py [--model DIR] [--pairs N])
 
-Limit: oneDNN's sgemm at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
-work, measured before and after. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
+Limit: oneDNN's product at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
+work, measured before and after: sgemm for f32; for bf16, on machines with AMX, of bf16 factors packed beforehand. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
 (forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
 of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer, on
-the rows as long as real ones only: transformers in f32, rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer in f32 without gradient
-checkpointing (its fastest setting), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
+the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
+setting; bf16: its option bf16, f32 weights), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
 and, for it and for this program alike, model loading are not counted.
 --level avx2 holds this program, oneDNN and PyTorch to AVX2, for the figures of such a processor on a larger one.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
@@ -104,13 +104,13 @@ if a.peer:
 
 
 def limit():
+    """{dtype: GFLOP/s}; the first table of each precision is this machine's best level."""
     out = subprocess.run([str(ROOT / "build/check-ops"), "--speed"], capture_output=True, text=True).stdout
-    work = seconds = 0
-    level = re.search(r"^(avx512|avx2) +\d+ ->", out, re.M).group(1)  # the first table is this machine's best level
-    for inn, outn, rate in re.findall(rf"^{level} +(\d+) -> +(\d+) +\S+ +\S+ +\S+ +(\S+)$", out, re.M):
-        work += int(inn) * int(outn)
-        seconds += int(inn) * int(outn) / float(rate)
-    return work / seconds
+    found = {}
+    for dtype, table in re.findall(r"^GFLOP/s, (\w+),.*\n((?:\w+ +\d+ ->.*\n)+)", out, re.M):
+        shapes = [(int(i) * int(o), float(r)) for i, o, r in re.findall(r"(\d+) -> +(\d+) .* (\S+)$", table, re.M)]
+        found.setdefault(dtype, sum(w for w, _ in shapes) / sum(w / r for w, r in shapes))
+    return found
 
 
 def flops(rows, config):
@@ -143,38 +143,41 @@ with tempfile.TemporaryDirectory() as tmp:
     make_rows(plain, a.pairs, False), make_rows(half, a.pairs, True)
     ours(["train", "--model", a.model, "--data", plain, "--out", f"{tmp}/rm", "--freeze-layers", str(config["num_hidden_layers"]), "--steps", "1", "--lr", "0", "--batch-size", "1"])
     before = limit()
+    dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level and d == "bf16")]
     results = {}
-    for name, rows, share in (("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")):
-        log = ours(["score", "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
-        tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
-        results[name] = (int(tokens), float(seconds), flops(rows, config))
-    for name, rows, share in (("train, no sharing", plain, "no"), ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
-        ours(["train", "--model", a.model, "--data", rows, "--out", f"{tmp}/t-{share}-{len(results)}", "--batch-size", "8", "--epochs", "1", "--lr", "1e-6", "--share", share])
-        folder = f"{tmp}/t-{share}-{len(results)}"
-        m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
-        seconds = sum((x["num_tokens"] - (m[i - 1]["num_tokens"] if i else 0)) / x["tokens_per_s"] for i, x in enumerate(m))
-        results[name] = (m[-1]["num_tokens"], seconds, 3 * flops(rows, config))
-        results[name + " peak"] = json.load(open(f"{folder}/run.json"))["peak_memory_bytes"]
-    peers = {}
-    for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
-        if 2 * batch > a.pairs:  # one step is not counted
-            continue
-        out = subprocess.run([peer_python, __file__, "--peer", kind, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
-        if out.returncode:
-            print(out.stderr[-500:], file=sys.stderr)
-            continue
-        p = json.loads(out.stdout.strip().splitlines()[-1])
-        if kind not in peers or p["tokens"] / p["seconds"] > peers[kind]["tokens"] / peers[kind]["seconds"]:
-            peers[kind] = p
+    for dtype in dtypes:
+        for name, rows, share in (("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")):
+            log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
+            tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
+            results[dtype, name] = (int(tokens), float(seconds), flops(rows, config), None)
+        for name, rows, share in (("train, no sharing", plain, "no"), ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
+            folder = f"{tmp}/t-{dtype}-{len(results)}"
+            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "1", "--lr", "1e-6", "--share", share])
+            m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
+            seconds = sum((x["num_tokens"] - (m[i - 1]["num_tokens"] if i else 0)) / x["tokens_per_s"] for i, x in enumerate(m))
+            results[dtype, name] = (m[-1]["num_tokens"], seconds, 3 * flops(rows, config), json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
+    peers, all_peers = {}, []
+    for dtype in dtypes:
+        for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
+            if 2 * batch > a.pairs:  # one step is not counted
+                continue
+            out = subprocess.run([peer_python, __file__, "--peer", kind, "--dtype", dtype, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
+            if out.returncode:
+                print(out.stderr[-500:], file=sys.stderr)
+                continue
+            p = json.loads(out.stdout.strip().splitlines()[-1])
+            all_peers.append((dtype, kind, p))
+            if (dtype, kind) not in peers or p["tokens"] / p["seconds"] > peers[dtype, kind]["tokens"] / peers[dtype, kind]["seconds"]:
+                peers[dtype, kind] = p
     after = limit()
-print(f"limit: {before:.0f} GFLOP/s before, {after:.0f} after (oneDNN sgemm at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
-top = (before + after) / 2
-print(f"{'':28}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}")
-for name in [n for n in results if not n.endswith("peak")]:
-    tokens, seconds, work = results[name]
-    p = peers.get(name.split(",")[0]) if "half" not in name else None
+for dtype in dtypes:
+    print(f"limit in {dtype}: {before[dtype]:.0f} GFLOP/s before, {after[dtype]:.0f} after (oneDNN at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
+print(f"{'':33}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}")
+for (dtype, name), (tokens, seconds, work, _) in results.items():
+    p = peers.get((dtype, name.split(",")[0])) if "half" not in name else None
     ratio = f"{tokens / seconds / (p['tokens'] / p['seconds']):8.2f}" if p else ""
-    print(f"{name:28}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / top:10.0%}{ratio}")
-for kind, p in peers.items():
-    memory = f", peak {p['peak'] / 1e9:.2f} GB, ours {results['train, no sharing peak'] / 1e9:.2f} GB" if kind == "train" else ""
-    print(f"{'peer ' + kind:28}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")
+    print(f"{dtype + ' ' + name:33}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / ((before[dtype] + after[dtype]) / 2):10.0%}{ratio}")
+for dtype, kind, p in all_peers:
+    peak = results[dtype, "train, no sharing"][3]
+    memory = f", peak {p['peak'] / 1e9:.2f} GB, ours {peak / 1e9:.2f} GB ({peak / p['peak']:.0%})" if kind == "train" else ""
+    print(f"{dtype + ' peer ' + kind:33}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")

@@ -331,11 +331,16 @@ static void attn_map(double *y, const double *x, const void *c) {
   ref_attention(y, x, a->f, a->a);
 }
 
-static void check_attention(backend *be, const char *level) {
+/* bf16: where attention's products are rounded too (AMX), 8 bits of mantissa are left. */
+static void check_attention(backend *be, const char *level, bool bf16) {
   static const size_t shape[][4] = {{50, 3, 120, 1}, {0, 33, 0, 0}, {7, 1, 2, 0}};
   static const attention_shape kinds[] = {
       {4, 2, 16, 0.25f, 0, 0}, {3, 3, 24, 0.2f, 0, 17}, {4, 1, 64, 0.125f, 5, 0}, {2, 1, 8, 0.3f, 3, 40}};
-  static const char *const names[] = {"grouped heads", "window 17", "soft cap", "soft cap, window 40"};
+  static const char *const names[2][4] = {
+      {"grouped heads", "window 17", "soft cap", "soft cap, window 40"},
+      {"bf16, grouped heads", "bf16, window 17", "bf16, soft cap", "bf16, soft cap, window 40"}};
+  const double loose = bf16 ? 4e-3 / 4e-6 : 1;
+  be->set_bf16(be, bf16);
   grove *g = calloc(1, sizeof *g), *alone = calloc(1, sizeof *alone);
   for (size_t k = 0; k < 4; k++) {
     const attention_shape *a = &kinds[k];
@@ -349,11 +354,11 @@ static void check_attention(backend *be, const char *level) {
     if (be->attention(be, o, ldo, x, ld, &g->f, a, lse, NULL)) failed++;
     struct attn_ctx c = {&g->f, a};
     attn_map(od, xd, &c);
-    snprintf(what, sizeof what, "attention, %s", names[k]);
-    report(level, what, distance(o, od, rows * ldo), 4e-6);
+    snprintf(what, sizeof what, "attention, %s", names[bf16][k]);
+    report(level, what, distance(o, od, rows * ldo), 4e-6 * loose);
     if (be->attention_bwd(be, dx, ld, dy, ldo, o, ldo, x, ld, lse, &g->f, a, NULL)) failed++;
-    snprintf(what, sizeof what, "attention dqkv, %s", names[k]);
-    report(level, what, gradient_error(dx, xd, rows * ld, dy, rows * ldo, attn_map, &c, 60), 2e-5);
+    snprintf(what, sizeof what, "attention dqkv, %s", names[bf16][k]);
+    report(level, what, gradient_error(dx, xd, rows * ld, dy, rows * ldo, attn_map, &c, 60), 2e-5 * loose);
     /* the same conversations without sharing: every branch row has the same bits */
     float *xa = malloc(alone->f.rows * ld * 4), *oa = malloc(alone->f.rows * ldo * 4);
     double differ = 0;
@@ -370,7 +375,7 @@ static void check_attention(backend *be, const char *level) {
           }
       if (pass == 0 && be->attention(be, oa, ldo, xa, ld, &alone->f, a, NULL, NULL)) failed++;
     }
-    snprintf(what, sizeof what, "attention, %s: shared and alone, bits", names[k]);
+    snprintf(what, sizeof what, "attention, %s: shared and alone, bits", names[bf16][k]);
     report(level, what, differ, 0);
     void *all[] = {x, o, lse, dy, dx, xd, od, xa, oa};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
@@ -569,7 +574,9 @@ int main(int argc, char **argv) {
         check_layernorm(be, levels[l]);
         check_adamw(be, levels[l]);
         check_adamw8(be, levels[l]);
-        check_attention(be, levels[l]);
+        check_attention(be, levels[l], false);
+        check_attention(be, levels[l], true);
+        be->set_bf16(be, false);
         check_dropout(be, levels[l]);
       }
       prints[n_prints] = mem_zalloc(1 << 18, 4);

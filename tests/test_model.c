@@ -162,21 +162,26 @@ static void gradients_match(void **state) {
     }
 }
 
+/* Losses and norms of eight steps; with products in bf16 they stay near those of f32. */
 static void training_matches(void **state) {
   (void)state;
-  for (int k = 0; k < FAMILIES; k++) {
+  for (int i = 0; i < 2 * FAMILIES; i++) {
+    int k = i / 2;
+    bool bf16 = i % 2;
+    double loose = bf16 ? 100 : 1;
     fixture f;
     pairs p;
     open_family(&f, families[k], 2, NULL);
+    model_set_bf16(f.m, bf16);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     const float *losses = want(&f, "train.loss")->data, *norms = want(&f, "train.norm")->data;
     for (uint64_t t = 1; t <= 8; t++) {
       double loss = bt_step(f.m, &p, true, 3), norm = model_grad_norm(f.m), clip = 1 / (norm + 1e-6);
-      if (!(fabs(loss - losses[t - 1]) < 2e-4 * (1 + fabs(losses[t - 1]))))
-        fail_msg("%s, step %d: loss %g, PyTorch %g", families[k], (int)t, loss, losses[t - 1]);
-      if (!(fabs(norm - norms[t - 1]) < 1e-3 * norms[t - 1] + 1e-4))
-        fail_msg("%s, step %d: norm %g, PyTorch %g", families[k], (int)t, norm, norms[t - 1]);
+      if (!(fabs(loss - losses[t - 1]) < loose * 2e-4 * (1 + fabs(losses[t - 1]))))
+        fail_msg("%s, step %d, bf16 %d: loss %g, PyTorch %g", families[k], (int)t, bf16, loss, losses[t - 1]);
+      if (!(fabs(norm - norms[t - 1]) < loose * (1e-3 * norms[t - 1] + 1e-4)))
+        fail_msg("%s, step %d, bf16 %d: norm %g, PyTorch %g", families[k], (int)t, bf16, norm, norms[t - 1]);
       model_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, true, true, t};
       model_update(f.m, &o, clip < 1 ? clip : 1);
     }

@@ -148,6 +148,7 @@ typedef struct {
   size_t freeze_layers; /* train the layers from here up and, when 0, the embedding */
   bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
   bool states_8bit;
+  size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
 } model_train_options;
 /* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
  * optimizer states (zeroed). */

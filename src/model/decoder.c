@@ -11,6 +11,9 @@
 
 rw_status buffer_need(model *m, buffer *b, size_t floats, const char *what, rw_error *err) {
   if (floats <= b->cap) return RW_OK;
+  /* at once for the largest pass: each growth would have all pages made anew; those not touched take no memory */
+  size_t each = m->f.rows ? floats / m->f.rows + 1 : 0;
+  if (m->most_rows > m->f.rows) floats += (m->most_rows - m->f.rows) * each;
   m->be->release(m->be, b->p);
   b->p = m->be->alloc(m->be, floats * sizeof(float));
   b->cap = b->p ? floats : 0;
@@ -386,6 +389,7 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
     return rw_fail(err, RW_USAGE, "--freeze-layers: expected at most %zu, the first layer with adapters, got %zu",
                    model_lora_from(m), o->freeze_layers);
   m->recompute = o->recompute;
+  m->most_rows = o->most_rows;
   m->n_trained = 0;
   size_t first = first_trained(m, m->freeze), scales = 0;
   for (size_t i = first; i < m->n_tensors; i++) {

@@ -68,8 +68,9 @@ struct model {
   size_t cap_drop_rows, cap_drop_last;
   bool bf16; /* the layers' products */
   bool training;
-  size_t freeze;                   /* layers below are not trained */
-  bool recompute;                  /* see model_train_options */
+  size_t freeze;  /* layers below are not trained */
+  bool recompute; /* see model_train_options */
+  size_t most_rows;
   frozen_cache *frozen;            /* NULL: none */
   float *values, *grads, *m1, *m2; /* one block each, trained tensors in order */
   uint8_t *codes;                  /* 8-bit states: both moments' codes, then m1 holds their scales */

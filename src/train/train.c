@@ -337,7 +337,7 @@ static rw_status plan_memory(run *t, rw_error *err) {
   if (most > batch) most = batch;
   if (most > rows) rows = most;
   uint64_t used = memory_used(), available = memory_available();
-  t->how = (model_train_options){(size_t)o->freeze_layers, strcmp(o->recompute, "full") == 0, o->states_8bit};
+  t->how = (model_train_options){(size_t)o->freeze_layers, strcmp(o->recompute, "full") == 0, o->states_8bit, rows};
   uint64_t need = model_train_bytes(t->m, &t->how, rows);
   if (need > available && strcmp(o->recompute, "auto") == 0) {
     t->how.recompute = true;

@@ -133,6 +133,11 @@ static inline __attribute__((always_inline)) void block(size_t chunks, const uin
     _tile_zero(3);
   }
   for (size_t k = 0; k < chunks; k++, a += a_parts * AMX_TILE, b += b_parts * AMX_TILE) {
+    if (k < 16) /* c's lines arrive while the tiles multiply */
+      for (size_t r = 2 * k; r < 2 * k + 2; r++) {
+        __builtin_prefetch(c + r * ldc, 1);
+        __builtin_prefetch(c + r * ldc + 16, 1);
+      }
     if (a_parts == 3) { /* the small ones first */
       LOAD_A(2);
       LOAD_B(0);
@@ -162,24 +167,46 @@ static inline __attribute__((always_inline)) void block(size_t chunks, const uin
   if (a_two && b_two) _tile_stored(3, c + 16 * ldc + 16, ldc * 4);
 }
 
-#define SIZED(pa, pb)                                                     \
-  do {                                                                    \
-    if (a_two && b_two)                                                   \
-      block(chunks, a, a_ld, true, pa, b, b_ld, true, pb, c, ldc, acc);   \
-    else if (a_two)                                                       \
-      block(chunks, a, a_ld, true, pa, b, b_ld, false, pb, c, ldc, acc);  \
-    else if (b_two)                                                       \
-      block(chunks, a, a_ld, false, pa, b, b_ld, true, pb, c, ldc, acc);  \
-    else                                                                  \
-      block(chunks, a, a_ld, false, pa, b, b_ld, false, pb, c, ldc, acc); \
+#define SIZED(pa, pb)                                                         \
+  do {                                                                        \
+    if (a_two && b_two)                                                       \
+      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, true, pb, c, ldc, acc);   \
+    else if (a_two)                                                           \
+      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, false, pb, c, ldc, acc);  \
+    else if (b_two)                                                           \
+      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, true, pb, c, ldc, acc);  \
+    else                                                                      \
+      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, false, pb, c, ldc, acc); \
   } while (0)
 
-void amx_block(size_t chunks, const uint16_t *a, size_t a_ld, bool a_two, size_t a_parts, const uint16_t *b,
-               size_t b_ld, bool b_two, size_t b_parts, float *c, size_t ldc, bool acc) {
-  if (a_parts == 1)
+/* c[32, 32], or 16 rows or columns where there is no second panel. */
+static void sized_block(size_t chunks, amx_factor a, bool a_two, amx_factor b, bool b_two, float *c, size_t ldc,
+                        bool acc) {
+  if (a.parts == 1)
     SIZED(1, 1);
-  else if (b_parts == 1)
+  else if (b.parts == 1)
     SIZED(3, 1);
   else
     SIZED(3, 3);
+}
+
+void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, size_t m, size_t n, bool acc) {
+  const size_t side = 2 * (size_t)AMX_ROWS;
+  for (size_t j = 0; j < n; j += side, b.p += 2 * b.ld) {
+    size_t width = n - j < side ? n - j : side;
+    amx_factor rows = a;
+    for (size_t i = 0; i < m; i += side, rows.p += 2 * a.ld) {
+      size_t height = m - i < side ? m - i : side;
+      float *at = c + i * ldc + j;
+      bool a_two = height > AMX_ROWS, b_two = width > AMX_ROWS;
+      if (height % AMX_ROWS == 0 && width % AMX_ROWS == 0) {
+        sized_block(chunks, rows, a_two, b, b_two, at, ldc, acc);
+        continue;
+      }
+      float edge[4 * AMX_ROWS * AMX_ROWS]; /* at the matrix's edge: computed beside it */
+      for (size_t r = 0; acc && r < height; r++) memcpy(edge + r * side, at + r * ldc, width * sizeof(float));
+      sized_block(chunks, rows, a_two, b, b_two, edge, side, acc);
+      for (size_t r = 0; r < height; r++) memcpy(at + r * ldc, edge + r * side, width * sizeof(float));
+    }
+  }
 }

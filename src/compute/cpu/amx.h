@@ -36,9 +36,14 @@ void amx_end(void);
 void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tensor_type type, size_t si, size_t sk,
               size_t n, size_t kn);
 
-/* c[32, 32] (+)= sum over `chunks`; a and b point to the first of two panels, panels a_ld and b_ld values apart, a
- * panel chunk after chunk its parts. a_two, b_two: else only the first panel, and 16 rows or columns of c. */
-void amx_block(size_t chunks, const uint16_t *a, size_t a_ld, bool a_two, size_t a_parts, const uint16_t *b,
-               size_t b_ld, bool b_two, size_t b_parts, float *c, size_t ldc, bool acc);
+/* A packed factor: panels of 16 rows of a, or columns of b, `ld` values apart; a panel is chunk after chunk of the
+ * inner index, a chunk its parts. */
+typedef struct {
+  const uint16_t *p;
+  size_t ld, parts;
+} amx_factor;
+
+/* c[m, n] (+)= sum over `chunks` of a·b. */
+void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, size_t m, size_t n, bool acc);
 
 #endif

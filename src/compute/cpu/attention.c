@@ -5,16 +5,37 @@
  * prompt is shared or not, and a masked key contributes an exact zero, so a conversation's bits do not depend on
  * how it was packed. Queries go in blocks of QUERY_BLOCK rows whose scores are held whole (not the full matrix).
  * Gradients of shared keys and values add up in one fixed order: the prompt's queries, then each branch's.
+ *
+ * Products go through `packed_a`, `packed_b` and `tiles`: the kernels' chains (kernels.h) or, on AMX, its tiles,
+ * whose chunks of keys are counted from position 0 too.
  */
 #include <math.h>
 #include <string.h>
 
+#include "compute/cpu/amx.h"
 #include "compute/cpu/cpu.h"
 
-enum { QUERY_BLOCK = 48 }; /* a multiple of every mr */
+enum { QUERY_BLOCK = 64 }; /* at most */
+
+/* How products are computed. */
+typedef struct {
+  const kernels *k;
+  size_t parts; /* of AMX's factors (amx.h); 0: chains */
+  size_t mr, nr;
+  size_t step;    /* keys from a multiple of it on can be packed anew */
+  size_t queries; /* in a block: a multiple of mr, at most QUERY_BLOCK */
+} engine;
+
+static engine engine_of(const cpu_state *s) {
+  const kernels *k = s->k;
+  if (s->products == PRODUCTS_F32_TILES || s->products == PRODUCTS_BF16_TILES)
+    return (engine){k, s->products == PRODUCTS_F32_TILES ? 3 : 1, AMX_ROWS, AMX_ROWS, AMX_INNER, 64};
+  return (engine){k, 0, (size_t)k->mr, (size_t)k->nr, (size_t)k->nr, 48};
+}
 
 typedef struct {
   cpu_state *s;
+  engine e;
   const forest *f;
   const attention_shape *a;
   const float *qkv, *d_o, *out_in;
@@ -24,23 +45,31 @@ typedef struct {
   size_t parts; /* tasks that share the query heads of a key-value head */
 } job;
 
-/* Working memory of one task, cut from the thread's scratch; keys = longest conversation, rounded up to nr. */
+/* Working memory of one task, cut from the thread's scratch; keys = longest conversation, rounded up. */
 typedef struct {
-  size_t keys, d, d_panels;
+  size_t keys, d;
   float *rows;   /* [keys, d]: one kind of key rows of the current conversation, gathered */
   float *k_cols; /* panels over keys, inner d: for q·k */
   float *k_rows; /* panels over d, inner keys: for dS·k (backward) */
   float *v_rows; /* panels over d, inner keys: for p·v */
   float *v_cols; /* panels over keys, inner d: for dO·v (backward) */
-  float *query;  /* packed rows [QUERY_BLOCK, d] */
-  float *score;  /* [QUERY_BLOCK, keys] */
-  float *dscore; /* [QUERY_BLOCK, keys] (backward) */
-  float *capped; /* [QUERY_BLOCK, keys] (backward with a soft cap) */
+  float *query;  /* packed rows [queries, d] */
+  float *score;  /* [queries, keys] */
+  float *dscore; /* [queries, keys] (backward) */
+  float *capped; /* [queries, keys] (backward with a soft cap) */
   float *packed; /* a packed block of scores */
   float *grad;   /* packed rows of dO or q: panels over d, inner queries (backward) */
 } work;
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* Floats of a panel of r rows or columns and an inner index of kn. */
+static size_t panel(const engine *e, size_t r, size_t kn) {
+  return e->parts ? round_up(kn, AMX_INNER) / AMX_INNER * e->parts * (AMX_TILE / 2) : r * kn;
+}
+static size_t panels(const engine *e, size_t r, size_t n, size_t kn) {
+  return round_up(n, r) / r * panel(e, r, kn);
+}
 
 static size_t longest(const forest *f) {
   size_t n = 0;
@@ -56,71 +85,119 @@ static size_t longest(const forest *f) {
 }
 
 /* Cuts the work areas out of base (NULL: only counts) and returns the floats needed. */
-static size_t carve(work *w, float *base, const kernels *k, size_t keys, size_t d, bool backward, bool cap) {
-  size_t nr = (size_t)k->nr, dp = round_up(d, nr), used = 0;
-  keys = round_up(keys, nr);
+static size_t carve(work *w, float *base, const engine *e, size_t keys, size_t d, bool backward, bool cap) {
+  size_t used = 0, q = e->queries;
+  keys = round_up(keys, e->parts ? AMX_INNER : e->nr);
   w->keys = keys;
   w->d = d;
-  w->d_panels = dp / nr;
 #define TAKE(field, n) (w->field = base ? base + used : NULL, used += round_up(n, 16))
   TAKE(rows, keys * d);
-  TAKE(k_cols, keys * d);
-  TAKE(v_rows, keys * dp);
-  TAKE(query, QUERY_BLOCK * d);
-  TAKE(score, QUERY_BLOCK * keys);
-  TAKE(packed, (QUERY_BLOCK + (size_t)k->mr) * (keys + (size_t)k->mr));
+  TAKE(k_cols, panels(e, e->nr, keys, d));
+  TAKE(v_rows, panels(e, e->nr, d, keys));
+  TAKE(query, panels(e, e->mr, q, d));
+  TAKE(score, q * keys);
+  size_t forward = panels(e, e->mr, q, keys), other = panels(e, e->mr, keys, q);
+  TAKE(packed, forward > other ? forward : other);
   if (backward) {
-    TAKE(k_rows, keys * dp);
-    TAKE(v_cols, keys * d);
-    TAKE(dscore, QUERY_BLOCK * keys);
-    TAKE(grad, QUERY_BLOCK * dp);
-    if (cap) TAKE(capped, QUERY_BLOCK * keys);
+    TAKE(k_rows, panels(e, e->nr, d, keys));
+    TAKE(v_cols, panels(e, e->nr, keys, d));
+    TAKE(dscore, q * keys);
+    TAKE(grad, panels(e, e->nr, d, q));
+    if (cap) TAKE(capped, q * keys);
   }
 #undef TAKE
   return used;
 }
 
-/* Adds rows [seg] of the matrix at column 0 of x as keys from position `at`: into panels over keys (cols) and/or
- * panels over d (rows). `gather` keeps the earlier positions of a panel that the new rows begin in the middle of.
- */
-static void load_keys(const kernels *k, const work *w, const float *x, size_t ld, span seg, size_t at, float *cols,
-                      float *rows, float *gather) {
-  size_t nr = (size_t)k->nr;
-  const float *src = x + seg.first * ld;
-  if (rows) k->pack(rows + at * nr, w->keys * nr, k->nr, src, T_F32, 1, ld, w->d, seg.len);
-  if (cols) {
-    for (size_t i = 0; i < seg.len; i++) memcpy(gather + (at + i) * w->d, src + i * ld, w->d * sizeof(float));
-    size_t from = at / nr * nr;
-    k->pack(cols + from * w->d, nr * w->d, k->nr, gather + from * w->d, T_F32, w->d, 1, at + seg.len - from, w->d);
+/* Packs element (i, k) = src[i*si + k*sk] into AMX's panels, `ld` floats apart. */
+static void pack_tiles(const engine *e, float *dst, size_t ld, bool factor_b, const float *src, size_t si,
+                       size_t sk, size_t n, size_t kn) {
+  for (size_t i = 0; i < n; i += AMX_ROWS, dst += ld) {
+    float *at = dst;
+    for (size_t k = 0; k < kn; k += AMX_INNER, at += e->parts * (AMX_TILE / 2))
+      amx_pack((uint16_t *)(void *)at, e->parts, factor_b, src + i * si + k * sk, T_F32, si, sk,
+               n - i < AMX_ROWS ? n - i : AMX_ROWS, kn - k < AMX_INNER ? kn - k : AMX_INNER);
   }
 }
-
-/* c[m, cols of panels p0..p1) (at column p*nr - shift)] = packed a [m, kn] · panels */
-static void tiles(const kernels *k, size_t kn, const float *a, const float *b, size_t b_panel, float *c, size_t ldc,
-                  size_t m, size_t n, bool acc) {
-  size_t mr = (size_t)k->mr, nr = (size_t)k->nr;
-  for (size_t j = 0; j < n; j += nr)
-    for (size_t i = 0; i < m; i += mr)
-      k->tile(kn, a + i * kn, b + j / nr * b_panel, c + i * ldc + j, ldc, m - i < mr ? m - i : mr,
-              n - j < nr ? n - j : nr, acc);
+static void packed_a(const engine *e, float *dst, const float *src, size_t si, size_t sk, size_t n, size_t kn) {
+  if (e->parts)
+    pack_tiles(e, dst, panel(e, e->mr, kn), false, src, si, sk, n, kn);
+  else
+    e->k->pack(dst, e->mr * kn, (int)e->mr, src, T_F32, si, sk, n, kn);
+}
+/* A factor b whose panels are `ld` floats apart. */
+static void packed_b(const engine *e, float *dst, size_t ld, const float *src, size_t si, size_t sk, size_t n,
+                     size_t kn) {
+  if (e->parts)
+    pack_tiles(e, dst, ld, true, src, si, sk, n, kn);
+  else
+    e->k->pack(dst, ld, (int)e->nr, src, T_F32, si, sk, n, kn);
 }
 
-/* The block of queries at positions pos..pos+m sees keys [lo, hi), both multiples of nr but for the end. */
-static void key_range(const attention_shape *a, const kernels *k, size_t pos, size_t m, size_t *lo, size_t *hi) {
+/* c[m, n] (+)= packed a · panels of b, `ld` floats apart. room: c may be written up to whole panels. */
+static void tiles(const engine *e, size_t kn, const float *a, const float *b, size_t ld, float *c, size_t ldc,
+                  size_t m, size_t n, bool acc, bool room) {
+  if (e->parts) {
+    amx_factor fa = {(const uint16_t *)(const void *)a, 2 * panel(e, e->mr, kn), e->parts},
+               fb = {(const uint16_t *)(const void *)b, 2 * ld, e->parts};
+    amx_tiles((kn + AMX_INNER - 1) / AMX_INNER, fa, fb, c, ldc, room ? round_up(m, AMX_ROWS) : m,
+              room ? round_up(n, AMX_ROWS) : n, acc);
+    return;
+  }
+  for (size_t j = 0; j < n; j += e->nr)
+    for (size_t i = 0; i < m; i += e->mr)
+      e->k->tile(kn, a + i * kn, b + j / e->nr * ld, c + i * ldc + j, ldc, m - i < e->mr ? m - i : e->mr,
+                 n - j < e->nr ? n - j : e->nr, acc);
+}
+
+/* The matrix at column 0 of x: rows `seg` become keys from position `base` on, into panels over keys (cols) and
+ * panels over d (rows, may be NULL). A panel that they begin in the middle of is packed anew, with the prompt's
+ * last rows. */
+static void load_keys(const job *j, const work *w, const float *x, span prompt, span seg, size_t base, float *cols,
+                      float *rows) {
+  const engine *e = &j->e;
+  size_t d = w->d, from = base / e->step * e->step, n = base + seg.len - from;
+  for (size_t i = 0; i < n; i++) {
+    size_t row = from + i < base ? prompt.first + from + i : seg.first + from + i - base;
+    memcpy(w->rows + (from + i) * d, x + row * j->ld, d * sizeof(float));
+  }
+  if (cols)
+    packed_b(e, cols + from / e->nr * panel(e, e->nr, d), panel(e, e->nr, d), w->rows + from * d, d, 1, n, d);
+  if (rows) packed_b(e, rows + panel(e, e->nr, from), panel(e, e->nr, w->keys), w->rows + from * d, 1, d, d, n);
+}
+
+/* The block of queries at positions pos..pos+m sees keys [lo, hi), lo a multiple of step. */
+static void key_range(const attention_shape *a, const engine *e, size_t pos, size_t m, size_t *lo, size_t *hi) {
   size_t first = a->window > 0 && pos + 1 > (size_t)a->window ? pos + 1 - (size_t)a->window : 0;
-  *lo = first / (size_t)k->nr * (size_t)k->nr;
+  *lo = first / e->step * e->step;
   *hi = pos + m;
+}
+
+/* out[i, lo..hi) = rows packed in w->query · keys' panels over keys. */
+static void dots(const job *j, const work *w, const float *cols, float *out, size_t m, size_t lo, size_t hi) {
+  const engine *e = &j->e;
+  size_t each = panel(e, e->nr, w->d);
+  tiles(e, w->d, w->query, cols + lo / e->nr * each, each, out + lo, w->keys, m, hi - lo, false, true);
 }
 
 /* score[i, lo..hi) = scale * q·k, soft-capped, for m queries packed in w->query. */
 static void scores(const job *j, const work *w, size_t m, size_t lo, size_t hi) {
-  const kernels *k = j->s->k;
-  tiles(k, w->d, w->query, w->k_cols + lo * w->d, (size_t)k->nr * w->d, w->score + lo, w->keys, m, hi - lo, false);
+  const kernels *k = j->e.k;
+  dots(j, w, w->k_cols, w->score, m, lo, hi);
   for (size_t i = 0; i < m; i++) {
     float *row = w->score + i * w->keys + lo;
     k->scale(row, hi - lo, j->a->scale);
     if (j->a->softcap > 0) k->softcap(row, hi - lo, j->a->softcap);
   }
+}
+
+/* out[m, d] = x[m, lo..hi), rows of w->keys, · panels over d. */
+static void weighed(const job *j, const work *w, const float *x, const float *rows, float *out, size_t ld, size_t m,
+                    size_t lo, size_t hi) {
+  const engine *e = &j->e;
+  packed_a(e, w->packed, x + lo, w->keys, 1, m, hi - lo);
+  tiles(e, hi - lo, w->packed, rows + panel(e, e->nr, lo), panel(e, e->nr, w->keys), out, ld, m, w->d, false,
+        false);
 }
 
 /* The keys that the query at position pos itself sees are [*from, pos]; the rest of [lo, hi) is set to zero. */
@@ -132,10 +209,10 @@ static size_t mask(const job *j, float *row, size_t pos, size_t lo, size_t hi) {
 }
 
 static void forward_block(const job *j, const work *w, size_t head, size_t row, size_t pos, size_t m) {
-  const kernels *k = j->s->k;
+  const kernels *k = j->e.k;
   size_t d = w->d, lo, hi;
-  key_range(j->a, k, pos, m, &lo, &hi);
-  k->pack(w->query, (size_t)k->mr * d, k->mr, j->qkv + row * j->ld + head * d, T_F32, j->ld, 1, m, d);
+  key_range(j->a, &j->e, pos, m, &lo, &hi);
+  packed_a(&j->e, w->query, j->qkv + row * j->ld + head * d, j->ld, 1, m, d);
   scores(j, w, m, lo, hi);
   float inverse[QUERY_BLOCK];
   for (size_t i = 0; i < m; i++) {
@@ -145,9 +222,8 @@ static void forward_block(const job *j, const work *w, size_t head, size_t row, 
     inverse[i] = 1.0f / sum;
     if (j->lse) j->lse[(row + i) * j->a->q_heads + head] = max + logf(sum);
   }
-  k->pack(w->packed, (size_t)k->mr * (hi - lo), k->mr, w->score + lo, T_F32, w->keys, 1, m, hi - lo);
   float *o = j->o + row * j->ldo + head * d;
-  tiles(k, hi - lo, w->packed, w->v_rows + lo * (size_t)k->nr, w->keys * (size_t)k->nr, o, j->ldo, m, d, false);
+  weighed(j, w, w->score, w->v_rows, o, j->ldo, m, lo, hi);
   for (size_t i = 0; i < m; i++) k->scale(o + i * j->ldo, d, inverse[i]);
 }
 
@@ -155,30 +231,31 @@ static void forward_block(const job *j, const work *w, size_t head, size_t row, 
  * prompt's rows first, then in the segment's. */
 static void key_gradient(const job *j, const work *w, const float *score, float *column, span prompt, span seg,
                          size_t base, size_t m, size_t lo, size_t hi) {
-  const kernels *k = j->s->k;
+  const engine *e = &j->e;
   for (int part = 0; part < 2; part++) {
     size_t from = part == 0 ? lo : (lo > base ? lo : base), to = part == 0 ? (hi < base ? hi : base) : hi;
     if (from >= to) continue;
     float *dst = column + (part == 0 ? prompt.first + from : seg.first + from - base) * j->ldd;
-    k->pack(w->packed, (size_t)k->mr * m, k->mr, score + from, T_F32, 1, w->keys, to - from, m);
-    tiles(k, m, w->packed, w->grad, m * (size_t)k->nr, dst, j->ldd, to - from, w->d, true);
+    packed_a(e, w->packed, score + from, 1, w->keys, to - from, m);
+    tiles(e, m, w->packed, w->grad, panel(e, e->nr, m), dst, j->ldd, to - from, w->d, true, false);
   }
 }
 
 static void backward_block(const job *j, const work *w, size_t head, size_t group, span prompt, span seg,
                            size_t base, size_t at, size_t m) {
-  const kernels *k = j->s->k;
+  const engine *e = &j->e;
+  const kernels *k = e->k;
   const attention_shape *a = j->a;
-  size_t d = w->d, row = seg.first + at, pos = base + at, lo, hi, mr = (size_t)k->mr, nr = (size_t)k->nr;
-  key_range(a, k, pos, m, &lo, &hi);
+  size_t d = w->d, row = seg.first + at, pos = base + at, lo, hi;
+  key_range(a, e, pos, m, &lo, &hi);
   const float *q = j->qkv + row * j->ld + head * d, *d_o = j->d_o + row * j->lddo + head * d;
   float *dk = j->dqkv + (a->q_heads + group) * d, *dv = j->dqkv + (a->q_heads + a->kv_heads + group) * d;
 
-  k->pack(w->query, mr * d, k->mr, q, T_F32, j->ld, 1, m, d);
+  packed_a(e, w->query, q, j->ld, 1, m, d);
   scores(j, w, m, lo, hi);
   if (a->softcap > 0) memcpy(w->capped, w->score, m * w->keys * sizeof(float));
-  k->pack(w->query, mr * d, k->mr, d_o, T_F32, j->lddo, 1, m, d);
-  tiles(k, d, w->query, w->v_cols + lo * d, nr * d, w->dscore + lo, w->keys, m, hi - lo, false);
+  packed_a(e, w->query, d_o, j->lddo, 1, m, d);
+  dots(j, w, w->v_cols, w->dscore, m, lo, hi);
   for (size_t i = 0; i < m; i++) {
     float *p = w->score + i * w->keys, *dp = w->dscore + i * w->keys;
     size_t from = mask(j, p, pos + i, lo, hi), n = pos + i + 1 - from;
@@ -188,38 +265,24 @@ static void backward_block(const job *j, const work *w, size_t head, size_t grou
     k->softmax_dx(dp + from, p + from, w->capped ? w->capped + i * w->keys + from : NULL, delta, a->scale,
                   a->softcap, n);
   }
-  k->pack(w->packed, mr * (hi - lo), k->mr, w->dscore + lo, T_F32, w->keys, 1, m, hi - lo);
-  tiles(k, hi - lo, w->packed, w->k_rows + lo * nr, w->keys * nr, j->dqkv + row * j->ldd + head * d, j->ldd, m, d,
-        false);
-  k->pack(w->grad, m * nr, k->nr, d_o, T_F32, 1, j->lddo, d, m);
+  weighed(j, w, w->dscore, w->k_rows, j->dqkv + row * j->ldd + head * d, j->ldd, m, lo, hi);
+  packed_b(e, w->grad, panel(e, e->nr, m), d_o, 1, j->lddo, d, m);
   key_gradient(j, w, w->score, dv, prompt, seg, base, m, lo, hi);
-  k->pack(w->grad, m * nr, k->nr, q, T_F32, 1, j->ld, d, m);
+  packed_b(e, w->grad, panel(e, e->nr, m), q, 1, j->ld, d, m);
   key_gradient(j, w, w->dscore, dk, prompt, seg, base, m, lo, hi);
 }
 
 /* One stretch of rows (the prompt: base 0, or a branch: base = the prompt's length) with the part's query heads. */
 static void segment(const job *j, const work *w, size_t group, size_t part, span prompt, span seg, size_t base) {
   const attention_shape *a = j->a;
-  const kernels *k = j->s->k;
   size_t d = w->d, per_group = a->q_heads / a->kv_heads;
   const float *keys = j->qkv + (a->q_heads + group) * d, *values = keys + a->kv_heads * d;
   bool backward = j->dqkv != NULL;
-  load_keys(k, w, keys, j->ld, seg, base, NULL, backward ? w->k_rows : NULL, NULL);
-  load_keys(k, w, values, j->ld, seg, base, NULL, w->v_rows, NULL);
-  /* a panel over keys may begin in the prompt: those rows are gathered again */
-  span head_rows = {prompt.first, base};
   if (seg.len == 0) return;
-  size_t nr = (size_t)k->nr, from = base / nr * nr;
-  span tail = {head_rows.first + from, base - from};
-  for (int which = 0; which < (backward ? 2 : 1); which++) {
-    const float *x = which ? values : keys;
-    float *cols = which ? w->v_cols : w->k_cols;
-    for (size_t i = 0; i < tail.len; i++)
-      memcpy(w->rows + (from + i) * d, x + (tail.first + i) * j->ld, d * sizeof(float));
-    load_keys(k, w, x, j->ld, seg, base, cols, NULL, w->rows);
-  }
-  for (size_t at = 0; at < seg.len; at += QUERY_BLOCK) {
-    size_t m = seg.len - at < QUERY_BLOCK ? seg.len - at : QUERY_BLOCK;
+  load_keys(j, w, keys, prompt, seg, base, w->k_cols, backward ? w->k_rows : NULL);
+  load_keys(j, w, values, prompt, seg, base, backward ? w->v_cols : NULL, w->v_rows);
+  for (size_t at = 0; at < seg.len; at += j->e.queries) {
+    size_t m = seg.len - at < j->e.queries ? seg.len - at : j->e.queries;
     for (size_t h = part; h < per_group; h += j->parts) {
       size_t head = group * per_group + h;
       if (backward)
@@ -245,18 +308,21 @@ static void task(void *ctx, size_t number, int thread) {
   const tree *t = &j->f->trees[number / j->parts / a->kv_heads];
   const span *branches = j->f->branches + t->first_branch;
   work w = {0};
-  carve(&w, j->s->per_thread[thread].p, j->s->k, longest(j->f), a->head_dim, j->dqkv != NULL, a->softcap > 0);
+  carve(&w, j->s->per_thread[thread].p, &j->e, longest(j->f), a->head_dim, j->dqkv != NULL, a->softcap > 0);
   if (j->dqkv) {
     clear_rows(j, group, t->prompt);
     for (size_t b = 0; b < t->n_branches; b++) clear_rows(j, group, branches[b]);
   }
+  if (j->e.parts) amx_begin();
   segment(j, &w, group, part, t->prompt, t->prompt, 0);
   for (size_t b = 0; b < t->n_branches; b++) segment(j, &w, group, part, t->prompt, branches[b], t->prompt.len);
+  if (j->e.parts) amx_end();
 }
 
 static rw_status run(job *j, rw_error *err) {
   work w = {0};
-  size_t need = carve(&w, NULL, j->s->k, longest(j->f), j->a->head_dim, j->dqkv != NULL, j->a->softcap > 0);
+  j->e = engine_of(j->s);
+  size_t need = carve(&w, NULL, &j->e, longest(j->f), j->a->head_dim, j->dqkv != NULL, j->a->softcap > 0);
   for (int i = 0; i < pool_threads(j->s->threads); i++)
     if (!scratch_need(&j->s->per_thread[i], need)) return rw_nomem(err, "attention's working rows");
   size_t tasks = j->f->n_trees * j->a->kv_heads, threads = (size_t)pool_threads(j->s->threads);

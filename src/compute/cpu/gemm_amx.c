@@ -11,10 +11,10 @@
 
 enum {
   BLOCK_ROWS = 128,  /* rows of c in one task */
-  BLOCK_PANELS = 16, /* panels of b in one task */
+  BLOCK_PANELS = 32, /* panels of b in one task */
   PACK_PANELS = 8,   /* panels packed by one task */
   PACK_CHUNKS = 32,  /* and chunks */
-  INNER_TILES = 16, /* tiles of the inner index in one go: those of two panels of b stay in the first-level cache */
+  INNER_TILES = 24, /* tiles of the inner index in one go: those of two panels of b stay in the first-level cache */
   STRIP_TILES = 1 << 16, /* packed b at a time: 64 MB */
   TILE_FLOATS = AMX_TILE / 2
 };
@@ -79,50 +79,29 @@ static void pack_task(void *ctx, size_t task, int thread) {
     }
 }
 
-/* A block at an edge, or of panels that do not stand side by side in c: computed beside it. */
-static void edge_block(const job *j, size_t tiles, const uint16_t *a, size_t a_ld, size_t rows, const uint16_t *b,
-                       size_t b_ld, const size_t column[2], const size_t width[2], float *c, bool acc) {
-  const size_t side = 2 * (size_t)AMX_ROWS;
-  float edge[4 * AMX_ROWS * AMX_ROWS];
-  for (size_t i = 0; acc && i < rows; i++)
-    for (size_t p = 0; p < 2; p++)
-      memcpy(edge + i * side + p * AMX_ROWS, c + i * j->ldc + column[p], width[p] * sizeof(float));
-  amx_block(tiles, a, a_ld, rows > AMX_ROWS, j->a_parts, b, b_ld, width[1] > 0, j->b_parts, edge, side, acc);
-  for (size_t i = 0; i < rows; i++)
-    for (size_t p = 0; p < 2; p++)
-      memcpy(c + i * j->ldc + column[p], edge + i * side + p * AMX_ROWS, width[p] * sizeof(float));
-}
-
 static void block_task(void *ctx, size_t task, int thread) {
   (void)thread;
   const job *j = ctx;
-  size_t m = j->a->n, pair = 2 * (size_t)AMX_ROWS, row_blocks = ceil_div(m, BLOCK_ROWS),
-         step = INNER_TILES / j->b_parts;
+  size_t m = j->a->n, row_blocks = ceil_div(m, BLOCK_ROWS), step = INNER_TILES;
   size_t p0 = task / row_blocks * BLOCK_PANELS, r0 = task % row_blocks * BLOCK_ROWS;
   size_t p1 = p0 + BLOCK_PANELS < j->panels ? p0 + BLOCK_PANELS : j->panels;
-  size_t r1 = r0 + BLOCK_ROWS < m ? r0 + BLOCK_ROWS : m;
+  size_t height = m - r0 < BLOCK_ROWS ? m - r0 : BLOCK_ROWS;
   size_t a_tile = j->a_parts * AMX_TILE, b_tile = j->b_parts * AMX_TILE;
-  size_t a_ld = j->n_chunks * a_tile, b_ld = j->n_chunks * b_tile;
+  amx_factor a = {NULL, j->n_chunks * a_tile, j->a_parts}, b = {NULL, j->n_chunks * b_tile, j->b_parts};
   const uint16_t *packed_a = j->s->a.p, *packed_b = j->s->b.p;
   amx_begin();
   for (size_t k = 0; k < j->n_chunks; k += step) {
-    size_t tiles = j->n_chunks - k < step ? j->n_chunks - k : step;
-    for (size_t p = p0; p < p1; p += 2) {
+    size_t chunks = j->n_chunks - k < step ? j->n_chunks - k : step, run;
+    for (size_t p = p0; p < p1; p += run) { /* panels of one part stand side by side in c */
+      size_t at, column, width;
       int part;
-      size_t at, column[2] = {0}, width[2] = {0};
-      for (size_t i = 0; i < 2 && p + i < p1; i++)
-        operand_panel(j->b, AMX_ROWS, j->first + p + i, &part, &at, &column[i], &width[i]);
-      bool whole = width[0] == AMX_ROWS && width[1] == AMX_ROWS && column[1] == column[0] + AMX_ROWS;
-      const uint16_t *b = packed_b + p * b_ld + k * b_tile;
-      for (size_t r = r0; r < r1; r += pair) {
-        const uint16_t *a = packed_a + r / AMX_ROWS * a_ld + k * a_tile;
-        float *c = j->c + r * j->ldc;
-        bool acc = j->acc || k > 0;
-        if (whole && m - r >= pair)
-          amx_block(tiles, a, a_ld, true, j->a_parts, b, b_ld, true, j->b_parts, c + column[0], j->ldc, acc);
-        else
-          edge_block(j, tiles, a, a_ld, m - r < pair ? m - r : pair, b, b_ld, column, width, c, acc);
-      }
+      operand_panel(j->b, AMX_ROWS, j->first + p, &part, &at, &column, &width);
+      size_t left = (j->b->along_k ? j->b->n : j->b->part[part].n) - at;
+      run = ceil_div(left, AMX_ROWS) < p1 - p ? ceil_div(left, AMX_ROWS) : p1 - p;
+      a.p = packed_a + r0 / AMX_ROWS * a.ld + k * a_tile;
+      b.p = packed_b + p * b.ld + k * b_tile;
+      amx_tiles(chunks, a, b, j->c + r0 * j->ldc + column, j->ldc, height,
+                left < run * AMX_ROWS ? left : run * AMX_ROWS, j->acc || k > 0);
     }
   }
   amx_end();
