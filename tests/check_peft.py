@@ -55,7 +55,7 @@ for family in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "n
             pairs.append((p + draw(rng.randrange(1, 30)), p + draw(rng.randrange(1, 30))))
         with open(tmp / "pairs.jsonl", "w") as f:
             f.writelines(json.dumps({"chosen_ids": c, "rejected_ids": r}) + "\n" for c, r in pairs)
-        common = ["train", "--model", base, "--data", tmp / "pairs.jsonl", "--batch-size", 4, "--shuffle", "no", "--warmup", 0,
+        common = ["train", "--dtype", "f32", "--model", base, "--data", tmp / "pairs.jsonl", "--batch-size", 4, "--shuffle", "no", "--warmup", 0,
                   "--schedule", "constant", "--lora-rank", 4, "--lora-alpha", 6, "--seed", 5, "--no-golden-check"]
         run(*common, "--steps", 1, "--lr", 0, "--out", tmp / "start")
         run(*common, "--steps", 4, "--lr", 1e-3, "--weight-decay", 0.01, "--out", tmp / "ours")
