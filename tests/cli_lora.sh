@@ -79,6 +79,13 @@ grep -q "^loads *yes" "$tmp/inspect"
 fails 2 "expected a PEFT directory" "$reward" merge "$tmp/merged" -o "$tmp/x"
 fails 2 "" "$reward" merge "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
 scores "$tmp/merged" >"$tmp/m.jsonl"
+# its golden rows are the adapter's, with its own scores; an adapter whose rows score otherwise is not merged
+grep -q '"ids": ' "$tmp/merged/reward.json"
+grep -o '"ids".*' "$tmp/a/reward.json" | cmp - <(grep -o '"ids".*' "$tmp/half/reward.json")
+cp -r "$tmp/a" "$tmp/other"
+sed -i 's/{"score": [^,]*/{"score": 77/' "$tmp/other/reward.json"
+fails 1 "golden row 1" "$reward" merge "$tmp/other" --base "$tmp/elsewhere" -o "$tmp/x"
+"$reward" merge --quiet "$tmp/other" --base "$tmp/elsewhere" -o "$tmp/taken" --no-golden-check
 scores "$tmp/half" >"$tmp/h.jsonl"
 python3 - "$tmp" <<'E2'
 import json, struct, sys

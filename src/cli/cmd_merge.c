@@ -7,11 +7,13 @@
 
 int cmd_merge_run(int argc, char **argv) {
   const char *out = NULL, *dtype = "";
-  bool force = false;
+  bool force = false, no_golden_check = false;
   cli_list words = {0};
   const opt table[] = {{"output", 'o', OPT_STRING, &out, "DIR", "the checkpoint directory to make", false},
                        {"save-dtype", 0, OPT_STRING, &dtype, "f32|f16|bf16",
                         "precision of the written weights (default: the base's)", false},
+                       {"no-golden-check", 0, OPT_FLAG, &no_golden_check, NULL,
+                        "take the adapter although its golden rows score otherwise", false},
                        {"force", 0, OPT_FLAG, &force, NULL, "write into a folder that has files", false},
                        {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
   int status =
@@ -28,7 +30,8 @@ int cmd_merge_run(int argc, char **argv) {
   pool *threads = cli_pool();
   if (!threads) return 1;
   const char *adapter = words.items[0];
-  if (cli_model_dir(&adapter, &err) || train_merge(adapter, cli_opts.base, out, force, t, threads, &err))
+  if (cli_model_dir(&adapter, &err) ||
+      train_merge(adapter, cli_opts.base, out, force, no_golden_check, t, threads, &err))
     return cli_fail(&err);
   log_note("%s written", out);
   return 0;

@@ -1,8 +1,10 @@
 /* golden.c - reward.json of a checkpoint (see golden.h). */
 #include "reward/golden.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "reward/json.h"
 
@@ -36,26 +38,35 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
   return st;
 }
 
-/* One {"score", "ids"}. */
-static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, double bound, rw_error *err) {
-  json_val list = json_get(d, row, "ids");
-  double want;
-  float got;
+typedef struct {
+  double score;
   int32_t ids[GOLDEN_TOKENS];
-  size_t len = 0;
+  size_t len;
+} golden_row;
+
+/* One {"score", "ids"}. */
+static rw_status read_row(golden_row *r, json_doc *d, json_val row, size_t index, rw_error *err) {
+  json_val list = json_get(d, row, "ids");
   int64_t id = -1;
-  if (!json_number(d, json_get(d, row, "score"), &want) || json_kind(d, list) != JSON_ARRAY)
+  r->len = 0;
+  if (!json_number(d, json_get(d, row, "score"), &r->score) || json_kind(d, list) != JSON_ARRAY)
     return rw_fail(err, RW_DATA, "golden row %zu: expected a score and ids", index);
   for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v)) {
-    if (!json_int(d, v, &id) || id < 0 || id > INT32_MAX || len == GOLDEN_TOKENS)
+    if (!json_int(d, v, &id) || id < 0 || id > INT32_MAX || r->len == GOLDEN_TOKENS)
       return rw_fail(err, RW_DATA, "golden row %zu: expected at most %d token ids", index, GOLDEN_TOKENS);
-    ids[len++] = (int32_t)id;
+    r->ids[r->len++] = (int32_t)id;
   }
-  if (len == 0) return rw_fail(err, RW_DATA, "golden row %zu: expected token ids, got none", index);
-  const int32_t *list_of_one = ids;
-  id_group g = {&list_of_one, &len, 1};
+  return r->len ? RW_OK : rw_fail(err, RW_DATA, "golden row %zu: expected token ids, got none", index);
+}
+
+static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, double bound, rw_error *err) {
+  golden_row r;
+  float got;
+  RW_TRY(read_row(&r, d, row, index, err));
+  const int32_t *ids = r.ids;
+  id_group g = {&ids, &r.len, 1};
   RW_TRY(model_score(m, &g, 1, false, &got, err));
-  double allowed = bound * fmax(1, fabs(want));
+  double want = r.score, allowed = bound * fmax(1, fabs(want));
   if (fabs((double)got - want) <= allowed) return RW_OK;
   return rw_fail(
       err, RW_DATA,
@@ -78,5 +89,46 @@ rw_status golden_check(model *m, const char *dir, rw_error *err) {
     json_file_close(&f);
   }
   mem_free(path);
+  return s;
+}
+
+/* What golden_write takes, of an opened file. */
+static rw_status carry(model *m, json_doc *d, const char *to, rw_error *err) {
+  golden_row row[GOLDEN_ROWS];
+  const int32_t *ids[GOLDEN_ROWS];
+  id_group g[GOLDEN_ROWS];
+  size_t n = 0;
+  for (json_val v = json_first(d, json_get(d, json_get(d, 0, "golden"), "rows")); v != JSON_NONE && n < GOLDEN_ROWS;
+       v = json_next(d, v), n++) {
+    RW_TRY(read_row(&row[n], d, v, n + 1, err));
+    ids[n] = row[n].ids;
+    g[n] = (id_group){&ids[n], &row[n].len, 1};
+  }
+  json_val c = json_get(d, 0, "calibration");
+  slice on = json_string(d, json_get(d, c, "on"));
+  int64_t items = 0;
+  golden_calibration known = {.mean = NAN, .sd = NAN};
+  json_number(d, json_get(d, c, "mean"), &known.mean);
+  json_number(d, json_get(d, c, "sd"), &known.sd);
+  if (json_int(d, json_get(d, c, "n"), &items) && items > 0) known.n = (size_t)items;
+  char *text = mem_strndup(on.p ? on.p : "", on.p ? on.len : 0);
+  known.on = text;
+  rw_status s = text ? golden_write(m, to, g, n, &known, err) : rw_nomem(err, to);
+  mem_free(text);
+  return s;
+}
+
+rw_status golden_carry(model *m, const char *from, const char *to, rw_error *err) {
+  char *path = file_join(from, GOLDEN_FILE), *old = file_join(to, GOLDEN_FILE);
+  json_file f;
+  rw_status s = path && old ? RW_OK : rw_nomem(err, from);
+  if (!s && unlink(old) != 0 && errno != ENOENT)
+    s = rw_fail(err, RW_IO, "%s: cannot remove: %s", old, strerror(errno));
+  if (!s && file_exists(path) && !(s = json_file_open(&f, path, err))) {
+    s = carry(m, f.doc, to, err);
+    json_file_close(&f);
+  }
+  mem_free(path);
+  mem_free(old);
   return s;
 }

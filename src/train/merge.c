@@ -1,17 +1,28 @@
 /* merge.c - adapters and base into one checkpoint directory. */
+#include "reward/golden.h"
 #include "reward/model.h"
 #include "reward/peft.h"
 #include "reward/train.h"
 #include "train/record.h"
 
-rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, int dtype, pool *threads,
-                      rw_error *err) {
+/* The merged model knows its golden rows too; it is opened as its users will. */
+static rw_status carry_golden(const char *adapter, const char *out, pool *threads, rw_error *err) {
+  model *m = NULL;
+  RW_TRY(model_open(&m, out, &(model_options){.threads = threads}, err));
+  rw_status s = golden_carry(m, adapter, out, err);
+  model_free(m);
+  return s;
+}
+
+rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, bool no_golden_check,
+                      int dtype, pool *threads, rw_error *err) {
   model *m = NULL;
   renderer *r = NULL;
   rw_status s = peft_is(adapter)
                     ? RW_OK
                     : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
   if (!s) s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
+  if (!s && !no_golden_check) s = golden_check(m, adapter, err);
   out_dir dir = {NULL, -1};
   if (!s) s = file_dir_begin(&dir, out, force, err);
   if (!s) s = renderer_open(&r, text_dir(adapter, model_dir(m)), NULL, NULL, err);
@@ -23,6 +34,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
     s = text_copy(&o, r, pad, err);
     model_merge(m);
     if (!s) s = model_save(m, out, dtype, pad, err);
+    if (!s) s = carry_golden(adapter, out, threads, err);
   }
   file_dir_end(&dir, s == RW_OK);
   renderer_free(r);
