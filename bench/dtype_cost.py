@@ -5,7 +5,8 @@
 
 Each type is the same checkpoint with its weights rounded to it: f16 and bf16 as `--save-dtype` writes them; Q8_0 and the
 like with every matrix but the head quantized by the gguf package and dequantized again, which is what `reward convert`
-reads from such a file. All are scored by `reward score` in f32, the first one being the checkpoint as f32.
+reads from such a file. All are scored by `reward score` in f32, the first one being the checkpoint as f32; "products" are the
+F32 and BF16 weights scored with --dtype bf16.
 """
 import argparse, gzip, json, shutil, tempfile
 from pathlib import Path
@@ -67,9 +68,9 @@ def write(source, folder, kind):
     write_safetensors(folder / "model.safetensors", [(name, stored, rounded(name, x, kind)) for name, x in read(source)])
 
 
-def score(model, rows, out):
+def score(model, rows, out, dtype):
     """chosen and rejected scores, seconds, peak MB of one run"""
-    _, seconds, peak = timed([a.reward, "score", "--model", model, "--no-golden-check", "-q", rows, "-o", out])
+    _, seconds, peak = timed([a.reward, "score", "--dtype", dtype, "--model", model, "--no-golden-check", "-q", rows, "-o", out])
     pairs = [json.loads(l) for l in open(out)]
     return np.array([[p["chosen_score"], p["rejected_score"]] for p in pairs]), seconds, peak
 
@@ -87,7 +88,8 @@ with tempfile.TemporaryDirectory() as tmp:
     print(f"{a.model.name}, {a.pairs.name}, {a.rows} pairs\n")
     print("| weights | bits | mean diff | max diff | mean / sd of scores | flips | accuracy | seconds for 8 pairs | peak MB |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for kind in "F32", "BF16", "F16", "Q8_0", "Q4_1", "Q4_0":
+    for kind in "F32", "F32, products", "BF16", "BF16, products", "F16", "Q8_0", "Q4_1", "Q4_0":
+        kind, products = kind.split(",")[0], "bf16" if "," in kind else "f32"
         folder = Path(tmp) / kind
         folder.mkdir()
         try:
@@ -95,11 +97,11 @@ with tempfile.TemporaryDirectory() as tmp:
         except ImportError:
             print(f"| {kind} | the gguf package is missing |")
             continue
-        s, _, _ = score(folder, rows, out)
-        _, seconds, peak = min((score(folder, few, out) for _ in range(3)), key=lambda r: r[1])
+        s, _, _ = score(folder, rows, out, products)
+        _, seconds, peak = min((score(folder, few, out, products) for _ in range(3)), key=lambda r: r[1])
         base = s if base is None else base
         d, margin, was = np.abs(s - base), s[:, 0] - s[:, 1], base[:, 0] - base[:, 1]
         bits = {"F32": 32, "BF16": 16, "F16": 16, "Q8_0": 8.5, "Q4_1": 5, "Q4_0": 4.5}[kind]
-        print(f"| {kind} | {bits} | {d.mean():.5f} | {d.max():.5f} | {d.mean() / base.std():.5f} | {int((np.sign(margin) != np.sign(was)).sum())} | "
+        print(f"| {kind}{', bf16 products' if products == 'bf16' else ''} | {bits} | {d.mean():.5f} | {d.max():.5f} | {d.mean() / base.std():.5f} | {int((np.sign(margin) != np.sign(was)).sum())} | "
               f"{(margin > 0).mean():.3f} | {seconds:.1f} | {peak:.0f} |", flush=True)
         shutil.rmtree(folder)

@@ -93,4 +93,44 @@ for bad in 0 -1 two 2x; do fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z
 fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2
 fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2 --eval "$tmp/eval.jsonl"
 fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --ranking worst
+
+# Ctrl-C during an evaluation: the steps are saved, and going on begins with that evaluation
+for i in $(seq 400); do cat "$tmp/eval.jsonl"; done >"$tmp/long.jsonl"
+same=(--data "$tmp/train.jsonl" --steps 6 --eval "$tmp/eval.jsonl" --eval "$tmp/long.jsonl" --eval-every 3 --keep best)
+train "${same[@]}" --out "$tmp/whole"
+"$reward" train --model tests/data/model/llama --batch-size 8 --lr 1e-3 --seed 3 --threads 1 "${same[@]}" --out "$tmp/cut" >"$tmp/out" 2>&1 & pid=$!
+for _ in $(seq 1000); do [ "$(cat "$tmp/cut/evals.jsonl" 2>/dev/null | wc -l)" -ge 3 ] && break; sleep 0.01; done # step 3, the short one
+kill -INT $pid
+status=0; wait $pid || status=$?
+[ $status -eq 130 ] && ls -d "$tmp/cut"/checkpoint-* >/dev/null
+grep -q "to go on: reward train --model tests/data/model/llama .*--resume" "$tmp/out"
+train "${same[@]}" --out "$tmp/cut" --resume
+cmp "$tmp/whole/model.safetensors" "$tmp/cut/model.safetensors"
+cmp <(cut -d, -f 1-3 "$tmp/whole/evals.jsonl") <(cut -d, -f 1-3 "$tmp/cut/evals.jsonl")
+# a finished run is not another one: other arguments, another template
+train "${same[@]}" --out "$tmp/cut" --resume
+fails 2 train "${same[@]}" --out "$tmp/cut" --resume --lr 2e-3
+grep -q "finished run with other arguments" "$tmp/warnings"
+# an --eval that cannot be read stops before OUT is made
+fails 1 train --data "$tmp/train.jsonl" --out "$tmp/never" --eval "rewardbench:$tmp/eval.jsonl"
+[ ! -e "$tmp/never" ]
+fails 1 train --data "$tmp/train.jsonl" --out "$tmp/never" --chat-template <(echo x)
+[ ! -e "$tmp/never" ]
+
+# a model without tokenizer and pad token gets one that no row ends with
+sed 's/, "pad_token_id": [0-9]*//; s/"pad_token_id": [0-9]*,//' tests/data/model/llama/config.json >"$tmp/config.json"
+mkdir "$tmp/nopad" && cp tests/data/model/llama/model.safetensors "$tmp/nopad" && cp "$tmp/config.json" "$tmp/nopad"
+python3 - "$tmp" <<'E2'
+import json, sys
+t = sys.argv[1]
+with open(t + "/zero.jsonl", "w") as f:
+    for i in range(8):
+        f.write(json.dumps({"chosen_ids": [3 + i, 0], "rejected_ids": [4 + i, 7, 0]}) + "\n")
+E2
+"$reward" train --quiet --model "$tmp/nopad" --no-golden-check --data "$tmp/zero.jsonl" --batch-size 8 --steps 1 --out "$tmp/padded"
+python3 - "$tmp" <<'E2'
+import json, sys
+pad = json.load(open(sys.argv[1] + "/padded/config.json"))["pad_token_id"]
+assert pad is not None and pad != 0, pad
+E2
 echo "kept checkpoints, early stopping, figures by source"

@@ -17,6 +17,8 @@ good = [{"prompt": str(i), "chosen": str(i * 7), "rejected": str(i * 3 + 1), "id
 bad = ['{"prompt": "1", "chosen": "2", "rejected": "3", "margin": NaN}', '{"prompt": "1", "chosen": "2", "rejected": "3", "margin": "x"}',
        '{"prompt": "1", "chosen": "2", "rejected": "3", "margin": 1e999}', '{"prompt": "1", "chosen": "", "rejected": "3"}',
        '{"prompt": "1", "chosen": "2", "rejected": " \\n "}', '{"prompt": "1", "chosen": "2", "rejected": "2"}',
+       '{"prompt": "1", "responses": ["2", "3"], "scores": [1, 1]}', '{"prompt": "1", "responses": ["2", "2", "2"], "scores": [1, 2, 3]}',
+       '{"prompt": "1", "responses": ["2", "3"], "scores": [1, 2], "margin": 1}',
        '{"prompt": "1", "chosen": "2"}', "not json", "{}", "[1]",
        json.dumps({"chosen_ids": draw(100000), "rejected_ids": draw(4)}), json.dumps({"chosen_ids": draw(4), "rejected_ids": draw(100000)}),
        '{"chosen_ids": [], "rejected_ids": [4]}', '{"chosen_ids": [4], "rejected_ids": [200]}', '{"chosen_ids": [4], "rejected_ids": [-1]}']
@@ -37,10 +39,10 @@ cmp "$tmp/a/model.safetensors" "$tmp/b/model.safetensors" # the bad rows left no
 python3 - "$tmp" <<'E2'
 import json, sys
 rows = json.load(open(sys.argv[1] + "/a/run.json"))["rows"]
-want = {"read": 27, "used": 12, "invalid": 10, "empty_dropped": 2, "overlong_dropped": 2, "identical_dropped": 1, "truncated": 0}
+want = {"read": 30, "used": 12, "invalid": 11, "empty_dropped": 2, "overlong_dropped": 2, "identical_dropped": 3, "truncated": 0}
 assert {k: rows[k] for k in want} == want, rows
 said = open(sys.argv[1] + "/said").read()
-for text in ("longer than --max-length", "chosen and rejected are the same", "a response is empty", "10 rows in all could not be used"):
+for text in ("longer than --max-length", "its sides, or all its scores, are the same", "a response is empty", "11 rows in all could not be used"):
     assert text in said and "mixed.jsonl:" in said, (text, said)
 E2
 

@@ -12,8 +12,8 @@
 #define GOLDEN_FILE "reward.json"
 enum { GOLDEN_ROWS = 4, GOLDEN_TOKENS = 64 };
 
-/* A score may differ from the recorded one, which is of f32, by this much times max(1, |score|). */
-double golden_bound(bool bf16);
+/* A score in f32 may differ from the recorded one by this much times max(1, |score|). */
+double golden_bound(void);
 
 typedef struct {
   const char *on; /* which rows, in words */
@@ -24,7 +24,7 @@ typedef struct {
 /* Scores n <= GOLDEN_ROWS conversations with the model (as opened from dir) and writes dir/reward.json. */
 rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
                        rw_error *err);
-/* Scores the golden rows of dir/reward.json and fails with RW_DATA where one differs by more than the bound. A
+/* Scores the golden rows of dir/reward.json in f32, whatever m is set to, and fails with RW_DATA where one differs by more than the bound. A
  * directory without the file, or a file without golden rows, passes. */
 rw_status golden_check(model *m, const char *dir, rw_error *err);
 /* Writes to/reward.json for the same model in another form: rows and calibration of from/reward.json (none: none is

@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "reward/gguf.h"
+#include "reward/golden.h"
 #include "reward/model.h"
 #include "reward/peft.h"
 #include "reward/render.h"
@@ -232,9 +233,12 @@ static rw_status show_loading(const char *dir, rw_error *err) {
   model_options o = {.device = cli_opts.device, .threads = cli_pool(), .base = cli_opts.base, .new_head = true};
   if (!o.threads) return rw_nomem(err, "threads");
   RW_TRY(model_open(&m, dir, &o, err));
-  line("loads", model_head_is_new(m) ? "for train, which starts a head; score and eval need a trained one" : "yes");
+  rw_status s = golden_check(m, dir, err);
+  if (!s)
+    line("loads",
+         model_head_is_new(m) ? "for train, which starts a head; score and eval need a trained one" : "yes");
   model_free(m);
-  return RW_OK;
+  return s;
 }
 
 /* Runs each part, shows its failure as its line, and keeps the first. */

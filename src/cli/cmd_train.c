@@ -36,6 +36,28 @@ static void arguments_json(str *out, int argc, char **argv) {
   str_addz(out, "]}");
 }
 
+/* The command that goes on, as a shell takes it. */
+static void say_command(int argc, char **argv, bool resumes) {
+  str s = {0};
+  str_addz(&s, "reward");
+  for (int i = 0; i < argc; i++) {
+    bool plain =
+        *argv[i] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
+                        strlen(argv[i]);
+    str_addz(&s, plain ? " " : " '");
+    for (const char *c = argv[i]; *c; c++) {
+      if (*c == '\'')
+        str_addz(&s, "'\\''");
+      else
+        str_addc(&s, *c);
+    }
+    if (!plain) str_addc(&s, '\'');
+  }
+  if (!resumes) str_addz(&s, " --resume");
+  if (!s.oom) log_note("to go on: %s", s.p);
+  str_free(&s);
+}
+
 int cmd_train_run(int argc, char **argv) { return cli_train(argc, argv, NULL); }
 
 int cli_train(int argc, char **argv, train_outlook *outlook) {
@@ -194,6 +216,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.base = cli_opts.base;
   if (!s) s = outlook ? train_plan(&o, outlook, &err) : train_run(&o, &r, &err);
   str_free(&arguments);
+  if (s == RW_INTERRUPTED && !outlook && !o.dry_run) say_command(argc, argv, o.resume);
   if (s) return cli_fail(&err);
   if (!outlook && !o.dry_run && r.steps > 0)
     log_note("%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss, r.accuracy,

@@ -69,8 +69,11 @@ static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error
 static rw_status write_state(const char *dir, const train_state *t, rw_error *err) {
   str s = {0};
   char *path = file_join(dir, "state.json");
-  str_printf(&s, "{\"step\": %lld, \"fingerprint\": \"%s\", \"best_step\": %lld, \"tokens\": %llu, \"seconds\": ",
-             (long long)t->step, t->fingerprint, (long long)t->best_step, (unsigned long long)t->tokens);
+  str_printf(&s,
+             "{\"step\": %lld, \"fingerprint\": \"%s\", \"best_step\": %lld, \"tokens\": %llu, \"eval_due\": %s, "
+             "\"seconds\": ",
+             (long long)t->step, t->fingerprint, (long long)t->best_step, (unsigned long long)t->tokens,
+             t->eval_due ? "true" : "false");
   str_json_num(&s, t->seconds);
   str_addz(&s, ", \"best\": ");
   str_json_num(&s, t->best);
@@ -175,6 +178,8 @@ static rw_status read_state(const char *dir, train_state *t, rw_error *err) {
               json_number(f.doc, json_get(f.doc, 0, "seconds"), &t->seconds);
     if (!json_number(f.doc, json_get(f.doc, 0, "best"), &t->best)) t->best = NAN;
     t->tokens = (uint64_t)tokens;
+    json_val due = json_get(f.doc, 0, "eval_due");
+    t->eval_due = due != JSON_NONE && json_kind(f.doc, due) == JSON_TRUE;
     if (ok)
       snprintf(t->fingerprint, sizeof t->fingerprint, "%.32s", fp.p);
     else

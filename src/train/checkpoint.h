@@ -16,6 +16,7 @@ typedef struct {
   int64_t best_step;
   uint64_t tokens;
   double seconds; /* of training, over all sittings */
+  bool eval_due;  /* the evaluation after this step was not finished */
 } train_state;
 
 /* What is to stay on disk: the newest `keep` checkpoints (0: the newest is for resuming only, and goes at the end).

@@ -50,6 +50,7 @@ static rw_status check_row(const loading *l, const conv_row *row, rw_error *err)
     return rw_fail(err, RW_DATA, "expected a pair (chosen, rejected) or a ranking (responses, scores)");
   if (ranking && row->n_branches < 2)
     return rw_fail(err, RW_DATA, "responses: expected 2 or more, got %zu", row->n_branches);
+  if (ranking && row->has_margin) return rw_fail(err, RW_DATA, "margin: expected none, a ranking's scores say it");
   if (row->has_margin && !isfinite(row->margin)) return rw_fail(err, RW_DATA, "margin: expected a finite number");
   loss_kind k = l->o->loss.kind;
   if (row->has_margin && k != LOSS_BT && k != LOSS_HINGE && k != LOSS_MARGIN_MSE)
@@ -66,6 +67,13 @@ static bool is_empty(const conversation *c) {
   size_t i = 0;
   while (i < s.len && s.p[i] && strchr(" \t\r\n", s.p[i])) i++;
   return i == s.len;
+}
+
+/* A ranking without two different scores has no order. */
+static bool no_order(const conv_row *row) {
+  for (size_t b = 1; row->scores && b < row->n_branches; b++)
+    if (row->scores[b] != row->scores[0]) return false;
+  return row->scores != NULL;
 }
 
 /* Renders the row's branches into *out: status byte, margin, n, scores flag, source, id, then each branch's ids. */
@@ -88,6 +96,7 @@ static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row,
       return out->oom ? rw_nomem(err, "training rows") : RW_OK;
     }
   size_t first_at = 0, first_len = 0; /* the first branch's ids in *out */
+  bool same = true;                   /* all branches' ids */
   for (size_t b = 0; b < row->n_branches; b++) {
     w->buf.len = 0;
     RW_TRY(render_ids(l->r, w->scratch, &row->branch[b], &w->buf, err));
@@ -111,11 +120,11 @@ static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row,
     if (b == 0) {
       first_at = at;
       first_len = n;
-    } else if (row->n_branches == 2 && n == first_len &&
-               memcmp(out->p + first_at, out->p + at, n * sizeof(int32_t)) == 0) {
-      status = IDENTICAL; /* a pair whose ids are equal teaches nothing */
+    } else if (n != first_len || memcmp(out->p + first_at, out->p + at, n * sizeof(int32_t)) != 0) {
+      same = false;
     }
   }
+  if (same || no_order(row)) status = IDENTICAL; /* teaches nothing */
   out->p[status_at] = status;
   return RW_OK;
 }
@@ -172,7 +181,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
     if ((*count)++ < SHOWN_BAD_ROWS)
       log_warn("%s:%llu: %s; the row is left out", l->path, (unsigned long long)line,
                status == OVERLONG    ? "longer than --max-length"
-               : status == IDENTICAL ? "chosen and rejected are the same"
+               : status == IDENTICAL ? "its sides, or all its scores, are the same"
                                      : "a response is empty");
     return RW_OK;
   }

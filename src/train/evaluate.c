@@ -27,19 +27,28 @@ static rw_status load(trainer_eval *e, const char *spec, eval_data **out, rw_err
   return eval_load(out, suite, &path, 1, err);
 }
 
-rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, const train_state *s,
-                            tensorboard *board, rw_error *err) {
+rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, rw_error *err) {
   *out = NULL;
   if (o->n_eval == 0) return RW_OK;
   trainer_eval *e = mem_zalloc(1, sizeof *e);
   if (!e) return rw_nomem(err, "evaluation");
   *out = e;
-  *e = (trainer_eval){.o = o, .m = m, .board = board, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
+  *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
   if (!e->data) return rw_nomem(err, "evaluation");
   score_options so = {.threads = o->threads, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
   RW_TRY(scorer_wrap(&e->s, m, r, &so, err));
   for (size_t i = 0; i < o->n_eval; i++) RW_TRY(load(e, o->eval[i], &e->data[i], err));
-  return lines_open(&e->lines, o->out, "evals.jsonl", s->step, err);
+  return RW_OK;
+}
+
+rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard *board, rw_error *err) {
+  if (!e) return RW_OK;
+  e->board = board;
+  return lines_open(&e->lines, e->o->out, "evals.jsonl",
+                    s->eval_due   ? s->step - 1
+                    : s->step > 0 ? s->step
+                                  : -1,
+                    err);
 }
 
 void trainer_eval_close(trainer_eval *e) {

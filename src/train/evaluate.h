@@ -9,8 +9,9 @@
 
 typedef struct trainer_eval trainer_eval; /* NULL: nothing to evaluate; every function then does nothing */
 
-rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, const train_state *s,
-                            tensorboard *board, rw_error *err);
+/* Reads the benchmarks; nothing is written before trainer_eval_begin. */
+rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, rw_error *err);
+rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard *board, rw_error *err);
 void trainer_eval_close(trainer_eval *e);
 /* Evaluates where state->step calls for it; updates state->best (the first --eval's overall figure, or its share of
  * right items where the overall one is not defined) and keeps the weights that reached it (--keep best). */

@@ -14,7 +14,7 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
   if (!path) return rw_nomem(err, out);
   rw_status s = RW_OK;
   str keep = {0};
-  if (step > 0 && file_exists(path)) {
+  if (step >= 0 && file_exists(path)) {
     rows_in *in;
     json_doc *d = json_new();
     s = d ? rows_open(&in, path, err) : rw_nomem(err, path);
@@ -83,6 +83,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   str_json(&s, model_device(r->m), strlen(model_device(r->m)));
   str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
              model_dtype(r->m), pool_threads(o->threads), (unsigned long long)o->seed, loss_names[o->loss.kind]);
+  str_printf(&s, "  \"fingerprint\": \"%s\",\n", r->state->fingerprint);
   str_printf(&s, "  \"head\": \"%s\",\n",
              model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
   str_addz(&s, "  \"model\": {\"path\": ");
@@ -126,7 +127,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   return st;
 }
 
-rw_status run_finished(const char *out, bool *finished, rw_error *err) {
+rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err) {
   char *path = file_join(out, "run.json");
   json_file f;
   *finished = false;
@@ -136,6 +137,13 @@ rw_status run_finished(const char *out, bool *finished, rw_error *err) {
   if (!s && there) {
     slice status = json_string(f.doc, json_get(f.doc, 0, "status"));
     *finished = status.p && slice_is(status, "finished");
+    slice was = json_string(f.doc, json_get(f.doc, 0, "fingerprint"));
+    if (*finished && was.p && !slice_is(was, fingerprint))
+      s = rw_fail(
+          err, RW_USAGE,
+          "%s: holds a finished run with other arguments, data or model; repeat them exactly, or start anew "
+          "with --force",
+          out);
     json_file_close(&f);
   }
   mem_free(path);
@@ -155,6 +163,9 @@ int32_t pad_choose(const model_config *c, const renderer *r, const dataset *d) {
   int32_t eos = t ? tok_eos(t) : -1, first[2] = {c->pad_token_id, t ? tok_pad(t) : -1}, pad = -1;
   for (int i = 0; i < 2 && pad < 0; i++)
     if (first[i] >= 0 && (size_t)first[i] < c->vocab && !last[first[i]]) pad = first[i];
+  /* without a tokenizer any id will do; with one, padding by a token of plain text would make that text padding */
+  for (int32_t i = 0; !t && (size_t)i < c->vocab && pad < 0; i++)
+    if (!last[i]) pad = i;
   for (int32_t i = (int32_t)c->vocab - 1; t && i >= 0 && pad < 0; i--)
     if (tok_is_special(t, i) && i != eos && i != tok_bos(t) && !last[i]) pad = i;
   mem_free(last);

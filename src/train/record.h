@@ -19,7 +19,7 @@ typedef struct {
   const reward_sums *sources; /* [dataset_sources] */
 } step_metrics;
 
-/* Opens OUT/name (JSONL) for appending, after dropping the lines of steps above `step` (0: all). */
+/* Opens OUT/name (JSONL) for appending, after dropping the lines of steps above `step` (-1: all). */
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err);
 rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err);
 
@@ -36,7 +36,7 @@ typedef struct {
 } run_record;
 rw_status run_write(const run_record *r, rw_error *err);
 /* Does OUT/run.json say that the run is finished? (It says so only when everything else is written.) */
-rw_status run_finished(const char *out, bool *finished, rw_error *err);
+rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err);
 
 /* Copies the tokenizer and the template of the input model into OUT, so that every program renders as training did;
  * the pad token becomes `pad` (see pad_choose). */

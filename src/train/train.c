@@ -215,6 +215,17 @@ static rw_status fingerprint(run *t, rw_error *err) {
     str_printf(&s, " lora %lld %a %s ", (long long)o->lora_rank, o->lora_alpha, o->lora_targets);
   if (model_dropout(t->m) > 0) str_printf(&s, " drop %a ", model_dropout(t->m));
   if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
+  /* what the rows became, by whatever tokenizer and template, and the configuration beside the weights */
+  char texts[33], config[33] = "", *path = file_join(model_dir(t->m), "config.json");
+  dataset_hash(t->d, texts);
+  rw_status hashed = path ? file_hash(path, config, err) : rw_nomem(err, "run");
+  mem_free(path);
+  if (hashed) {
+    str_free(&s);
+    return hashed;
+  }
+  str_addz(&s, texts);
+  str_addz(&s, config);
   for (size_t i = 0; i < o->n_data; i++) {
     /* a pipe cannot be read again: its rows' ids stand for it */
     if (file_hash(o->data[i], t->hashes[i], NULL)) dataset_hash(t->d, t->hashes[i]);
@@ -279,6 +290,11 @@ static rw_status prepare(run *t, rw_error *err) {
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, err));
   RW_TRY(prepare_lora(t, err));
+  file_map template; /* it is copied when the model is written: from a pipe it could not be */
+  if (o->chat_template) {
+    RW_TRY(file_map_open(&template, o->chat_template, err));
+    file_map_close(&template);
+  }
   RW_TRY(renderer_open(&t->r, text_dir(o->model, model_dir(t->m)), o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
@@ -461,7 +477,8 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
   double began = log_seconds(), saved = began, spent = t->state.seconds, recent[2] = {0, 0};
   progress_start(&p, "training", "steps", (uint64_t)t->steps);
   p.from = (uint64_t)t->state.step;
-  if (t->state.step == 0) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
+  if (t->state.step == 0 || t->state.eval_due) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
+  t->state.eval_due = false;
   while (t->state.step < t->steps && !trainer_eval_stop(o, &t->state)) {
     step_metrics s;
     double start = log_seconds();
@@ -479,7 +496,15 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     char extra[96];
     snprintf(extra, sizeof extra, "loss %.4f, accuracy %.3f, %.0f tokens/s", recent[0], recent[1], s.tokens_per_s);
     progress_set(&p, (uint64_t)t->state.step, extra);
-    RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
+    rw_status evaluated = trainer_eval_step(t->eval, &t->state, t->steps, err);
+    if (evaluated) {
+      rw_error other; /* the steps are not lost, and going on begins with the evaluation */
+      progress_end(&p);
+      t->state.eval_due = true;
+      if (save(t, &other)) log_warn("%s", other.text);
+      return rw_context(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
+                        (long long)t->state.step, (long long)t->steps);
+    }
     bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state), stop = log_interrupted() && more;
     bool due =
         log_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
@@ -526,7 +551,8 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(plan_memory(t, err));
   if (o->dry_run) return dry_run(t, err);
   bool finished = false;
-  if (o->resume) RW_TRY(run_finished(o->out, &finished, err));
+  RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, err));
+  if (o->resume) RW_TRY(run_finished(o->out, t->state.fingerprint, &finished, err));
   if (finished) {
     log_note("%s holds a finished run; nothing to do", o->out);
     return checkpoint_clear(o->out, kept_checkpoints(o), err); /* a kill may have come before this */
@@ -546,7 +572,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   }
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
   if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, err));
-  RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, &t->state, t->board, err));
+  RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
   RW_TRY(write_run(t, false, err));
   RW_TRY(loop(t, result, err));
   return finish(t, err);
