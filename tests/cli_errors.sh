@@ -56,6 +56,16 @@ fails 2 "1 to 1024" score --threads 5000 /dev/null
 fails 2 "1 to 1024, got 0" score --threads 0 /dev/null
 fails 2 "expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --lr -1
 fails 2 "SUITE:FILE" "$reward" train --model $model --data x --out "$tmp/none" --eval pairs:nowhere
+for suites in train sweep; do # a suite that there is not is no part of a file's name
+  fails 2 "expected rewardbench, rewardbench2, rm-bench, judgebench or pairs before the colon" \
+    "$reward" $suites --model $model --data x --out "$tmp/none" --eval rewardbnch:README.md
+done
+fails 2 "--gamma, --center, --save-minutes: expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --loss focal --gamma -1
+fails 2 "--seed: expected 0 or more, got -1" score --seed -1 /dev/null
+fails 2 "--seed: expected 0 or more, got -1" "$reward" train --model $model --data x --out "$tmp/none" --seed -1
+for names in norms embed norm,embed norm, ''; do
+  fails 2 "--no-decay: expected norm, bias or norm,bias, got '$names'" "$reward" train --model $model --data x --out "$tmp/none" --no-decay "$names"
+done
 fails 1 "expected a file to write, got a folder" score /dev/null -o "$tmp"
 printf 'a: 1\nb: [1\n' >"$tmp/bad.yaml"
 fails 1 "bad.yaml:3:" "$reward" curate "$tmp/bad.yaml" -o "$tmp/none"
@@ -63,6 +73,16 @@ fails 1 "bad.yaml:3:" "$reward" curate "$tmp/bad.yaml" -o "$tmp/none"
 printf 'stages:\n  - ? source\n' >"$tmp/key.yaml"
 fails 1 "key.yaml:2: a key that begins with" "$reward" curate "$tmp/key.yaml" -o "$tmp/none"
 fails 2 "reward train: --config $tmp/bad.yaml:3:" "$reward" train --config "$tmp/bad.yaml"
+config() { printf "$1" >"$tmp/c.yaml"; "$reward" train --model $model --data x --out "$tmp/none" --config "$tmp/c.yaml"; }
+fails 2 "--config $tmp/c.yaml: 'lora-rnk': unknown option" config 'lora-rnk: 4\n'
+fails 2 "--config $tmp/c.yaml: 'config': unknown option" config 'config: other.yaml\n'
+fails 2 "--config $tmp/c.yaml: force: expected true or false, got '2'" config 'force: 2\n'
+fails 2 "--config $tmp/c.yaml: betas: expected a value or a list of values" config 'betas: {a: 1}\n'
+fails 2 "--betas: expected two numbers as 0.9,0.999, got '0.9'" config 'betas: [0.9]\n'
+fails 2 "--lr: expected a number, got 'true'" config 'lr: true\n'
+printf 'data: a\n' >"$tmp/c.yaml"
+fails 2 "one argument too many" "$reward" train b --config "$tmp/c.yaml"
+fails 2 "--config: expected FILE.yaml after it" "$reward" train --model $model --config
 printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
 fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"

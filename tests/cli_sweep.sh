@@ -110,6 +110,15 @@ sweep --data s="$tmp/a.jsonl" --data l="$tmp/b.jsonl" --losses bt,margin-mse --m
 [ "$(ls -d "$tmp"/both/*/ | xargs -n1 basename | sort | tr '\n' ' ')" = "l-bt-0 l-margin-mse-0 s-bt-0 s-margin-mse-0 " ]
 grep -q "both/s-margin-mse-0 failed" "$tmp/said" && grep -q "l-bt " "$tmp/table" && grep -q "0 of 1" "$tmp/table"
 
+# a file has the names of train beside its own; of data, the command line's alone
+printf '%s\n' 'losses: [bt, ce]' 'seeds: [0, 1]' 'lora-rank: 2' 'lora-targets: [q_proj, v_proj]' 'shuffle: false' 'data: [nowhere.jsonl]' "eval: [$tmp/eval.jsonl, $tmp/other.jsonl]" >"$tmp/grid.yaml"
+sweep --config "$tmp/grid.yaml" --data "$tmp/c.jsonl" --steps 1 --out "$tmp/grid" >/dev/null
+[ "$(ls -d "$tmp"/grid/*/ | xargs -n1 basename | tr '\n' ' ')" = "bt-0 bt-1 ce-0 ce-1 " ]
+grep -q q_proj "$tmp/grid/ce-1/adapter_config.json" && grep -q '"--shuffle=no"' "$tmp/grid/ce-1/run.json"
+echo 'nonsense: 1' >"$tmp/unknown.yaml"
+fails 2 sweep "${losses[@]}" --config "$tmp/unknown.yaml"
+grep -q "unknown.yaml: 'nonsense': unknown option" "$tmp/out"
+
 fails 2 sweep "${losses[@]}" --lr 1e-4 # other arguments
 grep -q "other arguments" "$tmp/out"
 fails 2 sweep "${losses[@]}" --seed 3

@@ -113,6 +113,40 @@ loss = [json.loads(l)["loss"] for l in open(sys.argv[3])]
 assert loss[-1] < 0.5 * loss[0], loss
 E2
 
+# --config: lists and YAML's true and false mean what they say; what the command line gives is not taken from the file
+cat >"$tmp/run.yaml" <<'E2'
+betas: [0.8, 0.95]
+no-decay: [norm, bias]
+weight-decay: 0.5
+shuffle: false
+tensorboard: No
+force: off
+share: true
+batch-size: 8
+dry-run: false
+quiet: on
+data: [nowhere.jsonl, nowhere2.jsonl]
+eval: [nowhere.jsonl]
+lr: 1
+E2
+head -20 "$tmp/pairs.jsonl" >"$tmp/head.jsonl"
+tail -n +21 "$tmp/pairs.jsonl" | head -30 >"$tmp/tail.jsonl"
+by=(--model tests/data/model/llama --epochs 2 --lr 1e-2 --eval "$tmp/head.jsonl" --threads 1)
+"$reward" train --config "$tmp/run.yaml" "${by[@]}" --data "$tmp/pairs.jsonl" --out "$tmp/by-file" 2>>"$tmp/warnings"
+"$reward" train --quiet "${by[@]}" --data "$tmp/pairs.jsonl" --betas 0.8,0.95 --no-decay norm,bias --weight-decay 0.5 \
+  --shuffle no --tensorboard no --share yes --batch-size 8 --out "$tmp/by-line" 2>>"$tmp/warnings"
+same "$tmp/by-file" "$tmp/by-line"
+[ ! -e "$tmp/by-file/tensorboard" ]
+printf '%s\n' "data: [$tmp/head.jsonl, $tmp/tail.jsonl]" 'lora-rank: 2' 'lora-targets: [q_proj, v_proj]' 'shuffle: true' 'steps: 1' "eval: [$tmp/head.jsonl, 'pairs:$tmp/tail.jsonl']" >"$tmp/lora.yaml"
+"$reward" train --quiet --model tests/data/model/llama --config="$tmp/lora.yaml" --out "$tmp/listed" 2>>"$tmp/warnings"
+python3 - "$tmp/listed" <<'E2'
+import json, sys
+assert sorted(json.load(open(sys.argv[1] + "/adapter_config.json"))["target_modules"]) == ["q_proj", "v_proj"]
+run = json.load(open(sys.argv[1] + "/run.json"))
+assert run["rows"]["read"] == 50, run["rows"]
+assert sum("--eval=" in a for a in run["arguments"]["command"]) == 2, run["arguments"]
+E2
+
 fails() { local want=$1 status=0; shift; : >"$tmp/warnings"; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 fails 2 train --out "$tmp/a"
 fails 2 train --out "$tmp/d" --loss nonsense

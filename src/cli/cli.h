@@ -78,8 +78,15 @@ extern const char *cli_name; /* of the subcommand, for messages */
  * Returns -1 to go on, else the exit status (0 after --help, 2 after an error, said on stderr). */
 int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
               const char *about, const char *examples);
-/* Puts the options of --config FILE.yaml before the others, which win. -1 to go on, else the exit status. */
-int cli_config(int *argc, char ***argv);
+/* Puts the options of --config FILE.yaml, which the tables must have, before the others, which win: what the
+ * command line gives is not taken from the file. more: a second table or NULL. -1 to go on, else the exit status.
+ */
+int cli_config(int *argc, char ***argv, const opt *table, const opt *more);
+/* How cli_parse reads: does the word name no option ("-" does not)? The option of the table, or the common one,
+ * that a name, or a word as it stands in argv, means; NULL: none. *value: what stands in the same word, or NULL. */
+bool cli_is_word(const char *a);
+const opt *cli_option_named(const opt *table, const char *name, size_t len);
+const opt *cli_option_of(const opt *table, const char *word, const char **value);
 /* Was --name given on the command line (not just its default)? */
 bool cli_given(const char *name);
 

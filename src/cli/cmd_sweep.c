@@ -314,12 +314,13 @@ static int sweep_run_grid(grid *g, int argc, char **argv) {
       {"dry-run", 0, OPT_FLAG, &g->dry_run, NULL, "list the runs with steps and tokens, and stop", false},
       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
   cli_list own = {0}, words = {0};
-  int status = cli_config(&argc, &argv);
+  int status = cli_config(&argc, &argv, table, cli_train_options);
   if (status < 0) status = divide(argc, argv, table, &own, &g->rest);
   if (status < 0) status = cli_parse((int)own.n, (char **)own.items, table, &words, 0, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (g->data.n == 0 || g->evals.n == 0 || !g->out || !(rest_value(g, "--model") || rest_value(g, "-m")))
     return cli_usage("--model, --data, --eval and --out are needed");
+  if ((status = cli_check_evals(&g->evals)) >= 0) return status;
   if (!split(g, &g->losses, g->loss_names) || !split(g, &g->seeds, g->seed_names))
     return cli_usage("memory ran out");
   if (g->losses.n == 0 || g->seeds.n == 0) return cli_usage("--losses, --seeds: expected at least one");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/training.h"
+#include "reward/eval.h"
 #include "reward/file.h"
 #include "reward/safetensors.h"
 
@@ -23,6 +24,26 @@ static const char EXAMPLES[] =
 static int index_of(const char *const *names, size_t n, const char *name) {
   for (size_t i = 0; i < n; i++)
     if (strcmp(names[i], name) == 0) return (int)i;
+  return -1;
+}
+
+int cli_check_evals(const cli_list *evals) {
+  for (size_t i = 0; i < evals->n; i++) {
+    const char *spec = evals->items[i], *colon = strchr(spec, ':');
+    eval_suite suite;
+    bool known = colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite);
+    if (file_exists(known ? colon + 1 : spec)) continue;
+    if (known || !colon) return cli_usage("--eval %s: expected a file, or SUITE:FILE, got none there", spec);
+    str names = {0};
+    for (int k = 0; k < EVAL_SUITES; k++) {
+      if (k > 0) str_addz(&names, k + 1 < EVAL_SUITES ? ", " : " or ");
+      str_addz(&names, eval_suite_name[k]);
+    }
+    int status = cli_usage("--eval %s: expected %s before the colon, or a file of that whole name, got '%.*s'",
+                           spec, names.p ? names.p : "a suite", (int)(colon - spec), spec);
+    str_free(&names);
+    return status;
+  }
   return -1;
 }
 
@@ -58,125 +79,147 @@ static void say_command(int argc, char **argv, bool resumes) {
   str_free(&s);
 }
 
+/* What the command line fills: the run's options, and words that are read further. */
+static struct train_line {
+  train_options o;
+  cli_list data, evals;
+  const char *loss, *ranking, *schedule, *over, *shuffle, *betas, *no_decay, *save_dtype, *share, *board, *config,
+      *states;
+} line;
+
+const opt cli_train_options[] = {
+    {"model", 'm', OPT_STRING, &line.o.model, "DIR", "the model to start from; a missing head is drawn at random",
+     false},
+    {"data", 0, OPT_LIST, &line.data, "ROWS", "pairs or rankings (.jsonl, .gz, .zst, .parquet); may be repeated",
+     true},
+    {"out", 'o', OPT_STRING, &line.o.out, "DIR", "the checkpoint directory to make", false},
+    {"loss", 0, OPT_STRING, &line.loss,
+     "bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce", "the loss", false},
+    {"ranking", 0, OPT_STRING, &line.ranking, "auto|plackett-luce|all-pairs",
+     "rows of several responses: Plackett-Luce, or --loss over all their ordered pairs (default: as --loss says)",
+     false},
+    {"gamma", 0, OPT_NUMBER, &line.o.loss.gamma, "X", "of focal and focal-penalty", false},
+    {"margin", 0, OPT_NUMBER, &line.o.loss.margin, "X", "of hinge and margin-mse", false},
+    {"tempered-t", 0, OPT_NUMBER, &line.o.loss.tempered_t, "X", "of tempered-log, 0 <= t < 1", false},
+    {"temperature", 0, OPT_NUMBER, &line.o.loss.temperature, "X", "of temperature-bt", false},
+    {"center", 0, OPT_NUMBER, &line.o.loss.center, "C", "adds C mean((r_c + r_r)^2) to the loss", false},
+    {"lr", 0, OPT_NUMBER, &line.o.lr, "X", "peak learning rate", false},
+    {"betas", 0, OPT_STRING, &line.betas, "A,B", "of AdamW (default: 0.9,0.999)", false},
+    {"eps", 0, OPT_NUMBER, &line.o.eps, "X", "of AdamW", false},
+    {"weight-decay", 0, OPT_NUMBER, &line.o.weight_decay, "X", "decoupled weight decay", false},
+    {"no-decay", 0, OPT_STRING, &line.no_decay, "norm,bias", "tensors without weight decay (default: none)", false},
+    {"max-grad-norm", 0, OPT_NUMBER, &line.o.max_grad_norm, "X", "clips the gradient's norm; 0: off", false},
+    {"schedule", 0, OPT_STRING, &line.schedule, "cosine|linear|constant", "learning rate after the warm-up", false},
+    {"warmup", 0, OPT_NUMBER, &line.o.warmup, "RATIO", "share of the steps with a rising rate", false},
+    {"min-lr", 0, OPT_NUMBER, &line.o.min_lr, "RATIO", "the schedule's end, as a share of --lr", false},
+    {"batch-size", 0, OPT_INT, &line.o.batch_size, "PAIRS", "rows in one update", false},
+    {"epochs", 0, OPT_INT, &line.o.epochs, "N", "passes over the data", false},
+    {"steps", 0, OPT_INT, &line.o.steps, "N", "updates, instead of --epochs (default: not set)", false},
+    {"shuffle", 0, OPT_STRING, &line.shuffle, "yes|no", "a new order each epoch", false},
+    {"max-length", 0, OPT_INT, &line.o.max_length, "N",
+     "tokens a conversation may have (default: the model's limit)", false},
+    {"overlong", 0, OPT_STRING, &line.over, "drop|truncate|error", "what to do with a longer row", false},
+    {"batch-tokens", 0, OPT_INT, &line.o.batch_tokens, "N",
+     "tokens of one forward pass; memory grows with it, the result does not change (default: 1024)", false},
+    {"recompute", 0, OPT_STRING, &line.o.recompute, "auto|no|full",
+     "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "
+     "auto: "
+     "when memory would not do otherwise",
+     false},
+    {"optimizer-states", 0, OPT_STRING, &line.states, "f32|8bit", "precision of AdamW's moments", false},
+    {"share", 0, OPT_STRING, &line.share, "yes|no", "compute a prompt that a row's responses share once", false},
+    {"freeze-layers", 0, OPT_INT, &line.o.freeze_layers, "N", "train layers from N up (and not the embedding)",
+     false},
+    {"lora-rank", 0, OPT_INT, &line.o.lora_rank, "R",
+     "train low-rank adapters and the head only; OUT is a PEFT directory; 0: everything", false},
+    {"lora-alpha", 0, OPT_NUMBER, &line.o.lora_alpha, "A", "the adapters count A / R (default: twice the rank)",
+     false},
+    {"lora-targets", 0, OPT_STRING, &line.o.lora_targets, "NAMES",
+     "projections with adapters, as q_proj,v_proj; all-linear: every one", false},
+    {"lora-dropout", 0, OPT_NUMBER, &line.o.lora_dropout, "P",
+     "share of an adapter's inputs that a training pass drops (default: 0, or as before where an adapter is "
+     "trained "
+     "on)",
+     false},
+    {"eval", 0, OPT_LIST, &line.evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
+    {"eval-every", 0, OPT_INT, &line.o.eval_every, "N", "steps between evaluations; 0: only before and after",
+     false},
+    {"early-stop", 0, OPT_INT, &line.o.early_stop, "N",
+     "ends the run after N evaluations that brought nothing better than the best before; 0: never", false},
+    {"keep", 0, OPT_STRING, &line.o.keep, "best|last|N",
+     "weights to publish: the best by the first --eval, or the last; N: the last, and the N checkpoints before "
+     "stay",
+     false},
+    {"save-every", 0, OPT_INT, &line.o.save_every, "N",
+     "steps between checkpoints (default: by --save-minutes alone)", false},
+    {"chat-template", 0, OPT_STRING, &line.o.chat_template, "FILE", "instead of the model's own (default: its own)",
+     false},
+    {"date", 0, OPT_STRING, &line.o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
+    {"save-dtype", 0, OPT_STRING, &line.save_dtype, "f32|f16|bf16",
+     "precision of the written weights (default: the input's)", false},
+    {"save-minutes", 0, OPT_NUMBER, &line.o.save_minutes, "X", "minutes between checkpoints to resume from", false},
+    {"tensorboard", 0, OPT_STRING, &line.board, "yes|no", "event files for TensorBoard in OUT/tensorboard", false},
+    {"no-golden-check", 0, OPT_FLAG, &line.o.no_golden_check, NULL,
+     "start from a checkpoint although it does not give the scores recorded in its reward.json", false},
+    {"config", 0, OPT_STRING, &line.config, "FILE.yaml",
+     "the same names and their values; the command line wins (default: none)", false},
+    {"resume", 0, OPT_FLAG, &line.o.resume, NULL, "go on from the checkpoint in --out", false},
+    {"force", 0, OPT_FLAG, &line.o.force, NULL, "write into a folder that has files", false},
+    {"dry-run", 0, OPT_FLAG, &line.o.dry_run, NULL, "print tokens, steps, memory and time, and stop", false},
+    {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
+
 int cmd_train_run(int argc, char **argv) { return cli_train(argc, argv, NULL); }
 
 int cli_train(int argc, char **argv, train_outlook *outlook) {
-  train_options o;
-  train_defaults(&o);
-  cli_list data = {0}, evals = {0}, words = {0};
-  const char *loss = "bt", *ranking = "auto", *schedule = "cosine", *over = "drop", *shuffle = "yes", *betas = NULL,
-             *no_decay = "";
-  const char *save_dtype = "", *share = "yes", *board = "yes", *config = NULL, *states = "f32";
-  const opt table[] = {
-      {"model", 'm', OPT_STRING, &o.model, "DIR", "the model to start from; a missing head is drawn at random",
-       false},
-      {"data", 0, OPT_LIST, &data, "ROWS", "pairs or rankings (.jsonl, .gz, .zst, .parquet); may be repeated",
-       true},
-      {"out", 'o', OPT_STRING, &o.out, "DIR", "the checkpoint directory to make", false},
-      {"loss", 0, OPT_STRING, &loss,
-       "bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce", "the loss", false},
-      {"ranking", 0, OPT_STRING, &ranking, "auto|plackett-luce|all-pairs",
-       "rows of several responses: Plackett-Luce, or --loss over all their ordered pairs (default: as --loss says)",
-       false},
-      {"gamma", 0, OPT_NUMBER, &o.loss.gamma, "X", "of focal and focal-penalty", false},
-      {"margin", 0, OPT_NUMBER, &o.loss.margin, "X", "of hinge and margin-mse", false},
-      {"tempered-t", 0, OPT_NUMBER, &o.loss.tempered_t, "X", "of tempered-log, 0 <= t < 1", false},
-      {"temperature", 0, OPT_NUMBER, &o.loss.temperature, "X", "of temperature-bt", false},
-      {"center", 0, OPT_NUMBER, &o.loss.center, "C", "adds C mean((r_c + r_r)^2) to the loss", false},
-      {"lr", 0, OPT_NUMBER, &o.lr, "X", "peak learning rate", false},
-      {"betas", 0, OPT_STRING, &betas, "A,B", "of AdamW (default: 0.9,0.999)", false},
-      {"eps", 0, OPT_NUMBER, &o.eps, "X", "of AdamW", false},
-      {"weight-decay", 0, OPT_NUMBER, &o.weight_decay, "X", "decoupled weight decay", false},
-      {"no-decay", 0, OPT_STRING, &no_decay, "norm,bias", "tensors without weight decay (default: none)", false},
-      {"max-grad-norm", 0, OPT_NUMBER, &o.max_grad_norm, "X", "clips the gradient's norm; 0: off", false},
-      {"schedule", 0, OPT_STRING, &schedule, "cosine|linear|constant", "learning rate after the warm-up", false},
-      {"warmup", 0, OPT_NUMBER, &o.warmup, "RATIO", "share of the steps with a rising rate", false},
-      {"min-lr", 0, OPT_NUMBER, &o.min_lr, "RATIO", "the schedule's end, as a share of --lr", false},
-      {"batch-size", 0, OPT_INT, &o.batch_size, "PAIRS", "rows in one update", false},
-      {"epochs", 0, OPT_INT, &o.epochs, "N", "passes over the data", false},
-      {"steps", 0, OPT_INT, &o.steps, "N", "updates, instead of --epochs (default: not set)", false},
-      {"shuffle", 0, OPT_STRING, &shuffle, "yes|no", "a new order each epoch", false},
-      {"max-length", 0, OPT_INT, &o.max_length, "N", "tokens a conversation may have (default: the model's limit)",
-       false},
-      {"overlong", 0, OPT_STRING, &over, "drop|truncate|error", "what to do with a longer row", false},
-      {"batch-tokens", 0, OPT_INT, &o.batch_tokens, "N",
-       "tokens of one forward pass; memory grows with it, the result does not change (default: 1024)", false},
-      {"recompute", 0, OPT_STRING, &o.recompute, "auto|no|full",
-       "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "
-       "auto: "
-       "when memory would not do otherwise",
-       false},
-      {"optimizer-states", 0, OPT_STRING, &states, "f32|8bit", "precision of AdamW's moments", false},
-      {"share", 0, OPT_STRING, &share, "yes|no", "compute a prompt that a row's responses share once", false},
-      {"freeze-layers", 0, OPT_INT, &o.freeze_layers, "N", "train layers from N up (and not the embedding)", false},
-      {"lora-rank", 0, OPT_INT, &o.lora_rank, "R",
-       "train low-rank adapters and the head only; OUT is a PEFT directory; 0: everything", false},
-      {"lora-alpha", 0, OPT_NUMBER, &o.lora_alpha, "A", "the adapters count A / R (default: twice the rank)",
-       false},
-      {"lora-targets", 0, OPT_STRING, &o.lora_targets, "NAMES",
-       "projections with adapters, as q_proj,v_proj; all-linear: every one", false},
-      {"lora-dropout", 0, OPT_NUMBER, &o.lora_dropout, "P",
-       "share of an adapter's inputs that a training pass drops (default: 0, or as before where an adapter is "
-       "trained "
-       "on)",
-       false},
-      {"eval", 0, OPT_LIST, &evals, "[SUITE:]FILE", "evaluate before, during and after; may be repeated", false},
-      {"eval-every", 0, OPT_INT, &o.eval_every, "N", "steps between evaluations; 0: only before and after", false},
-      {"early-stop", 0, OPT_INT, &o.early_stop, "N",
-       "ends the run after N evaluations that brought nothing better than the best before; 0: never", false},
-      {"keep", 0, OPT_STRING, &o.keep, "best|last|N",
-       "weights to publish: the best by the first --eval, or the last; N: the last, and the N checkpoints before "
-       "stay",
-       false},
-      {"save-every", 0, OPT_INT, &o.save_every, "N", "steps between checkpoints (default: by --save-minutes alone)",
-       false},
-      {"chat-template", 0, OPT_STRING, &o.chat_template, "FILE", "instead of the model's own (default: its own)",
-       false},
-      {"date", 0, OPT_STRING, &o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
-      {"save-dtype", 0, OPT_STRING, &save_dtype, "f32|f16|bf16",
-       "precision of the written weights (default: the input's)", false},
-      {"save-minutes", 0, OPT_NUMBER, &o.save_minutes, "X", "minutes between checkpoints to resume from", false},
-      {"tensorboard", 0, OPT_STRING, &board, "yes|no", "event files for TensorBoard in OUT/tensorboard", false},
-      {"no-golden-check", 0, OPT_FLAG, &o.no_golden_check, NULL,
-       "start from a checkpoint although it does not give the scores recorded in its reward.json", false},
-      {"config", 0, OPT_STRING, &config, "FILE.yaml",
-       "the same names and their values; the command line wins (default: none)", false},
-      {"resume", 0, OPT_FLAG, &o.resume, NULL, "go on from the checkpoint in --out", false},
-      {"force", 0, OPT_FLAG, &o.force, NULL, "write into a folder that has files", false},
-      {"dry-run", 0, OPT_FLAG, &o.dry_run, NULL, "print tokens, steps, memory and time, and stop", false},
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_config(&argc, &argv);
+  line = (struct train_line){.loss = "bt",
+                             .ranking = "auto",
+                             .schedule = "cosine",
+                             .over = "drop",
+                             .shuffle = "yes",
+                             .save_dtype = "",
+                             .share = "yes",
+                             .board = "yes",
+                             .states = "f32"};
+  train_defaults(&line.o);
+  cli_list words = {0};
+  int status = cli_config(&argc, &argv, cli_train_options, NULL);
   if (status >= 0) return status;
-  status = cli_parse(argc, argv, table, &words, 0, USAGE, ABOUT, EXAMPLES);
+  status = cli_parse(argc, argv, cli_train_options, &words, 0, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
-  if (!o.model || data.n == 0 || (!o.out && !o.dry_run)) return cli_usage("--model, --data and --out are needed");
+  train_options o = line.o;
+  if (!o.model || line.data.n == 0 || (!o.out && !o.dry_run))
+    return cli_usage("--model, --data and --out are needed");
   static const char *const schedules[] = {"cosine", "linear", "constant"}, *const overs[] = {"error", "truncate",
                                                                                              "drop"};
-  o.loss.kind = (loss_kind)index_of(loss_names, LOSS_KINDS, loss);
+  o.loss.kind = (loss_kind)index_of(loss_names, LOSS_KINDS, line.loss);
   static const char *const rankings[] = {"auto", "plackett-luce", "all-pairs"};
-  o.loss.ranking = (ranking_kind)index_of(rankings, 3, ranking);
-  o.schedule = (schedule_kind)index_of(schedules, 3, schedule);
-  o.overlong = (overlong)index_of(overs, 3, over);
-  o.shuffle = strcmp(shuffle, "yes") == 0;
-  o.share = strcmp(share, "yes") == 0;
-  o.tensorboard = strcmp(board, "yes") == 0;
-  o.states_8bit = strcmp(states, "8bit") == 0;
-  if (*save_dtype)
-    o.save_dtype = strcmp(save_dtype, "f32") == 0 ? DT_F32 : strcmp(save_dtype, "f16") == 0 ? DT_F16 : DT_BF16;
+  o.loss.ranking = (ranking_kind)index_of(rankings, 3, line.ranking);
+  o.schedule = (schedule_kind)index_of(schedules, 3, line.schedule);
+  o.overlong = (overlong)index_of(overs, 3, line.over);
+  o.shuffle = strcmp(line.shuffle, "yes") == 0;
+  o.share = strcmp(line.share, "yes") == 0;
+  o.tensorboard = strcmp(line.board, "yes") == 0;
+  o.states_8bit = strcmp(line.states, "8bit") == 0;
+  if (*line.save_dtype)
+    o.save_dtype = strcmp(line.save_dtype, "f32") == 0   ? DT_F32
+                   : strcmp(line.save_dtype, "f16") == 0 ? DT_F16
+                                                         : DT_BF16;
   char rest;
-  if (betas && sscanf(betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
-    return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", betas);
+  if (line.betas && sscanf(line.betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
+    return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", line.betas);
   if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
     return cli_usage("--betas: expected numbers in [0, 1)");
   if (o.lr < 0 || o.eps < 0 || o.weight_decay < 0 || o.max_grad_norm < 0)
     return cli_usage("--lr, --eps, --weight-decay, --max-grad-norm: expected 0 or more");
-  for (size_t i = 0; i < evals.n; i++) {
-    const char *colon = strchr(evals.items[i], ':');
-    if (!file_exists(evals.items[i]) && !(colon && file_exists(colon + 1)))
-      return cli_usage("--eval %s: expected a file, or SUITE:FILE, got none there", evals.items[i]);
-  }
-  o.no_decay_norm = strstr(no_decay, "norm") != NULL;
-  o.no_decay_bias = strstr(no_decay, "bias") != NULL;
+  if (o.loss.gamma < 0 || o.loss.center < 0 || o.save_minutes < 0)
+    return cli_usage("--gamma, --center, --save-minutes: expected 0 or more");
+  if ((status = cli_check_evals(&line.evals)) >= 0) return status;
+  static const char *const no_decays[] = {"norm", "bias", "norm,bias", "bias,norm"};
+  int no_decay = line.no_decay ? index_of(no_decays, 4, line.no_decay) : -1;
+  if (line.no_decay && no_decay < 0)
+    return cli_usage("--no-decay: expected norm, bias or norm,bias, got '%s'", line.no_decay);
+  o.no_decay_norm = no_decay >= 0 && no_decay != 1;
+  o.no_decay_bias = no_decay >= 1;
   if (o.batch_size < 1) return cli_usage("--batch-size: expected 1 or more, got %lld", (long long)o.batch_size);
   if (o.epochs < 1 || o.steps < 0) return cli_usage("--epochs, --steps: expected 1 or more");
   if (o.loss.tempered_t < 0 || o.loss.tempered_t >= 1)
@@ -192,16 +235,16 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   if (o.max_length < 0 || o.batch_tokens < 0 || o.freeze_layers < 0 || o.eval_every < 0)
     return cli_usage("--max-length, --batch-tokens, --freeze-layers, --eval-every: expected 0 or more");
   if (o.early_stop < 0 || o.save_every < 0) return cli_usage("--early-stop, --save-every: expected 0 or more");
-  if (o.early_stop > 0 && (evals.n == 0 || o.eval_every == 0))
+  if (o.early_stop > 0 && (line.evals.n == 0 || o.eval_every == 0))
     return cli_usage("--early-stop needs an --eval and --eval-every");
   if (strcmp(o.keep, "best") != 0 && strcmp(o.keep, "last") != 0 &&
       (o.keep[0] < '1' || o.keep[0] > '9' || strspn(o.keep, "0123456789") != strlen(o.keep) || strlen(o.keep) > 9))
     return cli_usage("--keep: expected best, last or a number of checkpoints from 1, got '%s'", o.keep);
-  if (strcmp(o.keep, "best") == 0 && evals.n == 0) return cli_usage("--keep best needs an --eval");
-  o.data = data.items;
-  o.n_data = data.n;
-  o.eval = evals.items;
-  o.n_eval = evals.n;
+  if (strcmp(o.keep, "best") == 0 && line.evals.n == 0) return cli_usage("--keep best needs an --eval");
+  o.data = line.data.items;
+  o.n_data = line.data.n;
+  o.eval = line.evals.items;
+  o.n_eval = line.evals.n;
   o.seed = (uint64_t)cli_opts.seed;
   o.device = cli_opts.device;
   o.dtype = cli_opts.dtype;

@@ -146,7 +146,20 @@ static const opt *find_letter(const opt *t, char letter) {
   return t->name ? t : NULL;
 }
 
-static bool is_word(const char *a) { return a[0] != '-' || a[1] == 0; }
+bool cli_is_word(const char *a) { return a[0] != '-' || a[1] == 0; }
+
+const opt *cli_option_named(const opt *table, const char *name, size_t len) {
+  const opt *o = find_name(table, name, len);
+  return o ? o : find_name(common, name, len);
+}
+
+const opt *cli_option_of(const opt *table, const char *word, const char **value) {
+  const char *eq = word[1] == '-' ? strchr(word, '=') : word[1] && word[2] ? word + 1 : NULL;
+  *value = eq ? eq + 1 : NULL;
+  if (word[1] == '-') return cli_option_named(table, word + 2, eq ? (size_t)(eq - word - 2) : strlen(word + 2));
+  const opt *o = find_letter(table, word[1]);
+  return o ? o : find_letter(common, word[1]);
+}
 
 int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
               const char *about, const char *examples) {
@@ -154,7 +167,7 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
   bool only_words = false;
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
-    if (only_words || is_word(a)) {
+    if (only_words || cli_is_word(a)) {
       if (words->n == max_words) return cli_usage("'%s': one argument too many", a);
       if (!cli_push(words, a)) return cli_usage("memory ran out");
       continue;
@@ -171,32 +184,23 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
       printf("\nExamples:\n%s", examples);
       return 0;
     }
-    const char *eq = NULL, *v = NULL;
-    const opt *o;
-    if (a[1] == '-') {
-      eq = strchr(a, '=');
-      size_t len = eq ? (size_t)(eq - a - 2) : strlen(a + 2);
-      o = find_name(table, a + 2, len);
-      if (!o) o = find_name(common, a + 2, len);
-    } else {
-      o = find_letter(table, a[1]);
-      if (!o) o = find_letter(common, a[1]);
-      if (a[2]) eq = a + 1;
-    }
+    const char *v;
+    const opt *o = cli_option_of(table, a, &v);
     if (!o) return cli_usage("'%s': unknown option", a);
-    if (o->kind == OPT_FLAG && eq) return cli_usage("--%s: takes no value", o->name);
+    if (o->kind == OPT_FLAG && v) return cli_usage("--%s: takes no value", o->name);
     if (n_given < sizeof given / sizeof *given) given[n_given++] = o->name;
-    if (o->kind != OPT_FLAG) {
-      v = eq ? eq + 1 : i + 1 < argc ? argv[++i] : NULL;
+    if (o->kind != OPT_FLAG && !v) {
+      v = i + 1 < argc ? argv[++i] : NULL;
       if (!v) return cli_usage("--%s: expected %s after it", o->name, o->value);
     }
     int bad = set_value(o, v);
     if (bad >= 0) return bad;
-    while (o->many && i + 1 < argc && is_word(argv[i + 1]))
+    while (o->many && i + 1 < argc && cli_is_word(argv[i + 1]))
       if ((bad = set_value(o, argv[++i])) >= 0) return bad;
   }
   if (cli_given("threads") && (cli_opts.threads < 1 || cli_opts.threads > 1024))
     return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);
+  if (cli_opts.seed < 0) return cli_usage("--seed: expected 0 or more, got %lld", (long long)cli_opts.seed);
   log_set_quiet(cli_opts.quiet);
   return -1;
 }

@@ -5,6 +5,13 @@
 #include "cli/cli.h"
 #include "reward/train.h"
 
+/* Of `reward train`, without the common ones. For their names and kinds: the defaults stand there only while it
+ * runs. */
+extern const opt cli_train_options[];
+
+/* Does each [SUITE:]FILE of --eval name a suite that there is and a file? -1, or the exit status. */
+int cli_check_evals(const cli_list *evals);
+
 /* Parses and runs; the exit status. outlook not NULL: parses, says what the run would do, and trains nothing. */
 int cli_train(int argc, char **argv, train_outlook *outlook);
 
