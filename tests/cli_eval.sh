@@ -56,7 +56,8 @@ expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $da
 expect 2 "one of --model, --scores and --endpoint" "$REWARD" eval --suite pairs --data x
 expect 2 "--suite" "$REWARD" eval --suite mine --data x --scores y
 
-# beside the whole RewardBench stand the published systems, as bars and as Table 2; beside a part of it they do not
+# beside results with all four sections stand the published systems, as bars and as Table 2; with a caution where
+# the items are others than the published ones
 python3 - "$work" <<'P'
 import json, sys
 counts = {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40, "mt-bench-hard": 37,
@@ -74,7 +75,12 @@ for text in "mine (this page)" "Skywork-Reward-Gemma-2-27B-v0.2" "gpt-4o-2024-08
   grep -qF "$text" "$work/full.html" || fail "the page of the whole RewardBench lacks $text"
 done
 [ "$(grep -o '<figure' "$work/full.html" | wc -l)" -eq 6 ] || fail "bars of sections and of the published systems"
-grep -qF "gpt-4o-2024-08-06" "$work/rewardbench.html" && fail "published systems beside 59 items"
+grep -qF "Caution" "$work/full.html" && fail "a caution beside the whole RewardBench"
+for text in "gpt-4o-2024-08-06" "rewardbench.jsonl (this page)" "not the published 2,985 items (rewardbench.jsonl: 59)"; do
+  grep -qF "$text" "$work/rewardbench.html" || fail "the page of 59 items of RewardBench lacks $text"
+done
+expect 0 "" "$REWARD" eval --suite rewardbench --data "$work/part.jsonl" --scores "$work/part.jsonl" --html "$work/part.html"
+grep -qF "gpt-4o-2024-08-06" "$work/part.html" && fail "published systems beside a part without all sections"
 
 # the public tools' files
 expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.json"

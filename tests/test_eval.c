@@ -545,7 +545,7 @@ static void test_results_file(void **state) {
     assert_int_equal(back.seed, 3);
     /* the page names each section and does not fail */
     rep_page *p = rep_page_new("t", NULL);
-    if (i == EVAL_REWARDBENCH) r.n_items = 2985; /* beside the whole benchmark stand the published systems */
+    if (i == EVAL_REWARDBENCH) r.n_items = 2985; /* the other one: 59 items, so the page cautions against it */
     const eval_result *both[2] = {&r, &back};
     const char *names[2] = {"before", "after <b>"};
     eval_page(p, both, names, 2);
@@ -556,6 +556,8 @@ static void test_results_file(void **state) {
     for (size_t k = 0; k < r.n_sections; k++) assert_non_null(strstr(page.p, r.sections[k].name));
     assert_non_null(strstr(page.p, "after &lt;b&gt;"));
     assert_true((i == EVAL_REWARDBENCH) == (strstr(page.p, "Nemotron-4-340B-Reward") != NULL));
+    assert_true((i == EVAL_REWARDBENCH) ==
+                (strstr(page.p, "not the published 2,985 items (after &lt;b&gt;: 59)") != NULL));
     remove(html);
     str_free(&page);
     rep_page_free(p);

@@ -201,7 +201,7 @@ static void published_bars(rep_page *p, const eval_result *const *r, const char 
     size_t have = 0;
     for (size_t i = 0; i < total; i++) {
       rep_bar b =
-          i < n ? bar_named(r[i], figure_at(r[0], k)->name) : (rep_bar){published[i - n].percent[k], 0, 0, true};
+          i < n ? bar_named(r[i], published_figures[k]) : (rep_bar){published[i - n].percent[k], 0, 0, true};
       if (isnan(b.value)) continue;
       size_t at = have++;
       for (; at > 0 && bars[at - 1].value < b.value; at--) bars[at] = bars[at - 1], labels[at] = labels[at - 1];
@@ -214,6 +214,22 @@ static void published_bars(rep_page *p, const eval_result *const *r, const char 
   if (!labels || !bars) page_oom(p);
   mem_free(labels);
   mem_free(bars);
+}
+
+/* Figures of other items can stand beside the published ones only to give their scale. */
+static void published_caution(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
+  str others = {0};
+  for (size_t i = 0; i < n; i++) {
+    size_t items = r[i]->n_items + r[i]->dropped;
+    if (items != REWARDBENCH_ITEMS) str_printf(&others, "%s%s: %zu", others.len ? ", " : "", names[i], items);
+  }
+  if (others.oom) page_oom(p);
+  if (others.len)
+    rep_text(p,
+             "Caution: these are not the published 2,985 items (%s): the table's rows and yours cannot be compared "
+             "figure by figure.",
+             others.p);
+  str_free(&others);
 }
 
 /* Table 2 itself, below the results at hand. */
@@ -303,14 +319,12 @@ void eval_page(rep_page *p, const eval_result *const *r, const char *const *name
   }
   page_tables(p, r, names, n);
   if (r[0]->suite != EVAL_REWARDBENCH) return;
-  /* other items than the published ones give figures that cannot stand beside them */
-  if (r[0]->n_items + r[0]->dropped != REWARDBENCH_ITEMS) {
-    rep_note(p,
-             "The report's own figures (Table 2) are shown beside the whole RewardBench, %d items; these are %zu.",
-             REWARDBENCH_ITEMS, r[0]->n_items + r[0]->dropped);
+  if (!any_given(r, n, "overall")) {
+    rep_note(p, "The report's own figures (Table 2) are shown beside a result that has all four sections.");
     return;
   }
-  rep_text(p, "Beside the systems of Table 2 of the Skywork-Reward report (grey; figures as published):");
+  rep_text(p, "Beside the systems of Table 2 of the Skywork-Reward report (grey; figures as published).");
+  published_caution(p, r, names, n);
   published_bars(p, r, names, n);
   published_table(p, r, names, n);
 }
