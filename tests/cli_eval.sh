@@ -98,7 +98,63 @@ P
 expect 0 "+0.00" "$REWARD" compare $data/rewardbench.jsonl $data/rewardbench.jsonl $data/rewardbench.jsonl --suite rewardbench -o "$work/c.json"
 python3 -c "import json; c = json.load(open('$work/c.json')); assert c['overall']['difference'] == 0 == c['a_better'] and c['equal'] == c['n'] == 59" ||
   fail "comparison with itself"
+
+# agreement, correlation and the items apart, against the same reckoned here; b: other scores of the same rows
+python3 - "$work" <<'P'
+import json, sys
+with open(f"{sys.argv[1]}/b.jsonl", "w") as f:
+    for k, line in enumerate(open("tests/data/eval/rewardbench.jsonl")):
+        r = json.loads(line)
+        f.write(json.dumps({"chosen_score": 7 * r["chosen_score"] + k % 5, "rejected_score": 7 * r["rejected_score"] + k % 3}) + "\n")
+P
+"$REWARD" compare $data/rewardbench.jsonl "$work/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 3 -o "$work/c.json" >"$work/table"
+[ "$(tail -n 1 "$work/table" | cut -c1-9)" = "Items 59:" ] || fail "comparison's last line"
+grep -q "^Where they differ most, 3 of the [0-9]* items" "$work/table" || fail "comparison's items: $(cat "$work/table")"
+python3 - "$work" <<'P' || fail "comparison: where they differ"
+import json, statistics as st, sys
+work = sys.argv[1]
+c, path = json.load(open(f"{work}/c.json")), "tests/data/eval/rewardbench.jsonl"
+rows = [json.loads(l) for l in open(path)]
+a, b = ([r["chosen_score"] - r["rejected_score"] for r in map(json.loads, open(p))] for p in (path, f"{work}/b.jsonl"))
+near = lambda x, y: abs(x - y) < 1e-9
+assert near(c["agreement"], 100 * sum((x > 0) == (y > 0) for x, y in zip(a, b)) / 59)
+assert near(c["margins"]["correlation"], st.correlation(a, b))
+sd = {"a": st.pstdev(a), "b": st.pstdev(b)}
+assert near(c["margins"]["a"]["sd"], sd["a"]) and near(c["margins"]["b"]["mean"], st.mean(b))
+apart = [(abs(x / sd["a"] - y / sd["b"]), i) for i, (x, y) in enumerate(zip(a, b)) if (x > 0) != (y > 0)]
+apart.sort(key=lambda t: -t[0])
+got = c["differ_most"]
+assert len(got) == 3 < len(apart) == c["a_better"] + c["b_better"]
+for g, (distance, _) in zip(got, apart):
+    i = g["line"] - 1
+    assert near(g["distance"], distance) and g["id"] == str(rows[i]["id"]) and g["subset"] == rows[i]["subset"] and g["file"] == path
+    assert near(g["a"]["margin"], a[i]) and near(g["b"]["margin"], b[i])
+    assert g["better"] == ("a" if a[i] > 0 else "b") and (g["a"]["credit"], g["b"]["credit"]) == (a[i] > 0, b[i] > 0)
+assert c["scored_by"] == {"a": {"scores": path}, "b": {"scores": f"{work}/b.jsonl"}}
+assert [d["path"] for d in c["data"]] == [path] and len(c["data"][0]["xxh3_128"]) == 32
+P
+"$REWARD" compare $data/rewardbench.jsonl "$work/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 0 -o "$work/c.json" >"$work/table"
+grep -q "differ most" "$work/table" && fail "--show 0 shows items"
+grep -qF '"differ_most": []' "$work/c.json" || fail "--show 0: JSON"
+
+# what each side was: as results.json says it
+printf '{"chosen_ids": [%s], "rejected_ids": [%s]}\n' "5, 6, 7" "5, 6" "9, 8" "9, 4, 3" "5" "7" >"$work/ids.jsonl"
+model=tests/data/model/llama
+"$REWARD" score -q --model $model "$work/ids.jsonl" -o "$work/ids.scored.jsonl"
+sed 's/"chosen_score/"x/; s/"rejected_score/"chosen_score/; s/"x/"rejected_score/' "$work/ids.scored.jsonl" >"$work/ids.other.jsonl"
+expect 0 "" "$REWARD" eval -q --suite pairs --data "$work/ids.jsonl" --model $model --max-length 64 --overlong drop -o "$work/ids.json"
+expect 0 "ids.jsonl:" "$REWARD" compare -q $model "$work/ids.other.jsonl" "$work/ids.jsonl" --max-length 64 --overlong drop -o "$work/c.json"
+python3 - "$work" <<'P' || fail "comparison: what scored"
+import json, sys
+c, r = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("c", "ids"))
+side = c["scored_by"]["a"]
+assert {"model", "device", "dtype", "max_length", "overlong"} <= side.keys() and side["max_length"] == 64 and side["overlong"] == "drop"
+assert all(r[k] == v for k, v in side.items()) and c["data"] == r["data"]
+assert c["a"] == side["model"] and c["scored_by"]["b"] == {"scores": c["b"]}
+P
+
 expect 2 "expected A, B and ROWS" "$REWARD" compare a b
+expect 2 "--show: expected 0 or more, got -1" "$REWARD" compare a b c --show -1
 
 expect 0 "" "$REWARD" report "$work/rewardbench.json" "$work/rm-bench.json" -o "$work/report.html"
 grep -q "Evaluation: rm-bench" "$work/report.html" || fail "report"

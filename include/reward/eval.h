@@ -126,13 +126,28 @@ typedef struct {
   double a, b, difference, lo, hi; /* difference = b - a, with its 95% interval (paired resamples) */
 } eval_difference;
 
+/* An item on which a and b earn different credit (of pairs: exactly one is right). Pointers are into the data. */
+typedef struct {
+  size_t item; /* from 0 */
+  slice id;    /* p NULL: none */
+  const char *path, *subset;
+  uint64_t line;
+  double margin[2], credit[2]; /* a's, b's; margin as item_margin in src/eval/eval_int.h says */
+  double distance;             /* of the two margins, each in standard deviations of its own set's */
+} eval_differing;
+
 typedef struct {
   eval_difference overall, items, *sections;
   size_t n_sections, n_items, a_better, b_better, equal; /* items by credit */
+  double agreement;                                      /* percent of the items: equal */
+  double correlation;                  /* Pearson's, of the items' margins; NaN: those of one are all alike */
+  double margin_mean[2], margin_sd[2]; /* a's, b's */
+  eval_differing *differing;           /* a_better + b_better, the farthest apart first */
+  size_t n_differing;
   arena *memory;
 } eval_comparison;
 void eval_comparison_free(eval_comparison *c);
-/* Items that either set has dropped are left out of both. */
+/* Items that either set has dropped are left out of both. *c refers to d. */
 rw_status eval_compare(eval_comparison *c, const eval_data *d, const eval_scores *a, const eval_scores *b,
                        const eval_options *o, rw_error *err);
 

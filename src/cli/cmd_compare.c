@@ -5,17 +5,33 @@
 
 #include "cli/scoring.h"
 #include "reward/file.h"
+#include "reward/rows.h"
 
-static const char USAGE[] = "compare A B ROWS... [--suite SUITE] [-o comparison.json]";
+enum { LONGEST_ID = 60 }; /* a longer one would push the numbers off the terminal */
+
+static const char USAGE[] = "compare A B ROWS... [--suite SUITE] [--show N] [-o comparison.json]";
 static const char ABOUT[] =
     "Compares two models on the same rows: figures of both by the suite's formula, B minus A, and the "
     "difference's\n"
     "95% interval over 2,000 paired resamples (the same items drawn for both, within subsets, by --seed).\n"
-    "A and B are models (a folder or a .gguf file) or files of scores as `reward score` writes them.";
+    "A and B are models (a folder or a .gguf file) or files of scores as `reward score` writes them.\n"
+    "Agreement is the share of items with the same credit from both (of pairs: both right or both wrong). Of the\n"
+    "others, those are shown on which the margins are farthest apart, each divided by the standard deviation of "
+    "its\n"
+    "own model's margins. A margin is chosen - rejected; in rewardbench2 the correct response - the best other "
+    "one\n"
+    "(Ties: lowest correct - highest incorrect); in rm-bench mean chosen - mean rejected.";
 static const char EXAMPLES[] =
     "  reward compare base rm heldout.jsonl\n"
     "  reward compare a.scored.jsonl b.scored.jsonl heldout.jsonl --suite pairs\n"
-    "  reward compare rm-bt rm-hinge filtered.jsonl --suite rewardbench -o difference.json\n";
+    "  reward compare rm-bt rm-hinge filtered.jsonl --suite rewardbench --show 20 -o difference.json\n";
+
+typedef struct {
+  const char *suite, *path[2], *out; /* path: A, B */
+  cli_list data;
+  int64_t show;
+  str record[2]; /* what scored A, B: members as in results.json, a comma before each */
+} options;
 
 static void row(rep_table *t, const eval_difference *f) {
   rep_cell(t, "%s", f->name);
@@ -33,7 +49,43 @@ static void row(rep_table *t, const eval_difference *f) {
   }
 }
 
-static rw_status print(const eval_comparison *c, const char *a, const char *b, FILE *to, rw_error *err) {
+static size_t shown(const options *o, const eval_comparison *c) {
+  return (uint64_t)o->show < c->n_differing ? (size_t)o->show : c->n_differing;
+}
+
+/* An item by its id, else by its place in the data. */
+static void item_cell(rep_table *t, const eval_differing *f) {
+  if (f->id.p && f->id.len <= LONGEST_ID)
+    rep_cell_text(t, f->id);
+  else
+    rep_cell(t, "%s:%llu", cli_base_name(rows_label(f->path)), (unsigned long long)f->line);
+}
+
+static rw_status print_items(const options *o, const eval_comparison *c, str *to, rw_error *err) {
+  str_addz(to, "Agreement: ");
+  rep_num(to, c->agreement, 1);
+  str_addz(to, "% of the items. Correlation of the margins: ");
+  rep_num(to, c->correlation, 3);
+  str_addz(to, ".\n\n");
+  size_t n = shown(o, c);
+  if (n == 0) return RW_OK;
+  rep_table *t = rep_table_new((const char *[]){"item", "subset", ">margin of A", ">margin of B", "better"}, 5);
+  for (size_t i = 0; i < n; i++) {
+    const eval_differing *f = &c->differing[i];
+    item_cell(t, f);
+    rep_cell(t, "%s", f->subset);
+    rep_cell(t, "%+.4g", f->margin[0]);
+    rep_cell(t, "%+.4g", f->margin[1]);
+    rep_cell(t, f->credit[0] > f->credit[1] ? "A" : "B");
+  }
+  str_printf(to, "Where they differ most, %zu of the %zu items on which one is better:\n", n, c->n_differing);
+  rw_status st = rep_table_print(t, to, err);
+  str_addc(to, '\n');
+  rep_table_free(t);
+  return st;
+}
+
+static rw_status print(const options *o, const eval_comparison *c, FILE *to, rw_error *err) {
   const char *columns[] = {"percent", ">A", ">B", ">B - A", ">95% interval"};
   rep_table *t = rep_table_new(columns, 5);
   for (size_t i = 0; i < c->n_sections; i++) row(t, &c->sections[i]);
@@ -41,10 +93,12 @@ static rw_status print(const eval_comparison *c, const char *a, const char *b, F
   row(t, &c->overall);
   row(t, &c->items);
   str s = {0};
-  str_printf(&s, "A: %s\nB: %s\n\n", a, b);
-  rw_status st = rep_table_print(t, &s, err);
+  str_printf(&s, "A: %s\nB: %s\n\n", o->path[0], o->path[1]);
+  rw_status st = print_items(o, c, &s, err);
+  if (!st) st = rep_table_print(t, &s, err);
   str_printf(&s, "\nItems %zu: A better on %zu, B better on %zu, equal on %zu.\n", c->n_items, c->a_better,
              c->b_better, c->equal);
+  if (!st && s.oom) st = rw_nomem(err, "comparison");
   if (!st) fputs(s.p, to);
   str_free(&s);
   rep_table_free(t);
@@ -72,14 +126,60 @@ static void difference_json(str *s, const eval_difference *f) {
   str_addz(s, "]}");
 }
 
-static rw_status write_json(const eval_comparison *c, const char *suite, const char *a, const char *b,
-                            const char *path, rw_error *err) {
+static const char *const side[2] = {"a", "b"};
+
+/* {"id": …, "file": …, "line": …, "subset": …, "better": "a", "distance": …, "a": {"margin": …, "credit": …}, …} */
+static void item_json(str *s, const eval_differing *f) {
+  str_addc(s, '{');
+  if (f->id.p) {
+    str_addz(s, "\"id\": ");
+    str_json(s, f->id.p, f->id.len);
+    str_addz(s, ", ");
+  }
+  str_addz(s, "\"file\": ");
+  str_json(s, f->path, strlen(f->path));
+  str_printf(s, ", \"line\": %llu, \"subset\": ", (unsigned long long)f->line);
+  str_json(s, f->subset, strlen(f->subset));
+  str_printf(s, ", \"better\": \"%s\", \"distance\": ", side[f->credit[0] < f->credit[1]]);
+  str_json_num(s, f->distance);
+  for (int m = 0; m < 2; m++) {
+    str_printf(s, ", \"%s\": {\"margin\": ", side[m]);
+    str_json_num(s, f->margin[m]);
+    str_addz(s, ", \"credit\": ");
+    str_json_num(s, f->credit[m]);
+    str_addc(s, '}');
+  }
+  str_addc(s, '}');
+}
+
+static void items_json(str *s, const options *o, const eval_comparison *c) {
+  str_addz(s, ", \"agreement\": ");
+  str_json_num(s, c->agreement);
+  str_addz(s, ", \"margins\": {\"correlation\": ");
+  str_json_num(s, c->correlation);
+  for (int m = 0; m < 2; m++) {
+    str_printf(s, ", \"%s\": {\"mean\": ", side[m]);
+    str_json_num(s, c->margin_mean[m]);
+    str_addz(s, ", \"sd\": ");
+    str_json_num(s, c->margin_sd[m]);
+    str_addc(s, '}');
+  }
+  str_addz(s, "}, \"differ_most\": [");
+  for (size_t i = 0, n = shown(o, c); i < n; i++) {
+    if (i) str_addz(s, ", ");
+    item_json(s, &c->differing[i]);
+  }
+  str_addc(s, ']');
+}
+
+static rw_status write_json(const options *o, const eval_comparison *c, rw_error *err) {
   str s = {0};
-  str_printf(&s, "{\"suite\": \"%s\", \"unit\": \"percent\", \"a\": ", suite);
-  str_json(&s, a, strlen(a));
-  str_addz(&s, ", \"b\": ");
-  str_json(&s, b, strlen(b));
-  str_addz(&s, ", ");
+  str_printf(&s, "{\"suite\": \"%s\", \"unit\": \"percent\", ", o->suite);
+  for (int m = 0; m < 2; m++) {
+    str_printf(&s, "\"%s\": ", side[m]);
+    str_json(&s, o->path[m], strlen(o->path[m]));
+    str_addz(&s, ", ");
+  }
   difference_json(&s, &c->overall);
   str_addz(&s, ", ");
   difference_json(&s, &c->items);
@@ -90,49 +190,69 @@ static rw_status write_json(const eval_comparison *c, const char *suite, const c
   }
   str_printf(&s,
              "}, \"n\": %zu, \"a_better\": %zu, \"b_better\": %zu, \"equal\": %zu, \"bootstrap\": {\"level\": 95, "
-             "\"resamples\": %d, \"seed\": %lld}}\n",
+             "\"resamples\": %d, \"seed\": %lld}",
              c->n_items, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)cli_opts.seed);
-  rw_status st = s.oom ? rw_nomem(err, path) : file_put(path, s.p, s.len, err);
+  items_json(&s, o, c);
+  str_addz(&s, ", \"scored_by\": {");
+  bool oom = false;
+  for (int m = 0; m < 2; m++) {
+    oom |= o->record[m].oom || !o->record[m].p;
+    str_printf(&s, "%s\"%s\": {%s}", m ? ", " : "", side[m], oom ? "" : o->record[m].p + strlen(", "));
+  }
+  str_addc(&s, '}');
+  cli_data_json(&s, o->data.items, o->data.n);
+  str_addz(&s, "}\n");
+  rw_status st = s.oom || oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
   str_free(&s);
   return st;
 }
 
-static rw_status scores_of(eval_scores *s, const eval_data *d, const cli_scoring *sc, const char *path,
+static rw_status scores_of(eval_scores *s, const eval_data *d, const cli_scoring *sc, const char *path, str *record,
                            rw_error *err) {
-  return cli_is_model(path) ? cli_score_model(s, d, sc, path, NULL, err) : eval_scores_read(s, d, path, err);
+  return cli_is_model(path) ? cli_score_model(s, d, sc, path, record, err)
+                            : cli_score_file(s, d, path, record, err);
+}
+
+static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_error *err) {
+  eval_data *d = NULL;
+  eval_scores of[2] = {{0}, {0}};
+  eval_comparison c = {0};
+  eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
+  rw_status s = eval_load(&d, suite, o->data.items, o->data.n, err);
+  for (int m = 0; !s && m < 2; m++) s = scores_of(&of[m], d, sc, o->path[m], &o->record[m], err);
+  if (!s) s = eval_compare(&c, d, &of[0], &of[1], &eo, err);
+  if (!s) s = print(o, &c, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);
+  if (!s && o->out) s = write_json(o, &c, err);
+  eval_comparison_free(&c);
+  for (int m = 0; m < 2; m++) {
+    str_free(&o->record[m]);
+    eval_scores_free(&of[m]);
+  }
+  eval_data_free(d);
+  return s;
 }
 
 int cmd_compare_run(int argc, char **argv) {
+  options o = {.suite = "pairs", .show = 5};
   cli_scoring sc = CLI_SCORING_DEFAULT;
   cli_list words = {0};
-  const char *suite_name = "pairs", *out = NULL;
-  const opt table[] = {{"suite", 0, OPT_STRING, &suite_name, "rewardbench|rewardbench2|rm-bench|judgebench|pairs",
+  const opt table[] = {{"suite", 0, OPT_STRING, &o.suite, "rewardbench|rewardbench2|rm-bench|judgebench|pairs",
                         "which formula", false},
-                       {"output", 'o', OPT_STRING, &out, "FILE",
+                       {"show", 0, OPT_INT, &o.show, "N",
+                        "how many of the items to show on which they differ most, in the table and as JSON", false},
+                       {"output", 'o', OPT_STRING, &o.out, "FILE",
                         "the comparison as JSON; - is stdout (default: only the table)", false},
                        CLI_SCORING_OPTIONS(sc),
                        {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
   int status = cli_parse(argc, argv, table, &words, 1000, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (words.n < 3) return cli_usage("expected A, B and ROWS, got %zu argument%s", words.n, words.n == 1 ? "" : "s");
+  if (o.show < 0) return cli_usage("--show: expected 0 or more, got %lld", (long long)o.show);
   if ((status = cli_scoring_check(&sc)) >= 0) return status;
   eval_suite suite;
-  if (!eval_suite_of(slice_of(suite_name), &suite)) return cli_usage("--suite: unknown");
-  const char *a = words.items[0], *b = words.items[1];
+  if (!eval_suite_of(slice_of(o.suite), &suite)) return cli_usage("--suite: unknown");
+  for (int m = 0; m < 2; m++) o.path[m] = words.items[m];
+  o.data = (cli_list){.items = words.items + 2, .n = words.n - 2};
   rw_error err;
-  eval_data *d = NULL;
-  eval_scores sa = {0}, sb = {0};
-  eval_comparison c = {0};
-  eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
-  rw_status s = eval_load(&d, suite, words.items + 2, words.n - 2, &err);
-  if (!s) s = scores_of(&sa, d, &sc, a, &err);
-  if (!s) s = scores_of(&sb, d, &sc, b, &err);
-  if (!s) s = eval_compare(&c, d, &sa, &sb, &eo, &err);
-  if (!s) s = print(&c, a, b, out && strcmp(out, "-") == 0 ? stderr : stdout, &err);
-  if (!s && out) s = write_json(&c, suite_name, a, b, out, &err);
-  eval_comparison_free(&c);
-  eval_scores_free(&sa);
-  eval_scores_free(&sb);
-  eval_data_free(d);
-  return s ? cli_fail(&err) : 0;
+  return run(&o, suite, &sc, &err) ? cli_fail(&err) : 0;
 }

@@ -52,25 +52,12 @@ typedef struct {
   cli_endpoint remote;
 } options;
 
-static void add_data(str *s, const options *o) {
-  str_addz(s, ", \"data\": [");
-  for (size_t i = 0; i < o->data.n; i++) {
-    char hash[33];
-    const char *path = o->data.items[i];
-    str_addz(s, i ? ", {\"path\": " : "{\"path\": ");
-    str_json(s, path, strlen(path));
-    if (strcmp(path, "-") != 0 && !file_hash(path, hash, NULL)) str_printf(s, ", \"xxh3_128\": \"%s\"", hash);
-    str_addc(s, '}');
-  }
-  str_addz(s, "], \"program\": \"reward.c " REWARD_VERSION "\"");
-}
-
 static rw_status write_json(const options *o, const eval_result *r, const str *record, rw_error *err) {
   str s = {0};
   str_addc(&s, '{');
   eval_result_json(&s, r);
   if (record->p) str_add(&s, record->p, record->len);
-  add_data(&s, o);
+  cli_data_json(&s, o->data.items, o->data.n);
   str_addz(&s, "}\n");
   rw_status st = s.oom || record->oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
   str_free(&s);
@@ -141,9 +128,7 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
   } else if (o->remote.o.url) {
     s = cli_endpoint_score(&scores, d, &o->remote, &record, err);
   } else {
-    s = eval_scores_read(&scores, d, o->scores, err);
-    str_addz(&record, ", \"scores\": ");
-    str_json(&record, o->scores, strlen(o->scores));
+    s = cli_score_file(&scores, d, o->scores, &record, err);
   }
   if (!s && !scores.beats) s = eval_rewards_json(&record, d, &scores, err);
   eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};

@@ -55,6 +55,24 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   return st;
 }
 
+rw_status cli_score_file(eval_scores *out, const eval_data *d, const char *path, str *record, rw_error *err) {
+  add_text(record, "scores", path);
+  return eval_scores_read(out, d, path, err);
+}
+
+void cli_data_json(str *out, const char *const *paths, size_t n) {
+  str_addz(out, ", \"data\": [");
+  for (size_t i = 0; i < n; i++) {
+    char hash[33];
+    str_addz(out, i ? ", {\"path\": " : "{\"path\": ");
+    str_json(out, paths[i], strlen(paths[i]));
+    if (strcmp(paths[i], "-") != 0 && !file_hash(paths[i], hash, NULL))
+      str_printf(out, ", \"xxh3_128\": \"%s\"", hash);
+    str_addc(out, '}');
+  }
+  str_addz(out, "], \"program\": \"reward.c " REWARD_VERSION "\"");
+}
+
 bool cli_is_model(const char *path) {
   size_t n = strlen(path);
   return file_is_dir(path) || (n > 5 && strcmp(path + n - 5, ".gguf") == 0);

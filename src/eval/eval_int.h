@@ -101,6 +101,11 @@ rw_status credits_make(credits *c, const eval_data *d, const selection *s, const
                        rw_error *err);
 void credits_free(credits *c);
 
+/* By how much item i is right, as its credit sees it: chosen - rejected; rewardbench2: the correct response - the
+ * best other one, in Ties the lowest correct - the highest incorrect one; rm-bench: mean chosen - mean rejected,
+ * the mean of its nine comparisons. */
+double item_margin(const eval_data *d, size_t i, const double *score);
+
 typedef struct {
   double overall, items, level[LEVELS], section[MAX_SECTIONS][COLUMNS];
   double *subset; /* n_subsets * COLUMNS, all in 0..1; NaN: no items */
@@ -114,5 +119,11 @@ void resample(selection *to, const eval_data *d, const selection *from, uint64_t
 rw_status selection_copy(selection *to, const eval_data *d, const selection *from, rw_error *err);
 /* Ends of the central 95% of v[n] (sorted in place; NaN left out; linear interpolation between ranks). */
 void percentile_interval(double *v, size_t n, double *lo, double *hi);
+
+/* ---- differ.c ---- */
+
+/* Fills what out says of single items: counts, agreement, margins, differing. The selection has items. */
+rw_status differ_find(eval_comparison *out, const eval_data *d, const selection *s, const credits *a,
+                      const credits *b, rw_error *err);
 
 #endif

@@ -217,6 +217,16 @@ rw_status credits_make(credits *c, const eval_data *d, const selection *sel, con
   return RW_OK;
 }
 
+double item_margin(const eval_data *d, size_t i, const double *score) {
+  const item *it = &d->items[i];
+  const double *s = score + it->first;
+  if (is_ties(d, it->subset)) return ties_of(it, score).margin;
+  if (d->suite == EVAL_RM_BENCH) return (s[0] + s[1] + s[2] - s[3] - s[4] - s[5]) / 3;
+  double best = s[1];
+  for (size_t b = 2; b < it->n_branches; b++) best = fmax(best, s[b]);
+  return s[0] - best;
+}
+
 void credits_free(credits *c) {
   mem_free(c->credit);
   *c = (credits){0};

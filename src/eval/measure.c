@@ -183,6 +183,7 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
   if (!st) st = credits_make(&ca, d, &s, a, err);
   if (!st) st = credits_make(&cb, d, &s, b, err);
   if (!st) st = tally_new(&t, d, err);
+  if (!st) st = differ_find(out, d, &s, &ca, &cb, err);
   if (!st) st = intervals(d, &s, &ca, &cb, o, lo, hi, err);
   if (!st && !(out->sections = arena_alloc(out->memory, n_sections, sizeof *out->sections)))
     st = rw_nomem(err, "comparison");
@@ -198,13 +199,6 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
       if (!suite_specs[d->suite].over_items || !isnan(va[f]))
         out->sections[out->n_sections++] =
             difference(suite_specs[d->suite].sections[q], va[f], vb[f], lo[f], hi[f]);
-    }
-    out->n_items = s.n_items;
-    for (size_t i = 0; i < s.n_items; i++) {
-      size_t at = s.item[i] * (size_t)ca.columns;
-      *(ca.credit[at] > cb.credit[at]   ? &out->a_better
-        : ca.credit[at] < cb.credit[at] ? &out->b_better
-                                        : &out->equal) += 1;
     }
   }
   selection_free(&s);
