@@ -150,9 +150,11 @@ with tempfile.TemporaryDirectory() as tmp:
             log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
             tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
             results[dtype, name] = (int(tokens), float(seconds), flops(rows, config), None)
-        for name, rows, share in (("train, no sharing", plain, "no"), ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
+        for name, rows, share, *more in (("train, no sharing", plain, "no"), ("train, recomputing", plain, "no", "--recompute", "full"),
+                                         ("train, recomputing, 8-bit states", plain, "no", "--recompute", "full", "--optimizer-states", "8bit"),
+                                         ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
             folder = f"{tmp}/t-{dtype}-{len(results)}"
-            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "1", "--lr", "1e-6", "--share", share])
+            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "1", "--lr", "1e-6", "--share", share, *more])
             m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
             seconds = sum((x["num_tokens"] - (m[i - 1]["num_tokens"] if i else 0)) / x["tokens_per_s"] for i, x in enumerate(m))
             results[dtype, name] = (m[-1]["num_tokens"], seconds, 3 * flops(rows, config), json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
@@ -172,12 +174,15 @@ with tempfile.TemporaryDirectory() as tmp:
     after = limit()
 for dtype in dtypes:
     print(f"limit in {dtype}: {before[dtype]:.0f} GFLOP/s before, {after[dtype]:.0f} after (oneDNN at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
-print(f"{'':33}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}")
-for (dtype, name), (tokens, seconds, work, _) in results.items():
+print(f"{'':38}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}{'peak GB':>9}")
+for (dtype, name), (tokens, seconds, work, peak) in results.items():
     p = peers.get((dtype, name.split(",")[0])) if "half" not in name else None
     ratio = f"{tokens / seconds / (p['tokens'] / p['seconds']):8.2f}" if p else ""
-    print(f"{dtype + ' ' + name:33}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / ((before[dtype] + after[dtype]) / 2):10.0%}{ratio}")
+    memory = f"{peak / 1e9:9.2f}" if peak else ""
+    print(f"{dtype + ' ' + name:38}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / ((before[dtype] + after[dtype]) / 2):10.0%}{ratio:8}{memory}")
 for dtype, kind, p in all_peers:
-    peak = results[dtype, "train, no sharing"][3]
-    memory = f", peak {p['peak'] / 1e9:.2f} GB, ours {peak / 1e9:.2f} GB ({peak / p['peak']:.0%})" if kind == "train" else ""
-    print(f"{dtype + ' peer ' + kind:33}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")
+    memory = ""
+    if kind == "train":
+        shares = ", ".join(f"{results[dtype, 'train, ' + n][3] / p['peak']:.0%}" for n in ("no sharing", "recomputing", "recomputing, 8-bit states"))
+        memory = f", peak {p['peak'] / 1e9:.2f} GB (ours, recomputing, and with 8-bit states: {shares})"
+    print(f"{dtype + ' peer ' + kind:38}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")
