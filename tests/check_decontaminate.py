@@ -73,11 +73,13 @@ train += [pair([" ".join(random.choice(vocabulary) for _ in range(random.randran
 
 with tempfile.TemporaryDirectory() as tmp:
     tmp = Path(tmp)
-    (tmp / "bench.jsonl").write_text("".join(json.dumps(dict(id=f"b{i}", prompt=p, subset=f"sub{i % 2}", chosen="c", rejected="r"), ensure_ascii=i % 2 == 0) + "\n" for i, p in enumerate(bench)))
+    lines = [json.dumps(dict(id=f"b{i}", prompt=p, subset=f"sub{i % 2}", chosen="c", rejected="r"), ensure_ascii=i % 2 == 0) + "\n" for i, p in enumerate(bench)]
+    (tmp / "bench.jsonl").write_text("".join(lines[:40]))
+    (tmp / "bench2.jsonl").write_text("".join(lines[40:]))
     (tmp / "train.jsonl").write_text("".join(json.dumps(dict(r, id=i), ensure_ascii=i % 2 == 0) + "\n" for i, r in enumerate(train)))
     for name, args, n, gist in (("default", [], 8, False), ("5", ["--ngram", "5"], 5, False), ("13", ["--ngram", "13"], 13, False), ("gist", ["--preset", "gist"], 7, True)):
         out = tmp / name
-        subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/train.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", str(out), *args], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/train.jsonl", "--bench", f"{tmp}/bench.jsonl", f"{tmp}/bench2.jsonl", "-o", str(out), *args], check=True, stdout=subprocess.DEVNULL)
         want = {}
         for i, r in enumerate(train):
             users = [m["content"] for m in r["chosen"] if m["role"] == "user"]
@@ -102,8 +104,19 @@ with tempfile.TemporaryDirectory() as tmp:
         matched = set().union(*want.values())
         assert report["ngram"] == n and report["train_rows"] == len(train) and report["bench_rows"] == len(bench)
         assert report["train_prompts_contaminated"] == len(want) and report["bench_prompts_matched"] == len(matched)
-        assert sum(s["contaminated"] for s in report["sources"].values()) == len(want)
-        assert sum(s["matched"] for s in report["subsets"].values()) == len(matched)
+        for source, got in report["sources"].items():
+            rows = [i for i, r in enumerate(train) if r["source"] == source]
+            hit = [want[i] for i in rows if i in want]
+            assert got == dict(train_rows=len(rows), contaminated=len(hit), train_prompts_contaminated=len(hit), bench_prompts_matched=len(set().union(*hit))), (source, got)
+        subset_of = lambda b: f"sub{int(b[1:]) % 2}"
+        file_of = lambda b: f"{tmp}/bench{'2' if int(b[1:]) >= 40 else ''}.jsonl"
+        for key, of in (("subsets", subset_of), ("benchmarks", file_of)):
+            assert len(report[key]) == 2
+            for group, got in report[key].items():
+                ours = {f"b{k}" for k in range(len(bench)) if of(f"b{k}") == group}
+                n_matched = len(ours & matched)
+                assert got == dict(bench_rows=len(ours), matched=n_matched, bench_prompts_matched=n_matched, train_prompts_contaminated=sum(bool(h & ours) for h in want.values())), (group, got)
+        assert set(report["sources"]) == {"s", "s0", "s1", "s2"}
         print(f"{name}: {len(want)} of {len(train)} rows match {len(matched)} of {len(bench)} prompts, as the rule says")
     # a prompt of one repeated word: as many equal places as the product of the lengths
     (tmp / "long_bench.jsonl").write_text(json.dumps(dict(id="long", prompt="spam " * 40000)) + "\n")
@@ -133,3 +146,19 @@ with tempfile.TemporaryDirectory() as tmp:
     p = subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/ids.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", f"{tmp}/ids"], capture_output=True, text=True)
     assert p.returncode == 1 and "ids.jsonl:1: row: expected text or messages, got token ids" in p.stderr, p
     assert not os.listdir(tmp / "ids")
+    # what stands for a subset; a source that is named as those without one are
+    run = lambda name, train, *bench: (subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/{train}", "--bench", *[f"{tmp}/{b}" for b in bench], "-o", f"{tmp}/{name}"], check=True, stdout=subprocess.DEVNULL), json.loads((tmp / name / "report.json").read_text(), object_pairs_hook=unique))[1]
+    put = lambda name, rows: (tmp / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+    def unique(pairs):
+        assert len(dict(pairs)) == len(pairs), pairs
+        return dict(pairs)
+
+
+    put("named.jsonl", [dict(prompt=topic(0), subset="a", domain="b"), dict(prompt=topic(1), domain="chat", source="x"), dict(pair_id="j", question=topic(2), source="livebench"), dict(prompt=topic(3)), dict(prompt=topic(4), subset="(none)")])
+    put("sources.jsonl", [dict(pair([topic(0)]), source="(none)"), dict(pair([topic(1), topic(0)]), source=None), dict(pair(["x"]), source="(none)")])
+    report = run("named", "sources.jsonl", "named.jsonl")
+    assert list(report["subsets"]) == ["a", "chat", "livebench", "(none)"] and report["subsets"]["(none)"]["bench_rows"] == 2, report
+    assert report["subsets"]["a"]["train_prompts_contaminated"] == 2 and report["subsets"]["chat"]["train_prompts_contaminated"] == 1
+    assert report["sources"] == {"(none)": dict(train_rows=3, contaminated=2, train_prompts_contaminated=2, bench_prompts_matched=2)}

@@ -24,6 +24,7 @@ rw_status decon_open(decon_index **out, const char *const *bench, size_t n_bench
 void decon_free(decon_index *d);
 size_t decon_rows(const decon_index *d);
 slice decon_row_subset(const decon_index *d, size_t i); /* p NULL: the row has none */
+slice decon_row_file(const decon_index *d, size_t i);   /* as it was given */
 
 /* How the pair stands to the benchmark row's own two responses (texts compared whole). */
 typedef enum { DECON_SAME_CHOSEN = 1, DECON_SAME_REJECTED = 2, DECON_FLIPPED = 4 } decon_preference;

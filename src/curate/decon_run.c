@@ -10,9 +10,21 @@
 
 enum { SHOWN_MATCHES = 60 }; /* in report.html, longest first */
 
+/* Of a source: its training rows; of a subset or a file of the benchmark: its benchmark rows. */
 typedef struct {
-  size_t rows, hit;
+  size_t rows;
+  size_t contaminated; /* training rows */
+  size_t matched;      /* benchmark rows */
+  size_t last;         /* the training row that counted last, from 1: one that matches several rows counts once */
 } tally;
+
+/* Tallies by name, in the order in which the names were met. */
+typedef struct {
+  map *ids;
+  slice *names;
+  tally *t;
+  size_t n, cap_names, cap_t;
+} tallies;
 
 typedef struct {
   size_t words, rows;       /* rows: with the same two texts, shown once */
@@ -33,10 +45,8 @@ typedef struct {
   decon_counts counts;
   size_t same_chosen, same_rejected, flipped;
   uint8_t *matched; /* of benchmark rows */
-  map *by_source;   /* source → index of tallies */
-  tally *tallies;
-  slice *sources;
-  size_t n_sources, cap_tallies, cap_sources;
+  tallies sources, subsets, files;
+  map *met; /* which source matched which benchmark row: no more entries than the matches found */
   shown shown[SHOWN_MATCHES];
   size_t n_shown;
   arena *mem;
@@ -175,12 +185,51 @@ static rw_status show(run *r, size_t words, slice id, slice subset, slice source
   return RW_OK;
 }
 
-static rw_status count_match(run *r, json_val m, json_val view, slice source, bool first, rw_error *err) {
+/* The tally of a name, made when new; NULL: no memory. A name that is not there counts as "(none)". */
+static tally *tally_of(tallies *t, slice name, arena *a) {
+  bool was_new;
+  if (name.len == 0) name = SLICE("(none)");
+  int64_t *i = map_put(t->ids, name.p, name.len, (int64_t)t->n, &was_new);
+  if (!i) return NULL;
+  if (was_new) {
+    name.p = arena_strndup(a, name.p, name.len);
+    if (!name.p || !mem_grow((void **)&t->t, &t->cap_t, t->n + 1, sizeof *t->t)) return NULL;
+    t->t[t->n] = (tally){0};
+    if (!vec_push(t->names, t->n, t->cap_names, name)) return NULL;
+  }
+  return &t->t[*i];
+}
+
+static void tallies_free(tallies *t) {
+  map_free(t->ids);
+  mem_free(t->names);
+  mem_free(t->t);
+}
+
+static rw_status count_bench(run *r, tallies *of, slice name, size_t bench, rw_error *err) {
+  tally *t = tally_of(of, name, r->mem);
+  if (!t) return rw_nomem(err, "matches");
+  t->matched += !r->matched[bench];
+  t->contaminated += t->last != r->counts.train_rows;
+  t->last = r->counts.train_rows;
+  return RW_OK;
+}
+
+/* from: the row's source, which has a tally. */
+static rw_status count_match(run *r, json_val m, json_val view, slice source, tally *from, bool first,
+                             rw_error *err) {
   json_doc *d = r->doc;
-  int64_t bench = 0, words = 0;
-  json_int(d, json_get(d, m, "bench_row"), &bench);
+  int64_t at = 0, words = 0;
+  json_int(d, json_get(d, m, "bench_row"), &at);
   json_int(d, json_get(d, m, "words"), &words);
-  slice p = json_string(d, json_get(d, m, "preference")), subset = json_string(d, json_get(d, m, "subset"));
+  slice p = json_string(d, json_get(d, m, "preference"));
+  size_t bench = (size_t)at, pair[2] = {(size_t)(from - r->sources.t), bench};
+  bool was_new;
+  if (!map_put(r->met, (const char *)pair, sizeof pair, 0, &was_new)) return rw_nomem(err, "matches");
+  from->matched += was_new;
+  slice subset = decon_row_subset(r->d, bench);
+  RW_TRY(count_bench(r, &r->subsets, subset, bench, err));
+  RW_TRY(count_bench(r, &r->files, decon_row_file(r->d, bench), bench, err));
   r->counts.matched += !r->matched[bench];
   r->matched[bench] = 1;
   if (first && p.p) {
@@ -190,22 +239,6 @@ static rw_status count_match(run *r, json_val m, json_val view, slice source, bo
   }
   return show(r, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), source,
               view, err);
-}
-
-static rw_status source_tally(run *r, slice source, tally **out, rw_error *err) {
-  bool was_new;
-  int64_t *i = map_put(r->by_source, source.p, source.len, (int64_t)r->n_sources, &was_new);
-  if (!i) return rw_nomem(err, "sources");
-  if (was_new) {
-    slice name = {arena_strndup(r->mem, source.p, source.len), source.len};
-    size_t n = r->n_sources;
-    if (!name.p || !mem_grow((void **)&r->tallies, &r->cap_tallies, n + 1, sizeof *r->tallies) ||
-        !vec_push(r->sources, r->n_sources, r->cap_sources, name))
-      return rw_nomem(err, "sources");
-    r->tallies[n] = (tally){0, 0};
-  }
-  *out = &r->tallies[*i];
-  return RW_OK;
 }
 
 /* The row with its matches; a field contamination that it had from before gives way. */
@@ -248,19 +281,19 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   run *r = ctx;
   (void)line;
   slice source = up_to_newline(&result), list = up_to_newline(&result);
-  tally *t = NULL;
-  RW_TRY(source_tally(r, source, &t, err));
+  tally *t = tally_of(&r->sources, source, r->mem);
+  if (!t) return rw_nomem(err, "sources");
   r->counts.train_rows++;
   t->rows++;
   progress_set(&r->p, r->counts.train_rows, NULL);
   if (list.len == 0) return rows_write(r->clean, row.p, row.len, err);
   r->counts.contaminated++;
-  t->hit++;
+  t->contaminated++;
   RW_TRY(json_parse(r->doc, list.p, list.len, err));
   RW_TRY(json_parse(r->views, result.p, result.len, err));
   json_val first = json_first(r->doc, 0), view = json_first(r->views, 0);
   for (json_val m = first; m != JSON_NONE; m = json_next(r->doc, m), view = json_next(r->views, view))
-    RW_TRY(count_match(r, m, view, source, m == first, err));
+    RW_TRY(count_match(r, m, view, source, t, m == first, err));
   return write_removed(r, row, list, err);
 }
 
@@ -276,42 +309,24 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
 
 /* ---- reports ---- */
 
-/* Benchmark rows and matched ones of each subset, as a map's worth of pairs in first-seen order. */
-static rw_status subsets(const run *r, slice **names, tally **t, size_t *n, rw_error *err) {
-  size_t cap_n = 0, cap_t = 0;
-  map *seen = map_new();
-  *names = NULL, *t = NULL, *n = 0;
-  rw_status s = seen ? RW_OK : rw_nomem(err, "subsets");
-  for (size_t i = 0; !s && i < decon_rows(r->d); i++) {
-    slice name = decon_row_subset(r->d, i);
-    bool was_new;
-    if (!name.p) name = SLICE("");
-    int64_t *k = map_put(seen, name.p, name.len, (int64_t)*n, &was_new);
-    if (!k || !mem_grow((void **)t, &cap_t, *n + 1, sizeof **t)) s = rw_nomem(err, "subsets");
-    if (!s && was_new) {
-      (*t)[*n] = (tally){0, 0};
-      if (!vec_push(*names, *n, cap_n, name)) s = rw_nomem(err, "subsets");
-    }
-    if (s) break;
-    (*t)[*k].rows++;
-    (*t)[*k].hit += r->matched[i] > 0;
-  }
-  map_free(seen);
-  return s;
-}
-
-static void add_tallies(str *s, const char *name, const char *rows, const char *hit, const slice *names,
-                        const tally *t, size_t n) {
+/* The two counts by the contract's names; the one that is a part of `rows` by its older, short name too. */
+static void add_tallies(str *s, const char *name, const char *rows, const tallies *t) {
+  bool training = strcmp(rows, "train_rows") == 0;
   str_printf(s, ",\n  \"%s\": {", name);
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < t->n; i++) {
+    const tally *y = &t->t[i];
     str_addz(s, i ? ",\n    " : "\n    ");
-    str_json(s, names[i].len ? names[i].p : "(none)", names[i].len ? names[i].len : 6);
-    str_printf(s, ": {\"%s\": %zu, \"%s\": %zu}", rows, t[i].rows, hit, t[i].hit);
+    str_json(s, t->names[i].p, t->names[i].len);
+    str_printf(s,
+               ": {\"%s\": %zu, \"%s\": %zu, \"bench_prompts_matched\": %zu, "
+               "\"train_prompts_contaminated\": %zu}",
+               rows, y->rows, training ? "contaminated" : "matched", training ? y->contaminated : y->matched,
+               y->matched, y->contaminated);
   }
-  str_addz(s, n ? "\n  }" : "}");
+  str_addz(s, t->n ? "\n  }" : "}");
 }
 
-static rw_status write_json(const run *r, const slice *names, const tally *t, size_t n, rw_error *err) {
+static rw_status write_json(const run *r, rw_error *err) {
   str s = {0};
   char *path = file_join(r->o->out, "report.json");
   const decon_counts *c = &r->counts;
@@ -322,8 +337,9 @@ static rw_status write_json(const run *r, const slice *names, const tally *t, si
              "%zu, \"flipped\": %zu}",
              (long long)r->o->options.ngram, r->o->options.gist ? "gist" : "default", c->train_rows, c->bench_rows,
              c->matched, c->contaminated, r->same_chosen, r->same_rejected, r->flipped);
-  add_tallies(&s, "sources", "train_rows", "contaminated", r->sources, r->tallies, r->n_sources);
-  add_tallies(&s, "subsets", "bench_rows", "matched", names, t, n);
+  add_tallies(&s, "sources", "train_rows", &r->sources);
+  add_tallies(&s, "subsets", "bench_rows", &r->subsets);
+  add_tallies(&s, "benchmarks", "bench_rows", &r->files);
   str_addz(&s, "\n}\n");
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
   mem_free(path);
@@ -331,7 +347,20 @@ static rw_status write_json(const run *r, const slice *names, const tally *t, si
   return st;
 }
 
-static rw_status write_html(const run *r, const slice *names, const tally *t, size_t n, rw_error *err) {
+static void put_tallies(rep_page *p, const tallies *t, const char *name, const char *rows, const char *caption) {
+  rep_table *table =
+      rep_table_new((const char *[]){name, rows, ">training rows contaminated", ">benchmark prompts matched"}, 4);
+  for (size_t i = 0; i < t->n; i++) {
+    rep_cell_text(table, t->names[i]);
+    rep_cell_int(table, (int64_t)t->t[i].rows);
+    rep_cell_int(table, (int64_t)t->t[i].contaminated);
+    rep_cell_int(table, (int64_t)t->t[i].matched);
+  }
+  rep_put_table(p, table, caption);
+  rep_table_free(table);
+}
+
+static rw_status write_html(const run *r, rw_error *err) {
   rep_page *p = rep_page_new("Contamination", "Training prompts that share words with a benchmark's prompts.");
   const decon_counts *c = &r->counts;
   rep_fact_int(p, "training rows", (int64_t)c->train_rows);
@@ -340,20 +369,9 @@ static rw_status write_html(const run *r, const slice *names, const tally *t, si
   rep_fact_int(p, "matched", (int64_t)c->matched);
   rep_text(p, "A match is %lld consecutive words in common, or the whole of a shorter prompt.",
            (long long)r->o->options.ngram);
-  rep_table *st = rep_table_new((const char *[]){"source", ">training rows", ">contaminated"}, 3);
-  for (size_t i = 0; i < r->n_sources; i++) {
-    rep_cell_text(st, r->sources[i].len ? r->sources[i] : SLICE("(none)"));
-    rep_cell_int(st, (int64_t)r->tallies[i].rows);
-    rep_cell_int(st, (int64_t)r->tallies[i].hit);
-  }
-  rep_put_table(p, st, "By source of the training rows");
-  rep_table *bt = rep_table_new((const char *[]){"subset", ">rows", ">matched"}, 3);
-  for (size_t i = 0; i < n; i++) {
-    rep_cell_text(bt, names[i].len ? names[i] : SLICE("(none)"));
-    rep_cell_int(bt, (int64_t)t[i].rows);
-    rep_cell_int(bt, (int64_t)t[i].hit);
-  }
-  rep_put_table(p, bt, "By subset of the benchmark");
+  put_tallies(p, &r->sources, "source", ">training rows", "By source of the training rows");
+  put_tallies(p, &r->subsets, "subset", ">benchmark rows", "By subset of the benchmark");
+  if (r->o->n_bench > 1) put_tallies(p, &r->files, "file", ">benchmark rows", "By file of the benchmark");
   if (r->n_shown > 0) rep_section(p, "Matches, longest first");
   for (size_t i = 0; i < r->n_shown; i++) {
     const shown *m = &r->shown[i];
@@ -364,8 +382,6 @@ static rw_status write_html(const run *r, const slice *names, const tally *t, si
   char *path = file_join(r->o->out, "report.html");
   rw_status s = path ? rep_page_write(p, path, err) : rw_nomem(err, "report.html");
   mem_free(path);
-  rep_table_free(st);
-  rep_table_free(bt);
   rep_page_free(p);
   return s;
 }
@@ -376,17 +392,25 @@ static rw_status prepare(run *r, rw_error *err) {
   int threads = pool_threads(o->threads);
   r->counts.bench_rows = decon_rows(r->d);
   r->mem = arena_new();
-  r->by_source = map_new();
+  r->met = map_new();
+  tallies *all[] = {&r->sources, &r->subsets, &r->files};
+  bool ok = true;
+  for (size_t i = 0; i < 3; i++) ok = (all[i]->ids = map_new()) && ok;
   r->doc = json_new();
   r->views = json_new();
   r->matched = mem_zalloc(decon_rows(r->d), 1);
   r->lanes = mem_zalloc((size_t)threads, sizeof *r->lanes);
-  bool ok = r->mem && r->by_source && r->doc && r->views && r->matched && r->lanes;
+  ok = ok && r->mem && r->met && r->doc && r->views && r->matched && r->lanes;
   for (int i = 0; ok && i < threads; i++) {
     r->lanes[i].doc = json_new();
     r->lanes[i].mem = arena_new();
     r->lanes[i].scratch = decon_scratch_new(r->d);
     ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch;
+  }
+  for (size_t i = 0; ok && i < decon_rows(r->d); i++) {
+    tally *subset = tally_of(&r->subsets, decon_row_subset(r->d, i), r->mem),
+          *file = tally_of(&r->files, decon_row_file(r->d, i), r->mem);
+    if ((ok = subset && file)) subset->rows++, file->rows++;
   }
   char *clean = file_join(o->out, "clean.jsonl"), *removed = file_join(o->out, "removed.jsonl");
   rw_status s = ok && clean && removed ? RW_OK : rw_nomem(err, "decontamination");
@@ -398,15 +422,11 @@ static rw_status prepare(run *r, rw_error *err) {
 }
 
 static rw_status whole(run *r, rw_error *err) {
-  slice *names = NULL;
-  tally *t = NULL;
-  size_t n = 0;
   RW_TRY(prepare(r, err));
   progress_start(&r->p, "decontaminating", "rows", 0);
   for (size_t i = 0; i < r->o->n_train; i++) RW_TRY(run_file(r, r->o->train[i], err));
   progress_end(&r->p);
-  rw_status s = subsets(r, &names, &t, &n, err);
-  if (!s) s = write_html(r, names, t, n, err);
+  rw_status s = write_html(r, err);
   rows_out *clean = r->clean, *removed = r->removed;
   if (!s) {
     r->removed = NULL;
@@ -416,10 +436,7 @@ static rw_status whole(run *r, rw_error *err) {
     r->clean = NULL;
     s = rows_commit(clean, err);
   }
-  if (!s) s = write_json(r, names, t, n, err);
-  mem_free(names);
-  mem_free(t);
-  return s;
+  return s ? s : write_json(r, err);
 }
 
 rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *err) {
@@ -433,9 +450,12 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
     arena_free(r.lanes[i].mem);
     decon_scratch_free(r.lanes[i].scratch);
   }
-  void *p[] = {r.lanes, r.matched, r.tallies, r.sources};
-  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
-  map_free(r.by_source);
+  mem_free(r.lanes);
+  mem_free(r.matched);
+  tallies_free(&r.sources);
+  tallies_free(&r.subsets);
+  tallies_free(&r.files);
+  map_free(r.met);
   json_free(r.doc);
   json_free(r.views);
   for (size_t i = 0; i < r.n_shown; i++) free_shown(&r.shown[i]);

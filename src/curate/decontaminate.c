@@ -24,6 +24,7 @@ typedef struct {
 
 typedef struct {
   slice id, subset, chosen, rejected; /* p NULL: absent */
+  slice file;
 } bench_row;
 
 typedef struct {
@@ -128,7 +129,16 @@ static slice text_of(json_doc *doc, json_val v) {
                                               : json_string(doc, first);
 }
 
-static rw_status add_row(decon_index *d, json_doc *doc, uint64_t line, rw_error *err) {
+/* RM-Bench's rows have a domain and JudgeBench's a source where others have a subset. */
+static slice subset_of(json_doc *doc) {
+  static const char *const fields[] = {"subset", "domain", "source"};
+  slice s = {0};
+  for (size_t i = 0; i < 3 && !s.p; i++) s = json_string(doc, json_get(doc, 0, fields[i]));
+  return s;
+}
+
+/* file: kept by the index. */
+static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t line, rw_error *err) {
   json_val p = json_get(doc, 0, "prompt"), id = json_get(doc, 0, "id");
   if (p == JSON_NONE) p = json_get(doc, 0, "question");
   if (id == JSON_NONE) id = json_get(doc, 0, "pair_id");
@@ -136,9 +146,8 @@ static rw_status add_row(decon_index *d, json_doc *doc, uint64_t line, rw_error 
   slice name = json_raw(doc, id);
   if (id == JSON_NONE)
     name = (slice){number, (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)line)};
-  bench_row r = {keep(d, name), keep(d, json_string(doc, json_get(doc, 0, "subset"))),
-                 keep(d, text_of(doc, json_get(doc, 0, "chosen"))),
-                 keep(d, text_of(doc, json_get(doc, 0, "rejected")))};
+  bench_row r = {keep(d, name), keep(d, subset_of(doc)), keep(d, text_of(doc, json_get(doc, 0, "chosen"))),
+                 keep(d, text_of(doc, json_get(doc, 0, "rejected"))), file};
   if (!vec_push(d->rows, d->n_rows, d->cap_rows, r)) return rw_nomem(err, "the benchmark's index");
   if (json_kind(doc, p) == JSON_ARRAY) {
     for (json_val m = json_first(doc, p); m != JSON_NONE; m = json_next(doc, m)) {
@@ -159,13 +168,14 @@ static rw_status read_bench(decon_index *d, const char *path, rw_error *err) {
   rows_in *in;
   RW_TRY(rows_open(&in, path, err));
   json_doc *doc = json_new();
-  rw_status s = doc ? RW_OK : rw_nomem(err, path);
+  slice file = keep(d, slice_of(path));
+  rw_status s = doc && file.p ? RW_OK : rw_nomem(err, path);
   slice row;
   uint64_t line;
   while (!s && !(s = rows_next(in, &row, &line, err)) && row.p) {
     s = json_parse(doc, row.p, row.len, err);
     if (!s && json_kind(doc, 0) != JSON_OBJECT) s = rw_fail(err, RW_DATA, "row: expected an object");
-    if (!s) s = add_row(d, doc, line, err);
+    if (!s) s = add_row(d, doc, file, line, err);
     if (s) rw_context(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
   }
   json_free(doc);
@@ -236,6 +246,7 @@ void decon_free(decon_index *d) {
 
 size_t decon_rows(const decon_index *d) { return d->n_rows; }
 slice decon_row_subset(const decon_index *d, size_t i) { return d->rows[i].subset; }
+slice decon_row_file(const decon_index *d, size_t i) { return d->rows[i].file; }
 
 /* ---- checking ---- */
 
