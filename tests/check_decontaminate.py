@@ -162,3 +162,14 @@ with tempfile.TemporaryDirectory() as tmp:
     assert list(report["subsets"]) == ["a", "chat", "livebench", "(none)"] and report["subsets"]["(none)"]["bench_rows"] == 2, report
     assert report["subsets"]["a"]["train_prompts_contaminated"] == 2 and report["subsets"]["chat"]["train_prompts_contaminated"] == 1
     assert report["sources"] == {"(none)": dict(train_rows=3, contaminated=2, train_prompts_contaminated=2, bench_prompts_matched=2)}
+    # preference over all matched items and all of an item's responses; a row once in each kind
+    q = topic(0)
+    put("lists.jsonl", [dict(prompt=q, chosen="c1", rejected="r1"), dict(prompt=q, chosen=["c2", "c3"], rejected=["r2", "r3"]), dict(question=q, response_A="ra", response_B="cb", label="B>A", source="x"),
+                        dict(prompt=q, chosen=[user(q), bot("c4")], rejected=[user(q), bot("r4")]), dict(question=q, response_A="ta", response_B="tb", label="A=B")])
+    told = [("c1", "r1"), ("c3", "no"), ("no", "r3"), ("cb", "ra"), ("ra", "cb"), ("c2", "c1"), ("c1", "r4"), ("r2", "no"), ("ta", "tb"), ("no", "no")]
+    put("told.jsonl", [dict(prompt=q, chosen=c, rejected=r) for c, r in told])
+    report = run("told", "told.jsonl", "lists.jsonl")
+    kinds = [{k for c in json.loads(l)["contamination"] for k in c.get("preference", "").split(", ")} - {""} for l in open(tmp / "told/removed.jsonl")]
+    both = {"same chosen", "same rejected"}
+    assert kinds == [both, {"same chosen"}, {"same rejected"}, both, {"flipped"}, {"same chosen", "flipped"}, both, {"flipped"}, set(), set()], kinds
+    assert report["preference"] == dict(same_chosen=5, same_rejected=4, flipped=3), report

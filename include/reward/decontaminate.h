@@ -26,7 +26,9 @@ size_t decon_rows(const decon_index *d);
 slice decon_row_subset(const decon_index *d, size_t i); /* p NULL: the row has none */
 slice decon_row_file(const decon_index *d, size_t i);   /* as it was given */
 
-/* How the pair stands to the benchmark row's own two responses (texts compared whole). */
+/* How the pair stands to the benchmark row's own responses (texts compared whole; where a side is a list, with each
+ * of them). Bits: a pair that has both of the benchmark's texts is same_chosen and same_rejected, and flipped where
+ * they stand the other way round: its chosen text rejected there, or its rejected text chosen. */
 typedef enum { DECON_SAME_CHOSEN = 1, DECON_SAME_REJECTED = 2, DECON_FLIPPED = 4 } decon_preference;
 
 typedef struct {

@@ -43,8 +43,8 @@ typedef struct {
     decon_scratch *scratch;
   } * lanes;
   decon_counts counts;
-  size_t same_chosen, same_rejected, flipped;
-  uint8_t *matched; /* of benchmark rows */
+  size_t same_chosen, same_rejected, flipped; /* contaminated rows; one can count in several */
+  uint8_t *matched;                           /* of benchmark rows */
   tallies sources, subsets, files;
   map *met; /* which source matched which benchmark row: no more entries than the matches found */
   shown shown[SHOWN_MATCHES];
@@ -97,8 +97,20 @@ static size_t characters(slice s, size_t bytes) {
   return n;
 }
 
-/* Result: source, a newline, then nothing (clean), or the match list as JSON, a newline, and for each match the
- * training message, the benchmark's prompt and the bytes of the span in each, as JSON too. */
+/* "same chosen, flipped": the names of decon_preference bits. */
+static void add_preference(str *out, int bits) {
+  static const char *const names[] = {"same chosen", "same rejected", "flipped"};
+  bool first = true;
+  for (int k = 0; k < 3; k++)
+    if (bits >> k & 1) {
+      str_printf(out, "%s%s", first ? "" : ", ", names[k]);
+      first = false;
+    }
+}
+
+/* Result: the decon_preference bits over all matches as a digit, the source, a newline, then nothing (clean), or
+ * the match list as JSON, a newline, and for each match the training message, the benchmark's prompt and the bytes
+ * of the span in each, as JSON too. */
 static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
   run *r = ctx;
   struct lane *l = &r->lanes[thread];
@@ -110,6 +122,9 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   if (!s) s = read_row(l->doc, &c, l->mem, err);
   if (!s) s = decon_check(r->d, l->scratch, &c, &m, &n, err);
   if (s) return rw_context(err, s, "%s:%llu", r->path, (unsigned long long)line);
+  int bits = 0;
+  for (size_t i = 0; i < n; i++) bits |= m[i].preference;
+  str_addc(out, (char)('0' + bits));
   for (size_t i = 0; i < c.source.len; i++) str_addc(out, c.source.p[i] == '\n' ? ' ' : c.source.p[i]);
   str_addc(out, '\n');
   if (n == 0) return RW_OK;
@@ -127,11 +142,11 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
       str_addz(out, ", \"subset\": ");
       str_json(out, m[i].subset.p, m[i].subset.len);
     }
-    if (m[i].preference)
-      str_printf(out, ", \"preference\": \"%s\"",
-                 m[i].preference & DECON_FLIPPED       ? "flipped"
-                 : m[i].preference & DECON_SAME_CHOSEN ? "same chosen"
-                                                       : "same rejected");
+    if (m[i].preference) {
+      str_addz(out, ", \"preference\": \"");
+      add_preference(out, m[i].preference);
+      str_addc(out, '"');
+    }
     str_printf(out, ", \"bench_row\": %zu}", m[i].bench);
   }
   str_addz(out, "]\n[");
@@ -216,13 +231,11 @@ static rw_status count_bench(run *r, tallies *of, slice name, size_t bench, rw_e
 }
 
 /* from: the row's source, which has a tally. */
-static rw_status count_match(run *r, json_val m, json_val view, slice source, tally *from, bool first,
-                             rw_error *err) {
+static rw_status count_match(run *r, json_val m, json_val view, slice source, tally *from, rw_error *err) {
   json_doc *d = r->doc;
   int64_t at = 0, words = 0;
   json_int(d, json_get(d, m, "bench_row"), &at);
   json_int(d, json_get(d, m, "words"), &words);
-  slice p = json_string(d, json_get(d, m, "preference"));
   size_t bench = (size_t)at, pair[2] = {(size_t)(from - r->sources.t), bench};
   bool was_new;
   if (!map_put(r->met, (const char *)pair, sizeof pair, 0, &was_new)) return rw_nomem(err, "matches");
@@ -232,11 +245,6 @@ static rw_status count_match(run *r, json_val m, json_val view, slice source, ta
   RW_TRY(count_bench(r, &r->files, decon_row_file(r->d, bench), bench, err));
   r->counts.matched += !r->matched[bench];
   r->matched[bench] = 1;
-  if (first && p.p) {
-    r->same_chosen += slice_is(p, "same chosen");
-    r->same_rejected += slice_is(p, "same rejected");
-    r->flipped += slice_is(p, "flipped");
-  }
   return show(r, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), source,
               view, err);
 }
@@ -280,6 +288,8 @@ static slice up_to_newline(slice *rest) {
 static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
   run *r = ctx;
   (void)line;
+  int bits = result.p[0] - '0';
+  result.p++, result.len--;
   slice source = up_to_newline(&result), list = up_to_newline(&result);
   tally *t = tally_of(&r->sources, source, r->mem);
   if (!t) return rw_nomem(err, "sources");
@@ -289,11 +299,15 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   if (list.len == 0) return rows_write(r->clean, row.p, row.len, err);
   r->counts.contaminated++;
   t->contaminated++;
+  r->same_chosen += (bits & DECON_SAME_CHOSEN) != 0;
+  r->same_rejected += (bits & DECON_SAME_REJECTED) != 0;
+  r->flipped += (bits & DECON_FLIPPED) != 0;
   RW_TRY(json_parse(r->doc, list.p, list.len, err));
   RW_TRY(json_parse(r->views, result.p, result.len, err));
-  json_val first = json_first(r->doc, 0), view = json_first(r->views, 0);
-  for (json_val m = first; m != JSON_NONE; m = json_next(r->doc, m), view = json_next(r->views, view))
-    RW_TRY(count_match(r, m, view, source, t, m == first, err));
+  json_val view = json_first(r->views, 0);
+  for (json_val m = json_first(r->doc, 0); m != JSON_NONE;
+       m = json_next(r->doc, m), view = json_next(r->views, view))
+    RW_TRY(count_match(r, m, view, source, t, err));
   return write_removed(r, row, list, err);
 }
 

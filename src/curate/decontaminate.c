@@ -23,8 +23,14 @@ typedef struct {
 } prompt;
 
 typedef struct {
-  slice id, subset, chosen, rejected; /* p NULL: absent */
+  slice *text;
+  size_t n;
+} texts;
+
+typedef struct {
+  slice id, subset; /* p NULL: absent */
   slice file;
+  texts chosen, rejected;
 } bench_row;
 
 typedef struct {
@@ -120,13 +126,41 @@ static rw_status add_prompt(decon_index *d, slice text, rw_error *err) {
   }
 }
 
+/* A response: a string, or messages, of which the last one's content. */
 static slice text_of(json_doc *doc, json_val v) {
   if (json_kind(doc, v) != JSON_ARRAY) return json_string(doc, v);
-  json_val last = JSON_NONE; /* messages: the last one's content; a list of responses: the first */
+  json_val last = JSON_NONE;
   for (json_val e = json_first(doc, v); e != JSON_NONE; e = json_next(doc, e)) last = e;
-  json_val first = json_first(doc, v);
-  return json_kind(doc, first) == JSON_OBJECT ? json_string(doc, json_get(doc, last, "content"))
-                                              : json_string(doc, first);
+  return json_string(doc, json_get(doc, last, "content"));
+}
+
+/* One response, or a list of them (RewardBench 2, RM-Bench). */
+static rw_status keep_texts(decon_index *d, json_doc *doc, json_val v, texts *out, rw_error *err) {
+  bool list = json_kind(doc, v) == JSON_ARRAY && json_kind(doc, json_first(doc, v)) != JSON_OBJECT;
+  size_t n = list ? json_count(doc, v) : 1;
+  if (v == JSON_NONE || n == 0) return RW_OK;
+  out->text = arena_alloc(d->mem, n, sizeof *out->text);
+  if (!out->text) return rw_nomem(err, "the benchmark's index");
+  for (json_val e = list ? json_first(doc, v) : v; out->n < n; e = list ? json_next(doc, e) : e) {
+    slice text = text_of(doc, e);
+    out->text[out->n] = keep(d, text);
+    if (text.p && !out->text[out->n].p) return rw_nomem(err, "the benchmark's index");
+    out->n++;
+  }
+  return RW_OK;
+}
+
+/* JudgeBench's two responses are chosen and rejected by its label. */
+static rw_status keep_responses(decon_index *d, json_doc *doc, bench_row *r, rw_error *err) {
+  json_val chosen = json_get(doc, 0, "chosen"), rejected = json_get(doc, 0, "rejected");
+  slice label = json_string(doc, json_get(doc, 0, "label"));
+  bool a = slice_is(label, "A>B"), b = slice_is(label, "B>A");
+  if (chosen == JSON_NONE && rejected == JSON_NONE && (a || b)) {
+    chosen = json_get(doc, 0, a ? "response_A" : "response_B");
+    rejected = json_get(doc, 0, a ? "response_B" : "response_A");
+  }
+  RW_TRY(keep_texts(d, doc, chosen, &r->chosen, err));
+  return keep_texts(d, doc, rejected, &r->rejected, err);
 }
 
 /* RM-Bench's rows have a domain and JudgeBench's a source where others have a subset. */
@@ -146,8 +180,8 @@ static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t lin
   slice name = json_raw(doc, id);
   if (id == JSON_NONE)
     name = (slice){number, (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)line)};
-  bench_row r = {keep(d, name), keep(d, subset_of(doc)), keep(d, text_of(doc, json_get(doc, 0, "chosen"))),
-                 keep(d, text_of(doc, json_get(doc, 0, "rejected"))), file};
+  bench_row r = {.id = keep(d, name), .subset = keep(d, subset_of(doc)), .file = file};
+  RW_TRY(keep_responses(d, doc, &r, err));
   if (!vec_push(d->rows, d->n_rows, d->cap_rows, r)) return rw_nomem(err, "the benchmark's index");
   if (json_kind(doc, p) == JSON_ARRAY) {
     for (json_val m = json_first(doc, p); m != JSON_NONE; m = json_next(doc, m)) {
@@ -406,15 +440,24 @@ static rw_status check_message(decon_scratch *s, slice text, size_t turn, rw_err
   }
 }
 
+static bool among(const texts *t, slice text) {
+  for (size_t i = 0; i < t->n; i++)
+    if (t->text[i].p && slice_eq(t->text[i], text)) return true;
+  return false;
+}
+
 static int preference(const bench_row *b, const conv_row *row) {
-  if (row->kind != ROW_PAIR || row->n_branches != 2 || !row->branch[0].n_messages || !row->branch[1].n_messages)
-    return 0;
-  slice c = row->branch[0].messages[row->branch[0].n_messages - 1].content;
-  slice r = row->branch[1].messages[row->branch[1].n_messages - 1].content;
   int p = 0;
-  if (b->chosen.p && slice_eq(b->chosen, c)) p |= DECON_SAME_CHOSEN;
-  if (b->rejected.p && slice_eq(b->rejected, r)) p |= DECON_SAME_REJECTED;
-  if ((b->chosen.p && slice_eq(b->chosen, r)) || (b->rejected.p && slice_eq(b->rejected, c))) p |= DECON_FLIPPED;
+  if (row->kind != ROW_PAIR) return 0;
+  for (size_t i = 0; i < row->n_branches; i++) {
+    const conversation *c = &row->branch[i];
+    if (c->n_messages == 0) continue;
+    slice text = c->messages[c->n_messages - 1].content;
+    bool preferred = i < row->n_chosen;
+    if (among(preferred ? &b->chosen : &b->rejected, text))
+      p |= preferred ? DECON_SAME_CHOSEN : DECON_SAME_REJECTED;
+    if (among(preferred ? &b->rejected : &b->chosen, text)) p |= DECON_FLIPPED;
+  }
   return p;
 }
 
