@@ -128,17 +128,18 @@ with tempfile.TemporaryDirectory() as tmp:
     topic = lambda i: f"question {i} " + " ".join(f"t{i}w{j}" for j in range(12))
     (tmp / "types.jsonl").write_text("".join(json.dumps(dict({} if i is None else dict(id=i), prompt=topic(k))) + "\n" for k, i in enumerate(ids)))
     user, bot = lambda t: dict(role="user", content=t), lambda t: dict(role="assistant", content=t)
-    rows = [dict(prompt=[user(topic(0))]), dict(messages=[user("x"), bot("y"), user(topic(1))]), dict(messages=[user(topic(2)), bot("y"), user("z")]),
+    rows = [dict(prompt=[user(topic(0))]), dict(messages=[user(topic(1))]), dict(messages=[user("x"), user(topic(2)), bot("y"), user("z")]),
             dict(prompt="\n\nHuman: " + topic(3) + "\n\nAssistant: hm\n\nHuman: more " + topic(4) + "\n\nAssistant: ", answers=[]),
             dict(prompt=f"\n\nHuman: hello\n\nAssistant: {topic(0)}\n\nHuman: {topic(1)[:30]}\n\nAssistant: ", answers=[]),
-            dict(contamination="old", prompt=topic(3), note="né"), dict(instruction=topic(4), responses=["a"], rewards_armorm=[])]
+            dict(contamination="old", prompt=topic(3), note="né"), dict(instruction=topic(4), responses=["a"], rewards_armorm=[]),
+            dict(messages=[user("x"), bot("y"), user(topic(0))])]  # what follows the last answer does not count
     (tmp / "odd.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/odd.jsonl", "--bench", f"{tmp}/types.jsonl", "-o", f"{tmp}/odd"], check=True, stdout=subprocess.DEVNULL)
     lines = (tmp / "odd/removed.jsonl").read_text().splitlines()
     got = [[c["bench_id"] for c in json.loads(l)["contamination"]] for l in lines]
     assert got == [[17], ["17"], [2.5], [4, True], [4], [True]] and [type(x) for g in got for x in g] == [int, str, float, int, bool, int, bool], got
     assert all(l.count('"contamination"') == 1 for l in lines) and {k: v for k, v in json.loads(lines[4]).items() if k != "contamination"} == dict(prompt=topic(3), note="né")
-    assert [json.loads(l) for l in open(tmp / "odd/clean.jsonl")] == [rows[4]]
+    assert [json.loads(l) for l in open(tmp / "odd/clean.jsonl")] == [rows[4], rows[7]]
     html = (tmp / "odd/report.html").read_text()
     assert html.count("<mark>") == 12 and "2 matches of these two texts" in html and f"more <mark>{topic(4)}</mark>" in html and f"<p><mark>{topic(0)}</mark></p>" in html
     # rows that hold no words to compare are refused, never counted as clean
@@ -173,3 +174,9 @@ with tempfile.TemporaryDirectory() as tmp:
     both = {"same chosen", "same rejected"}
     assert kinds == [both, {"same chosen"}, {"same rejected"}, both, {"flipped"}, {"same chosen", "flipped"}, both, {"flipped"}, set(), set()], kinds
     assert report["preference"] == dict(same_chosen=5, same_rejected=4, flipped=3), report
+    # HelpSteer2's turns in one text: each user turn by itself, the assistant's never
+    turns = lambda *t: "".join(("" if i == 0 else "\n<extra_id_1>" + ("Assistant" if i % 2 else "User") + "\n") + x for i, x in enumerate(t))
+    put("helpsteer.jsonl", [dict(prompt=turns(*t), response=topic(1), helpfulness=3) for t in (("hello", topic(2), "and now"), ("hello", "yes", topic(3)), (topic(0), "yes", "more \"quotes\""), (topic(4)[:25], "hm", topic(4)[25:50]))])
+    run("helpsteer", "helpsteer.jsonl", "types.jsonl")
+    got = [[(c["bench_id"], c["message"]) for c in json.loads(l)["contamination"]] for l in open(tmp / "helpsteer/removed.jsonl")]
+    assert got == [[(4, 1)], [(17, 0)]], got

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "curate/source.h"
 #include "reward/decontaminate.h"
 #include "reward/log.h"
 #include "reward/report.h"
@@ -41,6 +42,8 @@ typedef struct {
     json_doc *doc;
     arena *mem;
     decon_scratch *scratch;
+    json_doc *turns; /* of a HelpSteer2 prompt, which its source writes as JSON */
+    str turns_text;
   } * lanes;
   decon_counts counts;
   size_t same_chosen, same_rejected, flipped; /* contaminated rows; one can count in several */
@@ -55,7 +58,7 @@ typedef struct {
 } run;
 
 /* The messages of a row without a response: instruction or prompt (a text, a transcript, or messages), or messages
- * that a user ends. None: n 0. */
+ * that a user ends, of which those after the last answer do not count. None: n 0. */
 static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_error *err) {
   static const char *const fields[] = {"messages", "instruction", "prompt"};
   *n = 0;
@@ -63,7 +66,13 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
   for (size_t i = 0; i < 3; i++) {
     json_val v = json_get(d, 0, fields[i]);
     slice text = json_string(d, v);
-    if (json_kind(d, v) == JSON_ARRAY) return conv_messages(m, n, d, v, fields[i], a, err);
+    if (json_kind(d, v) == JSON_ARRAY) {
+      RW_TRY(conv_messages(m, n, d, v, fields[i], a, err));
+      size_t end = *n;
+      while (i == 0 && end > 0 && (*m)[end - 1].role != ROLE_ASSISTANT) end--;
+      if (end > 0) *n = end;
+      return RW_OK;
+    }
     if (!text.p) continue;
     if (conv_from_transcript(text, m, n, a, NULL) == RW_OK) return RW_OK;
     if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
@@ -74,17 +83,33 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
   return RW_OK;
 }
 
+/* A raw row of HelpSteer2 has all turns in one text, with marks between them: split as its source does. */
+static rw_status split_turns(struct lane *l, conversation *c, rw_error *err) {
+  static const scan none = {0};
+  slice prompt = c->messages[0].content;
+  if (!memmem(prompt.p, prompt.len, "\n<extra_id_1>", 13)) return RW_OK;
+  if (!json_string(l->doc, json_get(l->doc, 0, "response")).p) return RW_OK;
+  str_clear(&l->turns_text);
+  RW_TRY(curate_source(SLICE("helpsteer2"))->text(l->doc, l->mem, &none, 0, &l->turns_text, err));
+  if (l->turns_text.oom) return rw_nomem(err, "a row");
+  RW_TRY(json_parse(l->turns, l->turns_text.p, l->turns_text.len, err));
+  return conv_messages(&c->messages, &c->n_messages, l->turns, 0, "prompt", l->mem, err);
+}
+
 /* A training row; one that holds no response counts by its user messages. */
-static rw_status read_row(json_doc *d, conv_row *row, arena *a, rw_error *err) {
+static rw_status read_row(struct lane *l, conv_row *row, rw_error *err) {
+  json_doc *d = l->doc;
+  arena *a = l->mem;
   rw_status s = conv_read(row, d, 0, a, err);
+  if (!s && row->kind == ROW_SINGLE && row->branch->messages) return split_turns(l, row->branch, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
   message *m = NULL;
   size_t n = 0;
   rw_error other;
   rw_status t = read_prompt(d, &m, &n, a, &other);
   if (t || n == 0) return s; /* the row's first error says more */
-  slice source = row->source;
-  *row = (conv_row){.kind = ROW_SINGLE, .n_branches = 1, .source = source};
+  slice origin = row->source;
+  *row = (conv_row){.kind = ROW_SINGLE, .n_branches = 1, .source = origin};
   row->branch = arena_alloc(a, 1, sizeof *row->branch);
   if (!row->branch) return rw_nomem(err, "a row");
   *row->branch = (conversation){.messages = m, .n_messages = n};
@@ -119,7 +144,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   size_t n;
   arena_reset(l->mem);
   rw_status s = json_parse(l->doc, row.p, row.len, err);
-  if (!s) s = read_row(l->doc, &c, l->mem, err);
+  if (!s) s = read_row(l, &c, err);
   if (!s) s = decon_check(r->d, l->scratch, &c, &m, &n, err);
   if (s) return rw_context(err, s, "%s:%llu", r->path, (unsigned long long)line);
   int bits = 0;
@@ -168,7 +193,7 @@ static void free_shown(shown *m) {
 }
 
 /* Keeps a match for report.html when it is among the longest. v: its view, as work() wrote it. */
-static rw_status show(run *r, size_t words, slice id, slice subset, slice source, json_val v, rw_error *err) {
+static rw_status show(run *r, size_t words, slice id, slice subset, slice origin, json_val v, rw_error *err) {
   size_t at = r->n_shown;
   while (at > 0 && r->shown[at - 1].words < words) at--;
   json_val text = json_first(r->views, v), train = json_at(r->views, v, 3);
@@ -180,7 +205,7 @@ static rw_status show(run *r, size_t words, slice id, slice subset, slice source
   shown m = {.words = words, .rows = 1};
   m.heading = mem_printf("%zu words: benchmark %.*s%s%.*s, training row %zu%s%.*s", words, (int)subset.len,
                          subset.p, subset.len ? " " : "", (int)id.len, id.p, r->counts.train_rows,
-                         source.len ? " of " : "", (int)source.len, source.p);
+                         origin.len ? " of " : "", (int)origin.len, origin.p);
   for (int k = 0; k < 2; k++, text = train) {
     json_val place = json_next(r->views, text);
     int64_t from = 0, to = 0;
@@ -231,7 +256,7 @@ static rw_status count_bench(run *r, tallies *of, slice name, size_t bench, rw_e
 }
 
 /* from: the row's source, which has a tally. */
-static rw_status count_match(run *r, json_val m, json_val view, slice source, tally *from, rw_error *err) {
+static rw_status count_match(run *r, json_val m, json_val view, slice origin, tally *from, rw_error *err) {
   json_doc *d = r->doc;
   int64_t at = 0, words = 0;
   json_int(d, json_get(d, m, "bench_row"), &at);
@@ -245,7 +270,7 @@ static rw_status count_match(run *r, json_val m, json_val view, slice source, ta
   RW_TRY(count_bench(r, &r->files, decon_row_file(r->d, bench), bench, err));
   r->counts.matched += !r->matched[bench];
   r->matched[bench] = 1;
-  return show(r, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), source,
+  return show(r, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), origin,
               view, err);
 }
 
@@ -290,8 +315,8 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   (void)line;
   int bits = result.p[0] - '0';
   result.p++, result.len--;
-  slice source = up_to_newline(&result), list = up_to_newline(&result);
-  tally *t = tally_of(&r->sources, source, r->mem);
+  slice origin = up_to_newline(&result), list = up_to_newline(&result);
+  tally *t = tally_of(&r->sources, origin, r->mem);
   if (!t) return rw_nomem(err, "sources");
   r->counts.train_rows++;
   t->rows++;
@@ -307,7 +332,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   json_val view = json_first(r->views, 0);
   for (json_val m = json_first(r->doc, 0); m != JSON_NONE;
        m = json_next(r->doc, m), view = json_next(r->views, view))
-    RW_TRY(count_match(r, m, view, source, t, err));
+    RW_TRY(count_match(r, m, view, origin, t, err));
   return write_removed(r, row, list, err);
 }
 
@@ -419,7 +444,8 @@ static rw_status prepare(run *r, rw_error *err) {
     r->lanes[i].doc = json_new();
     r->lanes[i].mem = arena_new();
     r->lanes[i].scratch = decon_scratch_new(r->d);
-    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch;
+    r->lanes[i].turns = json_new();
+    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch && r->lanes[i].turns;
   }
   for (size_t i = 0; ok && i < decon_rows(r->d); i++) {
     tally *subset = tally_of(&r->subsets, decon_row_subset(r->d, i), r->mem),
@@ -463,6 +489,8 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
     json_free(r.lanes[i].doc);
     arena_free(r.lanes[i].mem);
     decon_scratch_free(r.lanes[i].scratch);
+    json_free(r.lanes[i].turns);
+    str_free(&r.lanes[i].turns_text);
   }
   mem_free(r.lanes);
   mem_free(r.matched);
