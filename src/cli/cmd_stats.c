@@ -1,6 +1,8 @@
 /* cmd_stats.c - `reward stats`: the report's Table 1 and its task-category table for any pair rows. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli.h"
 #include "reward/render.h"
@@ -12,10 +14,34 @@ static const char ABOUT[] =
     "Counts pairs, mean turns, mean prompt tokens and mean response tokens, by source and in all, and pairs by "
     "task\n"
     "category: the Skywork-Reward report's Table 1. Tokens are of the messages' texts by DIR's tokenizer; turns\n"
-    "and responses are means over chosen and rejected; a prompt is all that stands before the response.";
+    "and responses are means over chosen and rejected; a prompt is all that stands before the response. Sources\n"
+    "that are named as the report's own (helpsteer2, magpie-air, …) have the report's numbers beside them.";
 static const char EXAMPLES[] =
     "  reward stats set/train.jsonl --model llama-3.1\n"
     "  reward stats set/train.jsonl --model llama-3.1 --json | jq .sources\n";
+
+/* The report's own numbers (arXiv 2410.18451, Table 1 and the task categories of its 80K set); the last are all. */
+typedef struct {
+  const char *source;
+  int pairs_378k, pairs_80k;
+  double turns, prompt, response;
+} published_source;
+static const published_source published[] = {
+    {"helpsteer2", 7221, 7221, 3.9, 21.3, 690.0},       {"offsetbias", 8504, 8504, 2, 69.1, 222.1},
+    {"wildguardmix", 18548, 6709, 2, 164.3, 349.9},     {"magpie-ultra", 50000, 27785, 2, 76.7, 670.0},
+    {"magpie-pro-llama3", 98000, 2030, 2, 34.2, 621.5}, {"magpie-pro-llama3.1", 98000, 29682, 2, 118.8, 584.3},
+    {"magpie-air", 98000, 42, 2, 66.6, 240.0},          {"all", 378273, 81973, 2.2, 96.3, 527.2}};
+static const struct {
+  const char *name;
+  int pairs;
+} published_categories[] = {{"Math", 29657},          {"Coding & debugging", 8193}, {"Information seeking", 7837},
+                            {"Advice seeking", 4546}, {"Reasoning", 3854},          {"Planning", 2185},
+                            {"Brainstorming", 1081},  {"Creative writing", 794},    {"Data analysis", 725},
+                            {"Editing", 337},         {"Role playing", 330},        {"all", 59539}};
+enum {
+  N_PUBLISHED = sizeof published / sizeof *published - 1,
+  N_PUBLISHED_CATEGORIES = sizeof published_categories / sizeof *published_categories - 1
+};
 
 /* Figures of one row, as rows_run hands them on. */
 typedef struct {
@@ -41,6 +67,7 @@ typedef struct {
   slice *sources, *categories;
   tally *by_source, all;
   size_t *by_category;
+  str key; /* of a category: compared without case, shown as first met */
   size_t n_sources, n_categories, cap_s, cap_t, cap_c, cap_n;
 } run;
 
@@ -91,9 +118,10 @@ static void add(tally *t, const figures *f) {
   t->sum.response += f->response;
 }
 
-/* The index of a name, new ones at the end of *names. */
-static int64_t index_of(run *r, map *m, slice name, slice **names, size_t *n, size_t *cap, bool *was_new) {
-  int64_t *i = map_put(m, name.p, name.len, (int64_t)*n, was_new);
+/* The index of a name, new ones at the end of *names. Names are the same whose keys are. */
+static int64_t index_of(run *r, map *m, slice key, slice name, slice **names, size_t *n, size_t *cap,
+                        bool *was_new) {
+  int64_t *i = map_put(m, key.p, key.len, (int64_t)*n, was_new);
   if (!i) return -1;
   slice copy = {*was_new ? arena_strndup(r->mem, name.p, name.len) : "", name.len};
   return *was_new && (!copy.p || !vec_push(*names, *n, *cap, copy)) ? -1 : *i;
@@ -110,18 +138,106 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   slice source = {result.p + sizeof f + sizeof len, len},
         category = {source.p + len, result.len - sizeof f - sizeof len - len};
   add(&r->all, &f);
-  int64_t s = index_of(r, r->source_ids, source, &r->sources, &r->n_sources, &r->cap_s, &was_new);
+  int64_t s = index_of(r, r->source_ids, source, source, &r->sources, &r->n_sources, &r->cap_s, &was_new);
   if (s < 0 || !mem_grow((void **)&r->by_source, &r->cap_t, r->n_sources, sizeof *r->by_source))
     return rw_nomem(err, "sources");
   if (was_new) r->by_source[s] = (tally){0};
   add(&r->by_source[s], &f);
   if (category.len == 0) return RW_OK;
-  int64_t c = index_of(r, r->category_ids, category, &r->categories, &r->n_categories, &r->cap_c, &was_new);
+  str_clear(&r->key);
+  for (size_t i = 0; i < category.len; i++) {
+    char k = category.p[i];
+    str_addc(&r->key, (char)(k >= 'A' && k <= 'Z' ? k + 32 : k));
+  }
+  if (r->key.oom) return rw_nomem(err, "categories");
+  int64_t c = index_of(r, r->category_ids, (slice){r->key.p, r->key.len}, category, &r->categories,
+                       &r->n_categories, &r->cap_c, &was_new);
   if (c < 0 || !mem_grow((void **)&r->by_category, &r->cap_n, r->n_categories, sizeof *r->by_category))
     return rw_nomem(err, "categories");
   if (was_new) r->by_category[c] = 0;
   r->by_category[c]++;
   return RW_OK;
+}
+
+/* ---- the report's numbers ---- */
+
+/* NULL: the report has no such source. */
+static const published_source *published_of(slice name) {
+  for (size_t i = 0; i < N_PUBLISHED; i++)
+    if (slice_is(name, published[i].source)) return &published[i];
+  return NULL;
+}
+
+/* Pairs of a category in the report's 80K set; 0: it names none such. */
+static int published_pairs(slice category) {
+  for (size_t i = 0; i < N_PUBLISHED_CATEGORIES; i++) {
+    const char *name = published_categories[i].name;
+    if (strlen(name) == category.len && strncasecmp(name, category.p, category.len) == 0)
+      return published_categories[i].pairs;
+  }
+  return 0;
+}
+
+/* What of the report stands beside these rows. Its categories are of Magpie's sources; its sums only stand beside
+ * the same sources or categories, all of them and no others. */
+typedef struct {
+  bool sources, all_sources, categories, all_categories;
+} beside;
+
+static beside what_beside(const run *r) {
+  beside b = {0};
+  size_t sources = 0, categories = 0;
+  for (size_t i = 0; i < r->n_sources; i++) {
+    const published_source *p = published_of(r->sources[i]);
+    sources += p != NULL;
+    if (p && strncmp(p->source, "magpie-", 7) == 0) b.categories = true;
+  }
+  for (size_t i = 0; i < r->n_categories; i++) categories += published_pairs(r->categories[i]) > 0;
+  b.sources = sources > 0;
+  b.all_sources = sources == N_PUBLISHED && r->n_sources == N_PUBLISHED;
+  b.categories = b.categories && categories > 0;
+  b.all_categories = b.categories && categories == N_PUBLISHED_CATEGORIES && r->n_categories == categories;
+  return b;
+}
+
+static void add_published(str *s, const published_source *p) {
+  str_printf(s, "{\"pairs_378k\": %d, \"pairs_80k\": %d, \"mean_turns\": ", p->pairs_378k, p->pairs_80k);
+  str_json_num(s, p->turns);
+  str_addz(s, ", \"mean_prompt_tokens\": ");
+  str_json_num(s, p->prompt);
+  str_addz(s, ", \"mean_response_tokens\": ");
+  str_json_num(s, p->response);
+  str_addc(s, '}');
+}
+
+static void add_report(str *s, const run *r) {
+  beside b = what_beside(r);
+  const char *sep = "";
+  if (!b.sources) return;
+  str_addz(s, ", \"report\": {\"sources\": {");
+  for (size_t i = 0; i < r->n_sources; i++) {
+    const published_source *p = published_of(r->sources[i]);
+    if (!p) continue;
+    str_printf(s, "%s\"%s\": ", sep, p->source);
+    add_published(s, p);
+    sep = ", ";
+  }
+  str_addc(s, '}');
+  if (b.all_sources) {
+    str_addz(s, ", \"all\": ");
+    add_published(s, &published[N_PUBLISHED]);
+  }
+  str_addz(s, ", \"task_categories\": {");
+  sep = "";
+  for (size_t i = 0; b.categories && i < r->n_categories; i++) {
+    int pairs = published_pairs(r->categories[i]);
+    if (pairs == 0) continue;
+    str_addz(s, sep);
+    str_json(s, r->categories[i].p, r->categories[i].len);
+    str_printf(s, ": %d", pairs);
+    sep = ", ";
+  }
+  str_addz(s, "}}");
 }
 
 static void print_json(const run *r) {
@@ -150,37 +266,73 @@ static void print_json(const run *r) {
     str_json(&s, r->categories[i].p, r->categories[i].len);
     str_printf(&s, ": %zu", r->by_category[i]);
   }
-  str_addz(&s, "}}");
+  str_addc(&s, '}');
+  add_report(&s, r);
+  str_addc(&s, '}');
   puts(s.oom ? "" : s.p);
   str_free(&s);
 }
 
-static rw_status print_tables(const run *r, rw_error *err) {
-  rep_table *t =
-      rep_table_new((const char *[]){"source", ">pairs", ">mean turns", ">prompt tokens", ">response tokens"}, 5);
+static rep_table *source_table(const run *r, beside b) {
+  static const char *const alone[] = {"source", ">pairs", ">mean turns", ">prompt tokens", ">response tokens"},
+                           *const both[] = {"source",           ">pairs",  ">of 378K",       ">of 80K",
+                                            ">mean turns",      ">report", ">prompt tokens", ">report",
+                                            ">response tokens", ">report"};
+  rep_table *t = b.sources ? rep_table_new(both, 10) : rep_table_new(alone, 5);
   for (size_t i = 0; i <= r->n_sources; i++) {
-    const tally *y = i < r->n_sources ? &r->by_source[i] : &r->all;
+    bool all = i == r->n_sources;
+    const tally *y = all ? &r->all : &r->by_source[i];
+    const published_source *p = !all ? published_of(r->sources[i]) : b.all_sources ? &published[N_PUBLISHED] : NULL;
     double n = y->pairs ? (double)y->pairs : 1;
-    if (i == r->n_sources) rep_total(t);
-    rep_cell_text(t, i == r->n_sources ? SLICE("all") : r->sources[i].len ? r->sources[i] : SLICE("(none)"));
+    if (all) rep_total(t);
+    rep_cell_text(t, all ? SLICE("all") : r->sources[i].len ? r->sources[i] : SLICE("(none)"));
     rep_cell_int(t, (int64_t)y->pairs);
+    if (b.sources) rep_cell_num(t, p ? p->pairs_378k : NAN, 0);
+    if (b.sources) rep_cell_num(t, p ? p->pairs_80k : NAN, 0);
     rep_cell_num(t, y->sum.turns / n, 1);
+    if (b.sources) rep_cell_num(t, p ? p->turns : NAN, 1);
     rep_cell_num(t, y->sum.prompt / n, 1);
+    if (b.sources) rep_cell_num(t, p ? p->prompt : NAN, 1);
     rep_cell_num(t, y->sum.response / n, 1);
+    if (b.sources) rep_cell_num(t, p ? p->response : NAN, 1);
   }
+  return t;
+}
+
+static rep_table *category_table(const run *r, beside b) {
+  rep_table *t = rep_table_new((const char *[]){"task category", ">pairs", ">report"}, b.categories ? 3 : 2);
+  size_t sum = 0;
+  for (size_t i = 0; i < r->n_categories; i++) {
+    int pairs = published_pairs(r->categories[i]);
+    rep_cell_text(t, r->categories[i]);
+    rep_cell_int(t, (int64_t)r->by_category[i]);
+    if (b.categories) rep_cell_num(t, pairs > 0 ? pairs : NAN, 0);
+    sum += r->by_category[i];
+  }
+  if (b.all_categories) {
+    rep_total(t);
+    rep_cell_text(t, SLICE("all"));
+    rep_cell_int(t, (int64_t)sum);
+    rep_cell_int(t, published_categories[N_PUBLISHED_CATEGORIES].pairs);
+  }
+  return t;
+}
+
+static rw_status print_tables(const run *r, rw_error *err) {
+  beside b = what_beside(r);
   str s = {0};
+  rep_table *t = source_table(r, b);
   rw_status st = rep_table_print(t, &s, err);
   rep_table_free(t);
   if (!st && r->n_categories) {
-    t = rep_table_new((const char *[]){"task category", ">pairs"}, 2);
-    for (size_t i = 0; i < r->n_categories; i++) {
-      rep_cell_text(t, r->categories[i]);
-      rep_cell_int(t, (int64_t)r->by_category[i]);
-    }
+    t = category_table(r, b);
     str_addc(&s, '\n');
     st = rep_table_print(t, &s, err);
     rep_table_free(t);
   }
+  if (b.sources)
+    str_addz(&s,
+             "\nof 378K, of 80K, report: the Skywork-Reward report's own numbers (Preference 378K, 80K v0.1)\n");
   if (!st) fputs(s.p ? s.p : "", stdout);
   str_free(&s);
   return st;
@@ -219,6 +371,7 @@ static void run_free(run *r, int n) {
   map_free(r->source_ids);
   map_free(r->category_ids);
   arena_free(r->mem);
+  str_free(&r->key);
 }
 
 int cmd_stats_run(int argc, char **argv) {
