@@ -180,3 +180,12 @@ with tempfile.TemporaryDirectory() as tmp:
     run("helpsteer", "helpsteer.jsonl", "types.jsonl")
     got = [[(c["bench_id"], c["message"]) for c in json.loads(l)["contamination"]] for l in open(tmp / "helpsteer/removed.jsonl")]
     assert got == [[(4, 1)], [(17, 0)]], got
+    # the report's own numbers: beside its sources and sets, against RewardBench, and nowhere else
+    put("rb.jsonl", [dict(prompt=f"p {i}", subset="math-prm" if i < 447 else "hep-cpp" if i < 611 else f"other{i % 21}") for i in range(2985)])
+    put("few.jsonl", [dict(pair(["p 5"]), source="nectar"), dict(pair(["p 6"]), source="mine")])
+    report = run("few", "few.jsonl", "rb.jsonl")
+    assert report["report"] == dict(sources=dict(nectar=dict(bench_prompts_matched=381, train_prompts_contaminated=2394))), report
+    assert "15,349" not in (tmp / "few/report.html").read_text() and "2,394" in (tmp / "few/report.html").read_text()
+    put("v2.jsonl", [dict(prompt="p 7", chosen="a", rejected="b", source=("magpie-air", "offsetbias")[i % 2]) for i in range(77016)])
+    assert run("v2", "v2.jsonl", "rb.jsonl")["report"] == dict(sources={}, set="80K v0.2", bench_prompts_matched=460, train_prompts_contaminated=445)
+    assert "report" not in run("few_named", "few.jsonl", "named.jsonl")

@@ -346,6 +346,67 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
   return s;
 }
 
+/* ---- the Skywork-Reward report's own numbers (arXiv 2410.18451): RewardBench, >7-gram ---- */
+
+typedef struct {
+  const char *name;
+  size_t train_rows, matched, contaminated;
+} published;
+static const published published_sources[] = {{"preference-700k", 0, 800, 15349}, {"nectar", 0, 381, 2394}};
+/* Sets of several sources, known by their rows. */
+static const published published_sets[] = {{"80K v0.1", 81973, 673, 5402}, {"80K v0.2", 77016, 460, 445}};
+
+static size_t rows_of(const tallies *t, const char *name) {
+  int64_t *i = map_get(t->ids, name, strlen(name));
+  return i ? t->t[*i].rows : 0;
+}
+
+static bool is_rewardbench(const run *r) {
+  return r->counts.bench_rows == 2985 && rows_of(&r->subsets, "math-prm") == 447 &&
+         rows_of(&r->subsets, "hep-cpp") == 164;
+}
+
+/* NULL: the report has no number for it. */
+static const published *published_source(const run *r, slice name) {
+  for (size_t i = 0; i < 2 && is_rewardbench(r); i++)
+    if (slice_is(name, published_sources[i].name)) return &published_sources[i];
+  return NULL;
+}
+
+static const published *published_set(const run *r) {
+  if (!is_rewardbench(r)) return NULL;
+  for (size_t i = 0; i < r->sources.n; i++)
+    if (!curate_source(r->sources.names[i])) return NULL;
+  for (size_t i = 0; i < 2; i++)
+    if (r->counts.train_rows == published_sets[i].train_rows) return &published_sets[i];
+  return NULL;
+}
+
+static bool any_published(const run *r) {
+  bool any = published_set(r) != NULL;
+  for (size_t i = 0; i < r->sources.n; i++) any = any || published_source(r, r->sources.names[i]);
+  return any;
+}
+
+static void add_published(str *s, const run *r) {
+  const published *set = published_set(r);
+  const char *sep = "";
+  if (!any_published(r)) return;
+  str_addz(s, ",\n  \"report\": {\"sources\": {");
+  for (size_t i = 0; i < r->sources.n; i++) {
+    const published *p = published_source(r, r->sources.names[i]);
+    if (!p) continue;
+    str_printf(s, "%s\"%s\": {\"bench_prompts_matched\": %zu, \"train_prompts_contaminated\": %zu}", sep, p->name,
+               p->matched, p->contaminated);
+    sep = ", ";
+  }
+  str_addc(s, '}');
+  if (set)
+    str_printf(s, ", \"set\": \"%s\", \"bench_prompts_matched\": %zu, \"train_prompts_contaminated\": %zu",
+               set->name, set->matched, set->contaminated);
+  str_addc(s, '}');
+}
+
 /* ---- reports ---- */
 
 /* The two counts by the contract's names; the one that is a part of `rows` by its older, short name too. */
@@ -379,6 +440,7 @@ static rw_status write_json(const run *r, rw_error *err) {
   add_tallies(&s, "sources", "train_rows", &r->sources);
   add_tallies(&s, "subsets", "bench_rows", &r->subsets);
   add_tallies(&s, "benchmarks", "bench_rows", &r->files);
+  add_published(&s, r);
   str_addz(&s, "\n}\n");
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
   mem_free(path);
@@ -399,6 +461,30 @@ static void put_tallies(rep_page *p, const tallies *t, const char *name, const c
   rep_table_free(table);
 }
 
+static void put_published(rep_page *p, const run *r) {
+  const published *set = published_set(r);
+  rep_table *t =
+      rep_table_new((const char *[]){"training rows", ">contaminated", ">report", ">matched", ">report"}, 5);
+  for (size_t i = 0; i < r->sources.n; i++) {
+    const published *y = published_source(r, r->sources.names[i]);
+    if (!y) continue;
+    rep_cell(t, "%s", y->name);
+    rep_cell_int(t, (int64_t)r->sources.t[i].contaminated);
+    rep_cell_int(t, (int64_t)y->contaminated);
+    rep_cell_int(t, (int64_t)r->sources.t[i].matched);
+    rep_cell_int(t, (int64_t)y->matched);
+  }
+  if (set) {
+    rep_cell(t, "%s", set->name);
+    rep_cell_int(t, (int64_t)r->counts.contaminated);
+    rep_cell_int(t, (int64_t)set->contaminated);
+    rep_cell_int(t, (int64_t)r->counts.matched);
+    rep_cell_int(t, (int64_t)set->matched);
+  }
+  rep_put_table(p, t, "Beside the Skywork-Reward report's own numbers (RewardBench, >7-gram)");
+  rep_table_free(t);
+}
+
 static rw_status write_html(const run *r, rw_error *err) {
   rep_page *p = rep_page_new("Contamination", "Training prompts that share words with a benchmark's prompts.");
   const decon_counts *c = &r->counts;
@@ -409,6 +495,7 @@ static rw_status write_html(const run *r, rw_error *err) {
   rep_text(p, "A match is %lld consecutive words in common, or the whole of a shorter prompt.",
            (long long)r->o->options.ngram);
   put_tallies(p, &r->sources, "source", ">training rows", "By source of the training rows");
+  if (any_published(r)) put_published(p, r);
   put_tallies(p, &r->subsets, "subset", ">benchmark rows", "By subset of the benchmark");
   if (r->o->n_bench > 1) put_tallies(p, &r->files, "file", ">benchmark rows", "By file of the benchmark");
   if (r->n_shown > 0) rep_section(p, "Matches, longest first");
