@@ -87,6 +87,43 @@ printf 'a\n%%\xff\xff\n' >"$tmp/bytes"
 fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "$tmp/bytes"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tokenizer/llama3 --chat-template "$tmp/bytes" /dev/null
+# curate: what makes no sense is refused before anything is read or written
+curate() { "$reward" curate --quiet "$@"; }
+recipe() { printf 'stages:\n'; printf '  - %s\n' "$@"; }
+pairs=(--input "pairs=$tmp/pairs0.jsonl")
+printf '%s\n' '{"prompt": "a", "chosen": "b", "rejected": "c"}' '{"prompt": "d", "chosen": "e", "rejected": "f"}' >"$tmp/pairs0.jsonl"
+recipe "source: pairs" >"$tmp/plain.yaml"
+recipe "source: pairs" "agree: pairs" >"$tmp/agree.yaml"
+recipe "source: pairs" "source: offsetbias" "agree: offsetbias" "decontaminate: {sources: [pairs]}" >"$tmp/both.yaml"
+fails 2 "no agree stage of" curate "$tmp/plain.yaml" "${pairs[@]}" --agree-pairs "$tmp/ask"
+fails 2 "no agree stage of" curate "$tmp/both.yaml" --only pairs "${pairs[@]}" --agree-pairs "$tmp/ask" --bench "$tmp/pairs0.jsonl"
+recipe "source: pairs" "filter: {field: prompt, equals: x}" "agree: pairs" >"$tmp/none.yaml"
+curate "$tmp/none.yaml" "${pairs[@]}" --agree-pairs "$tmp/ask" # no pair is left to ask about
+[ -f "$tmp/ask" ] && [ ! -s "$tmp/ask" ]
+fails 2 "write none" curate "$tmp/agree.yaml" "${pairs[@]}" --agree-pairs "$tmp/ask" --dry-run
+fails 2 "read more than once, got a pipe" curate "$tmp/plain.yaml" --input pairs=<(cat "$tmp/pairs0.jsonl") -o "$tmp/none5"
+mkfifo "$tmp/fifo"
+fails 2 "read more than once, got a pipe" curate "$tmp/plain.yaml" --input "pairs=$tmp/fifo" -o "$tmp/none5"
+fails 2 "--scores: expected a file" curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/fifo" -o "$tmp/none5"
+fails 2 "--bench: expected a file" curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/fifo" -o "$tmp/none5"
+fails 1 "--scores: $tmp/nowhere: cannot open" curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/nowhere" -o "$tmp/none5"
+fails 1 "--bench: $tmp/nowhere: cannot open" curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/nowhere" -o "$tmp/none5"
+fails 2 "expected one of them" curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/pairs0.jsonl" --model $model -o "$tmp/none5"
+fails 2 "needs the benchmark's rows" curate "$tmp/both.yaml" --only pairs --input "pairs=$tmp/bad.yaml" -o "$tmp/none5" # bad.yaml is not read
+fails 2 "agree: this stage needs" curate "$tmp/agree.yaml" --input "pairs=$tmp/bad.yaml" -o "$tmp/none5"
+[ -z "$(ls -A "$tmp/none5")" ]
+curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/pairs0.jsonl" --scores "$tmp/pairs0.jsonl" --dry-run >"$tmp/stdout" 2>"$tmp/stderr"
+grep -qF -- "--bench is not used: no decontaminate stage" "$tmp/stderr" && grep -qF -- "--scores is not used: no agree stage" "$tmp/stderr"
+fails 2 "has no source nectar" curate "$tmp/plain.yaml" "${pairs[@]}" --only pairs,nectar -o "$tmp/none5"
+fails 2 "--only: expected names of sources" curate "$tmp/plain.yaml" "${pairs[@]}" --only '' -o "$tmp/none5"
+recipe "source: pairs" "select: {groups: [{keep: 0.5}]}" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:3: select: pairs has no scores to select by" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+recipe "source: pairs" "dedup: exact" "source: pairs" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:4: source: pairs stands in line 2 already" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+recipe "dedup: exact" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:2: stages: expected a source stage" curate "$tmp/wrong.yaml" -o "$tmp/none5"
+recipe "source: pairs" "selct: {keep: 1}" >"$tmp/wrong.yaml"
+fails 1 "sample first, got selct" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 # a row's own field "error" is not a failure of tokenize
 echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
 grep -q ids "$tmp/ids" && ! grep -q "could not" "$tmp/stderr"

@@ -61,6 +61,7 @@ int cmd_curate_run(int argc, char **argv) {
   if (!copy) return cli_usage("memory ran out");
   for (char *p = strtok(copy, ","); p; p = strtok(NULL, ","))
     if (!cli_push(&only, p)) return cli_usage("memory ran out");
+  if (cli_given("only") && only.n == 0) return cli_usage("--only: expected names of sources, got '%s'", only_text);
   o.recipe = words.items[0];
   o.inputs = inputs.items, o.n_inputs = inputs.n;
   o.only = only.items, o.n_only = only.n;

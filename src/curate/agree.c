@@ -172,16 +172,12 @@ static rw_status agree_by_model(curation *r, const uint8_t *want, rw_error *err)
   return s;
 }
 
+/* With --agree-pairs a file is written although no pair is left: it is what was asked for. */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err) {
   uint8_t *want = wanted(r, s, err);
-  bool any = false;
+  bool any = r->o->agree_pairs != NULL;
   for (size_t i = 0; want && i < r->n; i++) any |= want[i];
   rw_status st = want ? RW_OK : RW_NOMEM;
-  if (!st && any && !r->o->agree_pairs && !r->o->scores && !r->o->model.model)
-    st = rw_fail(err, RW_USAGE,
-                 "%s:%d: agree: this stage needs a reward model (--model DIR), or its scores (--scores FILE; "
-                 "--agree-pairs FILE writes the pairs to score)",
-                 r->recipe.path, s->line);
   if (!st && any)
     st = r->o->scores && !r->o->agree_pairs ? agree_by_file(r, want, err) : agree_by_model(r, want, err);
   mem_free(want);
@@ -222,9 +218,6 @@ static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, r
 }
 
 rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err) {
-  if (r->o->n_bench == 0)
-    return rw_fail(err, RW_USAGE, "%s:%d: decontaminate: this stage needs the benchmark's rows: --bench FILE",
-                   r->recipe.path, s->line);
   cleaning k = {.r = r, .doc = json_new(), .mem = arena_new()};
   decon_options o = {.ngram = s->ngram, .gist = s->gist};
   uint8_t *want = wanted(r, s, err);

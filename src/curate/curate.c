@@ -49,39 +49,12 @@ void curation_row(const curation *r, size_t i, slice chosen, slice rejected, str
 
 /* ---- inputs ---- */
 
-static bool selected(const curation *r, const source *src) {
-  for (size_t i = 0; i < r->o->n_only; i++)
-    if (strcmp(r->o->only[i], src->name) == 0) return true;
-  return r->o->n_only == 0;
-}
-
-static rw_status check_names(const curation *r, rw_error *err) {
-  for (size_t i = 0; i < r->o->n_only; i++)
-    if (!curate_source(slice_of(r->o->only[i])))
-      return rw_fail(err, RW_USAGE, "--only: '%s' is no source", r->o->only[i]);
-  for (size_t i = 0; i < r->o->n_inputs; i++) {
-    const char *eq = strchr(r->o->inputs[i], '=');
-    slice name = {r->o->inputs[i], eq ? (size_t)(eq - r->o->inputs[i]) : 0};
-    const source *src = eq ? curate_source(name) : NULL;
-    bool used = false;
-    for (size_t k = 0; src && k < r->recipe.n; k++)
-      used |= r->recipe.stages[k].kind == STAGE_SOURCE && r->recipe.stages[k].named[0] == src;
-    if (!src)
-      return rw_fail(err, RW_USAGE, "--input: expected SOURCE=FILE with a source's name, got '%s'",
-                     r->o->inputs[i]);
-    if (!used)
-      return rw_fail(err, RW_USAGE, "--input %s: the recipe %s has no source %s", r->o->inputs[i], r->recipe.path,
-                     src->name);
-  }
-  return RW_OK;
-}
-
 static rw_status find_inputs(curation *r, rw_error *err) {
   size_t cap = 0;
-  RW_TRY(check_names(r, err));
+  RW_TRY(curation_check_names(r, err));
   for (size_t k = 0; k < r->recipe.n; k++) {
     const stage *s = &r->recipe.stages[k];
-    if (s->kind != STAGE_SOURCE || !selected(r, s->named[0])) continue;
+    if (s->kind != STAGE_SOURCE || !curation_reads(r, s->named[0])) continue;
     uint32_t number = 0;
     for (size_t i = 0; i < r->o->n_inputs; i++) {
       const char *eq = strchr(r->o->inputs[i], '=');
@@ -99,12 +72,6 @@ static rw_status find_inputs(curation *r, rw_error *err) {
 
 /* ---- stages ---- */
 
-static bool concerns(const curation *r, const stage *s) {
-  for (size_t i = 0; i < r->n_inputs; i++)
-    if (stage_is_for(s, r->inputs[i].src)) return true;
-  return false;
-}
-
 static size_t alive(const curation *r) {
   size_t n = 0;
   for (size_t i = 0; i < r->n; i++) n += r->c[i].reason == NULL;
@@ -114,16 +81,15 @@ static size_t alive(const curation *r) {
 static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
   for (size_t k = 0; k < r->recipe.n; k++) {
     const stage *s = &r->recipe.stages[k];
-    if (s->kind == STAGE_SOURCE ? !selected(r, s->named[0]) : !concerns(r, s)) continue;
+    if (s->kind == STAGE_SOURCE ? !curation_reads(r, s->named[0]) : !curation_concerns(r, s)) continue;
     if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
+    if (curation_lacks(r, s)) continue; /* --dry-run, --explain: not run, which they say */
     rw_status st = RW_OK;
     if (s->kind == STAGE_SELECT) st = stage_select(r, s, err);
     if (s->kind == STAGE_FILTER) st = stage_filter(r, s, err);
-    if (s->kind == STAGE_AGREE && !(r->o->dry_run && !r->o->scores && !r->o->model.model))
-      st = stage_agree(r, s, err);
+    if (s->kind == STAGE_AGREE) st = stage_agree(r, s, err);
     if (s->kind == STAGE_DEDUP) st = stage_dedup(r, s, err);
-    if (s->kind == STAGE_DECONTAMINATE && !(r->o->dry_run && r->o->n_bench == 0))
-      st = stage_decontaminate(r, s, err);
+    if (s->kind == STAGE_DECONTAMINATE) st = stage_decontaminate(r, s, err);
     if (s->kind == STAGE_SAMPLE) st = stage_sample(r, s, err);
     if (st) return st;
     r->stage_left[k] = alive(r);
@@ -330,6 +296,7 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   r->category_ids = map_new();
   if (!r->mem || !r->category_ids) return rw_nomem(err, "curation");
   RW_TRY(find_inputs(r, err));
+  RW_TRY(curation_check(r, err));
   RW_TRY(curation_scan(r, err));
   RW_TRY(run_stages(r, &stopped, err));
   for (size_t i = 0; i < r->n_inputs; i++) counts->rows += r->inputs[i].rows;

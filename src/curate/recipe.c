@@ -239,7 +239,9 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
   slice kind = p ? scalar(fy_node_pair_key(p)) : (slice){0};
   int k = 0, kinds = sizeof stage_names / sizeof *stage_names;
   while (k < kinds && !(kind.p && slice_is(kind, stage_names[k]))) k++;
-  if (k == kinds) return bad(r, n, "stages", "source, select, filter, agree, dedup, decontaminate or sample first");
+  if (k == kinds)
+    return bad(r, p ? fy_node_pair_key(p) : n, "stages",
+               "source, select, filter, agree, dedup, decontaminate or sample first");
   if (rec->n == MAX_STAGES) return bad(r, n, "stages", "at most 64 stages");
   stage *s = &rec->stages[rec->n++];
   *s = (stage){.kind = (stage_kind)k, .line = line_of(n), .ngram = 8, .pairs = -1};
@@ -270,7 +272,36 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
       return rw_fail(r->err, RW_DATA, "%s:%d: select: %s has no scores to select by", rec->path, s->line,
                      s->named[i]->name);
   return k == STAGE_FILTER ? check_filter(r, s, n) : RW_OK;
+}
+
+/* What stages mean to one another. */
+static rw_status check_source(const reader *r, const stage *s) {
+  const recipe *rec = r->r;
+  for (const stage *a = rec->stages; a < rec->stages + rec->n; a++) {
+    if (a->kind == STAGE_SOURCE && a < s && a->named[0] == s->named[0])
+      return rw_fail(r->err, RW_DATA, "%s:%d: source: %s stands in line %d already; give its files with --input",
+                     rec->path, s->line, s->named[0]->name, a->line);
+    if (a->kind == STAGE_AGREE && s->form == FORM_RANKING && stage_is_for(a, s->named[0]))
+      return rw_fail(r->err, RW_DATA, "%s:%d: agree: %s is kept as rankings, which have no chosen and rejected",
+                     rec->path, a->line, s->named[0]->name);
+    if (a->kind == STAGE_SELECT && stage_is_for(a, s->named[0]) && !s->named[0]->scored)
+      return rw_fail(r->err, RW_DATA, "%s:%d: select: %s has no scores to select by; name those that have: sources",
+                     rec->path, a->line, s->named[0]->name);
+  }
   return RW_OK;
+}
+
+static rw_status check_stages(const reader *r) {
+  bool any = false;
+  if (r->r->n == 0) return rw_fail(r->err, RW_DATA, "%s:1: stages: expected at least one, got none", r->r->path);
+  for (size_t i = 0; i < r->r->n; i++) {
+    if (r->r->stages[i].kind != STAGE_SOURCE) continue;
+    any = true;
+    RW_TRY(check_source(r, &r->r->stages[i]));
+  }
+  return any ? RW_OK
+             : rw_fail(r->err, RW_DATA, "%s:%d: stages: expected a source stage, got none", r->r->path,
+                       r->r->stages[0].line);
 }
 
 static rw_status get_recipe(const reader *r, struct fy_node *root) {
@@ -289,16 +320,7 @@ static rw_status get_recipe(const reader *r, struct fy_node *root) {
       return bad(r, fy_node_pair_key(p), "recipe", "name, about or stages");
     }
   }
-  for (size_t i = 0; i < r->r->n; i++) /* a reward model compares two */
-    for (size_t k = 0; k < r->r->n; k++) {
-      const stage *s = &r->r->stages[i], *a = &r->r->stages[k];
-      if (s->kind == STAGE_SOURCE && s->form == FORM_RANKING && a->kind == STAGE_AGREE &&
-          stage_is_for(a, s->named[0]))
-        return rw_fail(r->err, RW_DATA, "%s:%d: agree: %s is kept as rankings, which have no chosen and rejected",
-                       r->r->path, a->line, s->named[0]->name);
-    }
-  if (r->r->n == 0) return rw_fail(r->err, RW_DATA, "%s:1: stages: expected at least one, got none", r->r->path);
-  return RW_OK;
+  return check_stages(r);
 }
 
 rw_status recipe_load(recipe *r, const char *path, rw_error *err) {

@@ -59,6 +59,14 @@ typedef struct {
 void curation_id(const curation *r, const candidate *c, str *out);
 void curation_row_id(const curation *r, uint32_t in, uint64_t line, str *out);
 
+/* check.c: the names in --only and --input; then, with the inputs known, the files and the options of the stages.
+ */
+rw_status curation_check_names(const curation *r, rw_error *err);
+rw_status curation_check(const curation *r, rw_error *err);
+bool curation_reads(const curation *r, const source *src);     /* not left out by --only */
+bool curation_concerns(const curation *r, const stage *s);     /* is for a source that is read */
+const char *curation_lacks(const curation *r, const stage *s); /* the option without which it cannot run, or NULL */
+
 /* filter.c: sets the bits of the filters whose field the row has, and of those that it passes. */
 void filter_row(const recipe *r, const source *src, json_doc *d, scan *out);
 rw_status stage_filter(curation *r, const stage *s, rw_error *err);

@@ -1,0 +1,111 @@
+/* check.c - what can be known to be wrong before anything is read or written: names, files, options without a use.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "curate/run.h"
+#include "reward/log.h"
+
+bool curation_reads(const curation *r, const source *src) {
+  for (size_t i = 0; i < r->o->n_only; i++)
+    if (strcmp(r->o->only[i], src->name) == 0) return true;
+  return r->o->n_only == 0;
+}
+
+bool curation_concerns(const curation *r, const stage *s) {
+  for (size_t i = 0; i < r->n_inputs; i++)
+    if (stage_is_for(s, r->inputs[i].src)) return true;
+  return false;
+}
+
+static bool recipe_has(const curation *r, const source *src) {
+  for (size_t k = 0; k < r->recipe.n; k++)
+    if (r->recipe.stages[k].kind == STAGE_SOURCE && r->recipe.stages[k].named[0] == src) return true;
+  return false;
+}
+
+rw_status curation_check_names(const curation *r, rw_error *err) {
+  for (size_t i = 0; i < r->o->n_only; i++) {
+    const source *src = curate_source(slice_of(r->o->only[i]));
+    if (!src) return rw_fail(err, RW_USAGE, "--only: '%s' is no source", r->o->only[i]);
+    if (!recipe_has(r, src))
+      return rw_fail(err, RW_USAGE, "--only: the recipe %s has no source %s", r->recipe.path, src->name);
+  }
+  for (size_t i = 0; i < r->o->n_inputs; i++) {
+    const char *eq = strchr(r->o->inputs[i], '=');
+    slice name = {r->o->inputs[i], eq ? (size_t)(eq - r->o->inputs[i]) : 0};
+    const source *src = eq ? curate_source(name) : NULL;
+    if (!src)
+      return rw_fail(err, RW_USAGE, "--input: expected SOURCE=FILE with a source's name, got '%s'",
+                     r->o->inputs[i]);
+    if (!recipe_has(r, src))
+      return rw_fail(err, RW_USAGE, "--input %s: the recipe %s has no source %s", r->o->inputs[i], r->recipe.path,
+                     src->name);
+  }
+  return RW_OK;
+}
+
+/* Files are read more than once (hash, rows, texts); a pipe would be empty, or wait forever, the second time. */
+static rw_status check_file(const char *option, const char *path, rw_error *err) {
+  struct stat st;
+  if (stat(path, &st) != 0) return rw_fail(err, RW_IO, "%s: %s: cannot open: %s", option, path, strerror(errno));
+  if (S_ISREG(st.st_mode)) return RW_OK;
+  return rw_fail(err, RW_USAGE, "%s: expected a file, which is read more than once, got %s: %s", option,
+                 S_ISDIR(st.st_mode)    ? "a folder"
+                 : S_ISFIFO(st.st_mode) ? "a pipe"
+                                        : "a special file",
+                 path);
+}
+
+/* An option that no stage uses is said, not refused: one line of options may serve several recipes and --only. */
+static bool has_use(const curation *r, const char *option, stage_kind kind) {
+  for (size_t k = 0; k < r->recipe.n; k++)
+    if (r->recipe.stages[k].kind == kind && curation_concerns(r, &r->recipe.stages[k])) return true;
+  if (option)
+    log_warn("%s is not used: no %s stage of %s is for the sources that are read", option, stage_names[kind],
+             r->recipe.path);
+  return false;
+}
+
+const char *curation_lacks(const curation *r, const stage *s) {
+  const curate_options *o = r->o;
+  if (s->kind == STAGE_AGREE && !o->scores && !o->model.model && !o->agree_pairs) return "--model or --scores";
+  return s->kind == STAGE_DECONTAMINATE && o->n_bench == 0 ? "--bench" : NULL;
+}
+
+static rw_status check_needs(const curation *r, rw_error *err) {
+  for (size_t k = 0; k < r->recipe.n; k++) {
+    const stage *s = &r->recipe.stages[k];
+    if (s->kind == STAGE_SOURCE || !curation_concerns(r, s)) continue;
+    if (s->kind == STAGE_AGREE && curation_lacks(r, s))
+      return rw_fail(err, RW_USAGE,
+                     "%s:%d: agree: this stage needs a reward model (--model DIR), or its scores (--scores FILE; "
+                     "--agree-pairs FILE writes the pairs to score)",
+                     r->recipe.path, s->line);
+    if (s->kind == STAGE_DECONTAMINATE && curation_lacks(r, s))
+      return rw_fail(err, RW_USAGE, "%s:%d: decontaminate: this stage needs the benchmark's rows: --bench FILE",
+                     r->recipe.path, s->line);
+    if (s->kind == STAGE_AGREE && r->o->agree_pairs) break; /* the run ends here */
+  }
+  return RW_OK;
+}
+
+rw_status curation_check(const curation *r, rw_error *err) {
+  const curate_options *o = r->o;
+  if (o->scores && o->model.model)
+    return rw_fail(err, RW_USAGE, "--scores and --model: expected one of them, got both");
+  if (o->agree_pairs && (o->dry_run || o->explain))
+    return rw_fail(err, RW_USAGE, "--agree-pairs writes a file, --dry-run and --explain write none: leave one out");
+  RW_TRY(check_file("the recipe", r->recipe.path, err));
+  for (size_t i = 0; i < r->n_inputs; i++) RW_TRY(check_file("--input", r->inputs[i].path, err));
+  for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file("--bench", o->bench[i], err));
+  if (o->scores) RW_TRY(check_file("--scores", o->scores, err));
+  if (o->agree_pairs && !has_use(r, NULL, STAGE_AGREE))
+    return rw_fail(err, RW_USAGE, "--agree-pairs: no agree stage of %s is for the sources that are read",
+                   r->recipe.path);
+  if (o->n_bench > 0) has_use(r, "--bench", STAGE_DECONTAMINATE);
+  if (o->scores) has_use(r, "--scores", STAGE_AGREE);
+  if (o->model.model) has_use(r, "--model", STAGE_AGREE);
+  return o->dry_run || o->explain ? RW_OK : check_needs(r, err);
+}
