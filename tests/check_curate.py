@@ -226,3 +226,61 @@ with tempfile.TemporaryDirectory() as tmp:
                         (["{source: nectar, pairs: some}"], "best-worst, adjacent, all or ranking"), (["{source: nectar, pairs: ranking}", "agree: nectar"], "kept as rankings")):
         got = curate(tmp, "bad", stages, [(stages[0].strip("{").split()[1].strip(","), tmp / "n.jsonl")], fails=True)
         assert say in got, (say, got)
+
+
+# ---- categories whole; shapes; a source in several files; pairs that could not be scored ----
+def reward(*args):
+    return subprocess.run([REWARD, "curate", *map(str, args), "--quiet"], capture_output=True, text=True)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    return path
+
+
+with tempfile.TemporaryDirectory() as tmp:
+    tmp = Path(tmp)
+    air = lambda i, category, rewards: dict(instruction=f"q{i}", responses=["a", "b"], rewards_armorm=rewards, task_category=category)
+    two = [dict(score=0.1), dict(score=0.2)]
+    long = ["x" * 62 + "\u00e9 and more", "\u6570" * 40, "cut\0here", "cut"]
+    write(tmp / "a.jsonl", [air(i, c, two) for i, c in enumerate(long)])
+    train, _ = curate(tmp, "long", ["source: magpie-air"], [("magpie-air", tmp / "a.jsonl")])
+    assert [r["task_category"] for r in train] == long
+    assert list(json.loads((tmp / "long/report.json").read_text())["task_categories"]) == long
+    for rewards, got in (([0.1, 0.2], "number"), ([two[0], None], "null"), ([two[0], "0.2"], "string")):
+        write(tmp / "w.jsonl", [air(0, "Math", two), air(1, "Math", rewards)])
+        say = curate(tmp, "shape", ["source: magpie-air"], [("magpie-air", tmp / "w.jsonl")], fails=True)
+        assert f"w.jsonl:2: rewards_armorm: expected objects with a score, got {got}" in say, say
+    # shards: the same pairs as of the one file, wherever it is cut
+    ids = lambda name, rows, cuts: {f"{name}:{i + 1}": f"{name}:" + (f"{f}:" if f > 1 else "") + str(i + 1 - c)
+                                    for i in range(len(rows)) for f, c in [max((f, c) for f, c in enumerate([0, *cuts], 1) if c <= i)]}
+    for name in ("wildguardmix", "helpsteer2"):
+        rows = data[name]
+        write(tmp / "one.jsonl", rows)
+        train, removed = curate(tmp, f"one-{name}", [f"source: {name}"], [(name, tmp / "one.jsonl")])
+        cuts = [51, 52, 87, 101, 117, 131]
+        files = [(name, write(tmp / f"s{k}.jsonl", rows[a:b])) for k, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(rows)]))]
+        parts, gone = curate(tmp, f"parts-{name}", [f"source: {name}"], files)
+        strip = lambda rs: [{k: v for k, v in r.items() if k != "id"} for r in rs]
+        assert strip(parts) == strip(train) and strip(gone) == strip(removed), f"{name}: other pairs over several files"
+        place = ids(name, rows, cuts)
+
+        def id_of(old):
+            a, *b = old.split(":")[1].split("+")
+            first = place[f"{name}:{a}"]
+            second = [place[f"{name}:{x}"].split(":")[1:] for x in b]
+            here = first.split(":")[1:-1]
+            return "+".join([first] + [x[-1] if x[:-1] == here else ":".join(x) for x in second])
+        assert [r["id"] for r in parts + gone] == [id_of(r["id"]) for r in train + removed] and len({r["id"] for r in parts + gone}) == len(parts + gone)
+        assert any(":" in r["id"].split("+")[-1] for r in parts if "+" in r["id"]), "no pair over two files"
+    # a row that could not be scored removes its pair, by a score file as by a model
+    write(tmp / "p.jsonl", [dict(prompt=f"p{i}", chosen=f"c{i}", rejected=f"r{i}") for i in range(4)])
+    write(tmp / "s.jsonl", [dict(id="pairs:1", chosen_score=2, rejected_score=1), dict(id="pairs:2", error="9 tokens"),
+                            dict(id="pairs:3", chosen_score=1, rejected_score=1), dict(id="pairs:4", error="\u00e9" * 150)])
+    (tmp / "agree.yaml").write_text("stages:\n  - source: pairs\n  - agree: pairs\n")
+    p = reward(tmp / "agree.yaml", "--input", f"pairs={tmp}/p.jsonl", "--scores", tmp / "s.jsonl", "-o", tmp / "agreed")
+    gone = [json.loads(l) for l in open(tmp / "agreed/removed.jsonl")] if p.returncode == 0 else p.stderr
+    assert [(r["id"], r["stage"]) for r in gone] == [(f"pairs:{k}", "agree") for k in (2, 3, 4)], gone
+    assert gone[0]["reason"] == "the reward model cannot score it: 9 tokens" and gone[2]["reason"].endswith(": " + "\u00e9" * 100)
+    assert json.loads((tmp / "agreed/report.json").read_text())["sources"]["pairs"]["removed"]["agree: the reward model cannot score it"] == 2
+print("categories, shapes, shards and unscored pairs as they should be")

@@ -17,6 +17,23 @@ static uint8_t *wanted(const curation *r, const stage *s, rw_error *err) {
   return want;
 }
 
+const char CURATION_UNSCORED[] = "the reward model cannot score it";
+
+/* At most max bytes, whole characters. */
+static int cut(slice s, size_t max) {
+  if (s.len <= max) return (int)s.len;
+  while (max > 0 && ((unsigned char)s.p[max] & 0xC0) == 0x80) max--;
+  return (int)max;
+}
+
+static rw_status unscored(curation *r, slice why, const char **reason, rw_error *err) {
+  str s = {0};
+  str_printf(&s, "%s: %.*s", CURATION_UNSCORED, cut(why, 200), why.p);
+  *reason = s.oom ? NULL : arena_strndup(r->mem, s.p, s.len);
+  str_free(&s);
+  return *reason ? RW_OK : rw_nomem(err, "scores");
+}
+
 static void judge(candidate *c, double chosen, double rejected) {
   if (chosen > rejected) return;
   c->stage = "agree";
@@ -27,11 +44,11 @@ static void judge(candidate *c, double chosen, double rejected) {
 
 typedef struct {
   double chosen, rejected;
+  const char *failed; /* why the pair was not scored, or NULL */
 } verdict;
 
 /* Rows with ids are matched by id; a file without any, by order. */
-static rw_status read_scores(const curation *r, map *by_id, verdict **list, size_t *n, bool *with_ids,
-                             rw_error *err) {
+static rw_status read_scores(curation *r, map *by_id, verdict **list, size_t *n, bool *with_ids, rw_error *err) {
   rows_in *in;
   const char *path = r->o->scores;
   size_t cap = 0;
@@ -41,14 +58,13 @@ static rw_status read_scores(const curation *r, map *by_id, verdict **list, size
   slice row;
   uint64_t line;
   while (!s && !(s = rows_next(in, &row, &line, err)) && row.p) {
-    verdict v;
+    verdict v = {0};
     s = json_parse(d, row.p, row.len, err);
     slice id = json_string(d, json_get(d, 0, "id")), error = json_string(d, json_get(d, 0, "error"));
-    if (!s && error.p)
-      s = rw_fail(err, RW_DATA, "error: the row was not scored: %.*s", (int)(error.len < 200 ? error.len : 200),
-                  error.p);
-    if (!s && (!json_number(d, json_get(d, 0, "chosen_score"), &v.chosen) ||
-               !json_number(d, json_get(d, 0, "rejected_score"), &v.rejected)))
+    if (!s && error.p) s = unscored(r, error, &v.failed, err);
+    if (!s && !v.failed &&
+        (!json_number(d, json_get(d, 0, "chosen_score"), &v.chosen) ||
+         !json_number(d, json_get(d, 0, "rejected_score"), &v.rejected)))
       s = rw_fail(err, RW_DATA, "chosen_score, rejected_score: expected numbers, as `reward score` writes them");
     if (!s && (*n > 0 && *with_ids != (id.p != NULL)))
       s = rw_fail(err, RW_DATA, "id: expected in all rows or in none");
@@ -80,6 +96,8 @@ static rw_status agree_by_file(curation *r, const uint8_t *want, rw_error *err) 
                   "%s: no score for the pair %s; write the pairs with --agree-pairs FILE and score them with "
                   "`reward score`",
                   r->o->scores, id.p ? id.p : "");
+    else if (list[*k].failed)
+      r->c[i].stage = "agree", r->c[i].reason = list[*k].failed;
     else
       judge(&r->c[i], list[*k].chosen, list[*k].rejected);
   }
@@ -117,7 +135,7 @@ static rw_status score_chunk(agreeing *a, rw_error *err) {
     candidate *c = &a->r->c[a->held[i].candidate];
     if (items[i].error[0]) {
       c->stage = "agree";
-      c->reason = "the reward model cannot score it (too long)";
+      RW_TRY(unscored(a->r, slice_of(items[i].error), &c->reason, err));
     } else {
       judge(c, a->held[i].score[0], a->held[i].score[1]);
     }
@@ -210,8 +228,8 @@ static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, r
   if (n == 0) return RW_OK;
   char *reason = arena_alloc(k->r->mem, 160, 1);
   if (!reason) return rw_nomem(err, "a pair");
-  snprintf(reason, 160, "its prompt shares %zu words with benchmark row %.*s", m[0].words,
-           (int)(m[0].id.len < 80 ? m[0].id.len : 80), m[0].id.p);
+  snprintf(reason, 160, "its prompt shares %zu words with benchmark row %.*s", m[0].words, cut(m[0].id, 80),
+           m[0].id.p);
   k->r->c[i].stage = "decontaminate";
   k->r->c[i].reason = reason;
   return RW_OK;

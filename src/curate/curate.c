@@ -10,18 +10,27 @@
 #include "reward/log.h"
 #include "reward/rows.h"
 
-/* "source:line", or "source:file:line" in a source's second and later files; a pair over two rows "source:a+b"; one
- * of several pairs of a row "source:line/chosen-rejected", counting its answers from 1. */
-void curation_row_id(const curation *r, uint32_t in, uint64_t line, str *out) {
-  const input *i = &r->inputs[in];
+int curation_order(place a, place b) {
+  if (a.input != b.input) return a.input < b.input ? -1 : 1;
+  return a.line < b.line ? -1 : a.line > b.line;
+}
+place curation_later(const candidate *c) { return c->row[curation_order(c->row[0], c->row[1]) < 0]; }
+place curation_earlier(const candidate *c) { return c->row[curation_order(c->row[0], c->row[1]) > 0]; }
+
+/* "source:line", or "source:file:line" in a source's second and later files; a pair over two rows "source:a+b", or
+ * "source:a+file:b" over two files; one of several pairs of a row "source:line/chosen-rejected", counting its
+ * answers from 1. */
+void curation_row_id(const curation *r, place row, str *out) {
+  const input *i = &r->inputs[row.input];
   str_addz(out, i->src->name);
   if (i->number > 1) str_printf(out, ":%u", i->number);
-  str_printf(out, ":%llu", (unsigned long long)line);
+  str_printf(out, ":%llu", (unsigned long long)row.line);
 }
 void curation_id(const curation *r, const candidate *c, str *out) {
-  uint64_t a = c->line[0], b = c->line[1];
-  curation_row_id(r, c->input, a < b ? a : b, out);
-  if (a != b) str_printf(out, "+%llu", (unsigned long long)(a < b ? b : a));
+  place a = curation_earlier(c), b = curation_later(c);
+  curation_row_id(r, a, out);
+  if (a.input != b.input) str_printf(out, "+%u:%llu", r->inputs[b.input].number, (unsigned long long)b.line);
+  if (a.input == b.input && a.line != b.line) str_printf(out, "+%llu", (unsigned long long)b.line);
   row_form form = r->inputs[c->input].form;
   if (form == FORM_ADJACENT || form == FORM_ALL) str_printf(out, "/%u-%u", c->chosen + 1, c->rejected + 1);
 }
@@ -119,15 +128,13 @@ static rw_status write_pair(void *ctx, size_t i, slice chosen, slice rejected, r
 
 /* What was removed, by input and row. */
 typedef struct {
-  uint32_t input;
-  uint64_t line;
+  place row;
   const candidate *c; /* NULL: a loose row */
   const char *reason;
 } removal;
 static int by_row(const void *a, const void *b) {
   const removal *x = a, *y = b;
-  if (x->input != y->input) return x->input < y->input ? -1 : 1;
-  return x->line < y->line ? -1 : x->line > y->line;
+  return curation_order(x->row, y->row);
 }
 
 static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
@@ -136,22 +143,20 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   if (!list) return rw_nomem(err, "removed rows");
   for (size_t i = 0; i < r->n; i++) {
     const candidate *c = &r->c[i];
-    uint64_t line = c->line[0] > c->line[1] ? c->line[0] : c->line[1];
-    if (c->reason) list[n++] = (removal){c->input, line, c, c->reason};
+    if (c->reason) list[n++] = (removal){curation_later(c), c, c->reason};
   }
-  for (size_t i = 0; i < r->n_loose; i++)
-    list[n++] = (removal){r->loose[i].input, r->loose[i].line, NULL, r->loose[i].reason};
+  for (size_t i = 0; i < r->n_loose; i++) list[n++] = (removal){r->loose[i].row, NULL, r->loose[i].reason};
   qsort(list, n, sizeof *list, by_row);
   str s = {0};
   rw_status st = RW_OK;
   for (size_t i = 0; !st && i < n; i++) {
-    const char *name = r->inputs[list[i].input].src->name;
+    const char *name = r->inputs[list[i].row.input].src->name;
     str_clear(&s);
     str_addz(&s, "{\"id\": \"");
     if (list[i].c)
       curation_id(r, list[i].c, &s);
     else
-      curation_row_id(r, list[i].input, list[i].line, &s);
+      curation_row_id(r, list[i].row, &s);
     str_printf(&s, "\", \"source\": \"%s\", \"stage\": \"%s\", \"reason\": ", name,
                list[i].c ? list[i].c->stage : "source");
     str_json(&s, list[i].reason, strlen(list[i].reason));
@@ -262,11 +267,11 @@ static void explain(const curation *r, str *out) {
     if (c)
       curation_id(r, c, &id);
     else
-      curation_row_id(r, l->input, l->line, &id);
+      curation_row_id(r, l->row, &id);
     if (id.oom || strcmp(id.p, r->o->explain) != 0) continue;
     found = true;
     if (l)
-      str_printf(out, "%s\n  read from %s\n  part of no pair: %s\n", id.p, r->inputs[l->input].path, l->reason);
+      str_printf(out, "%s\n  read from %s\n  part of no pair: %s\n", id.p, r->inputs[l->row.input].path, l->reason);
     if (c) str_printf(out, "%s\n  read from %s\n", id.p, r->inputs[c->input].path);
     if (c && !isnan(c->score)) str_printf(out, "  mean score with its source's offset: %.9g\n", c->score);
     if (c && r->categories[c->category].len) str_printf(out, "  task category: %s\n", r->categories[c->category].p);

@@ -41,7 +41,7 @@ static size_t summarize(const curation *r, summary *out) {
       out[k].kept += r->c[c].reason == NULL;
   }
   for (size_t i = 0; i < r->n_loose; i++)
-    for (size_t k = 0; k < n; k++) out[k].loose += r->inputs[r->loose[i].input].src == out[k].src;
+    for (size_t k = 0; k < n; k++) out[k].loose += r->inputs[r->loose[i].row.input].src == out[k].src;
   return n;
 }
 
@@ -54,13 +54,16 @@ static void add_reasons(const curation *r, const source *src, str *s) {
     for (size_t i = 0; i < r->n + r->n_loose; i++) {
       const candidate *c = i < r->n ? &r->c[i] : NULL;
       const loose_row *l = c ? NULL : &r->loose[i - r->n];
-      if (r->inputs[c ? c->input : l->input].src != src || (c && !c->reason)) continue;
-      bool decon = c && strcmp(c->stage, "decontaminate") == 0; /* each has a reason of its own */
+      if (r->inputs[c ? c->input : l->row.input].src != src || (c && !c->reason)) continue;
+      /* each has a reason of its own */
+      bool decon = c && strcmp(c->stage, "decontaminate") == 0;
+      bool unscored = c && strncmp(c->reason, CURATION_UNSCORED, strlen(CURATION_UNSCORED)) == 0;
       str_clear(&key);
       str_printf(&key, "%s: %s", c ? c->stage : "source",
-                 decon ? "its prompt is the benchmark's"
-                 : c   ? c->reason
-                       : l->reason);
+                 decon      ? "its prompt is the benchmark's"
+                 : unscored ? CURATION_UNSCORED
+                 : c        ? c->reason
+                            : l->reason);
       int64_t *n = key.oom ? NULL : map_put(seen, key.p, key.len, 0, NULL);
       if (!n) continue;
       if (pass == 0) {

@@ -96,14 +96,18 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
 static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_error *err) {
   f->in = &f->r->inputs[index];
   f->n = 0;
-  size_t most = 0;
-  for (size_t i = f->in->first; i < f->in->first + f->in->n; i++) most += want[i] ? 2 : 0;
+  size_t most = 0, end = index; /* pairs of this file's rows end at later files of the source, too */
+  while (end + 1 < f->r->n_inputs && f->r->inputs[end + 1].src == f->in->src) end++;
+  end = f->r->inputs[end].first + f->r->inputs[end].n;
+  for (size_t i = f->in->first; i < end; i++)
+    for (int side = 0; want[i] && side < 2; side++) most += f->r->c[i].row[side].input == index;
   if (most == 0) return RW_OK;
   f->needs = mem_alloc(most, sizeof *f->needs);
   if (!f->needs) return rw_nomem(err, "candidates");
-  for (size_t i = f->in->first; i < f->in->first + f->in->n; i++)
+  for (size_t i = f->in->first; i < end; i++)
     for (int side = 0; want[i] && side < 2; side++)
-      f->needs[f->n++] = (need){f->r->c[i].line[side], (uint32_t)i, side};
+      if (f->r->c[i].row[side].input == index)
+        f->needs[f->n++] = (need){f->r->c[i].row[side].line, (uint32_t)i, side};
   qsort(f->needs, f->n, sizeof *f->needs, by_line);
   rows_in *in;
   rows_pass pass = {work, sink, f};

@@ -5,11 +5,17 @@
 #include "curate/recipe.h"
 #include "reward/curate.h"
 
-/* A possible pair: one row, or two of the same file. */
+/* Where a row stands. */
 typedef struct {
-  uint32_t input;            /* index into inputs */
+  uint64_t line;
+  uint32_t input; /* index into inputs */
+} place;
+
+/* A possible pair: one row, or two of the same source. */
+typedef struct {
+  uint32_t input;            /* of its later row */
   uint32_t chosen, rejected; /* PAIR_IN_ROW: response numbers */
-  uint64_t line[2];          /* of the chosen and the rejected response's row; equal for PAIR_IN_ROW */
+  place row[2];              /* of the chosen and the rejected response; equal for PAIR_IN_ROW */
   double score;              /* adjusted mean; NAN: none */
   uint64_t prompt[2], texts[2];
   uint32_t category;          /* index into categories */
@@ -21,8 +27,7 @@ typedef struct {
 
 /* A row that is part of no candidate. */
 typedef struct {
-  uint32_t input;
-  uint64_t line;
+  place row;
   const char *reason;
 } loose_row;
 
@@ -57,7 +62,10 @@ typedef struct {
 } curation;
 
 void curation_id(const curation *r, const candidate *c, str *out);
-void curation_row_id(const curation *r, uint32_t in, uint64_t line, str *out);
+void curation_row_id(const curation *r, place row, str *out);
+int curation_order(place a, place b); /* of rows: < 0, 0, > 0 */
+place curation_later(const candidate *c);
+place curation_earlier(const candidate *c);
 
 /* check.c: the names in --only and --input; then, with the inputs known, the files and the options of the stages.
  */
@@ -83,6 +91,7 @@ rw_status stage_dedup(curation *r, const stage *s, rw_error *err);
 rw_status stage_near(curation *r, const stage *s, rw_error *err); /* near.c */
 rw_status stage_sample(curation *r, const stage *s, rw_error *err);
 /* agree.c */
+extern const char CURATION_UNSCORED[]; /* how the reason of a pair that could not be scored begins */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err);
 rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err);
 /* curate_report.c */

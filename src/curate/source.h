@@ -22,15 +22,14 @@ typedef enum {
   FORM_RANKING     /* one row with all answers and their scores */
 } row_form;
 
-enum { SCAN_TEXT = 64 };
-
 /* What scan() finds. drop: why the row gives nothing (a static string), or NULL. */
 typedef struct {
   const char *drop;
   uint32_t chosen, rejected; /* PAIR_IN_ROW: which responses */
   double score;              /* mean of the responses' scores; NAN: the source has none */
   double rank;               /* PAIR_CONSECUTIVE: the row's own score */
-  char category[SCAN_TEXT];  /* task category as written; "" : none */
+  slice category;            /* task category as written, any length; in the row's document; len 0: none */
+  uint32_t category_id;      /* scan.c's number for it */
   uint64_t prompt[2];        /* hash of the prompt, for pairing and duplicates */
   uint64_t texts[2];         /* hash of chosen and rejected text, for duplicates */
   bool refusal, harmful;
@@ -44,8 +43,8 @@ typedef struct {
   bool scored; /* has response scores: selection by score can use it */
   /* The row's figures. A row of another shape is RW_DATA naming the field. */
   rw_status (*scan)(json_doc *d, arena *a, scan *out, rw_error *err);
-  /* Appends a scan for each pair that the form makes of the row (or one with `drop`), given scan()'s; not called
-   * for FORM_BEST_WORST. NULL: rows have no ranked answers. */
+  /* Appends a scan (src_put) for each pair that the form makes of the row (or one with `drop`), given scan()'s; not
+   * called for FORM_BEST_WORST. NULL: rows have no ranked answers. */
   rw_status (*pairs)(json_doc *d, row_form form, const scan *row, str *out, rw_error *err);
   /* Appends the conversation's messages as JSON. PAIR_IN_ROW: of the chosen response (side 0) or the rejected (1);
    * else of the row's only response. Of a ranking: side 0 the prompt's messages, side 1 the fields responses and
@@ -65,8 +64,8 @@ bool src_null(json_doc *d, json_val obj, const char *field); /* absent or null *
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
 void src_hash(slice text, uint64_t out[2]);
 void src_hash_texts(scan *s, slice chosen, slice rejected);
-void src_category(scan *s, slice text);
 void src_exchange(str *out, slice prompt, slice response); /* user, assistant */
+void src_put(str *out, const scan *s);                     /* the scan and its category's bytes */
 /* Picks the first highest and first lowest of n scored texts into *s, or its drop reason. */
 void src_best_worst(scan *s, const double *score, const slice *text, size_t n);
 

@@ -1,6 +1,5 @@
 /* sources.c - the table of sources, and what their files share. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -66,9 +65,9 @@ void src_hash_texts(scan *s, slice chosen, slice rejected) {
   s->texts[1] = h[0];
 }
 
-void src_category(scan *s, slice text) {
-  snprintf(s->category, sizeof s->category, "%.*s", (int)(text.len < SCAN_TEXT ? text.len : SCAN_TEXT - 1),
-           text.p ? text.p : "");
+void src_put(str *out, const scan *s) {
+  str_add(out, (const char *)s, sizeof *s);
+  str_add(out, s->category.p ? s->category.p : "", s->category.len);
 }
 
 void src_exchange(str *out, slice prompt, slice response) {

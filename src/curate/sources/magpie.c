@@ -23,6 +23,7 @@ static rw_status read_responses(json_doc *d, slice *text, double *score, size_t 
   for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v), r = json_next(d, r), i++) {
     text[i] = json_string(d, v);
     if (!text[i].p) return src_wrong(d, v, "responses", "strings", err);
+    if (json_kind(d, r) != JSON_OBJECT) return src_wrong(d, r, "rewards_armorm", "objects with a score", err);
     json_val s = json_get(d, r, "score");
     score[i] = NAN;
     if (s != JSON_NONE && json_kind(d, s) != JSON_NULL && (!json_number(d, s, &score[i]) || !isfinite(score[i])))
@@ -38,11 +39,7 @@ static rw_status magpie_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   size_t n = 0;
   RW_TRY(src_text(d, 0, "instruction", &prompt, err));
   RW_TRY(read_responses(d, text, score, &n, err));
-  if (!src_null(d, 0, "task_category")) {
-    slice category;
-    RW_TRY(src_text(d, 0, "task_category", &category, err));
-    src_category(s, category);
-  }
+  if (!src_null(d, 0, "task_category")) RW_TRY(src_text(d, 0, "task_category", &s->category, err));
   src_hash(prompt, s->prompt);
   src_best_worst(s, score, text, n);
   return RW_OK;

@@ -19,11 +19,7 @@ static rw_status ultra_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   src_hash(prompt, s->prompt);
   RW_TRY(score_of(d, "score", &score[0], err));
   RW_TRY(score_of(d, "score_base", &score[1], err));
-  if (!src_null(d, 0, "primary_tag")) {
-    slice category;
-    RW_TRY(src_text(d, 0, "primary_tag", &category, err));
-    src_category(s, category);
-  }
+  if (!src_null(d, 0, "primary_tag")) RW_TRY(src_text(d, 0, "primary_tag", &s->category, err));
   bool one = src_null(d, 0, "response") || src_null(d, 0, "response_base");
   if (one) {
     s->drop = "one response";

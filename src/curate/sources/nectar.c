@@ -71,7 +71,7 @@ static bool add_pair(const scan *row, const answer *c, const answer *r, str *out
   s.chosen = c->at;
   s.rejected = r->at;
   src_hash_texts(&s, c->text, r->text);
-  str_add(out, (const char *)&s, sizeof s);
+  src_put(out, &s);
   return true;
 }
 
@@ -86,14 +86,14 @@ static rw_status nectar_pairs(json_doc *d, row_form form, const scan *row, str *
     if (n > 1 && list[0].score > list[n - 1].score) s.drop = NULL; /* equal texts are no matter */
     s.ranking = true;
     any = true;
-    str_add(out, (const char *)&s, sizeof s);
+    src_put(out, &s);
   }
   for (size_t i = 0; form != FORM_RANKING && i < n; i++)
     for (size_t j = i + 1; j < n && (form == FORM_ALL || j == i + 1); j++)
       any |= add_pair(row, &list[i], &list[j], out);
   if (any) return RW_OK;
   if (!s.drop) s.drop = "no two such answers of unequal rank and text";
-  str_add(out, (const char *)&s, sizeof s);
+  src_put(out, &s);
   return RW_OK;
 }
 

@@ -24,8 +24,7 @@ static rw_status pair_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   for (size_t i = 0; equal && i < c->n_messages; i++)
     equal = c->messages[i].role == r->messages[i].role && slice_eq(c->messages[i].content, r->messages[i].content);
   if (equal) s->drop = "equal texts";
-  slice category = json_string(d, json_get(d, 0, "task_category"));
-  if (category.p) src_category(s, category);
+  s->category = json_string(d, json_get(d, 0, "task_category"));
   return RW_OK;
 }
 
