@@ -137,6 +137,45 @@ with tempfile.TemporaryDirectory() as tmp:
             if i.startswith(name + ":"):
                 lines += i.split(":")[1].split("+")
         assert sorted(map(int, lines)) == list(range(1, len(rows) + 1)), f"{name}: rows are not accounted for"
+    # kept + removed = read, per source and stage
+    report = json.loads((tmp / "out1/report.json").read_text())
+    gone = [json.loads(l) for l in open(tmp / "out1/removed.jsonl")]
+    for name, n in report["sources"].items():
+        of = lambda rs: sum(r["id"].count("+") + 1 for r in rs if r["source"] == name)
+        loose = [r for r in gone if r["stage"] == "source"]
+        assert n["rows"] == len(data[name]) == n["rows_in_pairs"] + n["rows_in_no_pair"] and n["rows_in_no_pair"] == of(loose), (name, n)
+        assert n["rows_in_pairs"] == of(got) + of([r for r in gone if r["stage"] != "source"]), (name, n)
+    for s in report["stages"]:
+        for name, n in [*s["sources"].items(), (None, s)]:
+            assert n["kept"] + n["removed"] == n["read"] and n["removed"] == sum(r["stage"] == s["stage"] and name in (None, r["source"]) for r in gone), (s, name)
+    assert [set(s["sources"]) for s in report["stages"]] == [set(OFFSETS), {"wildguardmix"}, {"wildguardmix"}]
+    # --explain knows every row and pair, and says what removed.jsonl says; --dry-run says what it did not do
+    before = sorted(p for p in tmp.rglob("*"))
+    explain = lambda i, *extra: subprocess.run(args + ["--explain", i, *extra], capture_output=True, text=True)
+    for r in random.sample(got, 6) + random.sample(gone, 12):
+        source, place = r["id"].split(":")
+        rows_of = [f"{source}:{x}" for x in place.split("+")]
+        for i in {r["id"], *rows_of}:
+            p = explain(i, "--scores", f"{tmp}/scores.jsonl")
+            assert p.returncode == 0 and p.stdout.startswith(r["id"] + "\n"), (i, p.stdout, p.stderr)
+            last = p.stdout.splitlines()[-1]
+            assert last == "  kept" if "stage" not in r else last.startswith(f"  removed by {r['stage']}") and r["reason"] in p.stdout, (r, p.stdout)
+            if len(rows_of) > 1:
+                assert "paired with" in p.stdout and all(x in p.stdout for x in rows_of), p.stdout
+    for key, share in (("math", Fraction("0.3")), ("", Fraction("0.1"))):
+        members = sorted(groups[key], key=lambda t: t[:2])
+        for k in (0, len(members) // 5, len(members) - 1):
+            say = f"rank {k + 1} of {len(members)}, of which the best {int(share * len(members))} are kept"
+            assert say in explain(members[k][2][1]).stdout, say
+    asked_one = explain(asked[0])
+    assert asked_one.returncode == 0 and "agree of wildguardmix | not run: needs --model or --scores" in asked_one.stdout, asked_one.stdout
+    assert f"scored {scores[asked[0]][0]:.9g} chosen, 1 rejected" in explain(asked[0], "--scores", f"{tmp}/scores.jsonl").stdout
+    nobody = explain("helpsteer2:9999")
+    assert nobody.returncode == 1 and not nobody.stdout and "no such id" in nobody.stderr
+    plan = run(["--dry-run"]).stdout
+    for say in ("source magpie-air, offset -0.1 | 300 rows", "Math 0.3; Coding & debugging 0.3; all others 0.1 | keeps ", "agree of wildguardmix | not run: needs --model or --scores"):
+        assert say in plan, plan
+    assert before == sorted(p for p in tmp.rglob("*")), "--explain or --dry-run has written"
     bad = subprocess.run(args + ["-o", f"{tmp}/x"], capture_output=True, text=True)
     assert bad.returncode == 2 and "agree" in bad.stderr, bad.stderr
     (tmp / "offsetbias.jsonl").write_text('{"instruction": "x", "output_1": "a", "output_2": "b", "label": 3}\n')
@@ -273,6 +312,14 @@ with tempfile.TemporaryDirectory() as tmp:
             return "+".join([first] + [x[-1] if x[:-1] == here else ":".join(x) for x in second])
         assert [r["id"] for r in parts + gone] == [id_of(r["id"]) for r in train + removed] and len({r["id"] for r in parts + gone}) == len(parts + gone)
         assert any(":" in r["id"].split("+")[-1] for r in parts if "+" in r["id"]), "no pair over two files"
+    for i, say in (("nectar:2", "nectar:2/1-2\n"), ("nectar:2/1-3", "nectar:2/1-3\n"), ("nectar:1", "nectar:1/1-2\n")):
+        write(tmp / "n.jsonl", [dict(prompt="\n\nHuman: x\n\nAssistant: ", answers=[dict(answer=f"{k}{j}", rank=j) for j in range(3)]) for k in range(2)])
+        (tmp / "all.yaml").write_text("stages:\n  - {source: nectar, pairs: all}\n  - dedup: {by: exact, of: prompt}\n  - decontaminate: {ngram: 8}\n")
+        write(tmp / "b.jsonl", [dict(id="bench 1", prompt="X!")])
+        p = reward(tmp / "all.yaml", "--input", f"nectar={tmp}/n.jsonl", "--bench", tmp / "b.jsonl", "--explain", i)
+        assert p.stdout.startswith(say) and p.stdout.count("\nnectar:") + 1 == (1 if "/" in i else 3), p.stdout
+        if i == "nectar:1":
+            assert 'user message 1 shares 1 words with benchmark row "bench 1": "x"; removed' in p.stdout and "stands earlier: nectar:1/1-2\n" in p.stdout, p.stdout
     # a row that could not be scored removes its pair, by a score file as by a model
     write(tmp / "p.jsonl", [dict(prompt=f"p{i}", chosen=f"c{i}", rejected=f"r{i}") for i in range(4)])
     write(tmp / "s.jsonl", [dict(id="pairs:1", chosen_score=2, rejected_score=1), dict(id="pairs:2", error="9 tokens"),

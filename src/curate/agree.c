@@ -34,7 +34,9 @@ static rw_status unscored(curation *r, slice why, const char **reason, rw_error 
   return *reason ? RW_OK : rw_nomem(err, "scores");
 }
 
-static void judge(candidate *c, double chosen, double rejected) {
+static void judge(curation *r, size_t i, double chosen, double rejected) {
+  candidate *c = &r->c[i];
+  curation_note(r, i, "scored %.9g chosen, %.9g rejected", chosen, rejected);
   if (chosen > rejected) return;
   c->stage = "agree";
   c->reason = "the reward model does not score chosen above rejected";
@@ -99,7 +101,7 @@ static rw_status agree_by_file(curation *r, const uint8_t *want, rw_error *err) 
     else if (list[*k].failed)
       r->c[i].stage = "agree", r->c[i].reason = list[*k].failed;
     else
-      judge(&r->c[i], list[*k].chosen, list[*k].rejected);
+      judge(r, i, list[*k].chosen, list[*k].rejected);
   }
   if (!s && !with_ids && asked != n)
     s = rw_fail(err, RW_DATA, "%s: expected %zu rows, one a pair, got %zu", r->o->scores, asked, n);
@@ -137,7 +139,7 @@ static rw_status score_chunk(agreeing *a, rw_error *err) {
       c->stage = "agree";
       RW_TRY(unscored(a->r, slice_of(items[i].error), &c->reason, err));
     } else {
-      judge(c, a->held[i].score[0], a->held[i].score[1]);
+      judge(a->r, a->held[i].candidate, a->held[i].score[0], a->held[i].score[1]);
     }
   }
   a->n = 0;
@@ -226,6 +228,9 @@ static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, r
   RW_TRY(conv_read(&row, k->doc, 0, k->mem, err));
   RW_TRY(decon_check(k->index, k->scratch, &row, &m, &n, err));
   if (n == 0) return RW_OK;
+  for (size_t j = 0; j < n; j++)
+    curation_note(k->r, i, "user message %zu shares %zu words with benchmark row %.*s: \"%.*s\"", m[j].message + 1,
+                  m[j].words, (int)m[j].id.len, m[j].id.p, (int)m[j].span.len, m[j].span.p);
   char *reason = arena_alloc(k->r->mem, 160, 1);
   if (!reason) return rw_nomem(err, "a pair");
   snprintf(reason, 160, "its prompt shares %zu words with benchmark row %.*s", m[0].words, cut(m[0].id, 80),

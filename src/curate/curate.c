@@ -1,7 +1,6 @@
 /* curate.c - running a recipe: inputs, stages in order, and the files that come out. */
 #include "reward/curate.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,23 +86,46 @@ static size_t alive(const curation *r) {
   return n;
 }
 
+static void count(curation *r, size_t k, bool after) {
+  for (size_t i = 0; i < r->n; i++) {
+    stage_count *n = &r->counts[k * r->n_inputs + r->c[i].input];
+    if (r->c[i].reason) continue;
+    if (after)
+      n->kept++;
+    else
+      n->read++;
+  }
+}
+
+static rw_status run_stage(curation *r, const stage *s, rw_error *err) {
+  switch (s->kind) {
+    case STAGE_SOURCE: return RW_OK; /* it was read */
+    case STAGE_SELECT: return stage_select(r, s, err);
+    case STAGE_FILTER: return stage_filter(r, s, err);
+    case STAGE_AGREE: return stage_agree(r, s, err);
+    case STAGE_DEDUP: return stage_dedup(r, s, err);
+    case STAGE_DECONTAMINATE: return stage_decontaminate(r, s, err);
+    case STAGE_SAMPLE: return stage_sample(r, s, err);
+  }
+  return RW_OK;
+}
+
 static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
+  if (!(r->counts = mem_zalloc(r->recipe.n * r->n_inputs, sizeof *r->counts))) return rw_nomem(err, "counts");
   for (size_t k = 0; k < r->recipe.n; k++) {
     const stage *s = &r->recipe.stages[k];
-    if (s->kind == STAGE_SOURCE ? !curation_reads(r, s->named[0]) : !curation_concerns(r, s)) continue;
+    if (s->kind == STAGE_SOURCE) continue;
     if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
-    if (curation_lacks(r, s)) continue; /* --dry-run, --explain: not run, which they say */
-    rw_status st = RW_OK;
-    if (s->kind == STAGE_SELECT) st = stage_select(r, s, err);
-    if (s->kind == STAGE_FILTER) st = stage_filter(r, s, err);
-    if (s->kind == STAGE_AGREE) st = stage_agree(r, s, err);
-    if (s->kind == STAGE_DEDUP) st = stage_dedup(r, s, err);
-    if (s->kind == STAGE_DECONTAMINATE) st = stage_decontaminate(r, s, err);
-    if (s->kind == STAGE_SAMPLE) st = stage_sample(r, s, err);
-    if (st) return st;
-    r->stage_left[k] = alive(r);
-    r->stage_done[k] = true;
-    if (s->kind == STAGE_AGREE && r->o->agree_pairs) return *stopped = true, RW_OK;
+    /* --dry-run and --explain go on without a stage that lacks its option, and say so */
+    if (curation_concerns(r, s) && !curation_lacks(r, s)) {
+      count(r, k, false);
+      RW_TRY(run_stage(r, s, err));
+      count(r, k, true);
+      r->stage_left[k] = alive(r);
+      r->stage_done[k] = true;
+      if (s->kind == STAGE_AGREE && r->o->agree_pairs) return *stopped = true, RW_OK;
+    }
+    explain_stage(r, s);
   }
   return RW_OK;
 }
@@ -256,40 +278,6 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
   return st;
 }
 
-/* --explain: what became of the row or pair with this id. */
-static void explain(const curation *r, str *out) {
-  str id = {0};
-  bool found = false;
-  for (size_t i = 0; i < r->n + r->n_loose; i++) {
-    str_clear(&id);
-    const candidate *c = i < r->n ? &r->c[i] : NULL;
-    const loose_row *l = c ? NULL : &r->loose[i - r->n];
-    if (c)
-      curation_id(r, c, &id);
-    else
-      curation_row_id(r, l->row, &id);
-    if (id.oom || strcmp(id.p, r->o->explain) != 0) continue;
-    found = true;
-    if (l)
-      str_printf(out, "%s\n  read from %s\n  part of no pair: %s\n", id.p, r->inputs[l->row.input].path, l->reason);
-    if (c) str_printf(out, "%s\n  read from %s\n", id.p, r->inputs[c->input].path);
-    if (c && !isnan(c->score)) str_printf(out, "  mean score with its source's offset: %.9g\n", c->score);
-    if (c && r->categories[c->category].len) str_printf(out, "  task category: %s\n", r->categories[c->category].p);
-    if (c && c->reason) str_printf(out, "  removed by %s: %s\n", c->stage, c->reason);
-    if (c && c->twin) {
-      str_addz(out, "  the pair that is kept: ");
-      curation_id(r, &r->c[c->twin - 1], out);
-      str_addc(out, '\n');
-    }
-    if (c && !c->reason) str_addz(out, "  kept\n");
-  }
-  if (!found)
-    str_printf(
-        out, "%s: no such id in what was read; ids are SOURCE:LINE, or SOURCE:LINE+LINE of a pair over two rows\n",
-        r->o->explain);
-  str_free(&id);
-}
-
 static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
   if (r->o->parquet && !parquet_available()) /* before hours of work */
@@ -303,10 +291,11 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   RW_TRY(find_inputs(r, err));
   RW_TRY(curation_check(r, err));
   RW_TRY(curation_scan(r, err));
+  if (r->o->explain) RW_TRY(explain_find(r, err));
   RW_TRY(run_stages(r, &stopped, err));
   for (size_t i = 0; i < r->n_inputs; i++) counts->rows += r->inputs[i].rows;
   counts->pairs = alive(r);
-  if (r->o->explain) explain(r, table);
+  if (r->o->explain) explain_end(r, table);
   if (stopped || r->o->explain) return RW_OK;
   if (r->o->dry_run) return curation_report(r, table, err);
   RW_TRY(file_mkdirs(r->o->out, err));
@@ -320,7 +309,8 @@ rw_status curate_run(const curate_options *o, curate_counts *counts, str *table,
   curation r = {.o = o};
   *counts = (curate_counts){0};
   rw_status s = whole(&r, counts, table, err);
-  void *p[] = {r.inputs, r.c, r.loose, r.categories};
+  void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts};
+  explain_free(&r);
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   map_free(r.category_ids);
   arena_free(r.mem);

@@ -80,6 +80,10 @@ static void add_reasons(const curation *r, const source *src, str *s) {
   map_free(seen);
 }
 
+static void add_counts(stage_count n, str *s) {
+  str_printf(s, "\"read\": %zu, \"kept\": %zu, \"removed\": %zu", n.read, n.kept, n.read - n.kept);
+}
+
 static rw_status write_json(const curation *r, const summary *t, size_t n, rw_error *err) {
   str s = {0};
   char *path = file_join(r->o->out, "report.json");
@@ -88,10 +92,10 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
   str_json(&s, r->recipe.name, strlen(r->recipe.name));
   str_addz(&s, ",\n  \"sources\": {");
   for (size_t i = 0; i < n; i++) {
-    str_printf(
-        &s,
-        "%s\n    \"%s\": {\"rows\": %zu, \"rows_in_no_pair\": %zu, \"pairs\": %zu, \"kept\": %zu, \"removed\": {",
-        i ? "," : "", t[i].src->name, t[i].rows, t[i].loose, t[i].pairs, t[i].kept);
+    str_printf(&s,
+               "%s\n    \"%s\": {\"rows\": %zu, \"rows_in_no_pair\": %zu, \"rows_in_pairs\": %zu, \"pairs\": "
+               "%zu, \"kept\": %zu, \"removed\": {",
+               i ? "," : "", t[i].src->name, t[i].rows, t[i].loose, t[i].rows - t[i].loose, t[i].pairs, t[i].kept);
     add_reasons(r, t[i].src, &s);
     str_addz(&s, "}}");
     rows += t[i].rows;
@@ -101,8 +105,19 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
   bool first = true;
   for (size_t k = 0; k < r->recipe.n; k++) {
     if (!r->stage_done[k] || r->recipe.stages[k].kind == STAGE_SOURCE) continue;
-    str_printf(&s, "%s\n    {\"stage\": \"%s\", \"line\": %d, \"pairs_left\": %zu}", first ? "" : ",",
+    str_printf(&s, "%s\n    {\"stage\": \"%s\", \"line\": %d, \"pairs_left\": %zu, ", first ? "" : ",",
                stage_names[r->recipe.stages[k].kind], r->recipe.stages[k].line, r->stage_left[k]);
+    add_counts(curation_count(r, k, NULL), &s);
+    str_addz(&s, ", \"sources\": {");
+    first = true;
+    for (size_t i = 0; i < n; i++) {
+      if (!stage_is_for(&r->recipe.stages[k], t[i].src)) continue;
+      str_printf(&s, "%s\"%s\": {", first ? "" : ", ", t[i].src->name);
+      add_counts(curation_count(r, k, t[i].src), &s);
+      str_addc(&s, '}');
+      first = false;
+    }
+    str_addz(&s, "}}");
     first = false;
   }
   str_addz(&s, first ? "],\n  \"task_categories\": {" : "\n  ],\n  \"task_categories\": {");
@@ -227,7 +242,8 @@ rw_status curation_report(const curation *r, str *table, rw_error *err) {
   size_t n = summarize(r, t);
   rep_table *counts = count_table(t, n);
   rw_status s = rep_table_print(counts, table, err);
-  for (size_t k = 0; k < r->recipe.n; k++)
+  if (r->o->dry_run) curation_plan(r, table);
+  for (size_t k = 0; !r->o->dry_run && k < r->recipe.n; k++)
     if (r->stage_done[k] && r->recipe.stages[k].kind != STAGE_SOURCE)
       str_printf(table, "after %-14s %zu pairs\n", stage_names[r->recipe.stages[k].kind], r->stage_left[k]);
   if (!s && !r->o->dry_run) s = write_json(r, t, n, err);

@@ -42,6 +42,19 @@ typedef struct {
   char hash[33];
 } input;
 
+/* Of one stage and input, in pairs; what it removes is the difference. */
+typedef struct {
+  size_t read, kept;
+} stage_count;
+
+/* --explain: a pair that is followed. */
+typedef struct {
+  size_t candidate;
+  str text, note; /* its story so far; what the stage that runs has to say */
+  bool open;      /* some stage was not run */
+  const stage *removed_by;
+} watched;
+
 typedef struct {
   const curate_options *o;
   recipe recipe;
@@ -57,6 +70,10 @@ typedef struct {
   arena *mem;
   size_t stage_left[MAX_STAGES]; /* candidates alive after each stage */
   bool stage_done[MAX_STAGES];
+  stage_count *counts; /* [stages][inputs] */
+  watched *watch;      /* by candidate */
+  size_t n_watch;
+  str told;         /* --explain: of rows in no pair */
   size_t row_bytes; /* of the kept rows as JSON */
   size_t shards;    /* of the kept rows as Parquet; 0: train.jsonl */
 } curation;
@@ -74,6 +91,20 @@ rw_status curation_check(const curation *r, rw_error *err);
 bool curation_reads(const curation *r, const source *src);     /* not left out by --only */
 bool curation_concerns(const curation *r, const stage *s);     /* is for a source that is read */
 const char *curation_lacks(const curation *r, const stage *s); /* the option without which it cannot run, or NULL */
+
+/* plan.c */
+void curation_describe(const stage *s, str *out);
+void curation_group(const select_group *g, str *out);
+stage_count curation_count(const curation *r, size_t k, const source *src); /* src NULL: all it is for */
+void curation_plan(const curation *r, str *out);
+
+/* explain.c: before the stages (an id that nothing has is RW_DATA); after each; the whole. */
+rw_status explain_find(curation *r, rw_error *err);
+void explain_stage(curation *r, const stage *s);
+void explain_end(const curation *r, str *out);
+void explain_free(curation *r);
+/* What a stage has to say of candidate i, should it be followed. */
+void curation_note(curation *r, size_t i, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* filter.c: sets the bits of the filters whose field the row has, and of those that it passes. */
 void filter_row(const recipe *r, const source *src, json_doc *d, scan *out);

@@ -33,6 +33,15 @@ static int best_first(const void *a, const void *b) {
   return x->i < y->i ? -1 : 1;
 }
 
+static void note_rank(curation *r, const stage *s, size_t g, size_t i, size_t rank, size_t n, size_t keep) {
+  str name = {0};
+  if (g == s->n_groups) return;
+  curation_group(&s->groups[g], &name);
+  curation_note(r, i, "group %s: score %.9g, rank %zu of %zu, of which the best %zu are kept", name.p ? name.p : "",
+                r->c[i].score, rank, n, keep);
+  str_free(&name);
+}
+
 rw_status stage_select(curation *r, const stage *s, rw_error *err) {
   ranked *list = mem_alloc(r->n, sizeof *list);
   uint8_t *group = mem_alloc(r->n_categories, 1);
@@ -54,6 +63,7 @@ rw_status stage_select(curation *r, const stage *s, rw_error *err) {
       if (s->groups[g].quota >= 0 && (size_t)s->groups[g].quota < keep) keep = (size_t)s->groups[g].quota;
     }
     qsort(list, n, sizeof *list, best_first);
+    for (size_t i = 0; i < n && r->n_watch > 0; i++) note_rank(r, s, g, list[i].i, i + 1, n, keep);
     for (size_t i = keep; i < n; i++) {
       r->c[list[i].i].stage = "select";
       r->c[list[i].i].reason = g < s->n_groups ? "below its group's share by score" : "its category is in no group";
