@@ -88,7 +88,7 @@ fails 2 "bytes:2: expected UTF-8 text" "$reward" train --model $model --config "
 fails 1 "bytes:2: expected UTF-8 text" "$reward" curate "$tmp/bytes" -o "$tmp/none4"
 fails 1 "bytes:2: expected UTF-8 text" "$reward" tokenize --model tests/data/tokenizer/llama3 --chat-template "$tmp/bytes" /dev/null
 # curate: what makes no sense is refused before anything is read or written
-curate() { "$reward" curate --quiet "$@"; }
+curate() { "$reward" curate --quiet "$@" >"$tmp/stdout"; }
 recipe() { printf 'stages:\n'; printf '  - %s\n' "$@"; }
 pairs=(--input "pairs=$tmp/pairs0.jsonl")
 printf '%s\n' '{"prompt": "a", "chosen": "b", "rejected": "c"}' '{"prompt": "d", "chosen": "e", "rejected": "f"}' >"$tmp/pairs0.jsonl"
@@ -112,10 +112,34 @@ fails 2 "expected one of them" curate "$tmp/agree.yaml" "${pairs[@]}" --scores "
 fails 2 "needs the benchmark's rows" curate "$tmp/both.yaml" --only pairs --input "pairs=$tmp/bad.yaml" -o "$tmp/none5" # bad.yaml is not read
 fails 2 "agree: this stage needs" curate "$tmp/agree.yaml" --input "pairs=$tmp/bad.yaml" -o "$tmp/none5"
 [ -z "$(ls -A "$tmp/none5")" ]
-curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/pairs0.jsonl" --scores "$tmp/pairs0.jsonl" --dry-run >"$tmp/stdout" 2>"$tmp/stderr"
+curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/pairs0.jsonl" --scores "$tmp/pairs0.jsonl" --dry-run 2>"$tmp/stderr"
 grep -qF -- "--bench is not used: no decontaminate stage" "$tmp/stderr" && grep -qF -- "--scores is not used: no agree stage" "$tmp/stderr"
 fails 2 "has no source nectar" curate "$tmp/plain.yaml" "${pairs[@]}" --only pairs,nectar -o "$tmp/none5"
 fails 2 "--only: expected names of sources" curate "$tmp/plain.yaml" "${pairs[@]}" --only '' -o "$tmp/none5"
+# the manifest has what the agree stage read; --force leaves one set of rows
+manifest() { python3 -c "import json,sys; m = json.load(open(sys.argv[1])); print($1)" "$2/manifest.json"; }
+curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/set"
+[ "$(manifest "m['also_read'], 'model' in m" "$tmp/set")" = "[] False" ]
+printf '%s\n' '{"chosen_score": 2, "rejected_score": 1}' '{"error": "no"}' >"$tmp/scored.jsonl"
+curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/scored.jsonl" -o "$tmp/set" --force
+[ "$(manifest "[f['file'] for f in m['also_read']], m['pairs']" "$tmp/set")" = "['scored.jsonl'] 1" ]
+mkdir "$tmp/digits"
+cp tests/data/model/llama/{config.json,model.safetensors} tests/data/tokenizer/digits/* "$tmp/digits/"
+curate "$tmp/agree.yaml" "${pairs[@]}" --model "$tmp/digits" -o "$tmp/set" --force
+manifest "m['model']['path'], m['model']['xxh3_128']" "$tmp/set" | grep -qE "^$tmp/digits [0-9a-f]{32}\$"
+if curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force 2>"$tmp/stderr"; then
+  [ ! -e "$tmp/set/train.jsonl" ] && [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]
+  : >"$tmp/set/data/train-00001-of-00002.parquet"
+  curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force
+  [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]
+  : >"$tmp/set/data/mine"
+  curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/set" --force
+  [ "$(ls "$tmp/set/data")" = mine ] && rm "$tmp/set/data/mine" && [ -e "$tmp/set/train.jsonl" ]
+  curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/set" --force
+  [ ! -e "$tmp/set/data" ]
+else
+  grep -q "make deps" "$tmp/stderr"
+fi
 recipe "source: pairs" "select: {groups: [{keep: 0.5}]}" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:3: select: pairs has no scores to select by" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 recipe "source: pairs" "dedup: exact" "source: pairs" >"$tmp/wrong.yaml"

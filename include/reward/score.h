@@ -48,6 +48,7 @@ rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err);
 
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
+rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* of the model's weights: model_hash */
 int64_t scorer_max_length(const scorer *s);
 /* What rendering noticed so far: control tokens escaped, contents changed by the template. */
 void scorer_notes(const scorer *s, render_notes *sum);

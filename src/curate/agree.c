@@ -173,6 +173,7 @@ static rw_status agree_by_model(curation *r, const uint8_t *want, rw_error *err)
   rw_status s = a->mem ? RW_OK : rw_nomem(err, "pairs");
   if (!s)
     s = r->o->agree_pairs ? rows_create(&a->out, r->o->agree_pairs, err) : scorer_open(&a->s, &r->o->model, err);
+  if (!s && a->s) s = scorer_hash(a->s, r->model_hash, err);
   if (!s) s = curation_fetch(r, want, agree_pair, a, err);
   if (!s && a->n > 0) s = score_chunk(a, err);
   if (!s && a->out) {

@@ -19,6 +19,12 @@ bool curation_concerns(const curation *r, const stage *s) {
   return false;
 }
 
+bool curation_has(const curation *r, stage_kind kind) {
+  for (size_t k = 0; k < r->recipe.n; k++)
+    if (r->recipe.stages[k].kind == kind && curation_concerns(r, &r->recipe.stages[k])) return true;
+  return false;
+}
+
 static bool recipe_has(const curation *r, const source *src) {
   for (size_t k = 0; k < r->recipe.n; k++)
     if (r->recipe.stages[k].kind == STAGE_SOURCE && r->recipe.stages[k].named[0] == src) return true;
@@ -59,13 +65,10 @@ static rw_status check_file(const char *option, const char *path, rw_error *err)
 }
 
 /* An option that no stage uses is said, not refused: one line of options may serve several recipes and --only. */
-static bool has_use(const curation *r, const char *option, stage_kind kind) {
-  for (size_t k = 0; k < r->recipe.n; k++)
-    if (r->recipe.stages[k].kind == kind && curation_concerns(r, &r->recipe.stages[k])) return true;
-  if (option)
+static void warn_unused(const curation *r, const char *option, stage_kind kind) {
+  if (!curation_has(r, kind))
     log_warn("%s is not used: no %s stage of %s is for the sources that are read", option, stage_names[kind],
              r->recipe.path);
-  return false;
 }
 
 const char *curation_lacks(const curation *r, const stage *s) {
@@ -101,11 +104,11 @@ rw_status curation_check(const curation *r, rw_error *err) {
   for (size_t i = 0; i < r->n_inputs; i++) RW_TRY(check_file("--input", r->inputs[i].path, err));
   for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file("--bench", o->bench[i], err));
   if (o->scores) RW_TRY(check_file("--scores", o->scores, err));
-  if (o->agree_pairs && !has_use(r, NULL, STAGE_AGREE))
+  if (o->agree_pairs && !curation_has(r, STAGE_AGREE))
     return rw_fail(err, RW_USAGE, "--agree-pairs: no agree stage of %s is for the sources that are read",
                    r->recipe.path);
-  if (o->n_bench > 0) has_use(r, "--bench", STAGE_DECONTAMINATE);
-  if (o->scores) has_use(r, "--scores", STAGE_AGREE);
-  if (o->model.model) has_use(r, "--model", STAGE_AGREE);
+  if (o->n_bench > 0) warn_unused(r, "--bench", STAGE_DECONTAMINATE);
+  if (o->scores) warn_unused(r, "--scores", STAGE_AGREE);
+  if (o->model.model) warn_unused(r, "--model", STAGE_AGREE);
   return o->dry_run || o->explain ? RW_OK : check_needs(r, err);
 }

@@ -1,8 +1,12 @@
 /* curate.c - running a recipe: inputs, stages in order, and the files that come out. */
 #include "reward/curate.h"
 
+#include <dirent.h>
+#include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "curate/run.h"
 #include "format/parquet.h"
@@ -196,6 +200,28 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   return st;
 }
 
+/* Whatever rows another run has left in the folder beside those just written (--force): another format's, or those
+ * of more files. */
+static rw_status remove_other_rows(const curation *r, const char *data, rw_error *err) {
+  char *train = file_join(r->o->out, "train.jsonl"), of[32];
+  rw_status s = train ? RW_OK : rw_nomem(err, r->o->out);
+  snprintf(of, sizeof of, "-of-%05zu.parquet", r->shards);
+  if (!s && r->shards) s = file_remove_tree(train, err);
+  mem_free(train);
+  DIR *d = opendir(data);
+  for (struct dirent *e; !s && d && (e = readdir(d));) {
+    if (fnmatch("train-[0-9]*-of-[0-9]*.parquet", e->d_name, 0) != 0 || strstr(e->d_name, ".partial-") ||
+        (r->shards && strstr(e->d_name, of)))
+      continue;
+    char *path = file_join(data, e->d_name);
+    s = path ? file_remove_tree(path, err) : rw_nomem(err, data);
+    mem_free(path);
+  }
+  if (d) closedir(d);
+  if (!r->shards) rmdir(data); /* it stays when something else is in there */
+  return s;
+}
+
 static rw_status write_rows(curation *r, rw_error *err) {
   bool parquet = r->o->parquet;
   char *data = file_join(r->o->out, "data"), *removed = file_join(r->o->out, "removed.jsonl");
@@ -220,6 +246,7 @@ static rw_status write_rows(curation *r, rw_error *err) {
     w.out = NULL;
     s = rows_commit(b, err);
   }
+  if (!s) s = remove_other_rows(r, data, err);
   rows_abort(out);
   rows_abort(w.out);
   str_free(&w.row);
@@ -253,17 +280,19 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
     str_printf(&s, ", \"rows\": %zu, \"xxh3_128\": \"%s\"}", in->rows, in->hash);
   }
   str_addz(&s, "\n  ],\n  \"also_read\": [");
-  size_t n = 0;
-  for (size_t i = 0; !st && i <= r->o->n_bench; i++) {
-    const char *file = i < r->o->n_bench ? r->o->bench[i] : r->o->scores;
-    if (!file) continue;
-    st = file_hash(file, hash, err);
-    const char *slash = strrchr(file, '/');
-    str_printf(&s, "%s\n    {\"file\": ", n++ ? "," : "");
-    str_json(&s, slash ? slash + 1 : file, strlen(slash ? slash + 1 : file));
-    str_printf(&s, ", \"xxh3_128\": \"%s\"}", hash);
+  for (size_t i = 0; i < r->n_also; i++) {
+    const char *slash = strrchr(r->also[i].path, '/'), *name = slash ? slash + 1 : r->also[i].path;
+    str_printf(&s, "%s\n    {\"file\": ", i ? "," : "");
+    str_json(&s, name, strlen(name));
+    str_printf(&s, ", \"xxh3_128\": \"%s\"}", r->also[i].hash);
   }
-  str_addz(&s, n ? "\n  ],\n  \"outputs\": [" : "],\n  \"outputs\": [");
+  str_addz(&s, r->n_also ? "\n  ],\n" : "],\n");
+  if (r->model_hash[0]) {
+    str_addz(&s, "  \"model\": {\"path\": ");
+    str_json(&s, r->o->model.model, strlen(r->o->model.model));
+    str_printf(&s, ", \"xxh3_128\": \"%s\"},\n", r->model_hash);
+  }
+  str_addz(&s, "  \"outputs\": [");
   for (size_t k = 0; !st && k < (r->shards ? r->shards : 1); k++) {
     char *name = curation_file(r, k);
     st = name ? add_file(&s, r->o->out, name, k == 0, err) : rw_nomem(err, r->o->out);
@@ -278,6 +307,17 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
   return st;
 }
 
+static rw_status hash_also(curation *r, rw_error *err) {
+  const curate_options *o = r->o;
+  size_t bench = curation_has(r, STAGE_DECONTAMINATE) ? o->n_bench : 0;
+  r->also = mem_zalloc(bench + 1, sizeof *r->also);
+  if (!r->also) return rw_nomem(err, "files");
+  for (size_t i = 0; i < bench; i++) r->also[r->n_also++].path = o->bench[i];
+  if (o->scores && curation_has(r, STAGE_AGREE)) r->also[r->n_also++].path = o->scores;
+  for (size_t i = 0; i < r->n_also; i++) RW_TRY(file_hash(r->also[i].path, r->also[i].hash, err));
+  return RW_OK;
+}
+
 static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
   if (r->o->parquet && !parquet_available()) /* before hours of work */
@@ -290,6 +330,7 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   if (!r->mem || !r->category_ids) return rw_nomem(err, "curation");
   RW_TRY(find_inputs(r, err));
   RW_TRY(curation_check(r, err));
+  RW_TRY(hash_also(r, err));
   RW_TRY(curation_scan(r, err));
   if (r->o->explain) RW_TRY(explain_find(r, err));
   RW_TRY(run_stages(r, &stopped, err));
@@ -309,7 +350,7 @@ rw_status curate_run(const curate_options *o, curate_counts *counts, str *table,
   curation r = {.o = o};
   *counts = (curate_counts){0};
   rw_status s = whole(&r, counts, table, err);
-  void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts};
+  void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also};
   explain_free(&r);
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   map_free(r.category_ids);

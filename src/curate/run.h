@@ -73,9 +73,15 @@ typedef struct {
   stage_count *counts; /* [stages][inputs] */
   watched *watch;      /* by candidate */
   size_t n_watch;
-  str told;         /* --explain: of rows in no pair */
-  size_t row_bytes; /* of the kept rows as JSON */
-  size_t shards;    /* of the kept rows as Parquet; 0: train.jsonl */
+  str told;     /* --explain: of rows in no pair */
+  struct also { /* files of --bench and --scores that stages read, as they were before */
+    const char *path;
+    char hash[33];
+  } * also;
+  size_t n_also;
+  char model_hash[33]; /* of --model, once a stage has opened it */
+  size_t row_bytes;    /* of the kept rows as JSON */
+  size_t shards;       /* of the kept rows as Parquet; 0: train.jsonl */
 } curation;
 
 void curation_id(const curation *r, const candidate *c, str *out);
@@ -90,6 +96,7 @@ rw_status curation_check_names(const curation *r, rw_error *err);
 rw_status curation_check(const curation *r, rw_error *err);
 bool curation_reads(const curation *r, const source *src);     /* not left out by --only */
 bool curation_concerns(const curation *r, const stage *s);     /* is for a source that is read */
+bool curation_has(const curation *r, stage_kind kind);         /* a stage of the kind that does */
 const char *curation_lacks(const curation *r, const stage *s); /* the option without which it cannot run, or NULL */
 
 /* plan.c */

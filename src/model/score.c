@@ -74,6 +74,7 @@ size_t scorer_attributes(const scorer *s, const char *const **names) { return mo
 bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
 const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
+rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 
 void scorer_notes(const scorer *s, render_notes *sum) {
