@@ -42,8 +42,9 @@ int cmd_curate_run(int argc, char **argv) {
       {"output", 'o', OPT_STRING, &o.out, "DIR", "the folder to make", false},
       {"format", 0, OPT_STRING, &format, "jsonl|parquet",
        "train.jsonl, or data/train-*.parquet as Hugging Face lays it out", false},
-      {"dry-run", 0, OPT_FLAG, &o.dry_run, NULL, "show the counts, write nothing", false},
-      {"explain", 0, OPT_STRING, &o.explain, "ID", "tell what became of one row, write nothing", false},
+      {"dry-run", 0, OPT_FLAG, &o.dry_run, NULL, "show the plan and the counts, write nothing", false},
+      {"explain", 0, OPT_STRING, &o.explain, "ID", "follow one row or pair through the stages, write nothing",
+       false},
       {"lenient", 0, OPT_FLAG, &o.lenient, NULL, "leave out rows of another shape, and count them", false},
       {"force", 0, OPT_FLAG, &force, NULL, "write into a folder that has files", false},
       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
