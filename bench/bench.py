@@ -8,8 +8,8 @@ work, measured before and after: sgemm for f32; for bf16, on machines with AMX, 
 (forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
 of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer, on
 the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
-setting; bf16: its option bf16, f32 weights), the same rows sorted by length, its best of 1, 2 and 4 pairs a step; the first step
-and, for it and for this program alike, model loading are not counted.
+setting; bf16: its option bf16, f32 weights), the same rows sorted by length, its best of 1, 2 and 4 pairs a step. This program: 8 pairs a step, two
+epochs. For both the first step, which touches new memory, and model loading are not counted.
 --level avx2 holds this program, oneDNN and PyTorch to AVX2, for the figures of such a processor on a larger one.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
 """
@@ -154,10 +154,11 @@ with tempfile.TemporaryDirectory() as tmp:
                                          ("train, recomputing, 8-bit states", plain, "no", "--recompute", "full", "--optimizer-states", "8bit"),
                                          ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
             folder = f"{tmp}/t-{dtype}-{len(results)}"
-            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "1", "--lr", "1e-6", "--share", share, *more])
+            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "2", "--lr", "1e-6", "--share", share, *more])
             m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
-            seconds = sum((x["num_tokens"] - (m[i - 1]["num_tokens"] if i else 0)) / x["tokens_per_s"] for i, x in enumerate(m))
-            results[dtype, name] = (m[-1]["num_tokens"], seconds, 3 * flops(rows, config), json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
+            seconds = sum((x["num_tokens"] - m[i]["num_tokens"]) / x["tokens_per_s"] for i, x in enumerate(m[1:]))
+            tokens, epoch = m[-1]["num_tokens"] - m[0]["num_tokens"], m[-1]["num_tokens"] / 2
+            results[dtype, name] = (tokens, seconds, 3 * flops(rows, config) * tokens / epoch, json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
     peers, all_peers = {}, []
     for dtype in dtypes:
         for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):

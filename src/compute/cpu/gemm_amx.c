@@ -10,10 +10,10 @@
 #include "compute/cpu/cpu.h"
 
 enum {
-  BLOCK_ROWS = 128,        /* rows of c in one task */
-  BLOCK_BYTES = 640 << 10, /* of packed b in one task, for the second-level cache */
-  PACK_PANELS = 8,         /* panels packed by one task */
-  PACK_CHUNKS = 32,        /* and chunks */
+  BLOCK_ROWS = 128,  /* rows of c in one task */
+  BLOCK_PANELS = 32, /* panels of b in one task */
+  PACK_PANELS = 8,   /* panels packed by one task */
+  PACK_CHUNKS = 32,  /* and chunks */
   INNER_TILES = 24, /* tiles of the inner index in one go: those of two panels of b stay in the first-level cache */
   STRIP_TILES = 1 << 16, /* packed b at a time: 64 MB */
   TILE_FLOATS = AMX_TILE / 2
@@ -34,7 +34,6 @@ typedef struct {
   size_t a_parts, b_parts; /* bf16 values that a value becomes */
   const chunk *chunks;
   size_t n_chunks, a_panels, a_tasks, first, panels; /* of b, in this strip */
-  size_t block_panels;                               /* panels of b in one task */
 } job;
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -84,8 +83,8 @@ static void block_task(void *ctx, size_t task, int thread) {
   (void)thread;
   const job *j = ctx;
   size_t m = j->a->n, row_blocks = ceil_div(m, BLOCK_ROWS), step = INNER_TILES;
-  size_t p0 = task / row_blocks * j->block_panels, r0 = task % row_blocks * BLOCK_ROWS;
-  size_t p1 = p0 + j->block_panels < j->panels ? p0 + j->block_panels : j->panels;
+  size_t p0 = task / row_blocks * BLOCK_PANELS, r0 = task % row_blocks * BLOCK_ROWS;
+  size_t p1 = p0 + BLOCK_PANELS < j->panels ? p0 + BLOCK_PANELS : j->panels;
   size_t height = m - r0 < BLOCK_ROWS ? m - r0 : BLOCK_ROWS;
   size_t a_tile = j->a_parts * AMX_TILE, b_tile = j->b_parts * AMX_TILE;
   amx_factor a = {NULL, j->n_chunks * a_tile, j->a_parts}, b = {NULL, j->n_chunks * b_tile, j->b_parts};
@@ -130,14 +129,11 @@ rw_status gemm_amx(cpu_state *s, float *c, size_t ldc, const operand *a, const o
   cut(a, b, rows, s->chunks.p);
   j.chunks = s->chunks.p;
   size_t spans = ceil_div(j.n_chunks, PACK_CHUNKS);
-  size_t inner = j.n_chunks < INNER_TILES ? j.n_chunks : INNER_TILES,
-         fit = BLOCK_BYTES / (inner * j.b_parts * AMX_TILE * sizeof(uint16_t)) / 2 * 2;
-  j.block_panels = fit < 8 ? 8 : fit > 32 ? 32 : fit;
   for (j.first = 0; j.first < all; j.first += strip) {
     j.panels = all - j.first < strip ? all - j.first : strip;
     j.a_tasks = j.first == 0 ? spans * ceil_div(j.a_panels, PACK_PANELS) : 0;
     pool_run(s->threads, j.a_tasks + spans * ceil_div(j.panels, PACK_PANELS), pack_task, &j);
-    pool_run(s->threads, ceil_div(a->n, BLOCK_ROWS) * ceil_div(j.panels, j.block_panels), block_task, &j);
+    pool_run(s->threads, ceil_div(a->n, BLOCK_ROWS) * ceil_div(j.panels, BLOCK_PANELS), block_task, &j);
   }
   return RW_OK;
 }
