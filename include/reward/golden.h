@@ -24,8 +24,8 @@ typedef struct {
 /* Scores n <= GOLDEN_ROWS conversations with the model (as opened from dir) and writes dir/reward.json. */
 rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
                        rw_error *err);
-/* Scores the golden rows of dir/reward.json in f32, whatever m is set to, and fails with RW_DATA where one differs by more than the bound. A
- * directory without the file, or a file without golden rows, passes. */
+/* Scores the golden rows of dir/reward.json in f32, whatever m is set to, and fails with RW_DATA where one differs
+ * by more than the bound. A directory without the file, or a file without golden rows, passes. */
 rw_status golden_check(model *m, const char *dir, rw_error *err);
 /* Writes to/reward.json for the same model in another form: rows and calibration of from/reward.json (none: none is
  * left there), with the scores of m (as opened from `to`). */
