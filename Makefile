@@ -84,7 +84,8 @@ bench: all tests ; @python3 bench/bench.py && python3 bench/bench_curate.py
 $(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
 bench-json: $(BUILD)/bench_json ; @$< $(or $(ROWS),examples/sources/magpie-ultra.jsonl)
-demo: deps all ; @examples/demo.sh
+# a make of its own: what deps brings is looked for when one begins
+demo: deps ; @$(MAKE) all && examples/demo.sh
 deps: ; @tests/deps.sh $(APT)
 
 help:
