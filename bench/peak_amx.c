@@ -1,0 +1,71 @@
+/* peak_amx.c - what one core does at most: bf16 tiles from registers, 32 x 32 blocks of sums from packed factors of
+ * a given size, and bytes read and written at sizes that fit one cache or the next.
+ *
+ *     make && gcc -O2 -mavx512f -Iinclude -Isrc bench/peak_amx.c build/libreward.a -lm -pthread -o peak && ./peak
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "compute/cpu/amx.h"
+#include "reward/log.h"
+#include "reward/mem.h"
+
+typedef long long vec __attribute__((vector_size(64)));
+enum { CHUNKS = 16 };
+
+/* Blocks of 32 x 32 sums over `panels` pairs of panels of each factor. */
+static void blocks(size_t panels) {
+  size_t ld = (size_t)CHUNKS * AMX_TILE, side = 32 * panels;
+  uint16_t *a = mem_aligned(2 * panels * ld, 2), *b = mem_aligned(2 * panels * ld, 2);
+  float *c = mem_aligned(side * side, sizeof *c);
+  if (!a || !b || !c) return;
+  memset(a, 0, 4 * panels * ld);
+  memset(b, 0, 4 * panels * ld);
+  memset(c, 0, side * side * sizeof *c);
+  double best = 1e9;
+  amx_begin();
+  for (int r = 0; r < 20; r++) {
+    double t = log_seconds();
+    amx_tiles(CHUNKS, (amx_factor){a, ld, 1}, (amx_factor){b, ld, 1}, c, side, side, side, false);
+    t = log_seconds() - t;
+    if (t < best) best = t;
+  }
+  amx_end();
+  printf("blocks, %5zu KB of factors, %5zu KB of sums   %7.0f GFLOP/s\n", 8 * panels * ld / 2048,
+         side * side * sizeof *c / 1024, 2e-9 * (double)(side * side * CHUNKS * AMX_INNER) / best);
+  mem_free(a), mem_free(b), mem_free(c);
+}
+
+static void bytes(size_t kb) {
+  size_t n = kb * 1024;
+  char *p = mem_aligned(n, 1);
+  double best[2] = {1e9, 1e9};
+  if (!p) return;
+  memset(p, 1, n);
+  for (int r = 0; r < 6; r++)
+    for (int write = 0; write < 2; write++) {
+      double t = log_seconds();
+      size_t times = ((size_t)64 << 20) / n + 1;
+      vec s = {0};
+      for (size_t k = 0; k < times; k++)
+        for (size_t i = 0; i < n; i += 64) {
+          if (write)
+            *(vec *)(void *)(p + i) = s;
+          else
+            s |= *(const vec *)(const void *)(p + i);
+          __asm__ volatile("" ::: "memory");
+        }
+      if (s[0] == 42) puts(""); /* keeps the reads */
+      t = (log_seconds() - t) / (double)(times * n);
+      if (t < best[write]) best[write] = t;
+    }
+  printf("%7zu KB   read %6.1f GB/s   written %6.1f GB/s\n", kb, 1e-9 / best[0], 1e-9 / best[1]);
+  mem_free(p);
+}
+
+int main(void) {
+  if (!amx_usable()) return puts("this processor has no AMX"), 1;
+  for (size_t panels = 1; panels <= 32; panels *= 2) blocks(panels);
+  for (size_t kb = 32; kb <= 262144; kb *= 8) bytes(kb);
+  return 0;
+}
