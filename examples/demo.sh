@@ -62,13 +62,13 @@ run $reward report $out/set $out/clean $out/model $out/before.json $out/after.js
 python3 - $out <<'E2'
 import json, sys
 a, b = (json.load(open(f"{sys.argv[1]}/{n}.json")) for n in ("before", "after"))
-print("%-12s %8s %8s %20s %12s" % ("section", "before", "after", "interval", "by length"))
+print("%-12s %8s %16s %8s %16s %10s" % ("section", "before", "95% interval", "after", "95% interval", "by length"))
 def figure(r, name):
-    return r["overall"] if name == "overall" else r["sections"][name]
+    lo, hi = r["interval"] if name == "overall" else r["section_intervals"][name]
+    return r["overall"] if name == "overall" else r["sections"][name], "%.1f to %.1f" % (lo, hi)
 for name in list(b["sections"]) + ["overall"]:
-    lo, hi = b["interval"] if name == "overall" else b["section_intervals"][name]
     base = b["length_baseline"]["overall"] if name == "overall" else b["length_baseline"]["sections"][name]
-    print("%-12s %8.1f %8.1f      %5.1f to %5.1f %12.1f" % (name, figure(a, name), figure(b, name), lo, hi, base))
+    print("%-12s %8.1f %16s %8.1f %16s %10.1f" % (name, *figure(a, name), *figure(b, name), base))
 E2
 echo
 echo "$out/report.html has it all on one page; $((SECONDS - began)) seconds"
