@@ -91,7 +91,8 @@ def check_names():
                 continue
             name, rest = call[1], call[2].split("| reward")[0]
             if name not in helps:
-                helps[name] = subprocess.run([f"{BUILD}/reward", name, "--help"], text=True, capture_output=True).stdout
+                more = ["train"] if name == "sweep" else []  # whose options it hands on
+                helps[name] = "".join(subprocess.run([f"{BUILD}/reward", c, "--help"], text=True, capture_output=True).stdout for c in [name, *more])
             if not helps[name]:
                 fail(f"{path}: no such command: {line}")
             for option in re.findall(r" (--[a-z-]+)", rest):
