@@ -102,7 +102,8 @@ train "${same[@]}" --out "$tmp/whole"
 for _ in $(seq 1000); do [ "$(cat "$tmp/cut/evals.jsonl" 2>/dev/null | wc -l)" -ge 3 ] && break; sleep 0.01; done # step 3, the short one
 kill -INT $pid
 status=0; wait $pid || status=$?
-[ $status -eq 130 ] && ls -d "$tmp/cut"/checkpoint-* >/dev/null
+[ $status -eq 130 ] # set -e looks at each line, not within &&
+ls -d "$tmp/cut"/checkpoint-* >/dev/null
 grep -q "to go on: reward train --model tests/data/model/llama .*--resume" "$tmp/out"
 train "${same[@]}" --out "$tmp/cut" --resume
 cmp "$tmp/whole/model.safetensors" "$tmp/cut/model.safetensors"

@@ -32,14 +32,14 @@ void amx_end(void) { _tile_release(); }
 
 /* ---- packing ---- */
 
+static inline __m512 widen(__m256i h) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
 static inline __m512 load(const void *src, size_t at, tensor_type type, __mmask16 some) {
   if (type == T_F32) return _mm512_maskz_loadu_ps(some, (const float *)src + at);
   __m256i h = _mm256_maskz_loadu_epi16(some, (const uint16_t *)src + at);
-  return type == T_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
-static inline __m512 widen(__m256i h) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  return type == T_F16 ? _mm512_cvtph_ps(h) : widen(h);
 }
 
 /* The parts of 32 values, those of lo before those of hi: each the nearest bf16 of what the ones before left. */
