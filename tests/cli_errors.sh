@@ -99,7 +99,8 @@ fails 2 "no agree stage of" curate "$tmp/plain.yaml" "${pairs[@]}" --agree-pairs
 fails 2 "no agree stage of" curate "$tmp/both.yaml" --only pairs "${pairs[@]}" --agree-pairs "$tmp/ask" --bench "$tmp/pairs0.jsonl"
 recipe "source: pairs" "filter: {field: prompt, equals: x}" "agree: pairs" >"$tmp/none.yaml"
 curate "$tmp/none.yaml" "${pairs[@]}" --agree-pairs "$tmp/ask" # no pair is left to ask about
-[ -f "$tmp/ask" ] && [ ! -s "$tmp/ask" ]
+[ -f "$tmp/ask" ]
+[ ! -s "$tmp/ask" ]
 fails 2 "write none" curate "$tmp/agree.yaml" "${pairs[@]}" --agree-pairs "$tmp/ask" --dry-run
 fails 2 "read more than once, got a pipe" curate "$tmp/plain.yaml" --input pairs=<(cat "$tmp/pairs0.jsonl") -o "$tmp/none5"
 mkfifo "$tmp/fifo"
@@ -128,13 +129,16 @@ cp tests/data/model/llama/{config.json,model.safetensors} tests/data/tokenizer/d
 curate "$tmp/agree.yaml" "${pairs[@]}" --model "$tmp/digits" -o "$tmp/set" --force
 manifest "m['model']['path'], m['model']['xxh3_128']" "$tmp/set" | grep -qE "^$tmp/digits [0-9a-f]{32}\$"
 if curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force 2>"$tmp/stderr"; then
-  [ ! -e "$tmp/set/train.jsonl" ] && [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]
+  [ ! -e "$tmp/set/train.jsonl" ]
+  [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]
   : >"$tmp/set/data/train-00001-of-00002.parquet"
   curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force
   [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]
   : >"$tmp/set/data/mine"
   curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/set" --force
-  [ "$(ls "$tmp/set/data")" = mine ] && rm "$tmp/set/data/mine" && [ -e "$tmp/set/train.jsonl" ]
+  [ "$(ls "$tmp/set/data")" = mine ]
+  rm "$tmp/set/data/mine"
+  [ -e "$tmp/set/train.jsonl" ]
   curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/set" --force
   [ ! -e "$tmp/set/data" ]
 else
@@ -161,12 +165,14 @@ if [ -e /dev/full ]; then
   (ulimit -f 1; fails 1 "File too large" "$reward" score --quiet --model $model "$tmp/many.jsonl" -o "$tmp/large.jsonl")
   [ ! -e "$tmp/large.jsonl" ]
   status=0; score "$tmp/one.jsonl" >/dev/full 2>"$tmp/stderr" || status=$?
-  [ $status -eq 1 ] && grep -q "No space left" "$tmp/stderr"
+  [ $status -eq 1 ]
+  grep -q "No space left" "$tmp/stderr"
 fi
 if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=64k none "$tmp/small" 2>/dev/null; then
   mounted=$tmp/small # a full disk: the error says so, and nothing is left
   fails 1 "No space left" "$reward" train --quiet --model $model --data <(echo '{"chosen_ids": [5], "rejected_ids": [6]}') --out "$tmp/small/out" --epochs 1
-  [ ! -e "$tmp/small/out/model.safetensors" ] && [ -z "$(ls "$tmp/small/out" | grep partial || true)" ]
+  [ ! -e "$tmp/small/out/model.safetensors" ]
+  [ -z "$(ls "$tmp/small/out" | grep partial || true)" ]
 fi
 
 # Ctrl-C saves and says how to go on
@@ -179,5 +185,7 @@ pid=$!
 sleep 1
 kill -INT $pid
 status=0; wait $pid || status=$?
-[ $status -eq 130 ] && grep -q -- "--resume goes on" "$tmp/stderr" && ls "$tmp/run" | grep -q checkpoint-
+[ $status -eq 130 ]
+grep -q -- "--resume goes on" "$tmp/stderr"
+ls "$tmp/run" | grep -q checkpoint-
 echo "errors are named, nothing is half-written"

@@ -102,7 +102,8 @@ for i in 1 2 3; do
 done
 train --out "$tmp/lora2" --lora-rank 4 --lr 1e-2 --threads 3 --batch-tokens 1 --recompute full --resume
 cmp "$tmp/lora/adapter_model.safetensors" "$tmp/lora2/adapter_model.safetensors"
-[ ! -e "$tmp/lora/model.safetensors" ] && [ -e "$tmp/lora/adapter_config.json" ]
+[ ! -e "$tmp/lora/model.safetensors" ]
+[ -e "$tmp/lora/adapter_config.json" ]
 "$reward" merge --quiet "$tmp/lora" -o "$tmp/merged"
 for m in lora merged; do "$reward" score --quiet --model "$tmp/$m" "$tmp/pairs.jsonl" -o "$tmp/$m.jsonl" 2>/dev/null || [ $? -eq 1 ]; done
 python3 - "$tmp/lora.jsonl" "$tmp/merged.jsonl" "$tmp/lora/metrics.jsonl" <<'E2'
@@ -164,5 +165,6 @@ done
 "$reward" score --quiet --model "$tmp/a" "$tmp/pairs.jsonl" -o "$tmp/scored.jsonl" 2>/dev/null && exit 1 || [ $? -eq 1 ]
 "$reward" score --quiet --model "$tmp/a" --threads 1 --batch-tokens 1 "$tmp/pairs.jsonl" -o "$tmp/again.jsonl" 2>/dev/null || true
 cmp "$tmp/scored.jsonl" "$tmp/again.jsonl"
-[ "$(wc -l <"$tmp/scored.jsonl")" -eq 64 ] && [ "$(grep -c '"error"' "$tmp/scored.jsonl")" -eq 2 ]
+[ "$(wc -l <"$tmp/scored.jsonl")" -eq 64 ]
+[ "$(grep -c '"error"' "$tmp/scored.jsonl")" -eq 2 ]
 echo "same bits at any threads, batch tokens, interruption"
