@@ -85,7 +85,9 @@ $(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
 bench-json: $(BUILD)/bench_json ; @$< $(or $(ROWS),examples/sources/magpie-ultra.jsonl)
 # a make of its own: what deps brings is looked for when one begins
-demo: deps ; @$(MAKE) all && examples/demo.sh
+demo: deps
+	@$(MAKE) all
+	@examples/demo.sh
 deps: ; @tests/deps.sh $(APT)
 
 help:
