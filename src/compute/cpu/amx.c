@@ -120,7 +120,7 @@ void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tenso
 static inline __attribute__((always_inline)) void block(size_t chunks, const uint16_t *a, size_t a_ld,
                                                         const bool a_two, const size_t a_parts, const uint16_t *b,
                                                         size_t b_ld, const bool b_two, const size_t b_parts,
-                                                        float *c, size_t ldc, bool acc) {
+                                                        float *c, size_t ldc, const float *soon, bool acc) {
   if (acc) {
     _tile_loadd(0, c, ldc * 4);
     if (b_two) _tile_loadd(1, c + 16, ldc * 4);
@@ -133,10 +133,10 @@ static inline __attribute__((always_inline)) void block(size_t chunks, const uin
     _tile_zero(3);
   }
   for (size_t k = 0; k < chunks; k++, a += a_parts * AMX_TILE, b += b_parts * AMX_TILE) {
-    if (k < 16) /* c's lines arrive while the tiles multiply */
+    if (k < 16) /* lines arrive while the tiles multiply */
       for (size_t r = 2 * k; r < 2 * k + 2; r++) {
-        __builtin_prefetch(c + r * ldc, 1);
-        __builtin_prefetch(c + r * ldc + 16, 1);
+        __builtin_prefetch(soon + r * ldc, 1);
+        __builtin_prefetch(soon + r * ldc + 16, 1);
       }
     if (a_parts == 3) { /* the small ones first */
       LOAD_A(2);
@@ -167,21 +167,21 @@ static inline __attribute__((always_inline)) void block(size_t chunks, const uin
   if (a_two && b_two) _tile_stored(3, c + 16 * ldc + 16, ldc * 4);
 }
 
-#define SIZED(pa, pb)                                                         \
-  do {                                                                        \
-    if (a_two && b_two)                                                       \
-      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, true, pb, c, ldc, acc);   \
-    else if (a_two)                                                           \
-      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, false, pb, c, ldc, acc);  \
-    else if (b_two)                                                           \
-      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, true, pb, c, ldc, acc);  \
-    else                                                                      \
-      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, false, pb, c, ldc, acc); \
+#define SIZED(pa, pb)                                                               \
+  do {                                                                              \
+    if (a_two && b_two)                                                             \
+      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, true, pb, c, ldc, soon, acc);   \
+    else if (a_two)                                                                 \
+      block(chunks, a.p, a.ld, true, pa, b.p, b.ld, false, pb, c, ldc, soon, acc);  \
+    else if (b_two)                                                                 \
+      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, true, pb, c, ldc, soon, acc);  \
+    else                                                                            \
+      block(chunks, a.p, a.ld, false, pa, b.p, b.ld, false, pb, c, ldc, soon, acc); \
   } while (0)
 
-/* c[32, 32], or 16 rows or columns where there is no second panel. */
+/* c[32, 32], or 16 rows or columns where there is no second panel. soon: the block of c that is wanted next. */
 static void sized_block(size_t chunks, amx_factor a, bool a_two, amx_factor b, bool b_two, float *c, size_t ldc,
-                        bool acc) {
+                        const float *soon, bool acc) {
   if (a.parts == 1)
     SIZED(1, 1);
   else if (b.parts == 1)
@@ -200,12 +200,13 @@ void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, 
       float *at = c + i * ldc + j;
       bool a_two = height > AMX_ROWS, b_two = width > AMX_ROWS;
       if (height % AMX_ROWS == 0 && width % AMX_ROWS == 0) {
-        sized_block(chunks, rows, a_two, b, b_two, at, ldc, acc);
+        const float *next = i + side < m ? at + side * ldc : j + side < n ? c + j + side : at;
+        sized_block(chunks, rows, a_two, b, b_two, at, ldc, acc ? next : at, acc);
         continue;
       }
       float edge[4 * AMX_ROWS * AMX_ROWS]; /* at the matrix's edge: computed beside it */
       for (size_t r = 0; acc && r < height; r++) memcpy(edge + r * side, at + r * ldc, width * sizeof(float));
-      sized_block(chunks, rows, a_two, b, b_two, edge, side, acc);
+      sized_block(chunks, rows, a_two, b, b_two, edge, side, edge, acc);
       for (size_t r = 0; r < height; r++) memcpy(at + r * ldc, edge + r * side, width * sizeof(float));
     }
   }
