@@ -174,6 +174,28 @@ with tempfile.TemporaryDirectory() as tmp:
     both = {"same chosen", "same rejected"}
     assert kinds == [both, {"same chosen"}, {"same rejected"}, both, {"flipped"}, {"same chosen", "flipped"}, both, {"flipped"}, set(), set()], kinds
     assert report["preference"] == dict(same_chosen=5, same_rejected=4, flipped=3), report
+    # a recipe's stage keeps and counts what the command does of the same rows; the benchmark's files by name alone
+    os.mkdir(tmp / "other")
+    (tmp / "other/bench.jsonl").write_text("".join((tmp / "bench.jsonl").read_text().splitlines(True)[:9]))
+    (tmp / "plain.yaml").write_text("name: plain\nstages:\n  - source: pairs\n")
+    for name, args, benches in (("r8", "ngram: 8", ["bench.jsonl", "bench2.jsonl", "other/bench.jsonl"]), ("rgist", "preset: gist", ["bench.jsonl"]), ("rtold", "ngram: 8", ["lists.jsonl"])):
+        (tmp / "staged.yaml").write_text(f"name: staged\nstages:\n  - source: pairs\n  - decontaminate: {{{args}}}\n")
+        put("to_stage.jsonl", [dict(prompt=q, chosen=c, rejected=r, source=c) for c, r in told] + [dict(r, id=i) for i, r in enumerate(train)])
+        curate = lambda recipe, out, *more: subprocess.run([REWARD, "curate", "--quiet", f"{tmp}/{recipe}.yaml", "--input", f"pairs={tmp}/to_stage.jsonl", "-o", f"{tmp}/{name}.{out}", *more], check=True, stdout=subprocess.DEVNULL)
+        files = [f"{tmp}/{b}" for b in benches]
+        curate("plain", "plain")
+        curate("staged", "staged", "--bench", *files)
+        subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/{name}.plain/train.jsonl", "--bench", *files, "-o", f"{tmp}/{name}.command", *(["--preset", "gist"] if "gist" in args else [])], check=True, stdout=subprocess.DEVNULL)
+        stage = json.loads((tmp / f"{name}.staged/report.json").read_text(), object_pairs_hook=unique)["stages"][0]
+        want = json.loads((tmp / f"{name}.command/report.json").read_text())
+        want["benchmarks"] = {f"{os.path.basename(f)}{' (2)' if k == 2 else ''}": want["benchmarks"][f] for k, f in enumerate(files)}
+        assert stage["contamination"] == want and want["train_prompts_contaminated"] == stage["removed"] > 0, (stage, want)
+        assert sum(want["preference"].values()) > 0 or name != "rtold"
+        gone = [json.loads(l) for l in open(tmp / f"{name}.staged/removed.jsonl")]
+        assert {g["id"]: g["contamination"] for g in gone if g["stage"] == "decontaminate"} == {r["id"]: r["contamination"] for r in map(json.loads, open(tmp / f"{name}.command/removed.jsonl"))}
+        assert (tmp / f"{name}.staged/train.jsonl").read_bytes() == (tmp / f"{name}.command/clean.jsonl").read_bytes()
+        html = (tmp / f"{name}.staged/report.html").read_text()
+        assert "Contamination, by line 4 of the recipe" in html and "<mark>" in html and "training row pairs:" in html
     # HelpSteer2's turns in one text: each user turn by itself, the assistant's never
     turns = lambda *t: "".join(("" if i == 0 else "\n<extra_id_1>" + ("Assistant" if i % 2 else "User") + "\n") + x for i, x in enumerate(t))
     put("helpsteer.jsonl", [dict(prompt=turns(*t), response=topic(1), helpfulness=3) for t in (("hello", topic(2), "and now"), ("hello", "yes", topic(3)), (topic(0), "yes", "more \"quotes\""), (topic(4)[:25], "hm", topic(4)[25:50]))])

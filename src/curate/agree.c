@@ -1,34 +1,18 @@
-/* agree.c - stages that look at texts: agreement of a reward model, contamination. */
+/* agree.c - the agree stage: what a reward model, or a file of its scores, scores chosen above rejected. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "curate/run.h"
-#include "reward/decontaminate.h"
 #include "reward/rows.h"
 
 enum { SCORE_CHUNK = 256 };
 
-static uint8_t *wanted(const curation *r, const stage *s, rw_error *err) {
-  uint8_t *want = mem_zalloc(r->n, 1);
-  if (!want) rw_nomem(err, "candidates");
-  for (size_t i = 0; want && i < r->n; i++)
-    want[i] = !r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src);
-  return want;
-}
-
 const char CURATION_UNSCORED[] = "the reward model cannot score it";
-
-/* At most max bytes, whole characters. */
-static int cut(slice s, size_t max) {
-  if (s.len <= max) return (int)s.len;
-  while (max > 0 && ((unsigned char)s.p[max] & 0xC0) == 0x80) max--;
-  return (int)max;
-}
 
 static rw_status unscored(curation *r, slice why, const char **reason, rw_error *err) {
   str s = {0};
-  str_printf(&s, "%s: %.*s", CURATION_UNSCORED, cut(why, 200), why.p);
+  str_printf(&s, "%s: %.*s", CURATION_UNSCORED, curation_cut(why, 200), why.p);
   *reason = s.oom ? NULL : arena_strndup(r->mem, s.p, s.len);
   str_free(&s);
   return *reason ? RW_OK : rw_nomem(err, "scores");
@@ -195,65 +179,12 @@ static rw_status agree_by_model(curation *r, const uint8_t *want, rw_error *err)
 
 /* With --agree-pairs a file is written although no pair is left: it is what was asked for. */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err) {
-  uint8_t *want = wanted(r, s, err);
+  uint8_t *want = curation_wanted(r, s, err);
   bool any = r->o->agree_pairs != NULL;
   for (size_t i = 0; want && i < r->n; i++) any |= want[i];
   rw_status st = want ? RW_OK : RW_NOMEM;
   if (!st && any)
     st = r->o->scores && !r->o->agree_pairs ? agree_by_file(r, want, err) : agree_by_model(r, want, err);
   mem_free(want);
-  return st;
-}
-
-/* ---- contamination ---- */
-
-typedef struct {
-  curation *r;
-  decon_index *index;
-  decon_scratch *scratch;
-  json_doc *doc;
-  arena *mem;
-  str row;
-} cleaning;
-
-static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err) {
-  cleaning *k = ctx;
-  conv_row row;
-  const decon_match *m;
-  size_t n;
-  str_clear(&k->row);
-  arena_reset(k->mem);
-  curation_row(k->r, i, chosen, rejected, &k->row);
-  if (k->row.oom) return rw_nomem(err, "a pair");
-  RW_TRY(json_parse(k->doc, k->row.p, k->row.len, err));
-  RW_TRY(conv_read(&row, k->doc, 0, k->mem, err));
-  RW_TRY(decon_check(k->index, k->scratch, &row, &m, &n, err));
-  if (n == 0) return RW_OK;
-  for (size_t j = 0; j < n; j++)
-    curation_note(k->r, i, "user message %zu shares %zu words with benchmark row %.*s: \"%.*s\"", m[j].message + 1,
-                  m[j].words, (int)m[j].id.len, m[j].id.p, (int)m[j].span.len, m[j].span.p);
-  char *reason = arena_alloc(k->r->mem, 160, 1);
-  if (!reason) return rw_nomem(err, "a pair");
-  snprintf(reason, 160, "its prompt shares %zu words with benchmark row %.*s", m[0].words, cut(m[0].id, 80),
-           m[0].id.p);
-  k->r->c[i].stage = "decontaminate";
-  k->r->c[i].reason = reason;
-  return RW_OK;
-}
-
-rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err) {
-  cleaning k = {.r = r, .doc = json_new(), .mem = arena_new()};
-  decon_options o = {.ngram = s->ngram, .gist = s->gist};
-  uint8_t *want = wanted(r, s, err);
-  rw_status st = k.doc && k.mem && want ? decon_open(&k.index, r->o->bench, r->o->n_bench, &o, err)
-                                        : rw_nomem(err, "candidates");
-  if (!st && !(k.scratch = decon_scratch_new(k.index))) st = rw_nomem(err, "candidates");
-  if (!st) st = curation_fetch(r, want, check_pair, &k, err);
-  mem_free(want);
-  decon_scratch_free(k.scratch);
-  decon_free(k.index);
-  json_free(k.doc);
-  arena_free(k.mem);
-  str_free(&k.row);
   return st;
 }

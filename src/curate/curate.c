@@ -20,6 +20,20 @@ int curation_order(place a, place b) {
 place curation_later(const candidate *c) { return c->row[curation_order(c->row[0], c->row[1]) < 0]; }
 place curation_earlier(const candidate *c) { return c->row[curation_order(c->row[0], c->row[1]) > 0]; }
 
+uint8_t *curation_wanted(const curation *r, const stage *s, rw_error *err) {
+  uint8_t *want = mem_zalloc(r->n, 1);
+  if (!want) rw_nomem(err, "candidates");
+  for (size_t i = 0; want && i < r->n; i++)
+    want[i] = !r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src);
+  return want;
+}
+
+int curation_cut(slice s, size_t max) {
+  if (s.len <= max) return (int)s.len;
+  while (max > 0 && ((unsigned char)s.p[max] & 0xC0) == 0x80) max--;
+  return (int)max;
+}
+
 /* "source:line", or "source:file:line" in a source's second and later files; a pair over two rows "source:a+b", or
  * "source:a+file:b" over two files; one of several pairs of a row "source:line/chosen-rejected", counting its
  * answers from 1. */
@@ -192,6 +206,10 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
       str_addc(&s, '"');
       if (list[i].c->jaccard > 0) str_printf(&s, ", \"jaccard\": %.6g", list[i].c->jaccard);
     }
+    if (list[i].c && list[i].c->matches) {
+      str_addz(&s, ", \"contamination\": ");
+      str_addz(&s, list[i].c->matches);
+    }
     str_addc(&s, '}');
     st = s.oom ? rw_nomem(err, "removed rows") : rows_write(out, s.p, s.len, err);
   }
@@ -352,6 +370,7 @@ rw_status curate_run(const curate_options *o, curate_counts *counts, str *table,
   rw_status s = whole(&r, counts, table, err);
   void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also};
   explain_free(&r);
+  for (size_t k = 0; k < MAX_STAGES; k++) decon_tally_free(r.contamination[k]);
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   map_free(r.category_ids);
   arena_free(r.mem);

@@ -117,7 +117,13 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
       str_addc(&s, '}');
       first = false;
     }
-    str_addz(&s, "}}");
+    str_addc(&s, '}');
+    if (r->contamination[k]) {
+      str_addz(&s, ", \"contamination\": {\n      ");
+      decon_tally_json(r->contamination[k], "\n      ", &s);
+      str_addz(&s, "\n    }");
+    }
+    str_addc(&s, '}');
     first = false;
   }
   str_addz(&s, first ? "],\n  \"task_categories\": {" : "\n  ],\n  \"task_categories\": {");
@@ -228,6 +234,11 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
     rep_cell_int(c, (int64_t)left);
   }
   rep_put_table(p, c, "Task categories");
+  for (size_t k = 0; k < r->recipe.n; k++) {
+    if (!r->contamination[k]) continue;
+    rep_section(p, "Contamination, by line %d of the recipe", r->recipe.stages[k].line);
+    decon_tally_page(r->contamination[k], p);
+  }
   char *path = file_join(r->o->out, "report.html");
   if (!s) s = path ? rep_page_write(p, path, err) : rw_nomem(err, "report.html");
   mem_free(path);

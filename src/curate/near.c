@@ -297,10 +297,8 @@ static rw_status remove_near(nearness *x, uint8_t *want, rw_error *err) {
 
 rw_status stage_near(curation *r, const stage *s, rw_error *err) {
   nearness *x = mem_zalloc(1, sizeof *x);
-  uint8_t *want = mem_zalloc(r->n, 1);
+  uint8_t *want = curation_wanted(r, s, err);
   rw_status st = x && want ? RW_OK : rw_nomem(err, "near duplicates");
-  for (size_t i = 0; !st && i < r->n; i++)
-    want[i] = !r->c[i].reason && stage_is_for(s, r->inputs[r->c[i].input].src);
   if (!st) {
     x->r = r;
     x->s = s;

@@ -64,7 +64,12 @@ void curation_plan(const curation *r, str *out) {
       str_printf(out, " | %zu rows, %zu pairs\n", rows, pairs);
     } else {
       stage_count n = curation_count(r, k, NULL);
-      str_printf(out, " | keeps %zu of %zu pairs, %zu in all\n", n.kept, n.read, r->stage_left[k]);
+      str_printf(out, " | keeps %zu of %zu pairs, %zu in all", n.kept, n.read, r->stage_left[k]);
+      if (r->contamination[k]) {
+        decon_counts c = decon_tally_counts(r->contamination[k]);
+        str_printf(out, "; matches %zu of %zu benchmark prompts", c.matched, c.bench_rows);
+      }
+      str_addc(out, '\n');
     }
   }
 }

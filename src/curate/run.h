@@ -2,6 +2,7 @@
 #ifndef CURATE_RUN_H
 #define CURATE_RUN_H
 
+#include "curate/decon_tally.h"
 #include "curate/recipe.h"
 #include "reward/curate.h"
 
@@ -23,6 +24,7 @@ typedef struct {
   size_t twin;                /* dedup: 1 + the kept candidate that this one repeats; 0: none */
   double jaccard;             /* near duplicates: how alike */
   const char *stage, *reason; /* removed: by which stage and why; NULL: alive */
+  const char *matches;        /* decontaminate: a JSON list of all of them, or NULL */
 } candidate;
 
 /* A row that is part of no candidate. */
@@ -79,9 +81,10 @@ typedef struct {
     char hash[33];
   } * also;
   size_t n_also;
-  char model_hash[33]; /* of --model, once a stage has opened it */
-  size_t row_bytes;    /* of the kept rows as JSON */
-  size_t shards;       /* of the kept rows as Parquet; 0: train.jsonl */
+  decon_tally *contamination[MAX_STAGES]; /* of the decontaminate stages that ran */
+  char model_hash[33];                    /* of --model, once a stage has opened it */
+  size_t row_bytes;                       /* of the kept rows as JSON */
+  size_t shards;                          /* of the kept rows as Parquet; 0: train.jsonl */
 } curation;
 
 void curation_id(const curation *r, const candidate *c, str *out);
@@ -89,6 +92,9 @@ void curation_row_id(const curation *r, place row, str *out);
 int curation_order(place a, place b); /* of rows: < 0, 0, > 0 */
 place curation_later(const candidate *c);
 place curation_earlier(const candidate *c);
+/* A byte for each candidate: is it alive, and the stage for it? For the caller to mem_free; NULL: no memory. */
+uint8_t *curation_wanted(const curation *r, const stage *s, rw_error *err);
+int curation_cut(slice s, size_t max); /* the length of its first whole characters in at most max bytes */
 
 /* check.c: the names in --only and --input; then, with the inputs known, the files and the options of the stages.
  */
@@ -131,7 +137,7 @@ rw_status stage_sample(curation *r, const stage *s, rw_error *err);
 /* agree.c */
 extern const char CURATION_UNSCORED[]; /* how the reason of a pair that could not be scored begins */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err);
-rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err);
+rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err); /* decon_stage.c */
 /* curate_report.c */
 rw_status curation_report(const curation *r, str *table, rw_error *err);
 /* card.c: README.md, when the rows are written; the name of their file k inside the folder (mem_free). */
