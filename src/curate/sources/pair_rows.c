@@ -1,8 +1,7 @@
-/* pair_rows.c - sources whose rows are pairs already: Preference 700K, HH-RLHF, UltraFeedback (binarized), and any
- * pair rows of this program. */
-#include "curate/source.h"
+/* pair_rows.c - what sources share whose rows are pairs already. */
+#include "curate/sources/pair_rows.h"
 
-static rw_status pair_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
+rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   conv_row row;
   RW_TRY(conv_read(&row, d, 0, a, err));
   if (row.kind != ROW_PAIR || row.n_branches != 2 || !row.branch[0].messages)
@@ -28,18 +27,10 @@ static rw_status pair_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status pair_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
+rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
   (void)s;
   conv_row row;
   RW_TRY(conv_read(&row, d, 0, a, err));
   conv_write(out, row.branch[side].messages, row.branch[side].n_messages);
   return RW_OK;
 }
-
-#define PAIRS(variable, text_name) \
-  extern const source variable;    \
-  const source variable = {.name = text_name, .pairing = PAIR_IN_ROW, .scan = pair_scan, .text = pair_text}
-PAIRS(source_preference_700k, "preference-700k");
-PAIRS(source_hh_rlhf, "hh-rlhf");
-PAIRS(source_ultrafeedback, "ultrafeedback");
-PAIRS(source_pairs, "pairs");

@@ -1,10 +1,7 @@
-/* magpie.c - Magpie Air, Pro and Pro Llama 3.1 (DPO 100K): five responses a prompt, scored by ArmoRM.
- *
- * Fields used: instruction, responses[], rewards_armorm[{score}], task_category. (Xu et al. 2024; Wang et al. 2024)
- */
-#include <math.h>
+/* magpie_rows.c - what the Magpie sets of 100K (DPO) share: five responses a prompt, scored by ArmoRM. */
+#include "curate/sources/magpie_rows.h"
 
-#include "curate/source.h"
+#include <math.h>
 
 enum { MOST_RESPONSES = 64 };
 
@@ -32,7 +29,7 @@ static rw_status read_responses(json_doc *d, slice *text, double *score, size_t 
   return RW_OK;
 }
 
-static rw_status magpie_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
+rw_status magpie_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   (void)a;
   slice prompt, text[MOST_RESPONSES];
   double score[MOST_RESPONSES];
@@ -45,7 +42,7 @@ static rw_status magpie_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status magpie_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
+rw_status magpie_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
   (void)a;
   slice prompt;
   RW_TRY(src_text(d, 0, "instruction", &prompt, err));
@@ -53,11 +50,3 @@ static rw_status magpie_text(json_doc *d, arena *a, const scan *s, int side, str
   src_exchange(out, prompt, json_string(d, v));
   return RW_OK;
 }
-
-#define MAGPIE(variable, text_name) \
-  const source variable = {         \
-      .name = text_name, .pairing = PAIR_IN_ROW, .scored = true, .scan = magpie_scan, .text = magpie_text}
-extern const source source_magpie_pro_31, source_magpie_pro, source_magpie_air;
-MAGPIE(source_magpie_pro_31, "magpie-pro-llama3.1");
-MAGPIE(source_magpie_pro, "magpie-pro-llama3");
-MAGPIE(source_magpie_air, "magpie-air");

@@ -1,0 +1,11 @@
+/* pair_rows.h - for the sources whose rows are pairs already: one conversation chosen, one rejected, in any of the
+ * forms that rows may have (reward/conversation.h). */
+#ifndef CURATE_SOURCES_PAIR_ROWS_H
+#define CURATE_SOURCES_PAIR_ROWS_H
+
+#include "curate/source.h"
+
+rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err);
+rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
+
+#endif
