@@ -330,4 +330,22 @@ with tempfile.TemporaryDirectory() as tmp:
     assert [(r["id"], r["stage"]) for r in gone] == [(f"pairs:{k}", "agree") for k in (2, 3, 4)], gone
     assert gone[0]["reason"] == "the reward model cannot score it: 9 tokens" and gone[2]["reason"].endswith(": " + "\u00e9" * 100)
     assert json.loads((tmp / "agreed/report.json").read_text())["sources"]["pairs"]["removed"]["agree: the reward model cannot score it"] == 2
+    # generic pairs: margin and source stay the row's own, its id stays beside the one that leads back
+    own = [dict(margin=0.5, source="mine", id="a\u00e9"), dict(margin=2), dict(source="magpie-air", id=17), dict(), dict(source=None, id=None, margin=None), dict(margin=-1e-7, source="")]
+    write(tmp / "own.jsonl", [dict(prompt=f"p{i}", chosen=f"c{i}", rejected=f"r{i}", **o) for i, o in enumerate(own[:4])])
+    write(tmp / "own2.jsonl", [dict(prompt=f"p{i}", chosen=f"c{i}", rejected=f"r{i}", **o) for i, o in enumerate(own[4:], 4)])
+    train, _ = curate(tmp, "own", ["source: pairs", "dedup: near"], [("pairs", tmp / "own.jsonl"), ("pairs", tmp / "own2.jsonl")])
+    bare = lambda r: {k: v for k, v in r.items() if k not in ("chosen", "rejected")}
+    assert list(map(bare, train)) == [dict(source="mine", margin=0.5, source_id="a\u00e9", id="pairs:1"), dict(source="pairs", margin=2, id="pairs:2"),
+                                      dict(source="magpie-air", source_id="17", id="pairs:3"), dict(source="pairs", id="pairs:4"),
+                                      dict(source="pairs", id="pairs:2:1"), dict(source="", margin=-1e-7, id="pairs:2:2")], list(map(bare, train))
+    assert [r["chosen"][-1]["content"] for r in train] == [f"c{i}" for i in range(6)]
+    counts = json.loads((tmp / "own/report.json").read_text())
+    assert list(counts["sources"]) == ["pairs"] and counts["sources"]["pairs"]["kept"] == 6 and "name: margin" in (tmp / "own/README.md").read_text()
+    (tmp / "own.yaml").write_text("stages:\n  - source: pairs\n  - agree: pairs\n")
+    assert reward(tmp / "own.yaml", "--input", f"pairs={tmp}/own.jsonl", "--agree-pairs", tmp / "own.ask.jsonl").returncode == 0
+    assert [json.loads(l) for l in open(tmp / "own.ask.jsonl")] == train[:4]
+    write(tmp / "one.jsonl", [dict(prompt="p", chosen="c", rejected="r")])
+    curate(tmp, "bare", ["source: pairs"], [("pairs", tmp / "one.jsonl")])
+    assert "margin" not in (tmp / "bare/README.md").read_text() and "source_id" not in (tmp / "bare/README.md").read_text()
 print("categories, shapes, shards and unscored pairs as they should be")

@@ -65,6 +65,16 @@ with tempfile.TemporaryDirectory() as tmp:
     listed = {f["path"] for f in json.loads((tmp / "set/manifest.json").read_text())["outputs"]}
     assert listed == set(files) - {"manifest.json"}, listed
 
+    # what pair rows bring with them has columns of its own; what a row lacks is null
+    own = [dict(margin=0.5, source="mine", id="a"), dict(margin=2), dict(id=17)]
+    (tmp / "own.jsonl").write_text("".join(json.dumps(dict(prompt=f"p{i}", chosen="c", rejected="r", **o)) + "\n" for i, o in enumerate(own)))
+    (tmp / "own.yaml").write_text("name: own\nstages:\n- source: pairs\n")
+    for folder, form in (("own.set", "parquet"), ("own.lines", "jsonl")):
+        reward("curate", tmp / "own.yaml", "--input", f"pairs={tmp}/own.jsonl", "--format", form, "-o", tmp / folder)
+        data = datasets.load_dataset(str(tmp / folder))["train"]
+        assert data["margin"][:] == [0.5, 2.0, None] and data["source_id"][:] == ["a", None, "17"] and data["source"][:] == ["mine", "pairs", "pairs"], data.to_list()
+        assert data["id"][:] == ["pairs:1", "pairs:2", "pairs:3"] and data.features["margin"] == datasets.Value("float64")
+
     # rows that datasets merged from files of different columns: what a row lacks is null
     model = ROOT / "tests/data/model/llama"
     mixed = [dict(input_ids=[5, 6, 7], text=None, prompt=None, margin=None, extra="k"),

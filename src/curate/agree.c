@@ -131,17 +131,17 @@ static rw_status score_chunk(agreeing *a, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status agree_pair(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err) {
+static rw_status agree_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
   agreeing *a = ctx;
   if (a->out) {
     str_clear(&a->row);
-    curation_row(a->r, i, chosen, rejected, &a->row);
+    curation_row(a->r, i, t, &a->row);
     return a->row.oom ? rw_nomem(err, "a pair") : rows_write(a->out, a->row.p, a->row.len, err);
   }
   struct held *h = &a->held[a->n++];
   h->candidate = i;
   str_clear(&h->text);
-  curation_row(a->r, i, chosen, rejected, &h->text);
+  curation_row(a->r, i, t, &h->text);
   if (!h->doc && !(h->doc = json_new())) return rw_nomem(err, "a pair");
   if (h->text.oom) return rw_nomem(err, "a pair");
   RW_TRY(json_parse(h->doc, h->text.p, h->text.len, err));

@@ -49,11 +49,19 @@ static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes
 
 static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) {
   bool category = false;
-  for (size_t i = 0; i < r->n; i++) category |= !r->c[i].reason && r->categories[r->c[i].category].len;
+  uint32_t own = 0;
+  for (size_t i = 0; i < r->n; i++) {
+    if (r->c[i].reason) continue;
+    category |= r->categories[r->c[i].category].len > 0;
+    own |= r->c[i].own;
+  }
   str_addz(s, "dataset_info:\n  features:\n");
   str_printf(s, MESSAGES, "chosen");
   str_printf(s, MESSAGES, "rejected");
-  str_addz(s, "  - name: source\n    dtype: string\n  - name: id\n    dtype: string\n");
+  str_addz(s, "  - name: source\n    dtype: string\n");
+  if (own & OWN_MARGIN) str_addz(s, "  - name: margin\n    dtype: float64\n");
+  if (own & OWN_ID) str_addz(s, "  - name: source_id\n    dtype: string\n");
+  str_addz(s, "  - name: id\n    dtype: string\n");
   if (category) str_addz(s, "  - name: task_category\n    dtype: string\n");
   str_printf(s,
              "  splits:\n  - name: train\n    num_bytes: %zu\n    num_examples: %zu\n  download_size: %zu\n  "

@@ -52,17 +52,20 @@ void curation_id(const curation *r, const candidate *c, str *out) {
   if (form == FORM_ADJACENT || form == FORM_ALL) str_printf(out, "/%u-%u", c->chosen + 1, c->rejected + 1);
 }
 
-void curation_row(const curation *r, size_t i, slice chosen, slice rejected, str *out) {
+void curation_row(const curation *r, size_t i, const pair_text *t, str *out) {
   const candidate *c = &r->c[i];
   slice category = r->categories[c->category];
   const char *name = r->inputs[c->input].src->name;
   bool ranking = r->inputs[c->input].form == FORM_RANKING;
   str_addz(out, ranking ? "{\"prompt\": " : "{\"chosen\": ");
-  str_add(out, chosen.p, chosen.len);
+  str_add(out, t->chosen.p, t->chosen.len);
   str_addz(out, ranking ? ", " : ", \"rejected\": ");
-  str_add(out, rejected.p, rejected.len);
-  str_addz(out, ", \"source\": ");
-  str_json(out, name, strlen(name));
+  str_add(out, t->rejected.p, t->rejected.len);
+  str_addz(out, t->own.len ? ", " : ", \"source\": ");
+  if (t->own.len)
+    str_add(out, t->own.p, t->own.len);
+  else
+    str_json(out, name, strlen(name));
   str_addz(out, ", \"id\": \"");
   curation_id(r, c, out);
   str_addc(out, '"');
@@ -158,10 +161,10 @@ typedef struct {
   str row;
 } writing;
 
-static rw_status write_pair(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err) {
+static rw_status write_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
   writing *w = ctx;
   str_clear(&w->row);
-  curation_row(w->r, i, chosen, rejected, &w->row);
+  curation_row(w->r, i, t, &w->row);
   w->r->row_bytes += w->row.len;
   return w->row.oom ? rw_nomem(err, "a pair") : rows_write(w->out, w->row.p, w->row.len, err);
 }

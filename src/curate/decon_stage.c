@@ -32,7 +32,7 @@ static rw_status remove_pair(cleaning *k, size_t i, const decon_match *m, size_t
   return RW_OK;
 }
 
-static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err) {
+static rw_status check_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
   cleaning *k = ctx;
   conv_row row;
   const decon_match *m;
@@ -42,7 +42,7 @@ static rw_status check_pair(void *ctx, size_t i, slice chosen, slice rejected, r
   str_clear(&k->put);
   str_clear(&k->id);
   arena_reset(k->mem);
-  curation_row(k->r, i, chosen, rejected, &k->row);
+  curation_row(k->r, i, t, &k->row);
   curation_id(k->r, &k->r->c[i], &k->id);
   if (k->row.oom || k->id.oom) return rw_nomem(err, "a pair");
   RW_TRY(json_parse(k->doc, k->row.p, k->row.len, err));

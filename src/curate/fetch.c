@@ -22,7 +22,7 @@ typedef struct {
     arena *mem;
   } * lanes;
   slice *half; /* of a pair over two rows: the side that came first; [candidates], owned */
-  rw_status (*emit)(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err);
+  rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err);
   void *ctx;
 } fetching;
 
@@ -45,7 +45,22 @@ static size_t first_need(const fetching *f, uint64_t line) {
   return lo;
 }
 
-/* Result: for each need of the line, its length and the messages. */
+/* The length of what was appended since `at`, into the room that was left for it there. */
+static void close_part(str *out, size_t at) {
+  uint64_t len = out->len - at - sizeof len;
+  if (!out->oom) memcpy(out->p + at, &len, sizeof len);
+}
+
+static slice next_part(const char **p) {
+  uint64_t len;
+  memcpy(&len, *p, sizeof len);
+  slice part = {*p + sizeof len, (size_t)len};
+  *p += sizeof len + len;
+  return part;
+}
+
+/* Result: for each need of the line, the messages and, with the rejected ones, the row's own fields; each with its
+ * length before it. */
 static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
   const fetching *f = ctx;
   size_t k = first_need(f, line);
@@ -56,14 +71,16 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   for (; !s && k < f->n && f->needs[k].line == line; k++) {
     const candidate *c = &f->r->c[f->needs[k].candidate];
     scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
-    uint64_t len = 0;
+    static const uint64_t room = 0;
     size_t at = out->len;
-    str_add(out, (const char *)&len, sizeof len);
+    str_add(out, (const char *)&room, sizeof room);
     s = f->in->src->text(l->doc, l->mem, &figures, f->needs[k].side, out, err);
+    close_part(out, at);
+    at = out->len;
+    str_add(out, (const char *)&room, sizeof room);
+    if (!s && f->needs[k].side == 1 && f->in->src->own) s = f->in->src->own(l->doc, l->mem, out, err);
+    close_part(out, at);
     if (!s && out->oom) s = rw_nomem(err, "a row");
-    if (s) break;
-    len = out->len - at - sizeof len;
-    memcpy(out->p + at, &len, sizeof len);
   }
   return s ? rw_context(err, s, "%s:%llu", f->in->path, (unsigned long long)line) : RW_OK;
 }
@@ -73,10 +90,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   (void)row;
   const char *p = result.p;
   for (size_t k = first_need(f, line); k < f->n && f->needs[k].line == line; k++) {
-    uint64_t len;
-    memcpy(&len, p, sizeof len);
-    slice text = {p + sizeof len, (size_t)len}, other;
-    p += sizeof len + len;
+    slice text = next_part(&p), own = next_part(&p), other;
     size_t i = f->needs[k].candidate;
     if (!f->half[i].p) {
       f->half[i] = (slice){mem_strndup(text.p, text.len), text.len};
@@ -84,8 +98,9 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
       continue;
     }
     other = f->half[i];
-    bool chosen_now = f->needs[k].side == 0;
-    rw_status s = f->emit(f->ctx, i, chosen_now ? text : other, chosen_now ? other : text, err);
+    bool chosen_now = f->needs[k].side == 0; /* of a pair in a row the rejected side comes last, with own fields */
+    pair_text t = {chosen_now ? text : other, chosen_now ? other : text, own};
+    rw_status s = f->emit(f->ctx, i, &t, err);
     mem_free((char *)f->half[i].p);
     f->half[i] = (slice){0};
     RW_TRY(s);
@@ -122,8 +137,8 @@ static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_
 }
 
 rw_status curation_fetch(curation *r, const uint8_t *want,
-                         rw_status (*emit)(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err),
-                         void *ctx, rw_error *err) {
+                         rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err), void *ctx,
+                         rw_error *err) {
   int threads = pool_threads(r->o->threads);
   fetching f = {.r = r, .emit = emit, .ctx = ctx};
   f.lanes = mem_zalloc((size_t)threads, sizeof *f.lanes);

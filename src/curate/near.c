@@ -213,12 +213,12 @@ static rw_status finish_chunk(nearness *x, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status take(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err) {
+static rw_status take(void *ctx, size_t i, const pair_text *text, rw_error *err) {
   nearness *x = ctx;
   slot *t = &x->slots[x->used++];
   t->item = x->item_of[i];
   str_clear(&t->row);
-  curation_row(x->r, i, chosen, rejected, &t->row);
+  curation_row(x->r, i, text, &t->row);
   if (t->row.oom) return rw_nomem(err, "near duplicates");
   return x->used == CHUNK ? finish_chunk(x, err) : RW_OK;
 }

@@ -20,6 +20,7 @@ typedef struct {
   double score;              /* adjusted mean; NAN: none */
   uint64_t prompt[2], texts[2];
   uint32_t category;          /* index into categories */
+  uint32_t own;               /* own_field bits */
   uint64_t pass;              /* by stage: filters that its rows pass */
   size_t twin;                /* dedup: 1 + the kept candidate that this one repeats; 0: none */
   double jaccard;             /* near duplicates: how alike */
@@ -124,11 +125,14 @@ void filter_row(const recipe *r, const source *src, json_doc *d, scan *out);
 rw_status stage_filter(curation *r, const stage *s, rw_error *err);
 /* scan.c: reads every input once and forms the candidates. */
 rw_status curation_scan(curation *r, rw_error *err);
-/* fetch.c: the texts of the candidates that want[] marks, in the order of their later row: emit(ctx, candidate's
- * index, chosen messages as JSON, rejected messages as JSON). */
+/* fetch.c: the texts of the candidates that want[] marks, in the order of their later row. */
+typedef struct {
+  slice chosen, rejected; /* messages as JSON */
+  slice own;              /* what source.own appends; len 0: the source has no such function */
+} pair_text;
 rw_status curation_fetch(curation *r, const uint8_t *want,
-                         rw_status (*emit)(void *ctx, size_t i, slice chosen, slice rejected, rw_error *err),
-                         void *ctx, rw_error *err);
+                         rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err), void *ctx,
+                         rw_error *err);
 /* select.c */
 rw_status stage_select(curation *r, const stage *s, rw_error *err);
 rw_status stage_dedup(curation *r, const stage *s, rw_error *err);
@@ -143,6 +147,7 @@ rw_status curation_report(const curation *r, str *table, rw_error *err);
 /* card.c: README.md, when the rows are written; the name of their file k inside the folder (mem_free). */
 rw_status curation_card(const curation *r, rw_error *err);
 char *curation_file(const curation *r, size_t k);
-void curation_row(const curation *r, size_t i, slice chosen, slice rejected, str *out);
+/* The candidate as a row of the set. */
+void curation_row(const curation *r, size_t i, const pair_text *t, str *out);
 
 #endif

@@ -75,6 +75,7 @@ static rw_status add_candidate(scanning *s, const scan *f, place chosen, place r
                  .rejected = f->rejected,
                  .row = {chosen, rejected},
                  .category = f->category_id,
+                 .own = f->own,
                  .score = s->in->src->scored ? f->score + s->in->offset : NAN,
                  .pass = f->pass};
   memcpy(c.prompt, f->prompt, sizeof c.prompt);

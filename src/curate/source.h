@@ -22,6 +22,9 @@ typedef enum {
   FORM_RANKING     /* one row with all answers and their scores */
 } row_form;
 
+/* Columns that rows of some sources have beside those of all rows. */
+typedef enum { OWN_MARGIN = 1, OWN_ID = 2 } own_field;
+
 /* What scan() finds. drop: why the row gives nothing (a static string), or NULL. */
 typedef struct {
   const char *drop;
@@ -34,6 +37,7 @@ typedef struct {
   uint64_t texts[2];         /* hash of chosen and rejected text, for duplicates */
   bool refusal, harmful;
   bool ranking;       /* FORM_RANKING: not a pair */
+  uint32_t own;       /* own_field bits: what own() will find */
   uint64_t has, pass; /* by stage of the recipe: filters whose field the row has; filters that it passes */
 } scan;
 
@@ -50,6 +54,9 @@ typedef struct {
    * else of the row's only response. Of a ranking: side 0 the prompt's messages, side 1 the fields responses and
    * scores. */
   rw_status (*text)(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
+  /* PAIR_IN_ROW: appends what the row's own fields give the pair, as members of an object: `source` in any case,
+   * then those of scan's `own`. NULL: pairs have this source's name as theirs, and nothing more. */
+  rw_status (*own)(json_doc *d, arena *a, str *out, rw_error *err);
 } source;
 
 extern const source *const curate_sources[]; /* ends with NULL; in sources.c */

@@ -1,12 +1,11 @@
 /* pair_rows.c - what sources share whose rows are pairs already. */
 #include "curate/sources/pair_rows.h"
 
-rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
-  conv_row row;
-  RW_TRY(conv_read(&row, d, 0, a, err));
-  if (row.kind != ROW_PAIR || row.n_branches != 2 || !row.branch[0].messages)
+rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err) {
+  RW_TRY(conv_read(row, d, 0, a, err));
+  if (row->kind != ROW_PAIR || row->n_branches != 2 || !row->branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
-  const conversation *c = &row.branch[0], *r = &row.branch[1];
+  const conversation *c = &row->branch[0], *r = &row->branch[1];
   slice last[2] = {c->messages[c->n_messages - 1].content, r->messages[r->n_messages - 1].content};
   uint64_t h[2];
   for (int k = 0; k < 2; k++) {
@@ -25,6 +24,11 @@ rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   if (equal) s->drop = "equal texts";
   s->category = json_string(d, json_get(d, 0, "task_category"));
   return RW_OK;
+}
+
+rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
+  conv_row row;
+  return pair_rows_read(d, a, &row, s, err);
 }
 
 rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
