@@ -4,7 +4,7 @@
 Ties, equal scores, missing scores, one response, equal texts, odd-case categories, duplicate prompts, several turns,
 missing labels. Plain Python 3; the program is $BUILD/reward.
 """
-import json, os, random, subprocess, sys, tempfile
+import gzip, json, os, random, shutil, subprocess, sys, tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -348,4 +348,29 @@ with tempfile.TemporaryDirectory() as tmp:
     write(tmp / "one.jsonl", [dict(prompt="p", chosen="c", rejected="r")])
     curate(tmp, "bare", ["source: pairs"], [("pairs", tmp / "one.jsonl")])
     assert "margin" not in (tmp / "bare/README.md").read_text() and "source_id" not in (tmp / "bare/README.md").read_text()
+    # write: the rows that the set would have, had the recipe ended there
+    stages = ["source: pairs", "write: {file: first.jsonl.gz}", "source: offsetbias", "dedup: {by: exact, of: prompt}", "write: {file: all.jsonl, sources: [offsetbias, pairs]}", "write: {file: some.jsonl.zst, source: offsetbias}",
+              "sample: {pairs: 3, seed: 4}", "write: last.jsonl", "filter: {source: offsetbias, field: label, equals: 7}", "write: {file: none.jsonl, source: offsetbias}"]
+    write(tmp / "ob.jsonl", [dict(instruction=f"p{i}", output_1="a", output_2=f"b{i}", label=1 + i % 2) for i in range(3, 9)])
+    files = [("pairs", tmp / "p.jsonl"), ("offsetbias", tmp / "ob.jsonl")]
+    train, removed = curate(tmp, "writes", stages, files)
+    lines = lambda name: (gzip.decompress if name.endswith(".gz") else bytes)((tmp / "writes" / name).read_bytes())
+    no_write = lambda k: [s for s in stages[:k] if not s.startswith("write")]
+    for name, k, use in (("first.jsonl.gz", 1, files[:1]), ("all.jsonl", 4, files), ("last.jsonl", 7, files)):
+        curate(tmp, "upto", no_write(k), use)
+        assert lines(name) == (tmp / "upto/train.jsonl").read_bytes() and lines(name), name
+        shutil.rmtree(tmp / "upto")
+    some = curate(tmp, "some", ["source: pairs"], [("pairs", tmp / "writes/some.jsonl.zst")])[0]
+    assert [r["source_id"] for r in some] == [r["id"] for r in map(json.loads, lines("all.jsonl").splitlines()) if r["source"] == "offsetbias"] != [] and lines("none.jsonl") == b""
+    report, manifest = (json.loads((tmp / f"writes/{x}.json").read_text()) for x in ("report", "manifest"))
+    for name in ("first.jsonl.gz", "all.jsonl", "some.jsonl.zst", "last.jsonl", "none.jsonl"):
+        [s] = [s for s in report["stages"] if s.get("file") == name]
+        assert s["stage"] == "write" and s["kept"] == s["read"] == (len(some) if name == "some.jsonl.zst" else lines(name).count(b"\n")) and s["removed"] == 0, s
+        [o] = [o for o in manifest["outputs"] if o["path"] == name]
+        assert o["xxh3_128"] in (tmp / "writes/README.md").read_text() and len(o["xxh3_128"]) == 32
+    assert sorted(os.listdir(tmp / "writes")) == sorted([o["path"] for o in manifest["outputs"]] + ["manifest.json"])
+    args = [tmp / "writes.yaml"] + [x for s, f in files for x in ("--input", f"{s}={f}")]
+    assert f"{tmp}/writes.yaml:4: write of pairs: first.jsonl.gz | writes 4 pairs" in reward(*args, "--dry-run").stdout
+    say = reward(*args, "--explain", "pairs:1").stdout
+    assert "write of offsetbias, pairs: all.jsonl | written to all.jsonl; kept\n" in say and "write of offsetbias: some.jsonl.zst | not for pairs\n" in say, say
 print("categories, shapes, shards and unscored pairs as they should be")

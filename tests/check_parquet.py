@@ -75,6 +75,15 @@ with tempfile.TemporaryDirectory() as tmp:
         assert data["margin"][:] == [0.5, 2.0, None] and data["source_id"][:] == ["a", None, "17"] and data["source"][:] == ["mine", "pairs", "pairs"], data.to_list()
         assert data["id"][:] == ["pairs:1", "pairs:2", "pairs:3"] and data.features["margin"] == datasets.Value("float64")
 
+    # what a write stage leaves is a file by itself, and no part of the set; margins may be whole numbers
+    (tmp / "whole.jsonl").write_text("".join(json.dumps(dict(prompt=f"p{i}", chosen="c", rejected="r", margin=i)) + "\n" for i in range(5)))
+    (tmp / "write.yaml").write_text("name: w\nstages:\n- source: pairs\n- write: before.parquet\n- sample: {pairs: 2}\n")
+    for form in ("parquet", "jsonl"):
+        reward("curate", tmp / "write.yaml", "--input", f"pairs={tmp}/whole.jsonl", "--format", form, "-o", tmp / f"write.{form}")
+        data = datasets.load_dataset(str(tmp / f"write.{form}"))
+        assert list(data) == ["train"] and len(data["train"]) == 2 and data["train"].features["margin"] == datasets.Value("float64"), data
+        assert datasets.load_dataset("parquet", data_files=str(tmp / f"write.{form}/before.parquet"))["train"]["margin"][:] == list(range(5))
+
     # rows that datasets merged from files of different columns: what a row lacks is null
     model = ROOT / "tests/data/model/llama"
     mixed = [dict(input_ids=[5, 6, 7], text=None, prompt=None, margin=None, extra="k"),

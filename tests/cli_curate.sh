@@ -24,7 +24,7 @@ P
   inputs+=(--input "$s=$work/$s.jsonl")
 done
 only=helpsteer2,offsetbias,magpie-ultra,magpie-pro-llama3.1,magpie-pro-llama3,magpie-air
-{ cat examples/recipe.yaml; echo "  - decontaminate: offsetbias"; } >"$work/recipe.yaml"
+{ cat examples/recipe.yaml; echo "  - write: before.jsonl.zst"; echo "  - decontaminate: offsetbias"; } >"$work/recipe.yaml"
 curate() { exec "$REWARD" curate --quiet "$work/recipe.yaml" --only $only "${inputs[@]}" --bench examples/benchmark.jsonl "$@"; }
 decontaminate() { exec "$REWARD" decontaminate --quiet --train "$work/whole.curate/train.jsonl" --bench examples/benchmark.jsonl "$@"; }
 

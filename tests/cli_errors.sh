@@ -143,6 +143,8 @@ if curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force
   [ ! -e "$tmp/set/data" ]
 else
   grep -q "make deps" "$tmp/stderr"
+  recipe "source: pairs" "write: a.parquet" >"$tmp/wrong.yaml"
+  fails 1 "a.parquet needs Arrow's library" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 fi
 recipe "source: pairs" "select: {groups: [{keep: 0.5}]}" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:3: select: pairs has no scores to select by" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
@@ -151,7 +153,21 @@ fails 1 "wrong.yaml:4: source: pairs stands in line 2 already" curate "$tmp/wron
 recipe "dedup: exact" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:2: stages: expected a source stage" curate "$tmp/wrong.yaml" -o "$tmp/none5"
 recipe "source: pairs" "selct: {keep: 1}" >"$tmp/wrong.yaml"
-fails 1 "sample first, got selct" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+fails 1 "write first, got selct" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+for name in ../x.jsonl /tmp/x.jsonl a/b.jsonl .x.jsonl .jsonl x.txt x 'a.partial-1.jsonl' '"a\tb.jsonl"' '[a]' '""'; do
+  recipe "source: pairs" "write: $name" >"$tmp/wrong.yaml"
+  fails 1 "wrong.yaml:3: write: expected the name of a file in the output folder, no path" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+done
+for name in train.jsonl removed.jsonl; do
+  recipe "source: pairs" "write: {file: $name}" >"$tmp/wrong.yaml"
+  fails 1 "wrong.yaml:3: write: expected another name" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+done
+recipe "source: pairs" "write: a.jsonl" "write: {file: a.jsonl, source: pairs}" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:4: write: a.jsonl is written by line 3 already" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+recipe "source: pairs" "write: {source: pairs}" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:3: write: expected file" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+recipe "write: a.jsonl" "source: pairs" >"$tmp/wrong.yaml"
+fails 1 "wrong.yaml:2: write: expected a source stage before it" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 # a row's own field "error" is not a failure of tokenize
 echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
 grep -q ids "$tmp/ids" && ! grep -q "could not" "$tmp/stderr"

@@ -28,8 +28,8 @@ char *curation_file(const curation *r, size_t k) {
 }
 
 /* Its lines in the card: its path, or its hash; *bytes grows by its size. */
-static rw_status add_file(const curation *r, size_t k, bool hashed, str *s, size_t *bytes, rw_error *err) {
-  char hash[33], *name = curation_file(r, k), *path = name ? file_join(r->o->out, name) : NULL;
+static rw_status add_file(const curation *r, const char *name, bool hashed, str *s, size_t *bytes, rw_error *err) {
+  char hash[33], *path = name ? file_join(r->o->out, name) : NULL;
   struct stat st;
   rw_status status = path ? RW_OK : rw_nomem(err, "README.md");
   if (!status && hashed) status = file_hash(path, hash, err);
@@ -37,14 +37,18 @@ static rw_status add_file(const curation *r, size_t k, bool hashed, str *s, size
   if (!status && !hashed) str_printf(s, "    - %s\n", name);
   if (!status && stat(path, &st) == 0) *bytes += (size_t)st.st_size;
   mem_free(path);
-  mem_free(name);
   return status;
 }
 
 static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes, rw_error *err) {
   *bytes = 0;
-  for (size_t k = 0; k < (r->shards ? r->shards : 1); k++) RW_TRY(add_file(r, k, hashed, s, bytes, err));
-  return RW_OK;
+  rw_status st = RW_OK;
+  for (size_t k = 0; !st && k < (r->shards ? r->shards : 1); k++) {
+    char *name = curation_file(r, k);
+    st = add_file(r, name, hashed, s, bytes, err);
+    mem_free(name);
+  }
+  return st;
 }
 
 static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) {
@@ -96,6 +100,8 @@ rw_status curation_card(const curation *r, rw_error *err) {
     }
     str_addz(&s, "\n| written | XXH3-128 |\n|---|---|\n");
     st = add_files(r, true, &s, &bytes, err);
+    for (size_t k = 0; !st && k < r->recipe.n; k++)
+      if (curation_writes(r, k)) st = add_file(r, r->recipe.stages[k].file, true, &s, &bytes, err);
     str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes:\n\n```yaml\n");
     str_add(&s, text.p ? text.p : "", text.len);
     str_addz(&s, "```\n");

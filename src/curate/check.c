@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "curate/run.h"
+#include "format/parquet.h"
 #include "reward/log.h"
 
 bool curation_reads(const curation *r, const source *src) {
@@ -23,6 +24,10 @@ bool curation_has(const curation *r, stage_kind kind) {
   for (size_t k = 0; k < r->recipe.n; k++)
     if (r->recipe.stages[k].kind == kind && curation_concerns(r, &r->recipe.stages[k])) return true;
   return false;
+}
+
+bool curation_writes(const curation *r, size_t k) {
+  return r->recipe.stages[k].kind == STAGE_WRITE && r->stage_done[k];
 }
 
 static bool recipe_has(const curation *r, const source *src) {
@@ -94,6 +99,18 @@ static rw_status check_needs(const curation *r, rw_error *err) {
   return RW_OK;
 }
 
+/* Before hours of work. */
+static rw_status check_parquet(const curation *r, rw_error *err) {
+  const char *what = r->o->parquet ? "--format parquet" : NULL;
+  for (size_t k = 0; k < r->recipe.n; k++) {
+    const char *file = r->recipe.stages[k].file, *end = file ? strrchr(file, '.') : NULL;
+    if (end && strcmp(end, ".parquet") == 0 && curation_concerns(r, &r->recipe.stages[k])) what = file;
+  }
+  if (!what || parquet_available()) return RW_OK;
+  return rw_fail(err, RW_UNSUPPORTED,
+                 "%s needs Arrow's library, which this build was made without; run `make deps` and `make`", what);
+}
+
 rw_status curation_check(const curation *r, rw_error *err) {
   const curate_options *o = r->o;
   if (o->scores && o->model.model)
@@ -110,5 +127,7 @@ rw_status curation_check(const curation *r, rw_error *err) {
   if (o->n_bench > 0) warn_unused(r, "--bench", STAGE_DECONTAMINATE);
   if (o->scores) warn_unused(r, "--scores", STAGE_AGREE);
   if (o->model.model) warn_unused(r, "--model", STAGE_AGREE);
-  return o->dry_run || o->explain ? RW_OK : check_needs(r, err);
+  if (o->dry_run || o->explain) return RW_OK;
+  RW_TRY(check_parquet(r, err));
+  return check_needs(r, err);
 }

@@ -1,17 +1,12 @@
 /* curate.c - running a recipe: inputs, stages in order, and the files that come out. */
 #include "reward/curate.h"
 
-#include <dirent.h>
-#include <fnmatch.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "curate/run.h"
-#include "format/parquet.h"
+#include "reward/file.h"
 #include "reward/log.h"
-#include "reward/rows.h"
 
 int curation_order(place a, place b) {
   if (a.input != b.input) return a.input < b.input ? -1 : 1;
@@ -127,6 +122,7 @@ static rw_status run_stage(curation *r, const stage *s, rw_error *err) {
     case STAGE_DEDUP: return stage_dedup(r, s, err);
     case STAGE_DECONTAMINATE: return stage_decontaminate(r, s, err);
     case STAGE_SAMPLE: return stage_sample(r, s, err);
+    case STAGE_WRITE: return stage_write(r, s), RW_OK;
   }
   return RW_OK;
 }
@@ -151,139 +147,17 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
   return RW_OK;
 }
 
-/* ---- files ---- */
-
-enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
-
-typedef struct {
-  curation *r;
-  rows_out *out;
-  str row;
-} writing;
-
-static rw_status write_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
-  writing *w = ctx;
-  str_clear(&w->row);
-  curation_row(w->r, i, t, &w->row);
-  w->r->row_bytes += w->row.len;
-  return w->row.oom ? rw_nomem(err, "a pair") : rows_write(w->out, w->row.p, w->row.len, err);
-}
-
-/* What was removed, by input and row. */
-typedef struct {
-  place row;
-  const candidate *c; /* NULL: a loose row */
-  const char *reason;
-} removal;
-static int by_row(const void *a, const void *b) {
-  const removal *x = a, *y = b;
-  return curation_order(x->row, y->row);
-}
-
-static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
-  removal *list = mem_alloc(r->n + r->n_loose, sizeof *list);
-  size_t n = 0;
-  if (!list) return rw_nomem(err, "removed rows");
-  for (size_t i = 0; i < r->n; i++) {
-    const candidate *c = &r->c[i];
-    if (c->reason) list[n++] = (removal){curation_later(c), c, c->reason};
-  }
-  for (size_t i = 0; i < r->n_loose; i++) list[n++] = (removal){r->loose[i].row, NULL, r->loose[i].reason};
-  qsort(list, n, sizeof *list, by_row);
-  str s = {0};
-  rw_status st = RW_OK;
-  for (size_t i = 0; !st && i < n; i++) {
-    const char *name = r->inputs[list[i].row.input].src->name;
-    str_clear(&s);
-    str_addz(&s, "{\"id\": \"");
-    if (list[i].c)
-      curation_id(r, list[i].c, &s);
-    else
-      curation_row_id(r, list[i].row, &s);
-    str_printf(&s, "\", \"source\": \"%s\", \"stage\": \"%s\", \"reason\": ", name,
-               list[i].c ? list[i].c->stage : "source");
-    str_json(&s, list[i].reason, strlen(list[i].reason));
-    if (list[i].c && list[i].c->twin) {
-      str_addz(&s, ", \"kept\": \"");
-      curation_id(r, &r->c[list[i].c->twin - 1], &s);
-      str_addc(&s, '"');
-      if (list[i].c->jaccard > 0) str_printf(&s, ", \"jaccard\": %.6g", list[i].c->jaccard);
-    }
-    if (list[i].c && list[i].c->matches) {
-      str_addz(&s, ", \"contamination\": ");
-      str_addz(&s, list[i].c->matches);
-    }
-    str_addc(&s, '}');
-    st = s.oom ? rw_nomem(err, "removed rows") : rows_write(out, s.p, s.len, err);
-  }
-  str_free(&s);
-  mem_free(list);
-  return st;
-}
-
-/* Whatever rows another run has left in the folder beside those just written (--force): another format's, or those
- * of more files. */
-static rw_status remove_other_rows(const curation *r, const char *data, rw_error *err) {
-  char *train = file_join(r->o->out, "train.jsonl"), of[32];
-  rw_status s = train ? RW_OK : rw_nomem(err, r->o->out);
-  snprintf(of, sizeof of, "-of-%05zu.parquet", r->shards);
-  if (!s && r->shards) s = file_remove_tree(train, err);
-  mem_free(train);
-  DIR *d = opendir(data);
-  for (struct dirent *e; !s && d && (e = readdir(d));) {
-    if (fnmatch("train-[0-9]*-of-[0-9]*.parquet", e->d_name, 0) != 0 || strstr(e->d_name, ".partial-") ||
-        (r->shards && strstr(e->d_name, of)))
-      continue;
-    char *path = file_join(data, e->d_name);
-    s = path ? file_remove_tree(path, err) : rw_nomem(err, data);
-    mem_free(path);
-  }
-  if (d) closedir(d);
-  if (!r->shards) rmdir(data); /* it stays when something else is in there */
-  return s;
-}
-
-static rw_status write_rows(curation *r, rw_error *err) {
-  bool parquet = r->o->parquet;
-  char *data = file_join(r->o->out, "data"), *removed = file_join(r->o->out, "removed.jsonl");
-  char *train = file_join(r->o->out, parquet ? "data/train" : "train.jsonl");
-  uint8_t *want = mem_alloc(r->n, 1);
-  writing w = {.r = r};
-  rows_out *out = NULL;
-  rw_status s = train && data && removed && want ? RW_OK : rw_nomem(err, r->o->out);
-  for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL;
-  if (!s && parquet) s = file_out_dir(data, true, err); /* what a killed run has left there goes */
-  if (!s)
-    s = parquet ? rows_create_shards(&w.out, train, SHARD_BYTES, &r->shards, err) : rows_create(&w.out, train, err);
-  if (!s) s = rows_create(&out, removed, err);
-  if (!s) s = curation_fetch(r, want, write_pair, &w, err);
-  if (!s) s = write_removed(r, out, err);
-  rows_out *a = out, *b = w.out;
-  if (!s) {
-    out = NULL;
-    s = rows_commit(a, err);
-  }
-  if (!s) {
-    w.out = NULL;
-    s = rows_commit(b, err);
-  }
-  if (!s) s = remove_other_rows(r, data, err);
-  rows_abort(out);
-  rows_abort(w.out);
-  str_free(&w.row);
-  mem_free(want);
-  mem_free(train);
-  mem_free(data);
-  mem_free(removed);
-  return s;
-}
+/* ---- manifest.json ---- */
 
 static rw_status add_file(str *s, const char *dir, const char *name, bool first, rw_error *err) {
   char hash[33], *path = file_join(dir, name);
   rw_status st = path ? file_hash(path, hash, err) : rw_nomem(err, name);
   mem_free(path);
-  if (!st) str_printf(s, "%s\n    {\"path\": \"%s\", \"xxh3_128\": \"%s\"}", first ? "" : ",", name, hash);
-  return st;
+  if (st) return st;
+  str_printf(s, "%s\n    {\"path\": ", first ? "" : ",");
+  str_json(s, name, strlen(name));
+  str_printf(s, ", \"xxh3_128\": \"%s\"}", hash);
+  return RW_OK;
 }
 
 static rw_status write_manifest(const curation *r, rw_error *err) {
@@ -319,6 +193,8 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
     st = name ? add_file(&s, r->o->out, name, k == 0, err) : rw_nomem(err, r->o->out);
     mem_free(name);
   }
+  for (size_t k = 0; !st && k < r->recipe.n; k++)
+    if (curation_writes(r, k)) st = add_file(&s, r->o->out, r->recipe.stages[k].file, false, err);
   static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
   for (size_t i = 0; !st && i < 4; i++) st = add_file(&s, r->o->out, names[i], false, err);
   str_printf(&s, "\n  ],\n  \"pairs\": %zu\n}\n", alive(r));
@@ -341,10 +217,6 @@ static rw_status hash_also(curation *r, rw_error *err) {
 
 static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
-  if (r->o->parquet && !parquet_available()) /* before hours of work */
-    return rw_fail(
-        err, RW_UNSUPPORTED,
-        "--format parquet needs Arrow's library, which this build was made without; run `make deps` and `make`");
   RW_TRY(recipe_load(&r->recipe, r->o->recipe, err));
   r->mem = arena_new();
   r->category_ids = map_new();
@@ -361,7 +233,7 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   if (stopped || r->o->explain) return RW_OK;
   if (r->o->dry_run) return curation_report(r, table, err);
   RW_TRY(file_mkdirs(r->o->out, err));
-  RW_TRY(write_rows(r, err));
+  RW_TRY(curation_write(r, err));
   RW_TRY(curation_report(r, table, err));
   RW_TRY(curation_card(r, err));
   return write_manifest(r, err);

@@ -108,6 +108,10 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
     str_printf(&s, "%s\n    {\"stage\": \"%s\", \"line\": %d, \"pairs_left\": %zu, ", first ? "" : ",",
                stage_names[r->recipe.stages[k].kind], r->recipe.stages[k].line, r->stage_left[k]);
     add_counts(curation_count(r, k, NULL), &s);
+    if (r->recipe.stages[k].file) {
+      str_addz(&s, ", \"file\": ");
+      str_json(&s, r->recipe.stages[k].file, strlen(r->recipe.stages[k].file));
+    }
     str_addz(&s, ", \"sources\": {");
     first = true;
     for (size_t i = 0; i < n; i++) {
@@ -255,7 +259,9 @@ rw_status curation_report(const curation *r, str *table, rw_error *err) {
   rw_status s = rep_table_print(counts, table, err);
   if (r->o->dry_run) curation_plan(r, table);
   for (size_t k = 0; !r->o->dry_run && k < r->recipe.n; k++)
-    if (r->stage_done[k] && r->recipe.stages[k].kind != STAGE_SOURCE)
+    if (curation_writes(r, k))
+      str_printf(table, "wrote %-14s %zu pairs\n", r->recipe.stages[k].file, curation_count(r, k, NULL).kept);
+    else if (r->stage_done[k] && r->recipe.stages[k].kind != STAGE_SOURCE)
       str_printf(table, "after %-14s %zu pairs\n", stage_names[r->recipe.stages[k].kind], r->stage_left[k]);
   if (!s && !r->o->dry_run) s = write_json(r, t, n, err);
   if (!s && !r->o->dry_run) s = write_html(r, t, n, counts, err);

@@ -33,6 +33,7 @@ void curation_describe(const stage *s, str *out) {
                (long long)s->shingle, (long long)s->num_perm);
   if (s->kind == STAGE_DECONTAMINATE)
     str_printf(out, ": %lld words%s", (long long)s->ngram, s->gist ? ", gist" : "");
+  if (s->kind == STAGE_WRITE) str_printf(out, ": %s", s->file);
   if (s->kind == STAGE_SAMPLE) str_printf(out, ": %lld pairs, seed %lld", (long long)s->pairs, (long long)s->seed);
 }
 
@@ -64,7 +65,10 @@ void curation_plan(const curation *r, str *out) {
       str_printf(out, " | %zu rows, %zu pairs\n", rows, pairs);
     } else {
       stage_count n = curation_count(r, k, NULL);
-      str_printf(out, " | keeps %zu of %zu pairs, %zu in all", n.kept, n.read, r->stage_left[k]);
+      if (s->kind == STAGE_WRITE)
+        str_printf(out, " | writes %zu pairs", n.kept);
+      else
+        str_printf(out, " | keeps %zu of %zu pairs, %zu in all", n.kept, n.read, r->stage_left[k]);
       if (r->contamination[k]) {
         decon_counts c = decon_tally_counts(r->contamination[k]);
         str_printf(out, "; matches %zu of %zu benchmark prompts", c.matched, c.bench_rows);

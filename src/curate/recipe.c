@@ -11,7 +11,8 @@
 
 static const int64_t MOST = (int64_t)1 << 40; /* of counts */
 
-const char *const stage_names[] = {"source", "select", "filter", "agree", "dedup", "decontaminate", "sample"};
+const char *const stage_names[] = {"source", "select",        "filter", "agree",
+                                   "dedup",  "decontaminate", "sample", "write"};
 
 typedef struct {
   recipe *r;
@@ -129,6 +130,32 @@ static rw_status get_sources(const reader *r, struct fy_node *n, stage *s) {
   return RW_OK;
 }
 
+/* A file of the output folder: no path, a name of rows, none of those that a run writes in any case. */
+static rw_status get_file(const reader *r, struct fy_node *n, stage *s) {
+  static const char *const endings[] = {".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"};
+  static const char *const taken[] = {"train.jsonl", "removed.jsonl"};
+  slice name = scalar(n);
+  bool ends = false, free = true, plain = name.len > 0 && name.p[0] != '.';
+  for (size_t i = 0; i < 4; i++) {
+    size_t len = strlen(endings[i]);
+    ends = ends || (name.len > len && memcmp(name.p + name.len - len, endings[i], len) == 0);
+  }
+  for (size_t i = 0; i < 2; i++) free = free && !slice_is(name, taken[i]);
+  for (size_t i = 0; i < name.len; i++)
+    plain = plain && name.p[i] != '/' && (unsigned char)name.p[i] >= ' ' && name.p[i] != 127;
+  if (!ends || !plain || name.len > 200 || memmem(name.p, name.len, ".partial-", 9))
+    return bad(r, n, "write",
+               "the name of a file in the output folder, no path, that ends in .jsonl, .jsonl.gz, .jsonl.zst or "
+               ".parquet");
+  if (!free) return bad(r, n, "write", "another name than those of the run's own files");
+  for (const stage *other = r->r->stages; other < s; other++)
+    if (other->file && slice_is(name, other->file))
+      return rw_fail(r->err, RW_DATA, "%s:%d: write: %s is written by line %d already; give another name",
+                     r->r->path, line_of(n), other->file, other->line);
+  s->file = arena_strndup(r->r->mem, name.p, name.len);
+  return s->file ? RW_OK : rw_nomem(r->err, "recipe");
+}
+
 static rw_status get_group(const reader *r, struct fy_node *n, stage *s) {
   void *it = NULL, *jt;
   if (!fy_node_is_mapping(n) || s->n_groups == MAX_GROUPS)
@@ -202,6 +229,7 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
   }
   if (s->kind == STAGE_SAMPLE && slice_is(key, "pairs")) return get_int(r, v, "pairs", 1, MOST, &s->pairs);
   if (s->kind == STAGE_SAMPLE && slice_is(key, "seed")) return get_int(r, v, "seed", 0, MOST, &s->seed);
+  if (s->kind == STAGE_WRITE && slice_is(key, "file")) return get_file(r, v, s);
   return rw_fail(r->err, RW_DATA, "%s:%d: %.*s: a %s stage has no such key", r->r->path, line_of(k), (int)key.len,
                  key.p ? key.p : "", stage_names[s->kind]);
 }
@@ -241,7 +269,7 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
   while (k < kinds && !(kind.p && slice_is(kind, stage_names[k]))) k++;
   if (k == kinds)
     return bad(r, p ? fy_node_pair_key(p) : n, "stages",
-               "source, select, filter, agree, dedup, decontaminate or sample first");
+               "source, select, filter, agree, dedup, decontaminate, sample or write first");
   if (rec->n == MAX_STAGES) return bad(r, n, "stages", "at most 64 stages");
   stage *s = &rec->stages[rec->n++];
   *s = (stage){.kind = (stage_kind)k, .line = line_of(n), .ngram = 8, .pairs = -1};
@@ -252,6 +280,8 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
     RW_TRY(get_mapping(r, s, v));
   } else if (k == STAGE_DEDUP && (slice_is(scalar(v), "exact") || slice_is(scalar(v), "near"))) {
     s->near = slice_is(scalar(v), "near"); /* over all sources */
+  } else if (k == STAGE_WRITE) {
+    RW_TRY(get_file(r, v, s)); /* of all sources */
   } else {
     RW_TRY(get_sources(r, v, s));
   }
@@ -267,6 +297,7 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
   }
   if (k == STAGE_SELECT && s->n_groups == 0) return bad(r, n, "select", "groups");
   if (k == STAGE_SAMPLE && s->pairs < 0) return bad(r, n, "sample", "pairs");
+  if (k == STAGE_WRITE && !s->file) return bad(r, n, "write", "file");
   for (size_t i = 0; k == STAGE_SELECT && i < s->n_named; i++)
     if (!s->named[i]->scored)
       return rw_fail(r->err, RW_DATA, "%s:%d: select: %s has no scores to select by", rec->path, s->line,
@@ -291,9 +322,29 @@ static rw_status check_source(const reader *r, const stage *s) {
   return RW_OK;
 }
 
+/* A stage that names no source is for those before it: named where others follow. */
+static rw_status name_earlier(const reader *r, stage *s) {
+  const stage *end = r->r->stages + r->r->n;
+  size_t earlier = 0, later = 0;
+  if (s->kind == STAGE_SOURCE || s->n_named > 0) return RW_OK;
+  for (const stage *a = r->r->stages; a < end; a++) {
+    if (a->kind != STAGE_SOURCE) continue;
+    earlier += a < s;
+    later += a > s;
+  }
+  if (later == 0) return RW_OK;
+  if (earlier == 0)
+    return rw_fail(r->err, RW_DATA, "%s:%d: %s: expected a source stage before it, got none; stages run in order",
+                   r->r->path, s->line, stage_names[s->kind]);
+  for (const stage *a = r->r->stages; a < s && s->n_named < MAX_NAMED; a++)
+    if (a->kind == STAGE_SOURCE) s->named[s->n_named++] = a->named[0];
+  return RW_OK;
+}
+
 static rw_status check_stages(const reader *r) {
   bool any = false;
   if (r->r->n == 0) return rw_fail(r->err, RW_DATA, "%s:1: stages: expected at least one, got none", r->r->path);
+  for (size_t i = 0; i < r->r->n; i++) RW_TRY(name_earlier(r, &r->r->stages[i]));
   for (size_t i = 0; i < r->r->n; i++) {
     if (r->r->stages[i].kind != STAGE_SOURCE) continue;
     any = true;

@@ -11,7 +11,8 @@ typedef enum {
   STAGE_AGREE,
   STAGE_DEDUP,
   STAGE_DECONTAMINATE,
-  STAGE_SAMPLE
+  STAGE_SAMPLE,
+  STAGE_WRITE
 } stage_kind;
 extern const char *const stage_names[];
 
@@ -33,7 +34,7 @@ typedef struct {
 typedef struct {
   stage_kind kind;
   int line;                       /* in the recipe */
-  const source *named[MAX_NAMED]; /* source: one; else those that the stage is for; none: all so far */
+  const source *named[MAX_NAMED]; /* source: one; else those that the stage is for; none: all */
   size_t n_named;
   double offset; /* source */
   row_form form; /* source */
@@ -48,6 +49,7 @@ typedef struct {
   int64_t ngram; /* decontaminate */
   bool gist;
   int64_t pairs, seed; /* sample */
+  const char *file;    /* write: a name for the output folder, checked */
   /* dedup */
   bool near, of_prompt;      /* nearly the same rather than equal; of the prompt alone */
   int64_t num_perm, shingle; /* hash functions; words of a shingle */

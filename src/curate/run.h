@@ -22,6 +22,7 @@ typedef struct {
   uint32_t category;          /* index into categories */
   uint32_t own;               /* own_field bits */
   uint64_t pass;              /* by stage: filters that its rows pass */
+  uint64_t written;           /* by stage: write stages that it reached */
   size_t twin;                /* dedup: 1 + the kept candidate that this one repeats; 0: none */
   double jaccard;             /* near duplicates: how alike */
   const char *stage, *reason; /* removed: by which stage and why; NULL: alive */
@@ -104,6 +105,7 @@ rw_status curation_check(const curation *r, rw_error *err);
 bool curation_reads(const curation *r, const source *src);     /* not left out by --only */
 bool curation_concerns(const curation *r, const stage *s);     /* is for a source that is read */
 bool curation_has(const curation *r, stage_kind kind);         /* a stage of the kind that does */
+bool curation_writes(const curation *r, size_t k);             /* stage k is a write stage that ran */
 const char *curation_lacks(const curation *r, const stage *s); /* the option without which it cannot run, or NULL */
 
 /* plan.c */
@@ -138,10 +140,13 @@ rw_status stage_select(curation *r, const stage *s, rw_error *err);
 rw_status stage_dedup(curation *r, const stage *s, rw_error *err);
 rw_status stage_near(curation *r, const stage *s, rw_error *err); /* near.c */
 rw_status stage_sample(curation *r, const stage *s, rw_error *err);
+void stage_write(curation *r, const stage *s); /* marks what write.c is to write when all is known to go well */
 /* agree.c */
 extern const char CURATION_UNSCORED[]; /* how the reason of a pair that could not be scored begins */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err);
 rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err); /* decon_stage.c */
+/* write.c: the rows (of the set, of the write stages), and removed.jsonl, all or none of them. */
+rw_status curation_write(curation *r, rw_error *err);
 /* curate_report.c */
 rw_status curation_report(const curation *r, str *table, rw_error *err);
 /* card.c: README.md, when the rows are written; the name of their file k inside the folder (mem_free). */

@@ -1,4 +1,5 @@
-/* select.c - stages that look at figures only: selection by score within groups, duplicates, samples. */
+/* select.c - stages that look at figures only: selection by score within groups, duplicates, samples; what is to be
+ * written. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -95,6 +96,14 @@ rw_status stage_dedup(curation *r, const stage *s, rw_error *err) {
   }
   map_free(seen);
   return st;
+}
+
+void stage_write(curation *r, const stage *s) {
+  for (size_t i = 0; i < r->n; i++) {
+    if (r->c[i].reason || !stage_is_for(s, r->inputs[r->c[i].input].src)) continue;
+    r->c[i].written |= (uint64_t)1 << (s - r->recipe.stages);
+    curation_note(r, i, "written to %s", s->file);
+  }
 }
 
 rw_status stage_sample(curation *r, const stage *s, rw_error *err) {

@@ -1,0 +1,157 @@
+/* write.c - the rows of a set, those of its write stages, and removed.jsonl: in one reading of the sources, and
+ * under their names when all of them are whole. */
+#include <dirent.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "curate/run.h"
+#include "reward/rows.h"
+
+enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
+
+typedef struct {
+  curation *r;
+  rows_out *out;
+  rows_out *stage[MAX_STAGES]; /* of write stages */
+  str row;
+} writing;
+
+static rw_status write_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
+  writing *w = ctx;
+  str_clear(&w->row);
+  curation_row(w->r, i, t, &w->row);
+  if (w->row.oom) return rw_nomem(err, "a pair");
+  for (size_t k = 0; k < w->r->recipe.n; k++)
+    if (w->r->c[i].written >> k & 1) RW_TRY(rows_write(w->stage[k], w->row.p, w->row.len, err));
+  if (w->r->c[i].reason) return RW_OK;
+  w->r->row_bytes += w->row.len;
+  return rows_write(w->out, w->row.p, w->row.len, err);
+}
+
+/* What was removed, by input and row. */
+typedef struct {
+  place row;
+  const candidate *c; /* NULL: a loose row */
+  const char *reason;
+} removal;
+static int by_row(const void *a, const void *b) {
+  const removal *x = a, *y = b;
+  return curation_order(x->row, y->row);
+}
+
+static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
+  removal *list = mem_alloc(r->n + r->n_loose, sizeof *list);
+  size_t n = 0;
+  if (!list) return rw_nomem(err, "removed rows");
+  for (size_t i = 0; i < r->n; i++) {
+    const candidate *c = &r->c[i];
+    if (c->reason) list[n++] = (removal){curation_later(c), c, c->reason};
+  }
+  for (size_t i = 0; i < r->n_loose; i++) list[n++] = (removal){r->loose[i].row, NULL, r->loose[i].reason};
+  qsort(list, n, sizeof *list, by_row);
+  str s = {0};
+  rw_status st = RW_OK;
+  for (size_t i = 0; !st && i < n; i++) {
+    const char *name = r->inputs[list[i].row.input].src->name;
+    str_clear(&s);
+    str_addz(&s, "{\"id\": \"");
+    if (list[i].c)
+      curation_id(r, list[i].c, &s);
+    else
+      curation_row_id(r, list[i].row, &s);
+    str_printf(&s, "\", \"source\": \"%s\", \"stage\": \"%s\", \"reason\": ", name,
+               list[i].c ? list[i].c->stage : "source");
+    str_json(&s, list[i].reason, strlen(list[i].reason));
+    if (list[i].c && list[i].c->twin) {
+      str_addz(&s, ", \"kept\": \"");
+      curation_id(r, &r->c[list[i].c->twin - 1], &s);
+      str_addc(&s, '"');
+      if (list[i].c->jaccard > 0) str_printf(&s, ", \"jaccard\": %.6g", list[i].c->jaccard);
+    }
+    if (list[i].c && list[i].c->matches) {
+      str_addz(&s, ", \"contamination\": ");
+      str_addz(&s, list[i].c->matches);
+    }
+    str_addc(&s, '}');
+    st = s.oom ? rw_nomem(err, "removed rows") : rows_write(out, s.p, s.len, err);
+  }
+  str_free(&s);
+  mem_free(list);
+  return st;
+}
+
+/* Whatever rows another run has left in the folder beside those just written (--force): another format's, or those
+ * of more files. */
+static rw_status remove_other_rows(const curation *r, const char *data, rw_error *err) {
+  char *train = file_join(r->o->out, "train.jsonl"), of[32];
+  rw_status s = train ? RW_OK : rw_nomem(err, r->o->out);
+  snprintf(of, sizeof of, "-of-%05zu.parquet", r->shards);
+  if (!s && r->shards) s = file_remove_tree(train, err);
+  mem_free(train);
+  DIR *d = opendir(data);
+  for (struct dirent *e; !s && d && (e = readdir(d));) {
+    if (fnmatch("train-[0-9]*-of-[0-9]*.parquet", e->d_name, 0) != 0 || strstr(e->d_name, ".partial-") ||
+        (r->shards && strstr(e->d_name, of)))
+      continue;
+    char *path = file_join(data, e->d_name);
+    s = path ? file_remove_tree(path, err) : rw_nomem(err, data);
+    mem_free(path);
+  }
+  if (d) closedir(d);
+  if (!r->shards) rmdir(data); /* it stays when something else is in there */
+  return s;
+}
+
+static rw_status open_all(writing *w, rows_out **removed, rw_error *err) {
+  curation *r = w->r;
+  bool parquet = r->o->parquet;
+  char *train = file_join(r->o->out, parquet ? "data/train" : "train.jsonl");
+  char *gone = file_join(r->o->out, "removed.jsonl");
+  rw_status s = train && gone ? RW_OK : rw_nomem(err, r->o->out);
+  if (!s)
+    s = parquet ? rows_create_shards(&w->out, train, SHARD_BYTES, &r->shards, err)
+                : rows_create(&w->out, train, err);
+  if (!s) s = rows_create(removed, gone, err);
+  for (size_t k = 0; !s && k < r->recipe.n; k++) {
+    if (!curation_writes(r, k)) continue;
+    char *path = file_join(r->o->out, r->recipe.stages[k].file);
+    s = path ? rows_create(&w->stage[k], path, err) : rw_nomem(err, r->o->out);
+    mem_free(path);
+  }
+  mem_free(train);
+  mem_free(gone);
+  return s;
+}
+
+static rw_status commit(rows_out **out, rw_error *err) {
+  rows_out *o = *out;
+  *out = NULL;
+  return o ? rows_commit(o, err) : RW_OK;
+}
+
+rw_status curation_write(curation *r, rw_error *err) {
+  char *data = file_join(r->o->out, "data");
+  uint8_t *want = mem_alloc(r->n, 1);
+  writing w = {.r = r};
+  rows_out *removed = NULL;
+  rw_status s = data && want ? RW_OK : rw_nomem(err, r->o->out);
+  for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL || r->c[i].written;
+  if (!s && r->o->parquet) s = file_out_dir(data, true, err); /* what a killed run has left there goes */
+  if (!s) s = open_all(&w, &removed, err);
+  if (!s) s = curation_fetch(r, want, write_pair, &w, err);
+  if (!s) s = write_removed(r, removed, err);
+  if (!s) s = commit(&removed, err);
+  for (size_t k = 0; !s && k < r->recipe.n; k++) s = commit(&w.stage[k], err);
+  if (!s) s = commit(&w.out, err);
+  if (!s) s = remove_other_rows(r, data, err);
+  rows_abort(removed);
+  rows_abort(w.out);
+  for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k]);
+  str_free(&w.row);
+  mem_free(want);
+  mem_free(data);
+  return s;
+}
