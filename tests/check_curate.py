@@ -348,6 +348,18 @@ with tempfile.TemporaryDirectory() as tmp:
     write(tmp / "one.jsonl", [dict(prompt="p", chosen="c", rejected="r")])
     curate(tmp, "bare", ["source: pairs"], [("pairs", tmp / "one.jsonl")])
     assert "margin" not in (tmp / "bare/README.md").read_text() and "source_id" not in (tmp / "bare/README.md").read_text()
+    # the seed of a sample: the recipe's, but that of the command line wins; manifest.json has the one that counted
+    write(tmp / "many.jsonl", [dict(prompt=f"p{i}", chosen="c", rejected="r") for i in range(60)])
+    drawn = {}
+    for say, args, seed in (("", [], 0), (", seed: 5", [], 5), (", seed: 5", ["--seed", "0"], 0), ("", ["--seed", "5"], 5), (", seed: 5", ["--seed", "9"], 9)):
+        (tmp / "seed.yaml").write_text(f"stages:\n  - source: pairs\n  - sample: {{pairs: 20{say}}}\n")
+        run = [tmp / "seed.yaml", "--input", f"pairs={tmp}/many.jsonl", *args]
+        assert reward(*run, "-o", tmp / "seeded", "--force").returncode == 0
+        assert json.loads((tmp / "seeded/manifest.json").read_text())["samples"] == [dict(line=3, pairs=20, seed=seed)], (say, args)
+        assert f"sample: 20 pairs, seed {seed} |" in reward(*run, "--dry-run").stdout and ("--seed" in (tmp / "seeded/README.md").read_text()) == bool(args)
+        ids = [json.loads(l)["id"] for l in open(tmp / "seeded/train.jsonl")]
+        assert drawn.setdefault(seed, ids) == ids and len(ids) == 20
+    assert len(set(map(tuple, drawn.values()))) == 3
     # write: the rows that the set would have, had the recipe ended there
     stages = ["source: pairs", "write: {file: first.jsonl.gz}", "source: offsetbias", "dedup: {by: exact, of: prompt}", "write: {file: all.jsonl, sources: [offsetbias, pairs]}", "write: {file: some.jsonl.zst, source: offsetbias}",
               "sample: {pairs: 3, seed: 4}", "write: last.jsonl", "filter: {source: offsetbias, field: label, equals: 7}", "write: {file: none.jsonl, source: offsetbias}"]

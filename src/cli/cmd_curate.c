@@ -12,7 +12,8 @@ static const char ABOUT[] =
     "removed.jsonl\n"
     "(every row that was left out, and why), README.md (the data card), report.json, report.html, manifest.json. "
     "The\n"
-    "same inputs and recipe give the same bytes. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3,\n"
+    "same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's sample stages. "
+    "Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3,\n"
     "magpie-air, wildguardmix, offsetbias, helpsteer2, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
 static const char EXAMPLES[] =
     "  reward curate recipes/skywork-80k-v0.1.yaml --input helpsteer2=hs2.jsonl.gz --input … --model rm -o set\n"
@@ -64,6 +65,7 @@ int cmd_curate_run(int argc, char **argv) {
     if (!cli_push(&only, p)) return cli_usage("memory ran out");
   if (cli_given("only") && only.n == 0) return cli_usage("--only: expected names of sources, got '%s'", only_text);
   o.recipe = words.items[0];
+  o.seed = cli_given("seed") ? &cli_opts.seed : NULL;
   o.inputs = inputs.items, o.n_inputs = inputs.n;
   o.only = only.items, o.n_only = only.n;
   o.bench = bench.items, o.n_bench = bench.n;

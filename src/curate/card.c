@@ -102,7 +102,10 @@ rw_status curation_card(const curation *r, rw_error *err) {
     st = add_files(r, true, &s, &bytes, err);
     for (size_t k = 0; !st && k < r->recipe.n; k++)
       if (curation_writes(r, k)) st = add_file(r, r->recipe.stages[k].file, true, &s, &bytes, err);
-    str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes:\n\n```yaml\n");
+    str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes");
+    if (r->o->seed && curation_has(r, STAGE_SAMPLE))
+      str_printf(&s, ", here with `--seed %lld`", (long long)*r->o->seed);
+    str_addz(&s, ":\n\n```yaml\n");
     str_add(&s, text.p ? text.p : "", text.len);
     str_addz(&s, "```\n");
   }

@@ -174,7 +174,16 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
     str_json(&s, name, strlen(name));
     str_printf(&s, ", \"rows\": %zu, \"xxh3_128\": \"%s\"}", in->rows, in->hash);
   }
-  str_addz(&s, "\n  ],\n  \"also_read\": [");
+  str_addz(&s, "\n  ],\n  \"samples\": [");
+  bool first = true;
+  for (size_t k = 0; k < r->recipe.n; k++) {
+    const stage *g = &r->recipe.stages[k];
+    if (g->kind != STAGE_SAMPLE || !r->stage_done[k]) continue;
+    str_printf(&s, "%s\n    {\"line\": %d, \"pairs\": %lld, \"seed\": %lld}", first ? "" : ",", g->line,
+               (long long)g->pairs, (long long)g->seed);
+    first = false;
+  }
+  str_addz(&s, first ? "],\n  \"also_read\": [" : "\n  ],\n  \"also_read\": [");
   for (size_t i = 0; i < r->n_also; i++) {
     const char *slash = strrchr(r->also[i].path, '/'), *name = slash ? slash + 1 : r->also[i].path;
     str_printf(&s, "%s\n    {\"file\": ", i ? "," : "");
@@ -218,6 +227,7 @@ static rw_status hash_also(curation *r, rw_error *err) {
 static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
   RW_TRY(recipe_load(&r->recipe, r->o->recipe, err));
+  for (size_t k = 0; r->o->seed && k < r->recipe.n; k++) r->recipe.stages[k].seed = *r->o->seed;
   r->mem = arena_new();
   r->category_ids = map_new();
   if (!r->mem || !r->category_ids) return rw_nomem(err, "curation");
