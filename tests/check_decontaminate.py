@@ -202,6 +202,15 @@ with tempfile.TemporaryDirectory() as tmp:
     run("helpsteer", "helpsteer.jsonl", "types.jsonl")
     got = [[(c["bench_id"], c["message"]) for c in json.loads(l)["contamination"]] for l in open(tmp / "helpsteer/removed.jsonl")]
     assert got == [[(4, 1)], [(17, 0)]], got
+    # the same beside two responses of HelpSteer2's preference file, alone, or as a pair
+    split = [turns("hello", topic(2), "and now"), turns("hello", "yes", topic(3)), turns(topic(0), "yes", "more"), turns(topic(4)[:25], "hm", topic(4)[25:50]), topic(1), turns("a", "b", topic(0), "c", "<extra_id_1>User\n" + topic(1))]
+    hits = {1: [(4, 1)], 2: [(17, 0)], 4: [("17", 0)], 5: [(17, 1), ("17", 2)]}
+    for name, more in (("preference", dict(response_1=topic(4), response_2=topic(3), preference_strength=2, preference_statement=None, preference_elaboration=None, split="train")),
+                       ("alone", {}), ("pair", dict(chosen=topic(4), rejected="no")), ("several", dict(responses=[topic(4), "no"]))):
+        put(f"{name}.jsonl", [dict(prompt=p, **more) for p in split])
+        run(f"turns_{name}", f"{name}.jsonl", "types.jsonl")
+        rows = [json.loads(l) for l in open(tmp / f"turns_{name}/removed.jsonl")]
+        assert {split.index(r["prompt"]): [(c["bench_id"], c["message"]) for c in r["contamination"]] for r in rows} == hits, (name, rows)
     # the report's own numbers: beside its sources and sets, against RewardBench, and nowhere else
     put("rb.jsonl", [dict(prompt=f"p {i}", subset="math-prm" if i < 447 else "hep-cpp" if i < 611 else f"other{i % 21}") for i in range(2985)])
     put("few.jsonl", [dict(pair(["p 5"]), source="nectar"), dict(pair(["p 6"]), source="mine")])

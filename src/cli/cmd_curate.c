@@ -8,13 +8,12 @@
 
 static const char USAGE[] = "curate RECIPE.yaml [--input SOURCE=FILE…] -o DIR [options]";
 static const char ABOUT[] =
-    "Builds a preference set from public sources by a recipe (docs/recipes.md): train.jsonl (or Parquet), "
-    "removed.jsonl\n"
-    "(every row that was left out, and why), README.md (the data card), report.json, report.html, manifest.json. "
-    "The\n"
-    "same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's sample stages. "
-    "Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3,\n"
-    "magpie-air, wildguardmix, offsetbias, helpsteer2, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
+    "Builds a preference set from public sources by a recipe (docs/recipes.md): train.jsonl (or Parquet),\n"
+    "removed.jsonl (every row that was left out, and why), README.md (the data card), report.json, report.html,\n"
+    "manifest.json. The same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's "
+    "sample\n"
+    "stages. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3, magpie-air, wildguardmix, offsetbias,\n"
+    "helpsteer2, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
 static const char EXAMPLES[] =
     "  reward curate recipes/skywork-80k-v0.1.yaml --input helpsteer2=hs2.jsonl.gz --input … --model rm -o set\n"
     "  reward curate recipes/skywork-80k-v0.1.yaml --only offsetbias --input offsetbias=ob.jsonl -o part\n"

@@ -18,8 +18,6 @@ typedef struct {
     json_doc *doc;
     arena *mem;
     decon_scratch *scratch;
-    json_doc *turns; /* of a HelpSteer2 prompt, which its source writes as JSON */
-    str turns_text;
   } * lanes;
   json_doc *doc;
   size_t rows;
@@ -52,25 +50,30 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
   return RW_OK;
 }
 
-/* A raw row of HelpSteer2 has all turns in one text, with marks between them: split as its source does. */
-static rw_status split_turns(struct lane *l, conversation *c, rw_error *err) {
-  static const scan none = {0};
-  slice prompt = c->messages[0].content;
-  if (!memmem(prompt.p, prompt.len, "\n<extra_id_1>", 13)) return RW_OK;
-  if (!json_string(l->doc, json_get(l->doc, 0, "response")).p) return RW_OK;
-  str_clear(&l->turns_text);
-  RW_TRY(curate_source(SLICE("helpsteer2"))->text(l->doc, l->mem, &none, 0, &l->turns_text, err));
-  if (l->turns_text.oom) return rw_nomem(err, "a row");
-  RW_TRY(json_parse(l->turns, l->turns_text.p, l->turns_text.len, err));
-  return conv_messages(&c->messages, &c->n_messages, l->turns, 0, "prompt", l->mem, err);
+/* HelpSteer2 has all turns of a prompt in one text, with marks between them: split as its source does, whatever
+ * responses stand beside the prompt. */
+static rw_status split_turns(const struct lane *l, const conv_row *row, rw_error *err) {
+  slice prompt = json_string(l->doc, json_get(l->doc, 0, "prompt"));
+  for (size_t b = 0; prompt.p && b < row->n_branches; b++) {
+    conversation *c = &row->branch[b];
+    message *m;
+    size_t n;
+    if (c->n_messages == 0 || c->messages[0].role != ROLE_USER || !slice_eq(c->messages[0].content, prompt))
+      continue;
+    RW_TRY(src_helpsteer2_turns(prompt, c->n_messages, l->mem, &m, &n, err));
+    memcpy(m + n, c->messages + 1, (c->n_messages - 1) * sizeof *m);
+    c->messages = m;
+    c->n_messages += n - 1;
+  }
+  return RW_OK;
 }
 
 /* A training row; one that holds no response counts by its user messages. */
-static rw_status read_row(struct lane *l, conv_row *row, rw_error *err) {
+static rw_status read_row(const struct lane *l, conv_row *row, rw_error *err) {
   json_doc *d = l->doc;
   arena *a = l->mem;
   rw_status s = conv_read(row, d, 0, a, err);
-  if (!s && row->kind == ROW_SINGLE && row->branch->messages) return split_turns(l, row->branch, err);
+  if (!s) return split_turns(l, row, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
   message *m = NULL;
   size_t n = 0;
@@ -82,7 +85,7 @@ static rw_status read_row(struct lane *l, conv_row *row, rw_error *err) {
   row->branch = arena_alloc(a, 1, sizeof *row->branch);
   if (!row->branch) return rw_nomem(err, "a row");
   *row->branch = (conversation){.messages = m, .n_messages = n};
-  return RW_OK;
+  return split_turns(l, row, err);
 }
 
 static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
@@ -182,8 +185,7 @@ static rw_status prepare(run *r, rw_error *err) {
     r->lanes[i].doc = json_new();
     r->lanes[i].mem = arena_new();
     r->lanes[i].scratch = decon_scratch_new(r->d);
-    r->lanes[i].turns = json_new();
-    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch && r->lanes[i].turns;
+    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch;
   }
   char *clean = file_join(o->out, "clean.jsonl"), *removed = file_join(o->out, "removed.jsonl");
   rw_status s = ok && clean && removed ? RW_OK : rw_nomem(err, "decontamination");
@@ -222,8 +224,6 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
     json_free(r.lanes[i].doc);
     arena_free(r.lanes[i].mem);
     decon_scratch_free(r.lanes[i].scratch);
-    json_free(r.lanes[i].turns);
-    str_free(&r.lanes[i].turns_text);
   }
   mem_free(r.lanes);
   json_free(r.doc);

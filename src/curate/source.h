@@ -73,6 +73,9 @@ void src_hash(slice text, uint64_t out[2]);
 void src_hash_texts(scan *s, slice chosen, slice rejected);
 void src_exchange(str *out, slice prompt, slice response); /* user, assistant */
 void src_put(str *out, const scan *s);                     /* the scan and its category's bytes */
+/* HelpSteer2's prompt of several turns in one text (helpsteer2.c): its messages, user first, with room for `more`
+ * behind them. A text without its marks is one message. */
+rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m, size_t *n, rw_error *err);
 /* Picks the first highest and first lowest of n scored texts into *s, or its drop reason. */
 void src_best_worst(scan *s, const double *score, const slice *text, size_t n);
 

@@ -22,9 +22,8 @@ static rw_status helpsteer_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-/* The prompt's turns: user first, then in turn. */
-static rw_status split_turns(slice prompt, arena *a, message **m, size_t *n, rw_error *err) {
-  size_t most = 2;
+rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m, size_t *n, rw_error *err) {
+  size_t most = more + 1;
   for (const char *p = prompt.p; (p = memmem(p, prompt.len - (size_t)(p - prompt.p), "<extra_id_1>", 12)); p++)
     most++;
   *m = arena_alloc(a, most, sizeof **m);
@@ -49,7 +48,7 @@ static rw_status helpsteer_text(json_doc *d, arena *a, const scan *s, int side, 
   size_t n = 0;
   RW_TRY(src_text(d, 0, "prompt", &prompt, err));
   RW_TRY(src_text(d, 0, "response", &response, err));
-  RW_TRY(split_turns(prompt, a, &m, &n, err));
+  RW_TRY(src_helpsteer2_turns(prompt, 1, a, &m, &n, err));
   m[n++] = (message){ROLE_ASSISTANT, response};
   conv_write(out, m, n);
   return RW_OK;
