@@ -348,6 +348,14 @@ with tempfile.TemporaryDirectory() as tmp:
     write(tmp / "one.jsonl", [dict(prompt="p", chosen="c", rejected="r")])
     curate(tmp, "bare", ["source: pairs"], [("pairs", tmp / "one.jsonl")])
     assert "margin" not in (tmp / "bare/README.md").read_text() and "source_id" not in (tmp / "bare/README.md").read_text()
+    # --lenient: a row of another shape between two responses to a prompt keeps them from being a pair
+    answer = lambda p, k: dict(prompt=p, response=f"{p}{k}", helpfulness=k)
+    write(tmp / "odd.jsonl", [answer("a", 0), dict(prompt="a"), answer("a", 1), answer("b", 0), answer("b", 1), dict(prompt="c"), answer("c", 1), answer("d", 0), answer("d", 1), answer("e", 1), dict()])
+    (tmp / "odd.yaml").write_text("stages:\n  - source: helpsteer2\n")
+    assert reward(tmp / "odd.yaml", "--input", f"helpsteer2={tmp}/odd.jsonl", "--lenient", "-o", tmp / "odd").returncode == 0
+    assert [json.loads(l)["id"] for l in open(tmp / "odd/train.jsonl")] == ["helpsteer2:4+5", "helpsteer2:8+9"]
+    assert [(r["id"], r["reason"]) for r in map(json.loads, open(tmp / "odd/removed.jsonl"))] == [
+        (f"helpsteer2:{i}", "another shape" if i in (2, 6, 11) else "no second response") for i in (1, 2, 3, 6, 7, 10, 11)]
     # the seed of a sample: the recipe's, but that of the command line wins; manifest.json has the one that counted
     write(tmp / "many.jsonl", [dict(prompt=f"p{i}", chosen="c", rejected="r") for i in range(60)])
     drawn = {}

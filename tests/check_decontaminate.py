@@ -146,7 +146,7 @@ with tempfile.TemporaryDirectory() as tmp:
     (tmp / "ids.jsonl").write_text('{"chosen_ids": [1, 2], "rejected_ids": [3]}\n')
     p = subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/ids.jsonl", "--bench", f"{tmp}/bench.jsonl", "-o", f"{tmp}/ids"], capture_output=True, text=True)
     assert p.returncode == 1 and "ids.jsonl:1: row: expected text or messages, got token ids" in p.stderr, p
-    assert not os.listdir(tmp / "ids")
+    assert not (tmp / "ids").exists()
     # what stands for a subset; a source that is named as those without one are
     run = lambda name, train, *bench: (subprocess.run([REWARD, "decontaminate", "--quiet", "--train", f"{tmp}/{train}", "--bench", *[f"{tmp}/{b}" for b in bench], "-o", f"{tmp}/{name}"], check=True, stdout=subprocess.DEVNULL), json.loads((tmp / name / "report.json").read_text(), object_pairs_hook=unique))[1]
     put = lambda name, rows: (tmp / name).write_text("".join(json.dumps(r) + "\n" for r in rows))

@@ -112,7 +112,7 @@ fails 1 "--bench: $tmp/nowhere: cannot open" curate "$tmp/plain.yaml" "${pairs[@
 fails 2 "expected one of them" curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/pairs0.jsonl" --model $model -o "$tmp/none5"
 fails 2 "needs the benchmark's rows" curate "$tmp/both.yaml" --only pairs --input "pairs=$tmp/bad.yaml" -o "$tmp/none5" # bad.yaml is not read
 fails 2 "agree: this stage needs" curate "$tmp/agree.yaml" --input "pairs=$tmp/bad.yaml" -o "$tmp/none5"
-[ -z "$(ls -A "$tmp/none5")" ]
+[ ! -e "$tmp/none5" ]
 curate "$tmp/plain.yaml" "${pairs[@]}" --bench "$tmp/pairs0.jsonl" --scores "$tmp/pairs0.jsonl" --dry-run 2>"$tmp/stderr"
 grep -qF -- "--bench is not used: no decontaminate stage" "$tmp/stderr" && grep -qF -- "--scores is not used: no agree stage" "$tmp/stderr"
 fails 2 "has no source nectar" curate "$tmp/plain.yaml" "${pairs[@]}" --only pairs,nectar -o "$tmp/none5"
@@ -146,6 +146,26 @@ else
   recipe "source: pairs" "write: a.parquet" >"$tmp/wrong.yaml"
   fails 1 "a.parquet needs Arrow's library" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 fi
+# a word that a list option took, for the recipe or the folder that is missing
+fails 2 "got '$tmp/plain.yaml'; is that the recipe? It goes first, or behind --" curate "${pairs[@]}" "$tmp/plain.yaml" -o "$tmp/none5"
+fails 2 "got '$tmp/plain.yaml'; is that the recipe?" curate --input "$tmp/plain.yaml" -o "$tmp/none5"
+fails 2 "a recipe is needed; '$tmp/plain.yaml' was taken as a value of --bench" curate "${pairs[@]}" --bench "$tmp/pairs0.jsonl" "$tmp/plain.yaml" -o "$tmp/none5"
+fails 2 "a recipe is needed" curate "${pairs[@]}" -o "$tmp/none5"
+if grep -q "was taken" "$tmp/stderr"; then exit 1; fi
+curate "${pairs[@]}" --dry-run --bench "$tmp/pairs0.jsonl" -- "$tmp/plain.yaml" 2>"$tmp/stderr"
+fails 2 "-o DIR are needed; 'clean' was taken as a value of --bench" "$reward" decontaminate --train "$tmp/pairs0.jsonl" --bench "$tmp/pairs0.jsonl" clean
+# a run that fails takes away the folders that it made, when they are empty, and no others
+mkdir "$tmp/there" "$tmp/full"
+: >"$tmp/full/file"
+echo '{"prompt": 3}' >"$tmp/three.jsonl"
+for out in made made/deep/er there there/deep full/deep made/; do
+  fails 1 "three.jsonl:1" curate "$tmp/plain.yaml" --input "pairs=$tmp/three.jsonl" -o "$tmp/$out"
+  fails 1 "three.jsonl:1" "$reward" decontaminate --train "$tmp/three.jsonl" --bench "$tmp/pairs0.jsonl" -o "$tmp/$out"
+  [ ! -e "$tmp/made" ]
+  [ -d "$tmp/there" ]
+  [ -z "$(ls -A "$tmp/there")" ]
+  [ "$(ls -A "$tmp/full")" = file ]
+done
 recipe "source: pairs" "select: {groups: [{keep: 0.5}]}" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:3: select: pairs has no scores to select by" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 recipe "source: pairs" "dedup: exact" "source: pairs" >"$tmp/wrong.yaml"

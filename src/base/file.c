@@ -310,17 +310,40 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err) {
   return s;
 }
 
+/* The length of that beginning of the path which is there. */
+static size_t existing(const char *path) {
+  size_t len = strlen(path);
+  char *p = mem_strndup(path, len);
+  while (p && len > 0 && !file_exists(p)) {
+    while (len > 0 && p[len - 1] != '/') len--;
+    while (len > 0 && p[len - 1] == '/') len--;
+    p[len] = '\0';
+  }
+  mem_free(p);
+  return len;
+}
+
+/* Leaves the mark, or not; takes away the folders that begin made, as far as they are empty. */
+static void dir_close(out_dir *d, bool unmark) {
+  char *slash = strrchr(d->mark, '/');
+  if (unmark) unlink(d->mark);
+  while (unmark && slash && (size_t)(slash - d->mark) > d->had) {
+    *slash = '\0';
+    if (rmdir(d->mark) != 0 && errno != ENOENT) break;
+    slash = strrchr(d->mark, '/');
+  }
+  if (d->lock >= 0) close(d->lock);
+  mem_free(d->mark);
+  *d = (out_dir){NULL, -1, 0};
+}
+
 rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err) {
-  *d = (out_dir){file_join(path, UNFINISHED), -1};
+  *d = (out_dir){file_join(path, UNFINISHED), -1, existing(path)};
   if (!d->mark) return rw_nomem(err, path);
   rw_status s = file_out_dir(path, force || file_exists(d->mark), err);
   if (!s) s = file_lock_dir(path, &d->lock, err);
   if (!s) s = file_put(d->mark, "", 0, err);
-  if (s) { /* the mark, if there is one, is another's */
-    if (d->lock >= 0) close(d->lock);
-    mem_free(d->mark);
-    *d = (out_dir){NULL, -1};
-  }
+  if (s) dir_close(d, d->lock >= 0); /* without the lock the mark, if there is one, is another's */
   return s;
 }
 
@@ -328,12 +351,9 @@ void file_dir_end(out_dir *d, bool done) {
   if (!d->mark) return;
   char *slash = strrchr(d->mark, '/');
   *slash = '\0';
-  bool unmark = done || dir_is_empty(d->mark);
+  bool empty = dir_is_empty(d->mark);
   *slash = '/';
-  if (unmark) unlink(d->mark);
-  if (d->lock >= 0) close(d->lock);
-  mem_free(d->mark);
-  *d = (out_dir){NULL, -1};
+  dir_close(d, done || empty);
 }
 
 rw_status file_nameless(const char *dir, int *fd, rw_error *err) {

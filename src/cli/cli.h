@@ -93,6 +93,8 @@ bool cli_given(const char *name);
 /* Prints "reward COMMAND: text" and returns the exit status that the code stands for. */
 int cli_fail(const rw_error *err);
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
+int cli_missing(const char *what);
 
 /* A .gguf file as --model: converts it once into the cache and sets *path to that directory, which lives as long as
  * the program. Any other path is left as it is. The same with --base, which only an adapter may have. */

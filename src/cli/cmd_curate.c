@@ -50,7 +50,13 @@ int cmd_curate_run(int argc, char **argv) {
       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
-  if (words.n != 1) return cli_usage("a recipe is needed");
+  for (size_t i = 0; words.n == 0 && i < inputs.n; i++)
+    if (!strchr(inputs.items[i], '='))
+      return cli_usage(
+          "--input: expected SOURCE=FILE, got '%s'; is that the recipe? It goes first, or behind --, as "
+          "--input takes all words up to the next option",
+          inputs.items[i]);
+  if (words.n != 1) return cli_missing("a recipe is needed");
   o.parquet = strcmp(format, "parquet") == 0;
   for (size_t i = 0; i < inputs.n; i++) {
     const char *eq = strchr(inputs.items[i], '=');
@@ -75,7 +81,7 @@ int cmd_curate_run(int argc, char **argv) {
   rw_error err;
   curate_counts c;
   str text = {0};
-  out_dir dir = {NULL, -1};
+  out_dir dir = {NULL, -1, 0};
   bool writes = o.out && !o.dry_run && !o.explain && !o.agree_pairs;
   rw_status s = writes ? file_dir_begin(&dir, o.out, force, &err) : RW_OK;
   if (!s && o.model.model) s = cli_model_dir(&o.model.model, &err);

@@ -28,7 +28,7 @@ int cmd_decontaminate_run(int argc, char **argv) {
       "  reward decontaminate --train train.jsonl --bench rewardbench.jsonl -o clean\n"
       "  reward decontaminate --train a.jsonl.gz b.jsonl.gz --bench rb.jsonl rb2.jsonl --ngram 13 -o clean\n");
   if (status >= 0) return status;
-  if (train.n == 0 || bench.n == 0 || !o.out) return cli_usage("--train, --bench and -o DIR are needed");
+  if (train.n == 0 || bench.n == 0 || !o.out) return cli_missing("--train, --bench and -o DIR are needed");
   o.options.gist = strcmp(preset, "gist") == 0;
   if (o.options.gist && !cli_given("ngram")) o.options.ngram = DECON_GIST_NGRAM;
   if (o.options.ngram < 1 || o.options.ngram > 64)

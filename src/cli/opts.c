@@ -23,6 +23,7 @@ static const opt common[] = {
 const char *cli_name = "";
 static const char *given[128];
 static size_t n_given;
+static const char *last_value, *last_list; /* of the last list option that took more words than one: the last */
 
 bool cli_given(const char *name) {
   for (size_t i = 0; i < n_given; i++)
@@ -38,6 +39,14 @@ int cli_usage(const char *fmt, ...) {
   fprintf(stderr, "\n`reward %s --help` shows the options.\n", cli_name);
   va_end(ap);
   return 2;
+}
+
+int cli_missing(const char *what) {
+  if (!last_list) return cli_usage("%s", what);
+  return cli_usage(
+      "%s; '%s' was taken as a value of --%s, which takes all words up to the next option: put what is "
+      "no value of it first, or behind --",
+      what, last_value, last_list);
 }
 
 int cli_fail(const rw_error *err) {
@@ -164,6 +173,7 @@ const opt *cli_option_of(const opt *table, const char *word, const char **value)
 int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
               const char *about, const char *examples) {
   n_given = 0;
+  last_value = last_list = NULL;
   bool only_words = false;
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
@@ -195,8 +205,10 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
     }
     int bad = set_value(o, v);
     if (bad >= 0) return bad;
-    while (o->many && i + 1 < argc && cli_is_word(argv[i + 1]))
+    while (o->many && i + 1 < argc && cli_is_word(argv[i + 1])) {
       if ((bad = set_value(o, argv[++i])) >= 0) return bad;
+      last_value = argv[i], last_list = o->name;
+    }
   }
   if (cli_given("threads") && (cli_opts.threads < 1 || cli_opts.threads > 1024))
     return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);

@@ -102,6 +102,13 @@ static rw_status group_row(scanning *s, const scan *f, place row, rw_error *err)
   return vec_push(s->members, s->n_members, s->cap_members, m) ? RW_OK : rw_nomem(err, "prompts");
 }
 
+/* The row that waits gets no second. */
+static rw_status end_wait(scanning *s, rw_error *err) {
+  if (!s->waiting) return RW_OK;
+  s->waiting = false;
+  return add_loose(s->r, s->first_row, "no second response", err);
+}
+
 static rw_status consecutive_row(scanning *s, const scan *f, place row, rw_error *err) {
   if (!s->waiting) {
     s->waiting = true;
@@ -109,16 +116,16 @@ static rw_status consecutive_row(scanning *s, const scan *f, place row, rw_error
     s->first_row = row;
     return RW_OK;
   }
-  s->waiting = false;
   if (memcmp(s->first.prompt, f->prompt, sizeof f->prompt) != 0) {
     if (!s->r->o->lenient)
       return rw_fail(
           err, RW_DATA,
           "%s:%llu: prompt: expected the prompt of the row before (two responses to a prompt stand together)",
           s->in->path, (unsigned long long)row.line);
-    RW_TRY(add_loose(s->r, s->first_row, "no second response", err));
+    RW_TRY(end_wait(s, err));
     return consecutive_row(s, f, row, err);
   }
+  s->waiting = false;
   bool equal = s->first.rank == f->rank, same = s->first.texts[0] == f->texts[0];
   if (equal || same) {
     const char *why = equal ? "equal scores" : "equal texts";
@@ -146,14 +153,16 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
     f.category.p = p + sizeof f;
     if (!f.drop) RW_TRY(category_of(s->r, f.category, &f.category_id, err));
     s->in->has |= f.has;
-    if (f.drop)
+    if (f.drop) {
+      RW_TRY(end_wait(s, err)); /* rows around a dropped one are not consecutive */
       RW_TRY(add_loose(s->r, at, f.drop, err));
-    else if (s->in->src->pairing == PAIR_IN_ROW)
+    } else if (s->in->src->pairing == PAIR_IN_ROW) {
       RW_TRY(add_candidate(s, &f, at, at, err));
-    else if (s->in->src->pairing == PAIR_BY_PROMPT)
+    } else if (s->in->src->pairing == PAIR_BY_PROMPT) {
       RW_TRY(group_row(s, &f, at, err));
-    else
+    } else {
       RW_TRY(consecutive_row(s, &f, at, err));
+    }
   }
   return RW_OK;
 }
@@ -195,7 +204,7 @@ static rw_status end_source(scanning *s, size_t inputs_from, size_t from, rw_err
   if (s->waiting && !s->r->o->lenient)
     return rw_fail(err, RW_DATA, "%s:%llu: expected a second response to this prompt on the next row",
                    s->r->inputs[s->first_row.input].path, (unsigned long long)s->first_row.line);
-  if (s->waiting) RW_TRY(add_loose(s->r, s->first_row, "no second response", err));
+  RW_TRY(end_wait(s, err));
   if (s->in->src->pairing == PAIR_BY_PROMPT) RW_TRY(close_groups(s, err));
   for (size_t i = inputs_from; i <= s->index; i++) {
     input *in = &s->r->inputs[i];
