@@ -6,23 +6,27 @@
 
 #include "curate/source.h"
 
-extern const source source_magpie_ultra, source_magpie_pro_31, source_magpie_pro, source_magpie_air,
-    source_wildguardmix, source_offsetbias, source_helpsteer2, source_preference_700k, source_nectar,
-    source_hh_rlhf, source_ultrafeedback, source_pairs;
+/* One line a source: src/curate/sources/ has a file that defines source_NAME. */
+#define SOURCES(X)   \
+  X(magpie_ultra)    \
+  X(magpie_pro_31)   \
+  X(magpie_pro)      \
+  X(magpie_air)      \
+  X(wildguardmix)    \
+  X(offsetbias)      \
+  X(helpsteer2)      \
+  X(preference_700k) \
+  X(nectar)          \
+  X(hh_rlhf)         \
+  X(ultrafeedback)   \
+  X(pairs)
 
-const source *const curate_sources[] = {&source_magpie_ultra,
-                                        &source_magpie_pro_31,
-                                        &source_magpie_pro,
-                                        &source_magpie_air,
-                                        &source_wildguardmix,
-                                        &source_offsetbias,
-                                        &source_helpsteer2,
-                                        &source_preference_700k,
-                                        &source_nectar,
-                                        &source_hh_rlhf,
-                                        &source_ultrafeedback,
-                                        &source_pairs,
-                                        NULL};
+#define X(name) extern const source source_##name;
+SOURCES(X)
+#undef X
+#define X(name) &source_##name,
+const source *const curate_sources[] = {SOURCES(X) NULL};
+#undef X
 
 const source *curate_source(slice name) {
   for (size_t i = 0; curate_sources[i]; i++)

@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (r.n == 0 || r.n > MAX_STAGES) abort();
     for (size_t i = 0; i < r.n; i++) {
       const stage *s = &r.stages[i];
+      if (s->file && (strchr(s->file, '/') || s->file[0] == '.')) abort();
       if (s->n_named > MAX_NAMED || s->n_groups > MAX_GROUPS) abort();
       for (size_t k = 0; k < s->n_named; k++) fuzz_touch(s->named[k]->name, strlen(s->named[k]->name));
       for (size_t g = 0; g < s->n_groups; g++) {
