@@ -150,7 +150,7 @@ rw_status curation_write(curation *r, rw_error *err) {
   rows_abort(removed);
   rows_abort(w.out);
   for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k]);
-  if (s && r->o->parquet) rmdir(data); /* when nothing is in there */
+  if (s && r->o->parquet && data) rmdir(data); /* when nothing is in there */
   str_free(&w.row);
   mem_free(want);
   mem_free(data);
