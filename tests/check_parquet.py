@@ -84,6 +84,16 @@ with tempfile.TemporaryDirectory() as tmp:
         assert list(data) == ["train"] and len(data["train"]) == 2 and data["train"].features["margin"] == datasets.Value("float64"), data
         assert datasets.load_dataset("parquet", data_files=str(tmp / f"write.{form}/before.parquet"))["train"]["margin"][:] == list(range(5))
 
+    # rankings have columns of their own, beside those of pairs where there are both
+    (tmp / "nectar.jsonl").write_text("".join(json.dumps(dict(prompt=f"\n\nHuman: q{i}\n\nAssistant: ", answers=[dict(answer=f"a{k}", rank=k + 1) for k in range(3)])) + "\n" for i in range(4)))
+    for name, more, args in (("only", "", []), ("mixed", "- source: pairs\n", ["--input", f"pairs={tmp}/whole.jsonl"])):
+        (tmp / "rank.yaml").write_text(f"name: r\nstages:\n- {{source: nectar, pairs: ranking}}\n{more}")
+        for form in ("parquet", "jsonl"):
+            reward("curate", tmp / "rank.yaml", "--input", f"nectar={tmp}/nectar.jsonl", *args, "--format", form, "-o", tmp / f"rank.{name}.{form}")
+            data = datasets.load_dataset(str(tmp / f"rank.{name}.{form}"))["train"]
+            assert data[0]["responses"] == ["a0", "a1", "a2"] and data[0]["scores"] == [-1, -2, -3] and data[0]["prompt"] == [dict(role="user", content="q0")], data[0]
+            assert ("chosen" in data.features) == bool(args) and len(data) == 4 + 5 * bool(args)
+
     # rows that datasets merged from files of different columns: what a row lacks is null
     model = ROOT / "tests/data/model/llama"
     mixed = [dict(input_ids=[5, 6, 7], text=None, prompt=None, margin=None, extra="k"),

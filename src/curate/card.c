@@ -15,6 +15,12 @@ static const char CONFIGS[] =
     "  - split: train\n"
     "    path:\n";
 
+static const char RANKING[] = /* behind its prompt */
+    "  - name: responses\n"
+    "    list: string\n"
+    "  - name: scores\n"
+    "    list: float64\n";
+
 static const char MESSAGES[] =
     "  - name: %s\n"
     "    list:\n"
@@ -52,16 +58,21 @@ static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes
 }
 
 static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) {
-  bool category = false;
+  bool category = false, paired = pairs == 0, ranked = false;
   uint32_t own = 0;
   for (size_t i = 0; i < r->n; i++) {
     if (r->c[i].reason) continue;
     category |= r->categories[r->c[i].category].len > 0;
     own |= r->c[i].own;
+    bool ranking = r->inputs[r->c[i].input].form == FORM_RANKING;
+    ranked |= ranking;
+    paired |= !ranking;
   }
   str_addz(s, "dataset_info:\n  features:\n");
-  str_printf(s, MESSAGES, "chosen");
-  str_printf(s, MESSAGES, "rejected");
+  if (paired) str_printf(s, MESSAGES, "chosen");
+  if (paired) str_printf(s, MESSAGES, "rejected");
+  if (ranked) str_printf(s, MESSAGES, "prompt");
+  if (ranked) str_addz(s, RANKING);
   str_addz(s, "  - name: source\n    dtype: string\n");
   if (own & OWN_MARGIN) str_addz(s, "  - name: margin\n    dtype: float64\n");
   if (own & OWN_ID) str_addz(s, "  - name: source_id\n    dtype: string\n");
