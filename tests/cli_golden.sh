@@ -42,10 +42,42 @@ for l in sys.stdin:
     r = json.loads(l)
     assert r["score"] == r["want"], r'
 
+# checkpoints kept on the way are models too: golden rows of their own weights, the evaluation at their step, else the
+# batches before it
+train --out "$tmp/kept" --keep 3 --save-every 2 --eval "$tmp/rows.jsonl" --eval-every 4
+train --out "$tmp/kept16" --keep 1 --save-every 4 --save-dtype bf16
+train --out "$tmp/keptlora" --keep 1 --save-every 4 --lora-rank 2
+for m in kept/checkpoint-0000000{4,6,8} kept16/checkpoint-00000008 keptlora/checkpoint-00000008; do
+  python3 -c '
+import json, sys
+for g in json.load(open(sys.argv[1]))["golden"]["rows"]: print(json.dumps({"input_ids": g["ids"], "want": g["score"]}))' "$tmp/$m/reward.json" >"$tmp/golden.jsonl"
+  [ "$(wc -l <"$tmp/golden.jsonl")" -eq 4 ]
+  "$reward" score --quiet --model "$tmp/$m" "$tmp/golden.jsonl" >"$tmp/scored.jsonl"
+  python3 -c '
+import json, sys
+for l in open(sys.argv[1]):
+    r = json.loads(l)
+    assert r["score"] == r["want"], r' "$tmp/scored.jsonl"
+done
+python3 - "$tmp" <<'E2'
+import json, math, sys
+t = sys.argv[1]
+at = lambda k: json.load(open(f"{t}/kept/checkpoint-{k:08}/reward.json"))
+assert len({at(k)["golden"]["rows"][0]["score"] for k in (4, 6, 8)}) == 3
+evals = {e["step"]: e["rewards"] for e in map(json.loads, open(t + "/kept/evals.jsonl"))}
+for k in (4, 8):
+    c = at(k)["calibration"]
+    assert c["n"] == 30 and f"after step {k}" in c["on"] and math.isclose(c["mean"], evals[k]["mean"], rel_tol=1e-12), (c, evals[k])
+c, m = at(6)["calibration"], [json.loads(l)["mean_reward"] for l in open(t + "/kept/metrics.jsonl")]
+assert c["n"] == 2 and "steps 5 to 6" in c["on"] and math.isclose(c["mean"], (m[4] + m[5]) / 2, rel_tol=1e-12), (c, m)
+E2
+
 # other weights under the same reward.json: each command refuses, and says which row and how to go on
 fails() { local status=0; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq 1 ] && grep -q "reward.json: golden row 1: expected the recorded score" "$tmp/out" && grep -q no-golden-check "$tmp/out" || { echo "got $status: $*"; cat "$tmp/out"; exit 1; }; }
 "$reward" score --quiet --model "$tmp/bf16" "$tmp/rows.jsonl" -o "$tmp/ok.jsonl"
 cp "$tmp/f32/reward.json" "$tmp/good.json"
+cp "$tmp/kept/checkpoint-00000004/model.safetensors" "$tmp/kept/checkpoint-00000006/"
+fails "$reward" score --quiet --model "$tmp/kept/checkpoint-00000006" "$tmp/rows.jsonl" -o "$tmp/s.jsonl"
 cp tests/data/model/llama/model.safetensors "$tmp/f32/model.safetensors"
 for extra in "" --no-golden-check; do
   check=fails

@@ -51,6 +51,21 @@ same "$tmp/a" "$tmp/c"
 cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/c/metrics.jsonl")
 [ -z "$(ls "$tmp/c" | grep -E 'checkpoint|partial' || true)" ]
 
+for i in 1 2 3 4; do # with checkpoints that stay, each a model with its reward.json
+  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/k" --threads 2 --save-every 1 --keep 2 --resume 2>>"$tmp/warnings" &
+  pid=$!
+  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+  for c in "$tmp"/k/checkpoint-*[0-9]; do # whatever moment: what has its final name is whole
+    [ ! -e "$c" ] || "$reward" score --quiet --model "$c" "$tmp/pairs.jsonl" >/dev/null 2>"$tmp/score" || grep -q "rows could not be scored" "$tmp/score"
+    [ ! -e "$c" ] || [ -s "$c/reward.json" ]
+  done
+done
+train --out "$tmp/k" --save-every 1 --keep 2 --resume
+same "$tmp/a" "$tmp/k"
+
 train --out "$tmp/r" --recompute full
 same "$tmp/a" "$tmp/r"
 

@@ -149,6 +149,8 @@ typedef struct {
   bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
   bool states_8bit;
   size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
+  bool reopened;    /* for model_train_bytes: what is saved on the way is opened beside it and scored with */
+  int save_dtype;   /* so saved: st_dtype, or -1: as in the input */
 } model_train_options;
 /* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
  * optimizer states (zeroed). */
@@ -167,7 +169,7 @@ model_frozen_use model_frozen_used(const model *m);
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);
 /* Adds the gradient of sum(d_rewards[i] * reward[i]) of the last model_forward to the parameters' grad. */
 rw_status model_backward(model *m, const float *d_rewards, rw_error *err);
-/* Gives working memory back until the next pass, for those who need room to save. */
+/* Gives working memory and the pages of the file back until the next pass, for those who need room to save. */
 void model_rest(model *m);
 /* After model_train: gives back gradients and optimizer states too. What is left can be scored with and saved. */
 void model_end_training(model *m);

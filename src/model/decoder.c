@@ -451,12 +451,14 @@ uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t 
   acts s;
   const model_config *c = &m->cfg;
   size_t freeze = frozen_layers(m, o);
-  uint64_t trained = 0, frozen = 0, widest = 0, largest = 0;
+  uint64_t trained = 0, frozen = 0, widest = 0, largest = 0, reopened = 0;
   for (size_t i = 0; i < m->n_tensors; i++) {
     const tensor *t = &m->t[i];
     bool is_trained = i >= first_trained(m, freeze);
     if (is_trained) trained += t->pub.count;
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
+    if (is_trained && i != (size_t)m->embed && o->reopened) /* of the embedding few rows are read */
+      reopened += t->pub.count * st_dtype_size(o->save_dtype >= 0 ? (st_dtype)o->save_dtype : t->file_type);
     if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2); /* all pages of the mapping, in time */
     if (i != (size_t)m->embed && t->pub.count > widest) widest = t->pub.count;
   }
@@ -467,6 +469,7 @@ uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t 
   floats += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c));
   floats += n_tokens * most + 2 * widest;
   if (largest > floats) floats = largest; /* saving, when the activations are given back */
+  if (reopened / 4 > floats) floats = reopened / 4;
   return 4 * (2 * trained + floats) + frozen + (o->states_8bit ? 2 * trained + trained / 32 : 8 * trained);
 }
 
@@ -616,6 +619,7 @@ void model_rest(model *m) {
     m->be->release(m->be, b[i]->p);
     *b[i] = (buffer){0};
   }
+  st_forget(m->file); /* what is frozen is read from the file again */
   m->have_forward = false;
 }
 
@@ -632,7 +636,6 @@ void model_end_training(model *m) {
     p->q1 = p->q2 = (adamw8_state){NULL, NULL};
     m->params[i] = *p;
   }
-  st_forget(m->file);
 }
 
 void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }

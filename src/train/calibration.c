@@ -1,4 +1,4 @@
-/* calibration.c - calibration and golden rows of a finished run (see calibration.h).
+/* calibration.c - calibration and golden rows of a trained checkpoint (see calibration.h).
  *
  * The figures are read back from evals.jsonl and metrics.jsonl, so that a resumed run has them too.
  */
@@ -84,12 +84,22 @@ rw_status calibration_drop(const char *out, rw_error *err) {
   return s;
 }
 
-rw_status calibration_write(const train_options *o, const dataset *d, const train_state *state, rw_error *err) {
+/* The figures of the first --eval after step `kept`; where there is none, of the last quarter of the steps so far.
+ */
+static rw_status gather(figures *f, const train_options *o, int64_t kept, int64_t step, rw_error *err) {
+  *f = (figures){.eval = o->n_eval ? o->eval[0] : NULL, .from = kept, .to = kept};
+  if (f->eval) RW_TRY(read_lines(f, o->out, "evals.jsonl", err));
+  if (f->n > 0) return RW_OK;
+  *f = (figures){.from = step - step / 4, .to = step};
+  return read_lines(f, o->out, "metrics.jsonl", err);
+}
+
+rw_status calibration_write(const train_options *o, const char *dir, const dataset *d, const train_state *state,
+                            rw_error *err) {
   bool best = strcmp(o->keep, "best") == 0;
   int64_t kept = best ? state->best_step : state->step;
-  figures f = {.eval = o->n_eval ? o->eval[0] : NULL, .from = kept, .to = kept};
-  if (!f.eval) f.from = state->step - state->step / 4;
-  RW_TRY(read_lines(&f, o->out, f.eval ? "evals.jsonl" : "metrics.jsonl", err));
+  figures f;
+  RW_TRY(gather(&f, o, kept, state->step, err));
   double mean = f.n > 0 ? f.mean / f.n : NAN, v = f.n > 0 ? f.squares / f.n - mean * mean : NAN;
   char *on = f.eval ? mem_printf("%s after step %lld", f.eval, (long long)kept)
                     : mem_printf("training batches of steps %lld to %lld", (long long)f.from, (long long)f.to);
@@ -100,8 +110,8 @@ rw_status calibration_write(const train_options *o, const dataset *d, const trai
   id_group g[GOLDEN_ROWS];
   size_t n = pick_rows(d, row, len, g);
   model *m = NULL;
-  rw_status s = on ? model_open(&m, o->out, &mo, err) : rw_nomem(err, o->out);
-  if (!s) s = golden_write(m, o->out, g, n, &c, err);
+  rw_status s = on ? model_open(&m, dir, &mo, err) : rw_nomem(err, dir);
+  if (!s) s = golden_write(m, dir, g, n, &c, err);
   model_free(m);
   mem_free(on);
   return s;

@@ -338,6 +338,9 @@ static void say_data(const run *t) {
 
 static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
 
+/* --keep N: N; 0 for best and last. */
+static int64_t kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
+
 /* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
 static rw_status plan_memory(run *t, rw_error *err) {
   const train_options *o = t->o;
@@ -353,7 +356,12 @@ static rw_status plan_memory(run *t, rw_error *err) {
   if (most > batch) most = batch;
   if (most > rows) rows = most;
   uint64_t used = memory_used(), available = memory_available();
-  t->how = (model_train_options){(size_t)o->freeze_layers, strcmp(o->recompute, "full") == 0, o->states_8bit, rows};
+  t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
+                                 .recompute = strcmp(o->recompute, "full") == 0,
+                                 .states_8bit = o->states_8bit,
+                                 .most_rows = rows,
+                                 .reopened = kept_checkpoints(o) > 0,
+                                 .save_dtype = o->save_dtype};
   uint64_t need = model_train_bytes(t->m, &t->how, rows);
   if (need > available && strcmp(o->recompute, "auto") == 0) {
     t->how.recompute = true;
@@ -453,9 +461,7 @@ static rw_status dry_run(run *t, rw_error *err) {
   return RW_OK;
 }
 
-/* --keep N: N; 0 for best and last. */
-static int64_t kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
-
+/* A model directory: text files, weights and reward.json. */
 static rw_status publish(void *ctx, const char *dir, rw_error *err) {
   run *t = ctx;
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
@@ -463,7 +469,8 @@ static rw_status publish(void *ctx, const char *dir, rw_error *err) {
   o.out = dir;
   o.base = model_dir(t->m);
   RW_TRY(text_copy(&o, t->r, pad, err));
-  return model_save(t->m, dir, o.save_dtype, pad, err);
+  RW_TRY(model_save(t->m, dir, o.save_dtype, pad, err));
+  return calibration_write(t->o, dir, t->d, &t->state, err);
 }
 
 static rw_status save(run *t, rw_error *err) {
@@ -538,7 +545,6 @@ static rw_status finish(run *t, rw_error *err) {
   RW_TRY(calibration_drop(o->out, err));
   model_end_training(t->m); /* room for what is saved, then for the result as a second model */
   RW_TRY(publish(t, o->out, err));
-  RW_TRY(calibration_write(o, t->d, &t->state, err));
   RW_TRY(write_run(t, true, err));
   return checkpoint_clear(o->out, kept_checkpoints(o), err);
 }
