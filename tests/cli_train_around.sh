@@ -67,6 +67,47 @@ want = f"x|a|{r['n']}|{last['subsets']['x']['accuracy']:.1f}|{r['margin']:.3f}|{
 assert want in page, (want, page[page.index("Rewards|by"):][:400])
 E2
 
+# run.json has what took effect of every option that --help lists, whatever was left to the data, model and machine
+train --data "$tmp/train.jsonl" --out "$tmp/d" --loss hinge --no-decay bias,norm --shuffle no
+train --data "$tmp/train.jsonl" --out "$tmp/l" --epochs 3 --batch-tokens 64 --lora-rank 2 --freeze-layers 1 --betas 0.8,0.95 --max-length 20 --ranking plackett-luce
+train --model "$tmp/l" --data "$tmp/train.jsonl" --out "$tmp/ll" --steps 1 --recompute full --save-dtype f16 --optimizer-states 8bit
+"$reward" train --help >"$tmp/help"
+python3 - "$tmp" <<'E2'
+import json, os, re, sys
+t = sys.argv[1]
+help = open(t + "/help").read()
+listed = re.findall(r"^  (?:-.,|   ) --([a-z-]+)", help.split("Examples:")[0], re.M)
+assert len(listed) > 40 and max(map(len, help.split("Examples:")[0].splitlines())) <= 110, listed
+assert "temperature-bt|plackett-luce\n" in help
+def effective(run, **want):
+    info = json.load(open(f"{t}/{run}/run.json"))
+    got = info["arguments"]["effective"]
+    assert list(got) == listed, set(got) ^ set(listed)
+    want.update(device=info["device"], dtype=info["dtype"], seed=3, threads=1, model=info["model"]["path"], out=f"{t}/{run}")
+    want = {k.replace("_", "-"): v for k, v in want.items()}
+    assert {k: got[k] for k in want} == want, {k: (got[k], want[k]) for k in want if got[k] != want[k]}
+    assert "auto" not in got.values()
+effective("d", loss="hinge", no_decay="norm,bias", shuffle="no", epochs=2, steps=10, batch_size=8, batch_tokens=1024, lr=1e-3, betas="0.9,0.999", eps=1e-8,
+          weight_decay=1e-3, max_length=512, overlong="drop", recompute="no", ranking="all-pairs", save_dtype="f32", optimizer_states="f32", data=[t + "/train.jsonl"],
+          eval=[], keep="last", lora_rank=0, lora_alpha=None, lora_targets=None, lora_dropout=None, base=None, date="2024-07-26", quiet=True, resume=False, margin=1)
+effective("l", epochs=3, steps=15, batch_tokens=64, lora_rank=2, lora_alpha=4, lora_targets="all-linear", lora_dropout=0, freeze_layers=1, betas="0.8,0.95",
+          max_length=20, ranking="plackett-luce", base=None)
+effective("ll", epochs=0, steps=1, recompute="full", save_dtype="f16", optimizer_states="8bit", lora_rank=2, lora_alpha=4, lora_targets=None,
+          base=os.path.realpath("tests/data/model/llama"))
+E2
+"$reward" report "$tmp/d" "$tmp/l" -o "$tmp/differ.html"
+python3 - "$tmp" <<'E2'
+import html, re, sys
+page = open(sys.argv[1] + "/differ.html").read()
+table = page[page.index("Arguments that differ"):]
+rows = re.findall(r"<tr>(.*?)</tr>", table[:table.index("</table>")], re.S)
+rows = [[html.unescape(c) for c in re.findall(r"<td[^>]*>(.*?)</td>", r)] for r in rows]
+want = [["--loss", "hinge", "bt"], ["--ranking", "all-pairs", "plackett-luce"], ["--betas", "0.9,0.999", "0.8,0.95"], ["--no-decay", "norm,bias", "-"],
+        ["--epochs", "2", "3"], ["--steps", "10", "15"], ["--shuffle", "no", "yes"], ["--max-length", "512", "20"], ["--batch-tokens", "1024", "64"],
+        ["--freeze-layers", "0", "1"], ["--lora-rank", "0", "2"], ["--lora-alpha", "-", "4"], ["--lora-targets", "-", "all-linear"], ["--lora-dropout", "-", "0"]]
+assert [r for r in rows if r] == want, rows
+E2
+
 # --keep 2: the two newest checkpoints stay, are models, and the run can go on from them
 [ "$(ls -d "$tmp"/a/checkpoint-*)" = "$tmp/a/checkpoint-00000006
 $tmp/a/checkpoint-00000008" ]

@@ -69,20 +69,19 @@ static void lacks(const str *s, const char *what) {
   ", \"interval\": [40, 70], \"sections\": {}, \"subsets\": {\"src-x\": {\"n\": 4, \"correct\": 2, " \
   "\"accuracy\": " #x                                                                                \
   "}, \"src-y\": {\"n\": 4, \"correct\": 3, \"accuracy\": 75}}, \"length_baseline\": {\"overall\": 33.5}}\n"
-#define RUN(args)                                                                                           \
-  "{\"status\": \"finished\", \"arguments\": {\"command\": [\"reward\", \"train\", \"--data\", \"a\", "     \
-  "\"b\", " args                                                                                            \
-  "]}, \"rows\": {\"used\": 1234567}, \"model\": {\"path\": \"base\"}, \"peak_memory_bytes\": 2500000000, " \
-  "\"steps_done\": 2}"
+#define RUN(args)                                                                                               \
+  "{\"status\": \"finished\", \"arguments\": {\"command\": [], \"effective\": {\"data\": [\"a\", \"b\"], " args \
+  ", \"config\": null, \"eval\": []}}, \"rows\": {\"used\": 1234567}, \"model\": {\"path\": \"base\"}, "        \
+  "\"peak_memory_bytes\": 2500000000, \"steps_done\": 2}"
 
 static int make(void **state) {
   (void)state;
   snprintf(root, sizeof root, "/tmp/reward-runs-%ld", (long)getpid());
   put("one/metrics.jsonl", METRICS(1, 0.7) METRICS(2, 0.25));
-  put("one/run.json", RUN("\"--lr\", \"1e-5\", \"--resume\""));
+  put("one/run.json", RUN("\"lr\": 1e-05, \"out\": \"one\", \"resume\": true"));
   put("one/evals.jsonl", EVAL(0, "held.jsonl", 50, 25) EVAL(2, "held.jsonl", 62.5, 50));
   put("two/metrics.jsonl", METRICS(1, 0.69));
-  put("two/run.json", RUN("\"--lr=2e-5\""));
+  put("two/run.json", RUN("\"lr\": 2e-05, \"out\": \"two\", \"resume\": false, \"keep\": \"best\""));
   put("two/evals.jsonl", EVAL(0, "held.jsonl", 51, 25));
   put("bare/metrics.jsonl", METRICS(1, 0.5));
   put("bad/metrics.jsonl", METRICS(1, 0.5) "{\"loss\": 1}\n");
@@ -124,6 +123,8 @@ static void test_one_run(void **state) {
   has(&s, "<caption>Arguments</caption>");
   has(&s, "<td>--data</td><td>a b</td>");
   has(&s, "<td>--resume</td><td>yes</td>");
+  has(&s, "<td>--config</td><td>-</td>");
+  has(&s, "<td>--eval</td><td>-</td>");
   has(&s, "Loss</figcaption>");
   has(&s, "last 0.25<");
   lacks(&s, "Mean margin"); /* no step has a margin */
@@ -140,8 +141,10 @@ static void test_runs_differ(void **state) {
   (void)state;
   str s = page(RW_OK, "one/", "two", "bare", NULL);
   has(&s, "<caption>Arguments that differ</caption>");
-  has(&s, "<tr><td>--lr</td><td>1e-5</td><td>2e-5</td><td>default</td></tr>");
-  has(&s, "<tr><td>--resume</td><td>yes</td><td>default</td><td>default</td></tr>");
+  has(&s, "<tr><td>--lr</td><td>1e-05</td><td>2e-05</td><td>-</td></tr>");
+  has(&s, "<tr><td>--keep</td><td>-</td><td>best</td><td>-</td></tr>");
+  lacks(&s, "--resume"); /* how a run was begun, and where it lies, is no difference */
+  lacks(&s, "--out");
   has(&s, "<th scope=\"col\">one</th>"); /* the slash at its end is no part of the name */
   has(&s, "two, step 0");
   str_free(&s);

@@ -86,6 +86,8 @@ const char *model_dtype(const model *m);  /* "f32", "bf16" */
 void model_set_bf16(model *m, bool on);
 bool model_is_bf16(const model *m);
 bool model_head_is_new(const model *m);
+/* What model_save writes with dtype -1: of a whole model the embedding's, the others' may differ. */
+st_dtype model_saved_dtype(const model *m);
 /* XXH3-128 of all weights as stored, as 32 hex digits into out[33]. */
 rw_status model_hash(const model *m, char out[33], rw_error *err);
 
@@ -133,6 +135,9 @@ typedef struct {
 /* To be called before model_train. A model opened from a PEFT directory has its adapters already. */
 rw_status model_add_lora(model *m, const lora_options *o, rw_error *err);
 bool model_has_lora(const model *m);
+/* The largest rank (0: no adapters) and the alpha that goes with it unless a pattern says otherwise. */
+size_t model_lora_rank(const model *m);
+double model_lora_alpha(const model *m);
 /* The first layer with adapters. */
 size_t model_lora_from(const model *m);
 /* What model_forward drops of the adapters' inputs: this share (as the PEFT directory said, or 0, until set). */

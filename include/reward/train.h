@@ -38,7 +38,8 @@ typedef struct {
 
 typedef enum { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } schedule_kind;
 
-typedef struct {
+typedef struct train_options train_options;
+struct train_options {
   const char *model, *out;
   const char *base;        /* of an adapter as the model; NULL: the one that it names */
   const char *const *data; /* files */
@@ -50,11 +51,11 @@ typedef struct {
   schedule_kind schedule;
   double warmup, min_lr; /* ratios */
   int64_t batch_size;    /* pairs a step */
-  int64_t epochs, steps; /* steps > 0 wins */
+  int64_t epochs, steps; /* steps > 0 wins; as effective, epochs is then 0 */
   bool shuffle;
   int64_t max_length;
   overlong overlong;
-  int64_t batch_tokens; /* of one forward pass; 0: default */
+  int64_t batch_tokens; /* of one forward pass, at least 1 */
   int64_t freeze_layers;
   int64_t lora_rank;   /* 0: everything is trained */
   double lora_alpha;   /* 0: twice the rank */
@@ -78,8 +79,11 @@ typedef struct {
   uint64_t seed;
   const char *device, *dtype;
   pool *threads;
-  const char *arguments; /* JSON object of the command line, recorded in run.json */
-} train_options;
+  /* Appends a JSON object, for run.json, to *out; NULL: {}. effective: these options with what took effect wherever
+   * they leave it to the data, the model or the machine. */
+  void (*arguments)(void *ctx, const train_options *effective, str *out);
+  void *arguments_ctx;
+};
 
 void train_defaults(train_options *o);
 

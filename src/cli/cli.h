@@ -1,7 +1,8 @@
 /* cli.h - what every subcommand shares: option tables, --help, opening things named on the command line.
  *
  * A subcommand is one file cmd_NAME.c with one cli_command; it parses, calls the library, prints. All options
- * are described once, in its table: the parser, --help with defaults and the --config reader use that table.
+ * are described once, in its table: the parser, --help with defaults, the --config reader and the record of a run
+ * use that table.
  */
 #ifndef REWARD_CLI_H
 #define REWARD_CLI_H
@@ -87,6 +88,9 @@ int cli_config(int *argc, char ***argv, const opt *table, const opt *more);
 bool cli_is_word(const char *a);
 const opt *cli_option_named(const opt *table, const char *name, size_t len);
 const opt *cli_option_of(const opt *table, const char *word, const char **value);
+/* Appends the members "name": value of all options of the table and the common ones, as they stand now: true and
+ * false, numbers, strings and lists of them; null for a string that is NULL and a number that is none. */
+void cli_options_json(str *out, const opt *table);
 /* Was --name given on the command line (not just its default)? */
 bool cli_given(const char *name);
 

@@ -47,16 +47,6 @@ int cli_check_evals(const cli_list *evals) {
   return -1;
 }
 
-/* The command line as a JSON object, for run.json. */
-static void arguments_json(str *out, int argc, char **argv) {
-  str_addz(out, "{\"command\": [\"reward\"");
-  for (int i = 0; i < argc; i++) {
-    str_addz(out, ", ");
-    str_json(out, argv[i], strlen(argv[i]));
-  }
-  str_addz(out, "]}");
-}
-
 /* The command that goes on, as a shell takes it. */
 static void say_command(int argc, char **argv, bool resumes) {
   str s = {0};
@@ -85,7 +75,34 @@ static struct train_line {
   cli_list data, evals;
   const char *loss, *ranking, *schedule, *over, *shuffle, *betas, *no_decay, *save_dtype, *share, *board, *config,
       *states;
+  char betas_text[64];
 } line;
+
+static const char *const schedules[] = {"cosine", "linear", "constant"},
+                         *const overs[] = {"error", "truncate", "drop"},
+                         *const rankings[] = {"auto", "plackett-luce", "all-pairs"},
+                         *const no_decays[] = {NULL, "norm", "bias", "norm,bias"}, *const yes_no[] = {"no", "yes"},
+                         *const state_types[] = {"f32", "8bit"};
+
+/* The words that say what line.o holds. */
+static void words_of_line(void) {
+  const train_options *o = &line.o;
+  line.loss = loss_names[o->loss.kind];
+  line.ranking = rankings[o->loss.ranking];
+  line.schedule = schedules[o->schedule];
+  line.over = overs[o->overlong];
+  line.shuffle = yes_no[o->shuffle];
+  line.share = yes_no[o->share];
+  line.board = yes_no[o->tensorboard];
+  line.states = state_types[o->states_8bit];
+  line.no_decay = no_decays[o->no_decay_norm + 2 * o->no_decay_bias];
+  line.save_dtype = o->save_dtype == DT_F32    ? "f32"
+                    : o->save_dtype == DT_F16  ? "f16"
+                    : o->save_dtype == DT_BF16 ? "bf16"
+                                               : NULL;
+  snprintf(line.betas_text, sizeof line.betas_text, "%.15g,%.15g", o->beta1, o->beta2);
+  line.betas = line.betas_text;
+}
 
 const opt cli_train_options[] = {
     {"model", 'm', OPT_STRING, &line.o.model, "DIR", "the model to start from; a missing head is drawn at random",
@@ -104,7 +121,7 @@ const opt cli_train_options[] = {
     {"temperature", 0, OPT_NUMBER, &line.o.loss.temperature, "X", "of temperature-bt", false},
     {"center", 0, OPT_NUMBER, &line.o.loss.center, "C", "adds C mean((r_c + r_r)^2) to the loss", false},
     {"lr", 0, OPT_NUMBER, &line.o.lr, "X", "peak learning rate", false},
-    {"betas", 0, OPT_STRING, &line.betas, "A,B", "of AdamW (default: 0.9,0.999)", false},
+    {"betas", 0, OPT_STRING, &line.betas, "A,B", "of AdamW", false},
     {"eps", 0, OPT_NUMBER, &line.o.eps, "X", "of AdamW", false},
     {"weight-decay", 0, OPT_NUMBER, &line.o.weight_decay, "X", "decoupled weight decay", false},
     {"no-decay", 0, OPT_STRING, &line.no_decay, "norm,bias", "tensors without weight decay (default: none)", false},
@@ -120,7 +137,7 @@ const opt cli_train_options[] = {
      "tokens a conversation may have (default: the model's limit)", false},
     {"overlong", 0, OPT_STRING, &line.over, "drop|truncate|error", "what to do with a longer row", false},
     {"batch-tokens", 0, OPT_INT, &line.o.batch_tokens, "N",
-     "tokens of one forward pass; memory grows with it, the result does not change (default: 1024)", false},
+     "tokens of one forward pass; memory grows with it, the result does not change", false},
     {"recompute", 0, OPT_STRING, &line.o.recompute, "auto|no|full",
      "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "
      "auto: "
@@ -154,7 +171,7 @@ const opt cli_train_options[] = {
      "steps between checkpoints (default: by --save-minutes alone)", false},
     {"chat-template", 0, OPT_STRING, &line.o.chat_template, "FILE", "instead of the model's own (default: its own)",
      false},
-    {"date", 0, OPT_STRING, &line.o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
+    {"date", 0, OPT_STRING, &line.o.date, "YYYY-MM-DD", "what strftime_now returns", false},
     {"save-dtype", 0, OPT_STRING, &line.save_dtype, "f32|f16|bf16",
      "precision of the written weights (default: the input's)", false},
     {"save-minutes", 0, OPT_NUMBER, &line.o.save_minutes, "X", "minutes between checkpoints to resume from", false},
@@ -168,19 +185,36 @@ const opt cli_train_options[] = {
     {"dry-run", 0, OPT_FLAG, &line.o.dry_run, NULL, "print tokens, steps, memory and time, and stop", false},
     {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
 
+typedef struct {
+  int argc;
+  char **argv;
+} command_line;
+
+/* run.json's "arguments": the command line, and of every option what took effect. */
+static void arguments_json(void *ctx, const train_options *effective, str *out) {
+  const command_line *c = ctx;
+  str_addz(out, "{\n    \"command\": [\"reward\"");
+  for (int i = 0; i < c->argc; i++) {
+    str_addz(out, ", ");
+    str_json(out, c->argv[i], strlen(c->argv[i]));
+  }
+  str_addz(out, "],\n    \"effective\": {");
+  line.o = *effective;
+  words_of_line();
+  cli_opts.device = effective->device;
+  cli_opts.dtype = effective->dtype;
+  cli_opts.base = effective->base;
+  cli_opts.threads = pool_threads(effective->threads);
+  cli_options_json(out, cli_train_options);
+  str_addz(out, "}\n  }");
+}
+
 int cmd_train_run(int argc, char **argv) { return cli_train(argc, argv, NULL); }
 
 int cli_train(int argc, char **argv, train_outlook *outlook) {
-  line = (struct train_line){.loss = "bt",
-                             .ranking = "auto",
-                             .schedule = "cosine",
-                             .over = "drop",
-                             .shuffle = "yes",
-                             .save_dtype = "",
-                             .share = "yes",
-                             .board = "yes",
-                             .states = "f32"};
+  line = (struct train_line){0};
   train_defaults(&line.o);
+  words_of_line();
   cli_list words = {0};
   int status = cli_config(&argc, &argv, cli_train_options, NULL);
   if (status >= 0) return status;
@@ -189,10 +223,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   train_options o = line.o;
   if (!o.model || line.data.n == 0 || (!o.out && !o.dry_run))
     return cli_usage("--model, --data and --out are needed");
-  static const char *const schedules[] = {"cosine", "linear", "constant"}, *const overs[] = {"error", "truncate",
-                                                                                             "drop"};
   o.loss.kind = (loss_kind)index_of(loss_names, LOSS_KINDS, line.loss);
-  static const char *const rankings[] = {"auto", "plackett-luce", "all-pairs"};
   o.loss.ranking = (ranking_kind)index_of(rankings, 3, line.ranking);
   o.schedule = (schedule_kind)index_of(schedules, 3, line.schedule);
   o.overlong = (overlong)index_of(overs, 3, line.over);
@@ -200,12 +231,12 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.share = strcmp(line.share, "yes") == 0;
   o.tensorboard = strcmp(line.board, "yes") == 0;
   o.states_8bit = strcmp(line.states, "8bit") == 0;
-  if (*line.save_dtype)
+  if (line.save_dtype)
     o.save_dtype = strcmp(line.save_dtype, "f32") == 0   ? DT_F32
                    : strcmp(line.save_dtype, "f16") == 0 ? DT_F16
                                                          : DT_BF16;
   char rest;
-  if (line.betas && sscanf(line.betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
+  if (sscanf(line.betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
     return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", line.betas);
   if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
     return cli_usage("--betas: expected numbers in [0, 1)");
@@ -214,12 +245,13 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   if (o.loss.gamma < 0 || o.loss.center < 0 || o.save_minutes < 0)
     return cli_usage("--gamma, --center, --save-minutes: expected 0 or more");
   if ((status = cli_check_evals(&line.evals)) >= 0) return status;
-  static const char *const no_decays[] = {"norm", "bias", "norm,bias", "bias,norm"};
-  int no_decay = line.no_decay ? index_of(no_decays, 4, line.no_decay) : -1;
-  if (line.no_decay && no_decay < 0)
+  int no_decay = !line.no_decay                            ? 0
+                 : strcmp(line.no_decay, "bias,norm") == 0 ? 3
+                                                           : 1 + index_of(no_decays + 1, 3, line.no_decay);
+  if (line.no_decay && no_decay == 0)
     return cli_usage("--no-decay: expected norm, bias or norm,bias, got '%s'", line.no_decay);
-  o.no_decay_norm = no_decay >= 0 && no_decay != 1;
-  o.no_decay_bias = no_decay >= 1;
+  o.no_decay_norm = no_decay & 1;
+  o.no_decay_bias = no_decay & 2;
   if (o.batch_size < 1) return cli_usage("--batch-size: expected 1 or more, got %lld", (long long)o.batch_size);
   if (o.epochs < 1 || o.steps < 0) return cli_usage("--epochs, --steps: expected 1 or more");
   if (o.loss.tempered_t < 0 || o.loss.tempered_t >= 1)
@@ -232,8 +264,10 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
     return cli_usage("--lora-dropout: expected 0 <= P < 1, got %g", o.lora_dropout);
   if (o.lora_alpha < 0) return cli_usage("--lora-alpha: expected a number above 0");
   if (o.lora_rank < 0 || o.lora_rank > 65536) return cli_usage("--lora-rank: expected 0 to 65536");
-  if (o.max_length < 0 || o.batch_tokens < 0 || o.freeze_layers < 0 || o.eval_every < 0)
-    return cli_usage("--max-length, --batch-tokens, --freeze-layers, --eval-every: expected 0 or more");
+  if (o.max_length < 0 || o.freeze_layers < 0 || o.eval_every < 0)
+    return cli_usage("--max-length, --freeze-layers, --eval-every: expected 0 or more");
+  if (o.batch_tokens < 1)
+    return cli_usage("--batch-tokens: expected 1 or more, got %lld", (long long)o.batch_tokens);
   if (o.early_stop < 0 || o.save_every < 0) return cli_usage("--early-stop, --save-every: expected 0 or more");
   if (o.early_stop > 0 && (line.evals.n == 0 || o.eval_every == 0))
     return cli_usage("--early-stop needs an --eval and --eval-every");
@@ -250,15 +284,14 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.dtype = cli_opts.dtype;
   o.threads = cli_pool();
   if (!o.threads) return 1;
-  str arguments = {0};
-  arguments_json(&arguments, argc, argv);
-  o.arguments = arguments.p;
+  command_line command = {argc, argv};
+  o.arguments = arguments_json;
+  o.arguments_ctx = &command;
   rw_error err;
   train_result r;
   rw_status s = cli_model_dir(&o.model, &err);
   o.base = cli_opts.base;
   if (!s) s = outlook ? train_plan(&o, outlook, &err) : train_run(&o, &r, &err);
-  str_free(&arguments);
   if (s == RW_INTERRUPTED && !outlook && !o.dry_run) say_command(argc, argv, o.resume);
   if (s) return cli_fail(&err);
   if (!outlook && !o.dry_run && r.steps > 0)

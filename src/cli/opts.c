@@ -1,4 +1,5 @@
-/* opts.c - one parser for every subcommand's options, and the --help made from the same tables. */
+/* opts.c - one parser for every subcommand's options; the --help and the record of a run made from the same tables.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,21 +88,78 @@ void cli_end(void) {
   arena_free(memory);
 }
 
+enum { HELP_COLUMN = 36, HELP_WIDTH = 110 };
+
+/* The words from HELP_COLUMN on, wrapped. at: columns of the line that are taken. */
+static void print_wrapped(const char *text, int at) {
+  if (at > HELP_COLUMN - 2) {
+    putchar('\n');
+    at = 0;
+  }
+  printf("%*s", HELP_COLUMN - at, "");
+  int column = HELP_COLUMN;
+  for (const char *c = text; *c;) {
+    int n = (int)strcspn(c, " ");
+    bool first = column == HELP_COLUMN, fits = column + 1 + n <= HELP_WIDTH;
+    if (!first && fits) column += printf(" ");
+    if (!first && !fits) {
+      printf("\n%*s", HELP_COLUMN, "");
+      column = HELP_COLUMN;
+    }
+    column += printf("%.*s", n, c);
+    c += n + (c[n] == ' ');
+  }
+  putchar('\n');
+}
+
 static void print_table(const opt *t) {
   for (; t->name; t++) {
-    char left[96];
-    int n = snprintf(left, sizeof left, "  %s%c%s--%s%s%s", t->letter ? "-" : "", t->letter ? t->letter : ' ',
-                     t->letter ? ", " : "   ", t->name, t->kind == OPT_FLAG ? "" : " ",
-                     t->kind == OPT_FLAG ? "" : t->value);
-    printf("%-34s%s%s", left, n > 32 ? "\n                                    " : "  ", t->help);
+    int at = printf("  %s%c%s--%s%s%s", t->letter ? "-" : "", t->letter ? t->letter : ' ', t->letter ? ", " : "   ",
+                    t->name, t->kind == OPT_FLAG ? "" : " ", t->kind == OPT_FLAG ? "" : t->value);
+    str text = {0};
+    str_addz(&text, t->help);
     if (!strstr(t->help, "default")) {
       const char *s = t->kind == OPT_STRING ? *(const char **)t->out : NULL;
-      if (t->kind == OPT_STRING && s) printf(" (default: %s)", s);
-      if (t->kind == OPT_INT) printf(" (default: %lld)", (long long)*(int64_t *)t->out);
-      if (t->kind == OPT_NUMBER) printf(" (default: %g)", *(double *)t->out);
+      if (t->kind == OPT_STRING && s) str_printf(&text, " (default: %s)", s);
+      if (t->kind == OPT_INT) str_printf(&text, " (default: %lld)", (long long)*(int64_t *)t->out);
+      if (t->kind == OPT_NUMBER) str_printf(&text, " (default: %g)", *(double *)t->out);
     }
-    putchar('\n');
+    print_wrapped(text.p ? text.p : "", at);
+    str_free(&text);
   }
+}
+
+static void text_json(str *out, const char *s) {
+  if (s)
+    str_json(out, s, strlen(s));
+  else
+    str_addz(out, "null");
+}
+
+static void value_json(str *out, const opt *o) {
+  const cli_list *l = o->out;
+  switch (o->kind) {
+    case OPT_FLAG: str_addz(out, *(bool *)o->out ? "true" : "false"); break;
+    case OPT_STRING: text_json(out, *(const char **)o->out); break;
+    case OPT_INT: str_printf(out, "%lld", (long long)*(int64_t *)o->out); break;
+    case OPT_NUMBER: str_json_num(out, *(double *)o->out); break;
+    case OPT_LIST:
+      for (size_t i = 0; i < l->n; i++) {
+        str_addz(out, i ? ", " : "[");
+        text_json(out, l->items[i]);
+      }
+      str_addz(out, l->n ? "]" : "[]");
+      break;
+  }
+}
+
+void cli_options_json(str *out, const opt *table) {
+  const opt *tables[] = {table, common};
+  for (int i = 0; i < 2; i++)
+    for (const opt *o = tables[i]; o->name; o++) {
+      str_printf(out, "%s\"%s\": ", i || o != table ? ", " : "", o->name);
+      value_json(out, o);
+    }
 }
 
 /* Is value one of the |-separated choices? A choice list has no upper case; "cuda[:N]" takes any index. */

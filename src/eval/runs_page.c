@@ -95,50 +95,62 @@ static void draw_facts(rep_page *p, const run_set *s) {
   rep_table_free(t);
 }
 
-/* The value that the command line of a run gives an option: the words after it, joined. False: not given. */
-static bool option_of(json_doc *d, slice name, str *value) {
-  str_clear(value);
-  bool found = false, taking = false;
-  json_val command = json_get(d, json_get(d, 0, "arguments"), "command");
-  for (json_val v = json_first(d, command); v != JSON_NONE; v = json_next(d, v)) {
-    slice w = json_string(d, v);
-    if (!w.p) continue;
-    if (w.len > 1 && w.p[0] == '-') {
-      taking =
-          w.len >= name.len && memcmp(w.p, name.p, name.len) == 0 && (w.len == name.len || w.p[name.len] == '=');
-      if (!taking) continue;
-      found = true;
-      if (w.len == name.len) continue;
-      w = (slice){w.p + name.len + 1, w.len - name.len - 1};
+/* Of every option what took effect in the run; JSON_NONE: run.json does not say. */
+static json_val effective_of(const train_run_files *r) {
+  json_doc *d = r->info.doc;
+  return d ? json_get(d, json_get(d, 0, "arguments"), "effective") : JSON_NONE;
+}
+
+static json_val option_of(const train_run_files *r, slice name) {
+  json_val all = effective_of(r);
+  for (json_val v = all == JSON_NONE ? all : json_first(r->info.doc, all); v != JSON_NONE;
+       v = json_next(r->info.doc, v))
+    if (slice_eq(json_key(r->info.doc, v), name)) return v;
+  return JSON_NONE;
+}
+
+static void option_cell(rep_table *t, json_doc *d, json_val v) {
+  json_type kind = v == JSON_NONE ? JSON_NULL : json_kind(d, v);
+  if (kind == JSON_NULL || (kind == JSON_ARRAY && json_count(d, v) == 0)) {
+    rep_cell(t, "-");
+  } else if (kind == JSON_ARRAY) {
+    str all = {0};
+    for (json_val e = json_first(d, v); e != JSON_NONE; e = json_next(d, e)) {
+      slice s = json_string(d, e);
+      if (all.len) str_addc(&all, ' ');
+      if (s.p) str_add(&all, s.p, s.len);
     }
-    if (!taking) continue;
-    if (value->len) str_addc(value, ' ');
-    str_add(value, w.p, w.len);
+    rep_cell(t, "%s", all.p ? all.p : "");
+    str_free(&all);
+  } else {
+    slice text = json_string(d, v);
+    if (kind == JSON_TRUE || kind == JSON_FALSE)
+      rep_cell(t, kind == JSON_TRUE ? "yes" : "no");
+    else
+      rep_cell_text(t, text.p ? text : json_raw(d, v));
   }
-  return found;
 }
 
 /* The option's row, where the runs differ in it (or there is one run only). */
 static void argument_row(rep_table *t, const run_set *s, slice name, size_t *rows) {
-  str first = {0}, v = {0};
-  bool differ = s->n_runs == 1, had = false;
+  /* where a run lies and how it was begun is no part of what it did */
+  static const char *const idle[] = {"out", "resume", "force", "quiet"};
+  bool differ = s->n_runs == 1;
+  slice first = {0};
+  for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+    if (s->n_runs > 1 && slice_is(name, idle[i])) return;
   for (size_t i = 0; i < s->n_runs; i++) {
-    json_doc *d = s->runs[i].info.doc;
-    bool has = d && option_of(d, name, i ? &v : &first);
-    if (i && (has != had || !slice_eq((slice){first.p, first.len}, (slice){v.p, v.len}))) differ = true;
-    if (i == 0) had = has;
+    json_val v = option_of(&s->runs[i], name);
+    slice raw = v == JSON_NONE ? (slice){0} : json_raw(s->runs[i].info.doc, v);
+    if (i == 0) first = raw;
+    if (!slice_eq(first, raw)) differ = true;
   }
-  if (differ) {
-    rep_cell_text(t, name);
-    for (size_t i = 0; i < s->n_runs; i++) {
-      json_doc *d = s->runs[i].info.doc;
-      bool has = d && option_of(d, name, &v);
-      rep_cell(t, "%s", !has ? "default" : v.len ? v.p : "yes");
-    }
-    ++*rows;
-  }
-  str_free(&first);
-  str_free(&v);
+  if (!differ) return;
+  char *label = mem_printf("--%.*s", (int)name.len, name.p);
+  rep_cell(t, "%s", label ? label : "");
+  mem_free(label);
+  for (size_t i = 0; i < s->n_runs; i++) option_cell(t, s->runs[i].info.doc, option_of(&s->runs[i], name));
+  ++*rows;
 }
 
 static rw_status draw_arguments(rep_page *p, const run_set *s, rw_error *err) {
@@ -147,16 +159,14 @@ static rw_status draw_arguments(rep_page *p, const run_set *s, rw_error *err) {
   size_t rows = 0;
   bool oom = !seen;
   for (size_t i = 0; i < s->n_runs && !oom; i++) {
-    json_doc *d = s->runs[i].info.doc;
-    json_val command = d ? json_get(d, json_get(d, 0, "arguments"), "command") : JSON_NONE;
-    for (json_val v = d ? json_first(d, command) : JSON_NONE; v != JSON_NONE && !oom; v = json_next(d, v)) {
-      slice w = json_string(d, v);
-      if (!w.p || w.len < 2 || w.p[0] != '-') continue;
-      const char *equals = memchr(w.p, '=', w.len);
-      if (equals) w.len = (size_t)(equals - w.p);
+    const train_run_files *r = &s->runs[i];
+    json_val all = effective_of(r);
+    for (json_val v = all == JSON_NONE ? all : json_first(r->info.doc, all); v != JSON_NONE && !oom;
+         v = json_next(r->info.doc, v)) {
+      slice name = json_key(r->info.doc, v);
       bool is_new;
-      oom = !map_put(seen, w.p, w.len, 0, &is_new);
-      if (!oom && is_new) argument_row(t, s, w, &rows);
+      oom = !map_put(seen, name.p, name.len, 0, &is_new);
+      if (!oom && is_new) argument_row(t, s, name, &rows);
     }
   }
   if (rows) rep_put_table(p, t, s->n_runs == 1 ? "Arguments" : "Arguments that differ");

@@ -215,6 +215,8 @@ static rw_status check_targets(const model *m, const char *targets, rw_error *er
 }
 
 bool model_has_lora(const model *m) { return m->lora_rank > 0; }
+size_t model_lora_rank(const model *m) { return m->lora_rank; }
+double model_lora_alpha(const model *m) { return m->lora_alpha; }
 
 size_t model_lora_from(const model *m) {
   for (size_t l = 0; l < m->cfg.layers; l++) {

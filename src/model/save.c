@@ -89,6 +89,10 @@ static rw_status drop_adapter(const char *dir, rw_error *err) {
   return s;
 }
 
+st_dtype model_saved_dtype(const model *m) {
+  return m->lora_rank > 0 && !m->merge ? DT_F32 : m->t[m->embed].file_type;
+}
+
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);

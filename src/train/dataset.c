@@ -252,13 +252,17 @@ static rw_status load_file(loading *l, const char *path, rw_error *err) {
   return s;
 }
 
+int64_t dataset_limit(const train_options *o, const model_config *c) {
+  return o->max_length > 0 ? o->max_length : c->max_positions;
+}
+
 rw_status dataset_load(dataset **out, const train_options *o, const renderer *r, const model_config *c,
                        rw_error *err) {
   *out = NULL;
   dataset *d = mem_zalloc(1, sizeof *d);
   if (!d) return rw_nomem(err, "training rows");
   loading l = {.d = d, .o = o, .r = r, .cfg = c};
-  l.max_length = o->max_length > 0 ? o->max_length : c->max_positions;
+  l.max_length = dataset_limit(o, c);
   d->mem = arena_new();
   l.lanes = mem_zalloc((size_t)pool_threads(o->threads), sizeof *l.lanes);
   d->source_ids = map_new();

@@ -25,6 +25,8 @@ typedef struct {
   size_t longest;
 } dataset_counts;
 
+/* Tokens that a conversation may have. */
+int64_t dataset_limit(const train_options *o, const model_config *c);
 /* Reads and renders all rows. A row that cannot be used is named in a warning (the first few), counted and left
  * out; with OVERLONG_ERROR an over-long one fails. No usable row at all is an error. */
 rw_status dataset_load(dataset **out, const train_options *o, const renderer *r, const model_config *c,

@@ -87,10 +87,14 @@ static double plackett_luce(const float *r, const double *score, size_t n, doubl
   return loss;
 }
 
+ranking_kind loss_ranking_kind(const train_loss *l) {
+  if (l->ranking != RANKING_BY_LOSS) return l->ranking;
+  return l->kind == LOSS_PLACKETT_LUCE ? RANKING_PLACKETT_LUCE : RANKING_ALL_PAIRS;
+}
+
 double loss_ranking(const train_loss *l, const float *r, const double *score, size_t n, double *d) {
   for (size_t i = 0; i < n; i++) d[i] = 0;
-  if (l->ranking == RANKING_PLACKETT_LUCE || (l->ranking == RANKING_BY_LOSS && l->kind == LOSS_PLACKETT_LUCE))
-    return plackett_luce(r, score, n, d);
+  if (loss_ranking_kind(l) == RANKING_PLACKETT_LUCE) return plackett_luce(r, score, n, d);
   double loss = 0, pairs = 0, g[2];
   for (size_t i = 0; i < n; i++)
     for (size_t j = 0; j < n; j++) pairs += score[i] > score[j];

@@ -21,6 +21,8 @@
  */
 double loss_pair(const train_loss *l, double chosen, double rejected, double margin, double d[2]);
 
+/* Plackett-Luce or all pairs: what l->ranking means with l->kind. */
+ranking_kind loss_ranking_kind(const train_loss *l);
 /* The loss of a ranking of n responses by their scores: Plackett-Luce, or the loss's mean over its ordered pairs,
  * as l->ranking says. d[n]: derivatives. A ranking without any order has loss 0. */
 double loss_ranking(const train_loss *l, const float *reward, const double *score, size_t n, double *d);

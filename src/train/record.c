@@ -79,7 +79,12 @@ rw_status run_write(const run_record *r, rw_error *err) {
   str_printf(&s,
              "{\n  \"program\": \"reward.c " REWARD_VERSION "\",\n  \"status\": \"%s\",\n  \"written\": \"%s\",\n",
              r->finished ? "finished" : "unfinished", when);
-  str_printf(&s, "  \"arguments\": %s,\n  \"device\": ", o->arguments ? o->arguments : "{}");
+  str_addz(&s, "  \"arguments\": ");
+  if (o->arguments)
+    o->arguments(o->arguments_ctx, r->effective, &s);
+  else
+    str_addz(&s, "{}");
+  str_addz(&s, ",\n  \"device\": ");
   str_json(&s, model_device(r->m), strlen(model_device(r->m)));
   str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
              model_dtype(r->m), pool_threads(o->threads), (unsigned long long)o->seed, loss_names[o->loss.kind]);

@@ -24,7 +24,7 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
 rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err);
 
 typedef struct {
-  const train_options *o;
+  const train_options *o, *effective; /* see train_options.arguments */
   const model *m;
   const dataset *d;
   const train_state *state;

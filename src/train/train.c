@@ -24,8 +24,6 @@
 #include "train/nonfinite.h"
 #include "train/record.h"
 
-enum { DEFAULT_BATCH_TOKENS = 1024 };
-
 void train_defaults(train_options *o) {
   *o = (train_options){.loss = {.kind = LOSS_BT, .gamma = 2, .margin = 1, .tempered_t = 0.5, .temperature = 2},
                        .lr = 2e-6,
@@ -40,6 +38,8 @@ void train_defaults(train_options *o) {
                        .epochs = 2,
                        .shuffle = true,
                        .overlong = OVERLONG_DROP,
+                       .batch_tokens = 1024,
+                       .date = "2024-07-26", /* the template's own default */
                        .save_dtype = -1,
                        .save_minutes = 10,
                        .share = true,
@@ -69,7 +69,7 @@ typedef struct {
   dataset *d;
   trainer_eval *eval;
   train_state state;
-  int64_t steps, per_epoch, batch_tokens;
+  int64_t steps, per_epoch;
   uint64_t shared_tokens; /* of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */
   model_train_options how;
@@ -167,7 +167,7 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
     const example *x = row_of(t, k, i, &end);
     id_group g = {x->ids, x->len, x->n};
     size_t cost = model_group_tokens(&g, o->share);
-    if (n > 0 && tokens + cost > (size_t)t->batch_tokens) {
+    if (n > 0 && tokens + cost > (size_t)t->o->batch_tokens) {
       RW_TRY(run_pass(t, n, (double)batch, s, err));
       n = tokens = 0;
     }
@@ -247,16 +247,34 @@ static double peak_bytes(void) {
   return getrusage(RUSAGE_SELF, &u) == 0 ? (double)u.ru_maxrss * 1024 : 0;
 }
 
+/* The options with what the data, the model and the machine made of those that leave it to them. What has no
+ * effect at all in this run is NULL, NAN or 0. */
+static train_options effective_options(const run *t) {
+  train_options e = *t->o;
+  bool lora = model_has_lora(t->m);
+  if (strcmp(model_dir(t->m), e.model) != 0) e.base = model_dir(t->m);
+  e.device = model_device(t->m);
+  e.dtype = model_dtype(t->m);
+  if (e.steps > 0) e.epochs = 0;
+  e.steps = t->steps;
+  e.loss.ranking = loss_ranking_kind(&e.loss);
+  e.max_length = dataset_limit(t->o, model_info(t->m));
+  e.recompute = t->how.recompute ? "full" : "no";
+  if (e.lora_rank == 0) e.lora_targets = NULL; /* of trained adapters they stand in adapter_config.json */
+  e.lora_rank = (int64_t)model_lora_rank(t->m);
+  e.lora_alpha = lora ? model_lora_alpha(t->m) : NAN;
+  e.lora_dropout = lora ? model_dropout(t->m) : NAN;
+  if (e.save_dtype < 0) e.save_dtype = (int)model_saved_dtype(t->m);
+  return e;
+}
+
 static rw_status write_run(run *t, bool finished, rw_error *err) {
-  run_record r = {t->o,
-                  t->m,
-                  t->d,
-                  &t->state,
-                  t->steps,
-                  t->hash_list,
-                  t->hashes[t->o->n_data],
-                  finished,
-                  t->peak > 0 ? t->peak : peak_bytes()};
+  train_options effective = effective_options(t);
+  run_record r = {t->o,         &effective,
+                  t->m,         t->d,
+                  &t->state,    t->steps,
+                  t->hash_list, t->hashes[t->o->n_data],
+                  finished,     t->peak > 0 ? t->peak : peak_bytes()};
   return run_write(&r, err);
 }
 
@@ -301,7 +319,6 @@ static rw_status prepare(run *t, rw_error *err) {
   size_t n = dataset_size(t->d);
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;
   t->steps = o->steps > 0 ? o->steps : o->epochs * t->per_epoch;
-  t->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : DEFAULT_BATCH_TOKENS;
   t->order_epoch = -1;
   t->state.best = NAN;
   size_t branches = 0;
@@ -351,7 +368,7 @@ static rw_status plan_memory(run *t, rw_error *err) {
     t->shared_tokens += n;
     if (n > rows) rows = n;
   }
-  uint64_t most = t->shared_tokens < (uint64_t)t->batch_tokens ? t->shared_tokens : (uint64_t)t->batch_tokens;
+  uint64_t most = t->shared_tokens < (uint64_t)t->o->batch_tokens ? t->shared_tokens : (uint64_t)t->o->batch_tokens;
   uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
   if (most > batch) most = batch;
   if (most > rows) rows = most;
@@ -415,7 +432,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
     for (const example *x; (x = row_of(t, 0, i, &end)); i++) {
       id_group g = {x->ids, x->len, x->n};
       cost = model_group_tokens(&g, o->share);
-      if (n > 0 && sum + cost > (size_t)t->batch_tokens) break;
+      if (n > 0 && sum + cost > (size_t)t->o->batch_tokens) break;
       t->pass[n] = x;
       t->groups[n++] = g;
       sum += cost;
