@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 reward=$PWD/${BUILD:-build}/reward
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+trap '[ -z "${mounted:-}" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(1)
@@ -82,8 +82,35 @@ for i in 1 2 3 4; do
 done
 train --out "$tmp/g" --freeze-layers 1 --resume
 same "$tmp/f" "$tmp/g"
-TMPDIR="$tmp/nowhere" train --out "$tmp/h" --freeze-layers 1 --dry-run | grep -q "^seconds"
-grep -q "computed each time: $tmp/nowhere" "$tmp/warnings"
+# the dry run judges the disk that OUT will lie on; run.json says why nothing was kept
+TMPDIR=/nowhere "$reward" train --model tests/data/model/llama --data "$tmp/pairs.jsonl" --out "$tmp/h/not/yet" --freeze-layers 1 --batch-size 8 --dry-run 2>"$tmp/said" | grep -q "^seconds"
+grep -qE "no room|each time" "$tmp/said" && { cat "$tmp/said"; exit 1; }
+[ ! -e "$tmp/h" ]
+"$reward" train --model tests/data/model/llama --data "$tmp/pairs.jsonl" --out /proc/none/rm --freeze-layers 1 --batch-size 8 --dry-run 2>"$tmp/said" | grep -q "^seconds"
+grep -q "/proc: no room for the frozen layers' states" "$tmp/said"
+why() { python3 -c 'import json, sys; k = json.load(open(sys.argv[1]))["frozen_states"]; assert sys.argv[2] in k.get("not_kept", "") and bool(k["bytes"]) == (sys.argv[3] != "0"), k' "$@"; }
+why "$tmp/f/run.json" "" bytes
+python3 -c 'import json, sys; assert "not_kept" not in json.load(open(sys.argv[1]))["frozen_states"]; assert "frozen_states" not in json.load(open(sys.argv[2]))' "$tmp/f/run.json" "$tmp/a/run.json"
+train --out "$tmp/one" --epochs 1 --freeze-layers 1
+why "$tmp/one/run.json" "no training row comes again" 0
+python3 - "$tmp" <<'E2'
+import json, random, sys
+random.seed(3)
+with open(sys.argv[1] + "/many.jsonl", "w") as f:
+    for i in range(100): f.write(json.dumps({n: [random.randrange(3, 200) for _ in range(40)] for n in ("chosen_ids", "rejected_ids")}) + "\n")
+E2
+many=(--model tests/data/model/llama --data "$tmp/many.jsonl" --freeze-layers 1 --batch-size 50 --tensorboard no)
+(ulimit -f 500; "$reward" train --quiet "${many[@]}" --out "$tmp/cut") # the file of the states reaches 500 KB
+why "$tmp/cut/run.json" "their file cannot be written (File too large)" bytes
+"$reward" train --quiet "${many[@]}" --out "$tmp/whole"
+same "$tmp/cut" "$tmp/whole"
+if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=1m none "$tmp/small" 2>/dev/null; then
+  mounted=$tmp/small
+  "$reward" train "${many[@]}" --out "$tmp/small/rm" 2>"$tmp/said"
+  grep -q "small/rm: no room" "$tmp/said"
+  why "$tmp/small/rm/run.json" "small/rm: no room for the frozen layers' states: 0.00102 GB of" 0
+  same "$tmp/small/rm" "$tmp/whole"
+fi
 
 # 8-bit optimizer states: the same bits at any threads and after kill -9; the loss falls nearly as far
 train --out "$tmp/q" --optimizer-states 8bit --threads 1

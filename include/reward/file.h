@@ -57,6 +57,9 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err);
 rw_status file_mkdirs(const char *path, rw_error *err);
 /* A file of no name in the folder, for reading and writing; gone when *fd is closed. */
 rw_status file_nameless(const char *dir, int *fd, rw_error *err);
+/* The folder, or where there is none yet the nearest above it that there is. The caller frees it; NULL: no memory.
+ */
+char *file_nearest_dir(const char *path);
 /* Bytes that can still be written there; 0 when that is not known. */
 uint64_t file_room(const char *dir);
 rw_status file_remove_tree(const char *path, rw_error *err);

@@ -167,6 +167,7 @@ size_t model_params(const model *m, const model_param **params);
 rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool forward, bool score, rw_error *err);
 typedef struct {
   uint64_t bytes, hits; /* kept; groups taken from the file */
+  const char *fault;    /* why the file was given up on the way; NULL: it was not */
 } model_frozen_use;
 model_frozen_use model_frozen_used(const model *m);
 

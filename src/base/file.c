@@ -368,6 +368,20 @@ rw_status file_nameless(const char *dir, int *fd, rw_error *err) {
   return s;
 }
 
+char *file_nearest_dir(const char *path) {
+  char *dir = mem_strndup(path, strlen(path));
+  while (dir && !file_is_dir(dir)) {
+    char *slash = strrchr(dir, '/');
+    if (slash && slash != dir) {
+      *slash = '\0';
+      continue;
+    }
+    mem_free(dir);
+    return mem_strndup(slash ? "/" : ".", 1);
+  }
+  return dir;
+}
+
 uint64_t file_room(const char *dir) {
   struct statvfs v;
   return statvfs(dir, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;

@@ -5,6 +5,7 @@
  * the states are computed again, to the same bits.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -21,6 +22,7 @@ struct frozen_cache {
   map *at;             /* a group's ids and positions, and the precision, hashed: offset in the file */
   float *host;
   size_t cap;
+  char fault[160]; /* why the file was given up; "": it was not */
 };
 
 rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool forward, bool score,
@@ -41,12 +43,13 @@ void frozen_free(frozen_cache *c) {
 }
 
 model_frozen_use model_frozen_used(const model *m) {
-  return m->frozen ? (model_frozen_use){m->frozen->bytes, m->frozen->hits} : (model_frozen_use){0, 0};
+  const frozen_cache *c = m->frozen;
+  return c ? (model_frozen_use){c->bytes, c->hits, c->fault[0] ? c->fault : NULL} : (model_frozen_use){0, 0, NULL};
 }
 
 static void give_up(frozen_cache *c, const char *what) {
-  log_warn("the states below the trained layers are computed again from here on: their file cannot be %s (%s)",
-           what, strerror(errno));
+  snprintf(c->fault, sizeof c->fault, "their file cannot be %s (%s)", what, strerror(errno));
+  log_warn("the states below the trained layers are computed again from here on: %s", c->fault);
   close(c->fd);
   c->fd = -1;
 }

@@ -114,10 +114,17 @@ rw_status run_write(const run_record *r, rw_error *err) {
   str_json_num(&s, round(r->state->seconds * 10) / 10);
   str_addz(&s, ",\n  \"peak_memory_bytes\": ");
   str_json_num(&s, r->peak_bytes);
-  model_frozen_use kept = model_frozen_used(r->m);
-  if (kept.bytes > 0)
-    str_printf(&s, ",\n  \"frozen_states\": {\"bytes\": %llu, \"rows_reused\": %llu}",
+  if (o->freeze_layers > 0) {
+    model_frozen_use kept = model_frozen_used(r->m);
+    const char *why_not = kept.fault ? kept.fault : r->frozen_why_not;
+    str_printf(&s, ",\n  \"frozen_states\": {\"bytes\": %llu, \"rows_reused\": %llu",
                (unsigned long long)kept.bytes, (unsigned long long)kept.hits);
+    if (*why_not) {
+      str_addz(&s, ", \"not_kept\": ");
+      str_json(&s, why_not, strlen(why_not));
+    }
+    str_addz(&s, "}");
+  }
   if (!isnan(r->state->best)) {
     str_printf(&s, ",\n  \"best_step\": %lld,\n  \"best\": ", (long long)r->state->best_step);
     str_json_num(&s, r->state->best);

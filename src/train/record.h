@@ -33,6 +33,7 @@ typedef struct {
   const char *model_hash;
   bool finished;
   double peak_bytes;
+  const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */
 } run_record;
 rw_status run_write(const run_record *r, rw_error *err);
 /* Does OUT/run.json say that the run is finished? (It says so only when everything else is written.) */

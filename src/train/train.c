@@ -85,8 +85,9 @@ typedef struct {
   const char **hash_list;
   FILE *metrics;
   tensorboard *board;
-  double peak; /* bytes; 0: not known yet */
-  int lock;    /* of OUT; -1: none */
+  double peak;                                        /* bytes; 0: not known yet */
+  char frozen_why_not[sizeof(((rw_error *)0)->text)]; /* see run_record */
+  int lock;                                           /* of OUT; -1: none */
 } run;
 
 /* ---- one step ---- */
@@ -270,11 +271,17 @@ static train_options effective_options(const run *t) {
 
 static rw_status write_run(run *t, bool finished, rw_error *err) {
   train_options effective = effective_options(t);
-  run_record r = {t->o,         &effective,
-                  t->m,         t->d,
-                  &t->state,    t->steps,
-                  t->hash_list, t->hashes[t->o->n_data],
-                  finished,     t->peak > 0 ? t->peak : peak_bytes()};
+  run_record r = {.o = t->o,
+                  .effective = &effective,
+                  .m = t->m,
+                  .d = t->d,
+                  .state = &t->state,
+                  .steps = t->steps,
+                  .data_hashes = t->hash_list,
+                  .model_hash = t->hashes[t->o->n_data],
+                  .finished = finished,
+                  .peak_bytes = t->peak > 0 ? t->peak : peak_bytes(),
+                  .frozen_why_not = t->frozen_why_not};
   return run_write(&r, err);
 }
 
@@ -404,18 +411,27 @@ static rw_status plan_memory(run *t, rw_error *err) {
 static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
   const train_options *o = t->o;
   const model_config *c = model_info(t->m);
-  bool again = t->steps > t->per_epoch;
-  if (o->freeze_layers == 0 || (!again && o->n_eval == 0)) return RW_OK;
+  bool again = t->steps > t->per_epoch, evals = o->n_eval > 0;
+  char *why = t->frozen_why_not;
+  if (o->freeze_layers == 0) return RW_OK;
   uint64_t need = t->shared_tokens * c->hidden * sizeof(float), room = file_room(dir) / 2;
   char a[32], b[32];
   gigabytes(a, need);
   gigabytes(b, room);
-  if (again && need > room) log_note("%s: no room for the frozen layers' states: %s of %s", dir, a, b);
-  again = again && need <= room;
-  if (again && !o->dry_run) log_note("the frozen layers' states are kept on disk after their first pass: %s", a);
-  rw_status s = model_keep_frozen(t->m, dir, room, again, o->n_eval > 0, err);
+  if (!again) {
+    snprintf(why, sizeof t->frozen_why_not, "no training row comes again");
+  } else if (need > room) {
+    snprintf(why, sizeof t->frozen_why_not, "%s: no room for the frozen layers' states: %s of %s", dir, a, b);
+    log_note("%s", why);
+    again = false;
+  } else if (!o->dry_run) {
+    log_note("the frozen layers' states are kept on disk after their first pass: %s", a);
+  }
+  if (!again && !evals) return RW_OK;
+  rw_status s = model_keep_frozen(t->m, dir, room, again, evals, err);
   if (s != RW_IO) return s;
-  log_warn("the frozen layers' states are computed each time: %s", err->text);
+  snprintf(why, sizeof t->frozen_why_not, "%s", err->text);
+  log_warn("the frozen layers' states are computed each time: %s", why);
   return RW_OK;
 }
 
@@ -459,8 +475,10 @@ static rw_status dry_run(run *t, rw_error *err) {
   double each, later;
   RW_TRY(time_passes(t, &each, err));
   later = each;
-  const char *scratch = getenv("TMPDIR");
-  RW_TRY(keep_frozen(t, scratch ? scratch : "/tmp", err));
+  char *dir = file_nearest_dir(o->out ? o->out : "."); /* on whose disk the run will lie */
+  rw_status kept = dir ? keep_frozen(t, dir, err) : rw_nomem(err, "dry run");
+  mem_free(dir);
+  RW_TRY(kept);
   for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
     RW_TRY(time_passes(t, &later, err));
   double start = log_seconds();
