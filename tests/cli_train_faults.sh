@@ -34,16 +34,28 @@ E2
 train() { "$reward" train --quiet --batch-size 4 --lr 1e-3 --threads 1 "$@"; }
 
 train --model "$tmp/model" --chat-template "$tmp/template" --data "$tmp/mixed.jsonl" --out "$tmp/a" --epochs 2 2>"$tmp/said"
-train --model "$tmp/model" --chat-template "$tmp/template" --data "$tmp/good.jsonl" --out "$tmp/b" --epochs 2 2>/dev/null
+cp -r "$tmp/a" "$tmp/b" # and in OUT neither
+train --model "$tmp/model" --chat-template "$tmp/template" --data "$tmp/good.jsonl" --out "$tmp/b" --force --epochs 2 2>/dev/null
 cmp "$tmp/a/model.safetensors" "$tmp/b/model.safetensors" # the bad rows left no trace
+[ ! -e "$tmp/b/dropped.jsonl" ]
 python3 - "$tmp" <<'E2'
 import json, sys
 rows = json.load(open(sys.argv[1] + "/a/run.json"))["rows"]
 want = {"read": 30, "used": 12, "invalid": 11, "empty_dropped": 2, "overlong_dropped": 2, "identical_dropped": 3, "truncated": 0}
 assert {k: rows[k] for k in want} == want, rows
 said = open(sys.argv[1] + "/said").read()
-for text in ("longer than --max-length", "its sides, or all its scores, are the same", "a response is empty", "11 rows in all could not be used"):
+for text in ("100000 tokens, more than --max-length 512", "its sides, or all its scores, are the same", "a response is empty", "NaN is not JSON"):
     assert text in said and "mixed.jsonl:" in said, (text, said)
+# each by its file and line
+lines = open(sys.argv[1] + "/mixed.jsonl").read().splitlines()
+good = set(open(sys.argv[1] + "/good.jsonl").read().splitlines())
+dropped = [json.loads(l) for l in open(sys.argv[1] + "/a/dropped.jsonl")]
+assert [(d["file"], d["line"]) for d in dropped] == [(sys.argv[1] + "/mixed.jsonl", i) for i, l in enumerate(lines, 1) if l not in good], dropped
+for k in want:
+    if k not in ("read", "used", "truncated"): assert sum(d["count"] == k for d in dropped) == want[k], (k, dropped)
+for d in dropped:
+    if "NaN" in lines[d["line"] - 1]: assert "NaN is not JSON" in d["reason"], d
+    if d["count"] == "overlong_dropped": assert d["reason"] == "100000 tokens, more than --max-length 512", d
 E2
 
 # break TENSOR SCALE|inf|nan [INDEX]: a model with that fault

@@ -22,6 +22,7 @@ struct dataset {
   const char **sources;
   size_t n_sources, cap_sources;
   dataset_counts counts;
+  str dropped; /* JSON lines */
 };
 
 typedef struct {
@@ -39,7 +40,8 @@ typedef struct {
   } * lanes;
 } loading;
 
-/* Why a row was left out; the first byte of a result. */
+/* The first byte of a row's result; what follows USED and TRUNCATED is the row, else why it is left out, in words.
+ */
 enum { USED = 'u', TRUNCATED = 't', OVERLONG = 'o', IDENTICAL = 'i', EMPTY = 'e', INVALID = 'x' };
 
 static void put(str *out, const void *p, size_t n) { str_add(out, p, n); }
@@ -76,6 +78,14 @@ static bool no_order(const conv_row *row) {
   return row->scores != NULL;
 }
 
+/* The row's result, which began at `at`, becomes this status and text. */
+static rw_status leave_out(str *out, size_t at, char status, const char *why, rw_error *err) {
+  if (!out->oom) out->len = at;
+  str_addc(out, status);
+  str_addz(out, why);
+  return out->oom ? rw_nomem(err, "training rows") : RW_OK;
+}
+
 /* Renders the row's branches into *out: status byte, margin, n, scores flag, source, id, then each branch's ids. */
 static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row, str *out, rw_error *err) {
   RW_TRY(check_row(l, row, err));
@@ -91,10 +101,7 @@ static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row,
   const tokenizer *t = renderer_tokenizer(l->r);
   char status = USED;
   for (size_t b = 0; b < row->n_branches; b++)
-    if (is_empty(&row->branch[b])) {
-      if (!out->oom) out->p[status_at] = EMPTY;
-      return out->oom ? rw_nomem(err, "training rows") : RW_OK;
-    }
+    if (is_empty(&row->branch[b])) return leave_out(out, status_at, EMPTY, "a response is empty", err);
   size_t first_at = 0, first_len = 0; /* the first branch's ids in *out */
   bool same = true;                   /* all branches' ids */
   for (size_t b = 0; b < row->n_branches; b++) {
@@ -105,12 +112,13 @@ static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row,
       if ((size_t)w->buf.p[i] >= l->cfg->vocab)
         return rw_fail(err, RW_DATA, "token id %d: expected below %zu (vocab_size)", w->buf.p[i], l->cfg->vocab);
     if ((int64_t)w->buf.len > l->max_length) {
+      char why[80];
+      snprintf(why, sizeof why, "%zu tokens, more than --max-length %lld", w->buf.len, (long long)l->max_length);
       if (l->o->overlong == OVERLONG_ERROR)
-        return rw_fail(err, RW_USAGE, "%zu tokens, more than --max-length %lld; use --overlong drop or truncate",
-                       w->buf.len, (long long)l->max_length);
-      status = l->o->overlong == OVERLONG_DROP ? OVERLONG : status == USED ? TRUNCATED : status;
-      if (l->o->overlong == OVERLONG_TRUNCATE)
-        w->buf.len = overlong_cut(w->buf.p, w->buf.len, (size_t)l->max_length, t ? tok_bos(t) : -1);
+        return rw_fail(err, RW_USAGE, "%s; use --overlong drop or truncate", why);
+      if (l->o->overlong == OVERLONG_DROP) return leave_out(out, status_at, OVERLONG, why, err);
+      status = TRUNCATED;
+      w->buf.len = overlong_cut(w->buf.p, w->buf.len, (size_t)l->max_length, t ? tok_bos(t) : -1);
     }
     uint64_t n = w->buf.len;
     put(out, &n, sizeof n);
@@ -124,7 +132,8 @@ static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row,
       same = false;
     }
   }
-  if (same || no_order(row)) status = IDENTICAL; /* teaches nothing */
+  if (same || no_order(row)) /* teaches nothing */
+    return leave_out(out, status_at, IDENTICAL, "its sides, or all its scores, are the same", err);
   out->p[status_at] = status;
   return RW_OK;
 }
@@ -144,10 +153,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
     if (err) *err = e;
     return rw_context(err, s, "%s:%llu", l->path, (unsigned long long)line);
   }
-  out->len = start;
-  str_addc(out, INVALID);
-  str_addz(out, e.text);
-  return RW_OK;
+  return leave_out(out, start, INVALID, e.text, err);
 }
 
 /* The index of a source's name, made when it is new. */
@@ -161,30 +167,38 @@ static rw_status source_id(dataset *d, const char *name, size_t len, size_t *id,
   return copy && vec_push(d->sources, d->n_sources, d->cap_sources, copy) ? RW_OK : rw_nomem(err, "sources");
 }
 
+/* Counts a row that is left out, lists it, and names the first few. r: its result. */
+static rw_status note_dropped(loading *l, uint64_t line, slice r, rw_error *err) {
+  dataset_counts *c = &l->d->counts;
+  const struct {
+    char status;
+    const char *count; /* in run.json */
+    size_t *n;
+  } kinds[] = {{INVALID, "invalid", &c->invalid},
+               {EMPTY, "empty_dropped", &c->empty},
+               {OVERLONG, "overlong_dropped", &c->overlong},
+               {IDENTICAL, "identical_dropped", &c->identical}};
+  size_t k = 0;
+  while (kinds[k].status != r.p[0]) k++;
+  if ((*kinds[k].n)++ < SHOWN_BAD_ROWS)
+    log_warn("%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line, (int)(r.len - 1), r.p + 1);
+  str *s = &l->d->dropped;
+  str_addz(s, "{\"file\": ");
+  str_json(s, l->path, strlen(l->path));
+  str_printf(s, ", \"line\": %llu, \"count\": \"%s\", \"reason\": ", (unsigned long long)line, kinds[k].count);
+  str_json(s, r.p + 1, r.len - 1);
+  str_addz(s, "}\n");
+  return s->oom ? rw_nomem(err, "rows left out") : RW_OK;
+}
+
 static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *err) {
   (void)row;
   loading *l = ctx;
   dataset *d = l->d;
   dataset_counts *c = &d->counts;
   c->rows++;
-  char status = r.len ? r.p[0] : INVALID;
-  if (status == INVALID) {
-    if (c->invalid++ < SHOWN_BAD_ROWS)
-      log_warn("%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line, (int)(r.len - 1), r.p + 1);
-    return RW_OK;
-  }
-  size_t *count = status == OVERLONG    ? &c->overlong
-                  : status == IDENTICAL ? &c->identical
-                  : status == EMPTY     ? &c->empty
-                                        : NULL;
-  if (count) {
-    if ((*count)++ < SHOWN_BAD_ROWS)
-      log_warn("%s:%llu: %s; the row is left out", l->path, (unsigned long long)line,
-               status == OVERLONG    ? "longer than --max-length"
-               : status == IDENTICAL ? "its sides, or all its scores, are the same"
-                                     : "a response is empty");
-    return RW_OK;
-  }
+  char status = r.p[0];
+  if (status != USED && status != TRUNCATED) return note_dropped(l, line, r, err);
   c->truncated += status == TRUNCATED;
   const char *p = r.p + 1;
   uint64_t head[4];
@@ -277,7 +291,6 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   for (size_t i = 0; !s && i < o->n_data; i++) s = load_file(&l, o->data[i], err);
   lanes_free(&l);
   const dataset_counts *n = &d->counts;
-  if (!s && n->invalid > SHOWN_BAD_ROWS) log_warn("%zu rows in all could not be used", n->invalid);
   if (!s && d->n == 0)
     s = rw_fail(err, RW_DATA,
                 "%s: no usable row: of %zu, %zu are invalid, %zu empty, %zu too long, %zu have equal sides",
@@ -293,6 +306,7 @@ void dataset_free(dataset *d) {
   if (!d) return;
   arena_free(d->mem);
   map_free(d->source_ids);
+  str_free(&d->dropped);
   mem_free(d->sources);
   mem_free(d->rows);
   mem_free(d);
@@ -305,6 +319,7 @@ size_t dataset_sources(const dataset *d, const char *const **names) {
   return d->n_sources;
 }
 const dataset_counts *dataset_stats(const dataset *d) { return &d->counts; }
+slice dataset_dropped(const dataset *d) { return (slice){d->dropped.p, d->dropped.len}; }
 
 void dataset_hash(const dataset *d, char out[33]) {
   XXH128_hash_t h = {0, 0};

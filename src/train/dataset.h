@@ -37,6 +37,9 @@ const example *dataset_at(const dataset *d, size_t i);
 /* The sources that the rows name, in order of appearance; "" for rows that name none. */
 size_t dataset_sources(const dataset *d, const char *const **names);
 const dataset_counts *dataset_stats(const dataset *d);
+/* Every row that was left out, a JSON line each: file, line, count (the field of run.json's "rows" that counts it),
+ * reason. The dataset's. */
+slice dataset_dropped(const dataset *d);
 /* XXH3-128 of all used rows' ids, margins and scores, as 32 hex digits. */
 void dataset_hash(const dataset *d, char out[33]);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "reward/log.h"
 #include "reward/rows.h"
 
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err) {
@@ -65,6 +66,17 @@ rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_err
   bool ok = !s.oom && fwrite(s.p, 1, s.len, f) == s.len && fflush(f) == 0;
   str_free(&s);
   return ok ? RW_OK : rw_fail(err, RW_IO, "metrics.jsonl: cannot write: %s", strerror(errno));
+}
+
+rw_status dropped_write(const char *out, const dataset *d, rw_error *err) {
+  slice rows = dataset_dropped(d);
+  char *path = file_join(out, "dropped.jsonl");
+  rw_status s = !path      ? rw_nomem(err, out)
+                : rows.len ? file_put(path, rows.p, rows.len, err)
+                           : file_remove_tree(path, err); /* of an earlier run */
+  if (!s && rows.len) log_note("the rows that were left out are listed in %s", path);
+  mem_free(path);
+  return s;
 }
 
 rw_status run_write(const run_record *r, rw_error *err) {

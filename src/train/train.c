@@ -614,6 +614,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
   if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, err));
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
+  RW_TRY(dropped_write(o->out, t->d, err));
   RW_TRY(write_run(t, false, err));
   RW_TRY(loop(t, result, err));
   return finish(t, err);
