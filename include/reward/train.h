@@ -89,7 +89,7 @@ void train_defaults(train_options *o);
 
 typedef struct {
   int64_t steps;
-  double loss, accuracy; /* of the last 50 steps */
+  double loss, accuracy; /* means that forget a tenth a step */
 } train_result;
 rw_status train_run(const train_options *o, train_result *result, rw_error *err);
 

@@ -75,8 +75,14 @@ static rw_status write_state(const char *dir, const train_state *t, rw_error *er
              (long long)t->step, t->fingerprint, (long long)t->best_step, (unsigned long long)t->tokens,
              t->eval_due ? "true" : "false");
   str_json_num(&s, t->seconds);
-  str_addz(&s, ", \"best\": ");
-  str_json_num(&s, t->best);
+  const struct {
+    const char *name;
+    double value;
+  } numbers[] = {{"best", t->best}, {"recent_loss", t->recent_loss}, {"recent_accuracy", t->recent_accuracy}};
+  for (size_t i = 0; i < 3; i++) {
+    str_printf(&s, ", \"%s\": ", numbers[i].name);
+    str_json_num(&s, numbers[i].value);
+  }
   str_addz(&s, "}\n");
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
   mem_free(path);
@@ -176,7 +182,12 @@ static rw_status read_state(const char *dir, train_state *t, rw_error *err) {
               json_int(f.doc, json_get(f.doc, 0, "best_step"), &t->best_step) &&
               json_int(f.doc, json_get(f.doc, 0, "tokens"), &tokens) &&
               json_number(f.doc, json_get(f.doc, 0, "seconds"), &t->seconds);
-    if (!json_number(f.doc, json_get(f.doc, 0, "best"), &t->best)) t->best = NAN;
+    const struct {
+      const char *name;
+      double *value;
+    } numbers[] = {{"best", &t->best}, {"recent_loss", &t->recent_loss}, {"recent_accuracy", &t->recent_accuracy}};
+    for (size_t i = 0; i < 3; i++)
+      if (!json_number(f.doc, json_get(f.doc, 0, numbers[i].name), numbers[i].value)) *numbers[i].value = NAN;
     t->tokens = (uint64_t)tokens;
     json_val due = json_get(f.doc, 0, "eval_due");
     t->eval_due = due != JSON_NONE && json_kind(f.doc, due) == JSON_TRUE;

@@ -15,8 +15,9 @@ typedef struct {
   double best;          /* best evaluation so far; NAN: none */
   int64_t best_step;
   uint64_t tokens;
-  double seconds; /* of training, over all sittings */
-  bool eval_due;  /* the evaluation after this step was not finished */
+  double seconds;                      /* of training, over all sittings */
+  double recent_loss, recent_accuracy; /* means that forget a tenth a step; NAN: before the first */
+  bool eval_due;                       /* the evaluation after this step was not finished */
 } train_state;
 
 /* What is to stay on disk: the newest `keep` checkpoints (0: the newest is for resuming only, and goes at the end).

@@ -45,7 +45,7 @@ static void field(str *s, const char *name, double v) {
   str_json_num(s, v);
 }
 
-rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err) {
+rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err) {
   str s = {0};
   str_printf(&s, "{\"step\": %lld", (long long)m->step);
   field(&s, "epoch", m->epoch);
@@ -65,7 +65,7 @@ rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_err
   str_addz(&s, "}\n");
   bool ok = !s.oom && fwrite(s.p, 1, s.len, f) == s.len && fflush(f) == 0;
   str_free(&s);
-  return ok ? RW_OK : rw_fail(err, RW_IO, "metrics.jsonl: cannot write: %s", strerror(errno));
+  return ok ? RW_OK : rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot write: %s", out, strerror(errno));
 }
 
 rw_status dropped_write(const char *out, const dataset *d, rw_error *err) {

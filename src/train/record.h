@@ -21,7 +21,8 @@ typedef struct {
 
 /* Opens OUT/name (JSONL) for appending, after dropping the lines of steps above `step` (-1: all). */
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err);
-rw_status metrics_write(FILE *f, const step_metrics *m, const dataset *d, rw_error *err);
+/* out: for messages */
+rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err);
 
 typedef struct {
   const train_options *o, *effective; /* see train_options.arguments */

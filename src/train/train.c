@@ -327,7 +327,7 @@ static rw_status prepare(run *t, rw_error *err) {
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;
   t->steps = o->steps > 0 ? o->steps : o->epochs * t->per_epoch;
   t->order_epoch = -1;
-  t->state.best = NAN;
+  t->state.best = t->state.recent_loss = t->state.recent_accuracy = NAN;
   size_t branches = 0;
   for (size_t i = 0; i < n; i++) {
     branches += dataset_at(t->d, i)->n;
@@ -513,10 +513,12 @@ static rw_status save(run *t, rw_error *err) {
   return checkpoint_save(t->m, t->o->out, &t->state, &p, err);
 }
 
+static void recent(double *mean, double now) { *mean = isnan(*mean) ? now : 0.9 * *mean + 0.1 * now; }
+
 static rw_status loop(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   progress p;
-  double began = log_seconds(), saved = began, spent = t->state.seconds, recent[2] = {0, 0};
+  double began = log_seconds(), saved = began, spent = t->state.seconds;
   progress_start(&p, "training", "steps", (uint64_t)t->steps);
   p.from = (uint64_t)t->state.step;
   if (t->state.step == 0 || t->state.eval_due) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
@@ -530,13 +532,13 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     s.tokens_per_s = (double)(t->state.tokens - before) / (log_seconds() - start);
     t->state.step++;
     t->state.seconds = spent + log_seconds() - began;
-    RW_TRY(metrics_write(t->metrics, &s, t->d, err));
+    RW_TRY(metrics_write(t->metrics, o->out, &s, t->d, err));
     RW_TRY(tensorboard_step(t->board, &s, t->d, err));
-    double keep = s.step > 1 ? 0.9 : 0;
-    recent[0] = keep * recent[0] + (1 - keep) * s.loss;
-    recent[1] = keep * recent[1] + (1 - keep) * s.accuracy;
+    recent(&t->state.recent_loss, s.loss);
+    recent(&t->state.recent_accuracy, s.accuracy);
     char extra[96];
-    snprintf(extra, sizeof extra, "loss %.4f, accuracy %.3f, %.0f tokens/s", recent[0], recent[1], s.tokens_per_s);
+    snprintf(extra, sizeof extra, "loss %.4f, accuracy %.3f, %.0f tokens/s", t->state.recent_loss,
+             t->state.recent_accuracy, s.tokens_per_s);
     progress_set(&p, (uint64_t)t->state.step, extra);
     rw_status evaluated = trainer_eval_step(t->eval, &t->state, t->steps, err);
     if (evaluated) {
@@ -566,7 +568,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     log_note("stopped after step %lld of %lld: %lld evaluations brought nothing better than step %lld",
              (long long)t->state.step, (long long)t->steps, (long long)o->early_stop,
              (long long)t->state.best_step);
-  *result = (train_result){t->state.step, recent[0], recent[1]};
+  *result = (train_result){t->state.step, t->state.recent_loss, t->state.recent_accuracy};
   return RW_OK;
 }
 
