@@ -60,7 +60,96 @@ for suites in train sweep; do # a suite that there is not is no part of a file's
   fails 2 "expected rewardbench, rewardbench2, rm-bench, judgebench or pairs before the colon" \
     "$reward" $suites --model $model --data x --out "$tmp/none" --eval rewardbnch:README.md
 done
-fails 2 "--gamma, --center, --save-minutes: expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --loss focal --gamma -1
+# wrong options of train: said before anything is read or written
+ids='{"chosen_ids": [5, 6, 7], "rejected_ids": [5, 6]}'
+echo "$ids" >"$tmp/one pair.jsonl"
+wrong() { # TEXT OPTION…
+  local text=$1
+  shift
+  fails 2 "$text" "$reward" train --model $model --data "$tmp/one pair.jsonl" --out "$tmp/none" "$@"
+  [ ! -e "$tmp/none" ]
+}
+wrong "--lr: expected 0 or more, got -1" --lr -1
+wrong "--lr: expected a number, got 'nan'" --lr nan
+wrong "--lr: expected a number, got '1e400'" --lr 1e400
+wrong "--loss: expected bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce, got 'log'" --loss log
+wrong "--gamma: expected 0 or more, got -1" --loss focal --gamma -1
+wrong "--gamma: expected --loss focal or focal-penalty with it, got bt" --gamma 2
+wrong "--margin: expected --loss hinge or margin-mse with it, got focal" --loss focal --margin 1
+wrong "--tempered-t: expected --loss tempered-log with it, got hinge" --loss hinge --tempered-t 0.5
+wrong "--temperature: expected --loss temperature-bt with it, got bt" --temperature 2
+wrong "--tempered-t: expected 0 <= t < 1, got 1" --loss tempered-log --tempered-t 1
+wrong "--tempered-t: expected 0 <= t < 1, got -0.1" --loss tempered-log --tempered-t -0.1
+wrong "--temperature: expected a number above 0, got 0" --loss temperature-bt --temperature 0
+wrong "--center: expected 0 or more, got -1" --center -1
+wrong "--epochs, --steps: expected one of them, got both" --epochs 1 --steps 5
+wrong "--epochs: expected 1 or more, got 0" --epochs 0
+wrong "--steps: expected 1 or more, got 0" --steps 0
+wrong "--steps: expected a whole number, got '1.5'" --steps 1.5
+wrong "--batch-size: expected 1 or more, got 0" --batch-size 0
+wrong "--batch-tokens: expected 1 or more, got 0" --batch-tokens 0
+wrong "--warmup: expected a ratio from 0 to 1, got 2" --warmup 2
+wrong "--min-lr: expected a ratio from 0 to 1, got -1" --min-lr -1
+wrong "--betas: expected two numbers as 0.9,0.999, got '0.9'" --betas 0.9
+wrong "--betas: expected numbers in [0, 1), got 1" --betas 0.9,1
+wrong "--eps: expected a number above 0, got 0" --eps 0
+wrong "--weight-decay: expected 0 or more, got -1" --weight-decay -1
+wrong "--max-grad-norm: expected 0 or more, got -1" --max-grad-norm -1
+wrong "--schedule: expected cosine|linear|constant, got 'step'" --schedule step
+wrong "--shuffle: expected yes|no, got 'maybe'" --shuffle maybe
+wrong "--max-length: expected 1 or more, got 0" --max-length 0
+wrong "--overlong: expected drop|truncate|error, got 'cut'" --overlong cut
+wrong "--recompute: expected auto|no|full, got 'yes'" --recompute yes
+wrong "--optimizer-states: expected f32|8bit, got '4bit'" --optimizer-states 4bit
+wrong "--freeze-layers: expected 0 or more, got -1" --freeze-layers -1
+wrong "--freeze-layers: expected 0 to 2 (the model's layers), got 99" --freeze-layers 99
+wrong "--lora-rank: expected 0 to 65536, got -1" --lora-rank -1
+wrong "--lora-alpha: expected a number above 0, got 0" --lora-rank 4 --lora-alpha 0
+wrong "--lora-rank" --lora-alpha 3
+wrong "--lora-targets: expected --lora-rank with it" --lora-targets q_proj
+wrong "--lora-targets: expected all-linear or names of q_proj" --lora-rank 4 --lora-targets nothing
+wrong "--lora-dropout: expected 0 <= P < 1, got 1" --lora-rank 4 --lora-dropout 1
+wrong "--eval-every needs an --eval" --eval-every 5
+wrong "--eval-every: expected 0 or more, got -1" --eval "$tmp/one pair.jsonl" --eval-every -1
+wrong "--early-stop needs an --eval" --early-stop 3
+wrong "--keep best needs an --eval" --keep best
+wrong "--keep: expected best, last or a number of checkpoints from 1, got '0'" --keep 0
+wrong "--save-every: expected 0 or more, got -1" --save-every -1
+wrong "--save-minutes: expected 0 or more, got -1" --save-minutes -1
+wrong "--save-dtype: expected f32|f16|bf16, got 'f64'" --save-dtype f64
+wrong "--date: expected a date as 2024-07-26, got 'yesterday'" --date yesterday
+wrong "--resume, --force: expected one of them, got both" --resume --force
+wrong "--base: expected an adapter" --base $model
+wrong "--device: expected auto|cpu|cuda[:N], got 'tpu'" --device tpu
+wrong "--quiet: takes no value" --quiet=yes
+wrong "--lr: expected X after it" --lr
+# of sweep
+wrong() {
+  local text=$1
+  shift
+  fails 2 "$text" "$reward" sweep --model $model --data "$tmp/one pair.jsonl" --eval "$tmp/one pair.jsonl" --out "$tmp/none" --steps 1 "$@"
+}
+wrong "--losses: expected losses that train's --loss has, got 'log'" --losses bt,log
+wrong "--gamma: expected a loss that has it among --losses, got bt,hinge" --losses bt,hinge --gamma 2
+wrong "--losses, --seeds: expected at least one" --losses ''
+wrong "--seeds: expected whole numbers as 0,1,2, got 'x'" --seeds 0,x
+wrong "named twice by --losses" --seeds 1,1
+wrong "--seed: use --seeds here" --seed 1
+wrong "--loss: use --losses here" --loss bt
+wrong "--resume: a sweep always goes on" --resume
+wrong "--baseline: no group is named 'none'" --baseline none
+[ ! -e "$tmp/none" ]
+fails 1 "subset: expected a string" "$reward" sweep --model $model --data "$tmp/one pair.jsonl" --eval "rewardbench:$tmp/one pair.jsonl" --out "$tmp/none" --steps 1
+[ ! -e "$tmp/none" ] # before a run is trained that could not be measured
+wrong "reward train: --lr: expected 0 or more, got -1" --lr -1
+rmdir "$tmp/none"
+# of merge and report
+fails 2 "an adapter's folder and -o DIR are needed" "$reward" merge
+fails 2 "expected a PEFT directory" "$reward" merge $model -o "$tmp/none"
+fails 2 "--save-dtype: expected f32|f16|bf16, got 'int8'" "$reward" merge $model -o "$tmp/none" --save-dtype int8
+fails 2 "something to report and -o FILE.html are needed" "$reward" report $model
+fails 1 "expected metrics.jsonl, report.json or results.json in it, found none" "$reward" report $model -o "$tmp/none"
+[ ! -e "$tmp/none" ]
 fails 2 "--seed: expected 0 or more, got -1" score --seed -1 /dev/null
 fails 2 "--seed: expected 0 or more, got -1" "$reward" train --model $model --data x --out "$tmp/none" --seed -1
 for names in norms embed norm,embed norm, ''; do

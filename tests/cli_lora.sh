@@ -36,7 +36,7 @@ train --out "$tmp/b" "${lora[@]}" --threads 3 --batch-tokens 1 --recompute full 
 same "$tmp/a" "$tmp/b"
 cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/b/metrics.jsonl")
 [ -z "$(ls "$tmp/b" | grep -E 'checkpoint|partial' || true)" ]
-train --out "$tmp/c" "${lora[@]}" --steps 25 --lora-dropout 0
+train --out "$tmp/c" "${lora[@]}" --lora-dropout 0
 cmp -s "$tmp/a/adapter_model.safetensors" "$tmp/c/adapter_model.safetensors" && { echo "dropout changed nothing"; exit 1; }
 train --out "$tmp/k" "${lora[@]}" --keep 1 --save-every 10 # a checkpoint holds adapters, their states, and no base
 python3 - "$tmp" <<'E2'
@@ -106,7 +106,7 @@ train --out "$tmp/on" --model "$tmp/a" --base "$tmp/elsewhere"
 grep -q '"lora_dropout": 0.1' "$tmp/on/adapter_config.json"
 cmp -s "$tmp/a/adapter_model.safetensors" "$tmp/on/adapter_model.safetensors" && exit 1
 scores "$tmp/on" >/dev/null
-train --out "$tmp/high" --model "$tmp/elsewhere" --lora-rank 2 --freeze-layers 1 --steps 2 --save-dtype bf16
+train --out "$tmp/high" --model "$tmp/elsewhere" --lora-rank 2 --freeze-layers 1 --epochs 1 --save-dtype bf16
 grep -q '"layers_to_transform": \[1\]' "$tmp/high/adapter_config.json"
 scores "$tmp/high" >/dev/null
 fails 2 "must be the same" "$reward" train "${options[@]}" --model "$tmp/on" --lora-rank 8 --out "$tmp/x"
@@ -116,7 +116,7 @@ fails 2 "0 <= P < 1" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --
 fails 2 "left for adapters" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --freeze-layers 2 --out "$tmp/x"
 [ ! -e "$tmp/x" ]
 # a whole model trained over an adapter is what the folder then holds
-train --out "$tmp/whole" --model "$tmp/elsewhere" --steps 2
-train --out "$tmp/high" --model "$tmp/elsewhere" --steps 2 --force
+train --out "$tmp/whole" --model "$tmp/elsewhere" --epochs 1
+train --out "$tmp/high" --model "$tmp/elsewhere" --epochs 1 --force
 cmp <(scores "$tmp/whole") <(scores "$tmp/high")
 echo "adapters: the same bits, any base, merged"

@@ -199,10 +199,10 @@ fails 2 train --out "$tmp/d" --overlong error --max-length 90
 grep -q "pairs.jsonl:" "$tmp/warnings"
 fails 2 "$reward" train --model tests/data/model/llama
 fails 1 "$reward" train --model tests/data/model/nowhere --data "$tmp/pairs.jsonl" --out "$tmp/d"
-train --out "$tmp/e" --steps 3 --save-minutes 0 --threads 1
+train --out "$tmp/e" --epochs 1 --save-minutes 0 --threads 1
 fails 2 "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --out "$tmp/a" --force --lr nan
 for loss in bt focal focal-penalty hinge margin-mse ce tempered-log temperature-bt plackett-luce; do
-  train --out "$tmp/l-$loss" --loss "$loss" --steps 4 --center 0.01
+  train --out "$tmp/l-$loss" --loss "$loss" --epochs 1 --center 0.01
 done
 "$reward" score --quiet --model "$tmp/a" "$tmp/pairs.jsonl" -o "$tmp/scored.jsonl" 2>/dev/null && exit 1 || [ $? -eq 1 ]
 "$reward" score --quiet --model "$tmp/a" --threads 1 --batch-tokens 1 "$tmp/pairs.jsonl" -o "$tmp/again.jsonl" 2>/dev/null || true

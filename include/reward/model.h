@@ -157,6 +157,9 @@ typedef struct {
   bool reopened;    /* for model_train_bytes: what is saved on the way is opened beside it and scored with */
   int save_dtype;   /* so saved: st_dtype, or -1: as in the input */
 } model_train_options;
+/* Can this model be trained so? RW_USAGE for layers that it does not have, RW_UNSUPPORTED for a head with
+ * attributes. */
+rw_status model_train_check(const model *m, const model_train_options *o, rw_error *err);
 /* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
  * optimizer states (zeroed). */
 rw_status model_train(model *m, const model_train_options *o, rw_error *err);

@@ -36,6 +36,8 @@ typedef struct {
  * What changes no result (--resume, --force, --quiet, --threads) is not compared. No file: neither. */
 rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, bool *finished, bool *other,
                           rw_error *err);
+/* Can all evaluations be read? To be asked before the first run. */
+rw_status sweep_check_evals(const sweep *s, rw_error *err);
 /* Scores the evaluations that the run has no scores of yet. */
 rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_error *err);
 /* Reads all, writes OUT/sweep.json and OUT/report.html, and appends the tables to *text. Runs that have not

@@ -19,8 +19,8 @@ rw_status tmpl_parse(chat_template **out, slice source, const char *name, rw_err
  * "default"); none: RW_DATA saying to give --chat-template FILE. Also reads bos/eos/pad token texts there. */
 rw_status tmpl_load(chat_template **out, const char *dir, const char *override_file, rw_error *err);
 void tmpl_free(chat_template *t);
-/* What strftime_now returns, as YYYY-MM-DD (default 2024-07-26); *used (may be NULL) tells whether any render
- * asked for it. */
+/* What strftime_now returns, as YYYY-MM-DD (default 2024-07-26); t NULL: only checks it; *used (may be NULL) tells
+ * whether any render asked for it. */
 rw_status tmpl_set_date(chat_template *t, const char *ymd, rw_error *err);
 bool tmpl_used_date(const chat_template *t);
 

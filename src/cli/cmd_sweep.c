@@ -26,9 +26,8 @@ static const char ABOUT[] =
     "paired resamples of items and seeds, the Skywork-Reward report's own rows beside. Each run is a folder of "
     "--out;\n"
     "what is done is not done again, so the same command goes on after an interruption. Writes sweep.json and\n"
-    "report.html. Every other option is one of `reward train` and goes to each run: with --steps the runs are of "
-    "equal\n"
-    "steps, without of equal epochs.";
+    "report.html. Every other option is one of `reward train` and goes to each run (--gamma and its like to those\n"
+    "whose loss has it): with --steps the runs are of equal steps, without of equal epochs.";
 static const char EXAMPLES[] =
     "  reward sweep --model base --data train.jsonl --losses bt,focal,hinge --seeds 0,1,2 --eval heldout.jsonl "
     "--out losses\n"
@@ -101,6 +100,38 @@ static const char *rest_value(const grid *g, const char *name) {
     if (a[len] == 0) return i + 1 < g->rest.n ? g->rest.items[i + 1] : "";
   }
   return NULL;
+}
+
+/* The option of some losses only that the word begins, or NULL. */
+static const cli_loss_option *loss_option_of(const char *word) {
+  size_t len = strcspn(word, "=");
+  for (size_t i = 0; i < CLI_LOSS_OPTIONS; i++) {
+    const char *name = cli_loss_options[i].name;
+    if (len == strlen(name) + 2 && strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, len - 2) == 0)
+      return &cli_loss_options[i];
+  }
+  return NULL;
+}
+
+static bool has_option(const char *loss, const cli_loss_option *o) {
+  return strcmp(loss, loss_names[o->of[0]]) == 0 || strcmp(loss, loss_names[o->of[1]]) == 0;
+}
+
+/* Are the losses known, and is every loss's option one of some of them? -1, or the exit status. */
+static int check_losses(const grid *g) {
+  for (size_t i = 0; i < g->losses.n; i++) {
+    int k = 0;
+    while (k < LOSS_KINDS && strcmp(g->losses.items[i], loss_names[k]) != 0) k++;
+    if (k == LOSS_KINDS)
+      return cli_usage("--losses: expected losses that train's --loss has, got '%s'", g->losses.items[i]);
+  }
+  for (size_t i = 0; i < g->rest.n; i++) {
+    const cli_loss_option *o = loss_option_of(g->rest.items[i]);
+    bool any = !o;
+    for (size_t k = 0; k < g->losses.n && !any; k++) any = has_option(g->losses.items[k], o);
+    if (!any) return cli_usage("--%s: expected a loss that has it among --losses, got %s", o->name, g->loss_names);
+  }
+  return -1;
 }
 
 /* "a,b,c" into the list. */
@@ -188,8 +219,15 @@ static bool command_of(const grid *g, size_t i, bool anew, cli_list *c) {
   const data_set *set = &g->sets[r->group / g->losses.n];
   bool watched = rest_value(g, "--eval-every") || rest_value(g, "--early-stop") || rest_value(g, "--keep");
   bool ok = cli_push(c, "train");
-  for (size_t k = 0; k < g->rest.n; k++) ok = ok && cli_push(c, g->rest.items[k]);
-  ok = ok && cli_push(c, "--loss") && cli_push(c, g->groups[r->group].loss) && cli_push(c, "--seed") &&
+  const char *loss = g->groups[r->group].loss;
+  for (size_t k = 0; k < g->rest.n; k++) {
+    const cli_loss_option *of = loss_option_of(g->rest.items[k]);
+    if (!of || has_option(loss, of))
+      ok = ok && cli_push(c, g->rest.items[k]);
+    else
+      k += !strchr(g->rest.items[k], '='); /* another loss's, with its value */
+  }
+  ok = ok && cli_push(c, "--loss") && cli_push(c, loss) && cli_push(c, "--seed") &&
        cli_push(c, g->seeds.items[i % g->seeds.n]);
   for (size_t k = 0; watched && k < g->evals.n; k++)
     ok = ok && cli_push(c, "--eval") && cli_push(c, g->evals.items[k]);
@@ -324,12 +362,13 @@ static int sweep_run_grid(grid *g, int argc, char **argv) {
   if (!split(g, &g->losses, g->loss_names) || !split(g, &g->seeds, g->seed_names))
     return cli_usage("memory ran out");
   if (g->losses.n == 0 || g->seeds.n == 0) return cli_usage("--losses, --seeds: expected at least one");
+  if ((status = check_losses(g)) >= 0) return status;
   for (size_t i = 0; i < g->data.n; i++)
     if ((status = add_data(g, g->data.items[i])) >= 0) return status;
   if ((status = lay_out(g)) >= 0) return status;
   if (g->dry_run) return print_plan(g);
   rw_error err;
-  if (file_mkdirs(g->out, &err)) return cli_fail(&err);
+  if (sweep_check_evals(&g->s, &err) || file_mkdirs(g->out, &err)) return cli_fail(&err);
   return run_all(g);
 }
 

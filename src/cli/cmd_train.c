@@ -116,7 +116,8 @@ const opt cli_train_options[] = {
      "rows of several responses: Plackett-Luce, or --loss over all their ordered pairs (default: as --loss says)",
      false},
     {"gamma", 0, OPT_NUMBER, &line.o.loss.gamma, "X", "of focal and focal-penalty", false},
-    {"margin", 0, OPT_NUMBER, &line.o.loss.margin, "X", "of hinge and margin-mse", false},
+    {"margin", 0, OPT_NUMBER, &line.o.loss.margin, "X",
+     "of hinge and margin-mse; a row's own margin counts instead", false},
     {"tempered-t", 0, OPT_NUMBER, &line.o.loss.tempered_t, "X", "of tempered-log, 0 <= t < 1", false},
     {"temperature", 0, OPT_NUMBER, &line.o.loss.temperature, "X", "of temperature-bt", false},
     {"center", 0, OPT_NUMBER, &line.o.loss.center, "C", "adds C mean((r_c + r_r)^2) to the loss", false},
@@ -185,6 +186,74 @@ const opt cli_train_options[] = {
     {"dry-run", 0, OPT_FLAG, &line.o.dry_run, NULL, "print tokens, steps, memory and time, and stop", false},
     {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
 
+static int check_ranges(const train_options *o) {
+  const char *any = "0 or more", *one = "1 or more", *ratio = "a ratio from 0 to 1", *above = "a number above 0";
+  const struct {
+    const char *name, *expected;
+    double got;
+    bool ok;
+  } checks[] = {
+      {"lr", any, o->lr, o->lr >= 0},
+      {"eps", above, o->eps, o->eps > 0},
+      {"weight-decay", any, o->weight_decay, o->weight_decay >= 0},
+      {"max-grad-norm", any, o->max_grad_norm, o->max_grad_norm >= 0},
+      {"gamma", any, o->loss.gamma, o->loss.gamma >= 0},
+      {"tempered-t", "0 <= t < 1", o->loss.tempered_t, o->loss.tempered_t >= 0 && o->loss.tempered_t < 1},
+      {"temperature", above, o->loss.temperature, o->loss.temperature > 0},
+      {"center", any, o->loss.center, o->loss.center >= 0},
+      {"betas", "numbers in [0, 1)", o->beta1, o->beta1 >= 0 && o->beta1 < 1},
+      {"betas", "numbers in [0, 1)", o->beta2, o->beta2 >= 0 && o->beta2 < 1},
+      {"warmup", ratio, o->warmup, o->warmup >= 0 && o->warmup <= 1},
+      {"min-lr", ratio, o->min_lr, o->min_lr >= 0 && o->min_lr <= 1},
+      {"batch-size", one, (double)o->batch_size, o->batch_size >= 1},
+      {"batch-tokens", one, (double)o->batch_tokens, o->batch_tokens >= 1},
+      {"epochs", one, (double)o->epochs, o->epochs >= 1},
+      {"steps", one, (double)o->steps, o->steps >= 1 || !cli_given("steps")},
+      {"max-length", one, (double)o->max_length, o->max_length >= 1 || !cli_given("max-length")},
+      {"freeze-layers", any, (double)o->freeze_layers, o->freeze_layers >= 0},
+      {"lora-rank", "0 to 65536", (double)o->lora_rank, o->lora_rank >= 0 && o->lora_rank <= 65536},
+      {"lora-alpha", above, o->lora_alpha, o->lora_alpha > 0 || !cli_given("lora-alpha")},
+      {"lora-dropout", "0 <= P < 1", o->lora_dropout,
+       (o->lora_dropout >= 0 && o->lora_dropout < 1) || !cli_given("lora-dropout")},
+      {"eval-every", any, (double)o->eval_every, o->eval_every >= 0},
+      {"early-stop", any, (double)o->early_stop, o->early_stop >= 0},
+      {"save-every", any, (double)o->save_every, o->save_every >= 0},
+      {"save-minutes", any, o->save_minutes, o->save_minutes >= 0},
+  };
+  for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+    if (!checks[i].ok)
+      return cli_usage("--%s: expected %s, got %g", checks[i].name, checks[i].expected, checks[i].got);
+  return -1;
+}
+
+const cli_loss_option cli_loss_options[CLI_LOSS_OPTIONS] = {
+    {"gamma", {LOSS_FOCAL, LOSS_FOCAL_PENALTY}},
+    {"margin", {LOSS_HINGE, LOSS_MARGIN_MSE}},
+    {"tempered-t", {LOSS_TEMPERED_LOG, LOSS_TEMPERED_LOG}},
+    {"temperature", {LOSS_TEMPERATURE_BT, LOSS_TEMPERATURE_BT}}};
+
+/* Options that mean nothing without another, or not beside it. */
+static int check_together(const train_options *o) {
+  for (size_t i = 0; i < CLI_LOSS_OPTIONS; i++) {
+    const cli_loss_option *of = &cli_loss_options[i];
+    if (!cli_given(of->name) || o->loss.kind == of->of[0] || o->loss.kind == of->of[1]) continue;
+    bool two = of->of[0] != of->of[1];
+    return cli_usage("--%s: expected --loss %s%s%s with it, got %s", of->name, loss_names[of->of[0]],
+                     two ? " or " : "", two ? loss_names[of->of[1]] : "", loss_names[o->loss.kind]);
+  }
+  if (cli_given("epochs") && cli_given("steps"))
+    return cli_usage("--epochs, --steps: expected one of them, got both");
+  if (o->resume && o->force)
+    return cli_usage("--resume, --force: expected one of them, got both; --resume goes on, --force starts anew");
+  if (cli_given("lora-targets") && o->lora_rank == 0)
+    return cli_usage("--lora-targets: expected --lora-rank with it");
+  if (cli_given("eval-every") && o->n_eval == 0) return cli_usage("--eval-every needs an --eval");
+  if (o->early_stop > 0 && (o->n_eval == 0 || o->eval_every == 0))
+    return cli_usage("--early-stop needs an --eval and --eval-every");
+  if (strcmp(o->keep, "best") == 0 && o->n_eval == 0) return cli_usage("--keep best needs an --eval");
+  return -1;
+}
+
 typedef struct {
   int argc;
   char **argv;
@@ -221,6 +290,10 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   status = cli_parse(argc, argv, cli_train_options, &words, 0, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   train_options o = line.o;
+  o.data = line.data.items;
+  o.n_data = line.data.n;
+  o.eval = line.evals.items;
+  o.n_eval = line.evals.n;
   if (!o.model || line.data.n == 0 || (!o.out && !o.dry_run))
     return cli_usage("--model, --data and --out are needed");
   o.loss.kind = (loss_kind)index_of(loss_names, LOSS_KINDS, line.loss);
@@ -238,12 +311,6 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   char rest;
   if (sscanf(line.betas, "%lf,%lf%c", &o.beta1, &o.beta2, &rest) != 2)
     return cli_usage("--betas: expected two numbers as 0.9,0.999, got '%s'", line.betas);
-  if (!(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1))
-    return cli_usage("--betas: expected numbers in [0, 1)");
-  if (o.lr < 0 || o.eps < 0 || o.weight_decay < 0 || o.max_grad_norm < 0)
-    return cli_usage("--lr, --eps, --weight-decay, --max-grad-norm: expected 0 or more");
-  if (o.loss.gamma < 0 || o.loss.center < 0 || o.save_minutes < 0)
-    return cli_usage("--gamma, --center, --save-minutes: expected 0 or more");
   if ((status = cli_check_evals(&line.evals)) >= 0) return status;
   int no_decay = !line.no_decay                            ? 0
                  : strcmp(line.no_decay, "bias,norm") == 0 ? 3
@@ -252,33 +319,10 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
     return cli_usage("--no-decay: expected norm, bias or norm,bias, got '%s'", line.no_decay);
   o.no_decay_norm = no_decay & 1;
   o.no_decay_bias = no_decay & 2;
-  if (o.batch_size < 1) return cli_usage("--batch-size: expected 1 or more, got %lld", (long long)o.batch_size);
-  if (o.epochs < 1 || o.steps < 0) return cli_usage("--epochs, --steps: expected 1 or more");
-  if (o.loss.tempered_t < 0 || o.loss.tempered_t >= 1)
-    return cli_usage("--tempered-t: expected 0 <= t < 1, got %g", o.loss.tempered_t);
-  if (o.loss.temperature <= 0)
-    return cli_usage("--temperature: expected a number above 0, got %g", o.loss.temperature);
-  if (o.warmup < 0 || o.warmup > 1 || o.min_lr < 0 || o.min_lr > 1)
-    return cli_usage("--warmup, --min-lr: expected a ratio from 0 to 1");
-  if (cli_given("lora-dropout") && (o.lora_dropout < 0 || o.lora_dropout >= 1))
-    return cli_usage("--lora-dropout: expected 0 <= P < 1, got %g", o.lora_dropout);
-  if (o.lora_alpha < 0) return cli_usage("--lora-alpha: expected a number above 0");
-  if (o.lora_rank < 0 || o.lora_rank > 65536) return cli_usage("--lora-rank: expected 0 to 65536");
-  if (o.max_length < 0 || o.freeze_layers < 0 || o.eval_every < 0)
-    return cli_usage("--max-length, --freeze-layers, --eval-every: expected 0 or more");
-  if (o.batch_tokens < 1)
-    return cli_usage("--batch-tokens: expected 1 or more, got %lld", (long long)o.batch_tokens);
-  if (o.early_stop < 0 || o.save_every < 0) return cli_usage("--early-stop, --save-every: expected 0 or more");
-  if (o.early_stop > 0 && (line.evals.n == 0 || o.eval_every == 0))
-    return cli_usage("--early-stop needs an --eval and --eval-every");
+  if ((status = check_ranges(&o)) >= 0 || (status = check_together(&o)) >= 0) return status;
   if (strcmp(o.keep, "best") != 0 && strcmp(o.keep, "last") != 0 &&
       (o.keep[0] < '1' || o.keep[0] > '9' || strspn(o.keep, "0123456789") != strlen(o.keep) || strlen(o.keep) > 9))
     return cli_usage("--keep: expected best, last or a number of checkpoints from 1, got '%s'", o.keep);
-  if (strcmp(o.keep, "best") == 0 && line.evals.n == 0) return cli_usage("--keep best needs an --eval");
-  o.data = line.data.items;
-  o.n_data = line.data.n;
-  o.eval = line.evals.items;
-  o.n_eval = line.evals.n;
   o.seed = (uint64_t)cli_opts.seed;
   o.device = cli_opts.device;
   o.dtype = cli_opts.dtype;

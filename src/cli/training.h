@@ -9,6 +9,14 @@
  * runs. */
 extern const opt cli_train_options[];
 
+/* An option of one or two losses only. */
+enum { CLI_LOSS_OPTIONS = 4 };
+typedef struct {
+  const char *name;
+  loss_kind of[2]; /* the same twice where there is one */
+} cli_loss_option;
+extern const cli_loss_option cli_loss_options[CLI_LOSS_OPTIONS];
+
 /* Does each [SUITE:]FILE of --eval name a suite that there is and a file? -1, or the exit status. */
 int cli_check_evals(const cli_list *evals);
 

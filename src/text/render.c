@@ -29,8 +29,7 @@ void renderer_free(renderer *r) {
 
 const char *text_dir(const char *dir, const char *base) { return tok_here(dir) || !base ? dir : base; }
 
-static rw_status open_text(renderer *r, const char *dir, const char *template_file, const char *date,
-                           rw_error *err) {
+static rw_status open_text(renderer *r, const char *dir, const char *template_file, rw_error *err) {
   if (!tok_here(dir)) {
     rw_fail(&r->no_tok, RW_DATA,
             "%s: tokenizer.json or tokenizer.model is missing; without it only rows of token ids can be read", dir);
@@ -44,7 +43,7 @@ static rw_status open_text(renderer *r, const char *dir, const char *template_fi
     if (err) *err = r->no_tmpl;
     return s;
   }
-  return r->tmpl && date ? tmpl_set_date(r->tmpl, date, err) : RW_OK;
+  return RW_OK;
 }
 
 rw_status renderer_open(renderer **out, const char *dir, const char *template_file, const char *date,
@@ -55,7 +54,8 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
   peft_config p = {0};
   rw_status s = RW_OK;
   if (!tok_here(dir) && peft_is(dir)) s = peft_read(&p, dir, NULL, err); /* an adapter alone: the base's text */
-  if (!s) s = open_text(*out, p.base ? p.base : dir, template_file, date, err);
+  if (!s) s = open_text(*out, p.base ? p.base : dir, template_file, err);
+  if (!s && date) s = tmpl_set_date((*out)->tmpl, date, err);
   peft_free(&p);
   if (s) {
     renderer_free(*out);

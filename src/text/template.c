@@ -107,7 +107,7 @@ rw_status tmpl_set_date(chat_template *t, const char *ymd, rw_error *err) {
             d <= days[m - 1];
   if (!ok || (m == 2 && d == 29 && (y % 4 || (y % 100 == 0 && y % 400))))
     return rw_fail(err, RW_USAGE, "--date: expected a date as 2024-07-26, got '%s'", ymd);
-  t->year = y, t->month = m, t->day = d;
+  if (t) t->year = y, t->month = m, t->day = d;
   return RW_OK;
 }
 

@@ -58,6 +58,15 @@ static rw_status load_eval(const char *spec, eval_data **out, rw_error *err) {
   return eval_load(out, suite, &path, 1, err);
 }
 
+rw_status sweep_check_evals(const sweep *s, rw_error *err) {
+  for (size_t e = 0; e < s->n_evals; e++) {
+    eval_data *d;
+    RW_TRY(load_eval(s->evals[e], &d, err));
+    eval_data_free(d);
+  }
+  return RW_OK;
+}
+
 /* DIR/scores-HASH.jsonl; the hash is of the evaluation's rows, so that changed rows are scored anew. */
 static char *scores_path(const char *spec, const char *dir, rw_error *err) {
   const char *colon = strchr(spec, ':'), *path = spec;

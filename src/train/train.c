@@ -315,6 +315,7 @@ static rw_status prepare(run *t, rw_error *err) {
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, err));
   RW_TRY(prepare_lora(t, err));
+  RW_TRY(model_train_check(t->m, &(model_train_options){.freeze_layers = (size_t)o->freeze_layers}, err));
   file_map template; /* it is copied when the model is written: from a pipe it could not be */
   if (o->chat_template) {
     RW_TRY(file_map_open(&template, o->chat_template, err));
