@@ -400,6 +400,48 @@ static void centering(void **state) {
   near(e[2], 0.01L * 2 * 5 * 2 / 3, 1e-15, "a derivative", l.kind, 0);
 }
 
+/* What PyTorch's autograd gives (tests/reference/make_losses.py). */
+static void values_and_slopes_are_pytorchs(void **state) {
+  (void)state;
+  FILE *f = fopen("tests/data/losses.txt", "r");
+  assert_non_null(f);
+  char name[32];
+  size_t pairs[LOSS_KINDS] = {0}, rankings = 0;
+  while (fscanf(f, "%31s", name) == 1) {
+    if (strcmp(name, "ranking") == 0) {
+      enum { MOST = 8 };
+      size_t n;
+      double x[3 * MOST + 1], d[MOST];
+      float r[MOST];
+      assert_int_equal(fscanf(f, "%zu", &n), 1);
+      assert_true(n <= MOST);
+      for (size_t i = 0; i < 3 * n + 1; i++) assert_int_equal(fscanf(f, "%lf", &x[i]), 1);
+      for (size_t i = 0; i < n; i++) r[i] = (float)x[i];
+      train_loss l = of(LOSS_PLACKETT_LUCE);
+      near(loss_ranking(&l, r, x + n, n, d), x[2 * n], 1e-12, "the value", l.kind, (double)n);
+      for (size_t i = 0; i < n; i++) near(d[i], x[2 * n + 1 + i], 1e-12, "a derivative", l.kind, (double)n);
+      rankings++;
+      continue;
+    }
+    loss_kind k = 0;
+    while (k < LOSS_KINDS && strcmp(name, loss_names[k]) != 0) k++;
+    assert_true(k < LOSS_KINDS);
+    double p, margin, c, r, want[3], got[3];
+    assert_int_equal(fscanf(f, "%lf %lf %lf %lf %lf %lf %lf", &p, &margin, &c, &r, &want[0], &want[1], &want[2]),
+                     7);
+    train_loss l = of(k);
+    l.gamma = l.margin = l.tempered_t = l.temperature = p;
+    got[0] = loss_pair(&l, c, r, margin, got + 1);
+    for (int i = 0; i < 3; i++) /* relative, far out too: PyTorch's own 1 - s(D) is good to 1e-12 there */
+      if (!(fabs(got[i] - want[i]) <= 1e-11 * fabs(want[i]) + 1e-300))
+        fail_msg("%s %g at %g, %g: %.17g, PyTorch has %.17g (%d)", name, p, c, r, got[i], want[i], i);
+    pairs[k]++;
+  }
+  fclose(f);
+  for (loss_kind k = 0; k < LOSS_PLACKETT_LUCE; k++) assert_true(pairs[k] >= 24);
+  assert_int_equal(rankings, 10);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_the_formulas),
@@ -420,6 +462,7 @@ int main(void) {
       cmocka_unit_test(rankings_far_out),
       cmocka_unit_test(ranking_slopes_match_differences),
       cmocka_unit_test(centering),
+      cmocka_unit_test(values_and_slopes_are_pytorchs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
