@@ -74,15 +74,10 @@ wrong "--lr: expected a number, got 'nan'" --lr nan
 wrong "--lr: expected a number, got '1e400'" --lr 1e400
 wrong "--loss: expected bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce, got 'log'" --loss log
 wrong "--gamma: expected 0 or more, got -1" --loss focal --gamma -1
-wrong "--gamma: expected --loss focal or focal-penalty with it, got bt" --gamma 2
-wrong "--margin: expected --loss hinge or margin-mse with it, got focal" --loss focal --margin 1
-wrong "--tempered-t: expected --loss tempered-log with it, got hinge" --loss hinge --tempered-t 0.5
-wrong "--temperature: expected --loss temperature-bt with it, got bt" --temperature 2
 wrong "--tempered-t: expected 0 <= t < 1, got 1" --loss tempered-log --tempered-t 1
 wrong "--tempered-t: expected 0 <= t < 1, got -0.1" --loss tempered-log --tempered-t -0.1
 wrong "--temperature: expected a number above 0, got 0" --loss temperature-bt --temperature 0
 wrong "--center: expected 0 or more, got -1" --center -1
-wrong "--epochs, --steps: expected one of them, got both" --epochs 1 --steps 5
 wrong "--epochs: expected 1 or more, got 0" --epochs 0
 wrong "--steps: expected 1 or more, got 0" --steps 0
 wrong "--steps: expected a whole number, got '1.5'" --steps 1.5
@@ -123,6 +118,10 @@ wrong "--base: expected an adapter" --base $model
 wrong "--device: expected auto|cpu|cuda[:N], got 'tpu'" --device tpu
 wrong "--quiet: takes no value" --quiet=yes
 wrong "--lr: expected X after it" --lr
+# what has no effect is said, and the run goes on
+"$reward" train --model $model --data "$tmp/one pair.jsonl" --dry-run --gamma 2 --epochs 1 --steps 5 >/dev/null 2>"$tmp/stderr"
+grep -q "warning: --gamma is not used: it is of --loss focal and focal-penalty, not of bt" "$tmp/stderr"
+grep -q "warning: --epochs is not used beside --steps" "$tmp/stderr"
 # of sweep
 wrong() {
   local text=$1

@@ -237,12 +237,11 @@ static int check_together(const train_options *o) {
   for (size_t i = 0; i < CLI_LOSS_OPTIONS; i++) {
     const cli_loss_option *of = &cli_loss_options[i];
     if (!cli_given(of->name) || o->loss.kind == of->of[0] || o->loss.kind == of->of[1]) continue;
-    bool two = of->of[0] != of->of[1];
-    return cli_usage("--%s: expected --loss %s%s%s with it, got %s", of->name, loss_names[of->of[0]],
-                     two ? " or " : "", two ? loss_names[of->of[1]] : "", loss_names[o->loss.kind]);
+    bool two = of->of[0] != of->of[1]; /* a file of options that serves several losses may name them all */
+    log_warn("--%s is not used: it is of --loss %s%s%s, not of %s", of->name, loss_names[of->of[0]],
+             two ? " and " : "", two ? loss_names[of->of[1]] : "", loss_names[o->loss.kind]);
   }
-  if (cli_given("epochs") && cli_given("steps"))
-    return cli_usage("--epochs, --steps: expected one of them, got both");
+  if (cli_given("epochs") && cli_given("steps")) log_warn("--epochs is not used beside --steps");
   if (o->resume && o->force)
     return cli_usage("--resume, --force: expected one of them, got both; --resume goes on, --force starts anew");
   if (cli_given("lora-targets") && o->lora_rank == 0)
