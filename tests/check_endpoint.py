@@ -138,6 +138,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(401, {"error": {"message": f"bad key {self.headers['Authorization']}"}})
         if mode == "400" and "item 2" in json.dumps(q):
             return self.send(400, {"error": {"message": "too long for the context"}})
+        if mode == "400bytes" and "item 2" in json.dumps(q):
+            return self.send(400, b"\xe2\x82\xac is too long \xff\xfe")
         if mode == "away":
             return self.send(307, {}, [("Location", OTHER.url("ok/v1/chat/completions"))])
         if mode == "here":
@@ -293,8 +295,25 @@ check(max(S.seen.values()) == 1, "a huge reply was asked for again")
 said = fails("401", "HTTP status 401")
 check(len(S.times) <= 8 and "****" in said, f"401: {len(S.times)} requests: {said[-200:]}")
 fails("loop", "redirect")
-said = fails("400", "pairs.jsonl:3: HTTP status 400: too long for the context")
-check("1 of 6 items" in said and "10 answers are kept" in said, f"400: {said[-300:]}")
+# one item that fails for good is named and counted; the others' answers stay for another try
+def unscored(mode, why, n=1, **more):
+    got, r, said = run(mode, **more)
+    check(got == 1 and r and r["unscored"] == n and r["overall"] is None and why in r["unscored_items"][0]["why"] and why in said,
+          f"{mode}: exit {got}: {r and (r['unscored'], r['unscored_items'])} {said[-300:]}")
+    return r or {}, said
+
+
+r, said = unscored("400", "HTTP status 400: too long for the context")
+check("pairs.jsonl:3 (id 2): HTTP status 400" in said and "1 of 6 items" in said and "10 answers are kept" in said, f"400: {said[-300:]}")
+check(r["items"]["n"] == 5 and r["judge"]["comparisons"] == 5 and r["judge"]["won"] == 5, f"400: {r['items']} {r['judge']}")
+check(r["unscored_items"][0]["line"] == 3 and r["subsets"]["all"]["unscored"] == 1, f"400: {r['unscored_items']}")
+(work / "r.json.replies.jsonl").unlink()
+# an item that asks the same, and a row that nothing can be asked for; an answer that is no UTF-8 does not spoil the results
+same = rows("same.jsonl", [{"id": k, "prompt": f"item {i}", "chosen": f"GOOD {i}", "rejected": f"poor {i}"} for k, i in (("a", 2), ("b", 1), ("c", 2))]
+            + [{"id": "d", "chosen_ids": [1, 2], "rejected_ids": [1, 3]}])
+r, said = unscored("400bytes", "is too long ??", n=3, data=same)
+check([u["id"] for u in r["unscored_items"]] == ["a", "c", "d"] and "token ids" in r["unscored_items"][2]["why"], f"{r['unscored_items']}")
+check(r["judge"]["won"] == r["items"]["n"] == 1 and len(S.times) == 4, f"{len(S.times)} requests {r['judge']}")
 (work / "r.json.replies.jsonl").unlink()
 with socket.socket() as s:
     s.bind(("127.0.0.1", 0))

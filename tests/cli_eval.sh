@@ -51,8 +51,43 @@ python3 -c "import json; r = json.load(open('$work/part.json')); assert r['overa
 expect 1 "expected 59 rows" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/part.jsonl" -o "$work/no.json"
 expect 1 "is --suite right" "$REWARD" eval --suite rewardbench2 --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl
 sed '2s/"chosen_score"/"error": "too long", "x"/' $data/rewardbench.jsonl >"$work/error.jsonl"
-expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" -o "$work/no.json"
-[ ! -e "$work/no.json" ] || fail "a result was written although scores were missing"
+# an item without a score is named and counted; what it is part of has no figure, the rest is written
+expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
+  -o "$work/error.json" --html "$work/error.html"
+grep -qF "Without a score: 1 of 59 items" "$work/error.html" || fail "the page does not name the item without a score"
+python3 - "$work" <<'P' || fail "an item without a score"
+import json, sys
+work = sys.argv[1]
+r, whole = json.load(open(f"{work}/error.json")), json.load(open(f"{work}/rewardbench.json"))
+item = json.loads(open("tests/data/eval/rewardbench.jsonl").readlines()[1])
+assert r["overall"] is None and r["interval"] is None and r["items"]["accuracy"] is None and r["missing"] == []
+assert r["unscored"] == 1 and r["items"]["n"] == 58 and whole["unscored"] == 0 and whole["unscored_items"] == []
+u, = r["unscored_items"]
+assert u["id"] == str(item["id"]) and u["line"] == 2 and u["subset"] == item["subset"] and "too long" in u["why"], u
+section = whole["subsets"][item["subset"]]["section"]
+assert all((v is None) if k == section else v == whole["sections"][k] for k, v in r["sections"].items())
+for k, v in r["subsets"].items():
+    if k == item["subset"]:
+        assert v["accuracy"] is None and v["unscored"] == 1 and v["n"] == whole["subsets"][k]["n"] - 1, v
+    else:
+        assert v == whole["subsets"][k]
+P
+expect 1 "1 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
+  --format rewardbench -o "$work/error.public.json"
+expect 1 "1 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
+  --format rewardbench -o "$work/error.public.jsonl"
+python3 - "$work" <<'P' || fail "public files with an item without a score"
+import json, sys
+s, rows = json.load(open(f"{sys.argv[1]}/error.public.json")), [json.loads(l) for l in open(f"{sys.argv[1]}/error.public.jsonl")]
+assert s["accuracy"] is None and s["unscored"] == 1 and s["num_prompts"] == 58 and s[rows[1]["subset"]] is None
+assert len(rows) == 59 and rows[1]["results"] is None and all(r["results"] is not None for r in rows[2:])
+P
+expect 1 "error.jsonl:2: too long" "$REWARD" compare $data/rewardbench.jsonl "$work/error.jsonl" $data/rewardbench.jsonl --suite rewardbench -o "$work/c.json"
+python3 -c "import json; c = json.load(open('$work/c.json')); assert c['overall']['a'] is None and c['unscored'] == 1 and c['n'] == 58 == c['equal']" ||
+  fail "comparison with an item without a score"
+sed 's/"chosen_score"/"error": "bad", "x"/' $data/rewardbench.jsonl >"$work/errors.jsonl"
+expect 1 "59 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/errors.jsonl" -o "$work/no.json"
+[ ! -e "$work/no.json" ] || fail "a result was written although there is no score"
 expect 2 "one of --model, --scores and --endpoint" "$REWARD" eval --suite pairs --data x
 expect 2 "--suite" "$REWARD" eval --suite mine --data x --scores y
 
@@ -141,6 +176,10 @@ grep -qF '"differ_most": []' "$work/c.json" || fail "--show 0: JSON"
 printf '{"chosen_ids": [%s], "rejected_ids": [%s]}\n' "5, 6, 7" "5, 6" "9, 8" "9, 4, 3" "5" "7" >"$work/ids.jsonl"
 model=tests/data/model/llama
 "$REWARD" score -q --model $model "$work/ids.jsonl" -o "$work/ids.scored.jsonl"
+# by a model: rows that are too long for it
+expect 1 "ids.jsonl:1: 3 tokens, more than --max-length 2" "$REWARD" eval -q --suite pairs --data "$work/ids.jsonl" --model $model --max-length 2 -o "$work/long.json"
+python3 -c "import json; r = json.load(open('$work/long.json')); assert r['overall'] is None and r['unscored'] == 2 and r['items']['n'] == 1, r" ||
+  fail "rows too long for the model"
 sed 's/"chosen_score/"x/; s/"rejected_score/"chosen_score/; s/"x/"rejected_score/' "$work/ids.scored.jsonl" >"$work/ids.other.jsonl"
 expect 0 "" "$REWARD" eval -q --suite pairs --data "$work/ids.jsonl" --model $model --max-length 64 --overlong drop -o "$work/ids.json"
 expect 0 "ids.jsonl:" "$REWARD" compare -q $model "$work/ids.other.jsonl" "$work/ids.jsonl" --max-length 64 --overlong drop -o "$work/c.json"

@@ -23,6 +23,22 @@ E2
 train() { "$reward" train --quiet --model tests/data/model/llama --batch-size 8 --lr 1e-3 --seed 3 --threads 1 "$@" 2>>"$tmp/warnings"; }
 fails() { local want=$1 status=0; shift; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 
+# an evaluation whose items cannot all be scored ends the run before its first step: no figure of fewer items chooses the best
+sed '3s/.*/{"chosen_ids": [5, 9999999], "rejected_ids": [6]}/' "$tmp/eval.jsonl" >"$tmp/odd.jsonl"
+fails 1 train --data "$tmp/train.jsonl" --out "$tmp/odd" --steps 2 --keep best --eval "$tmp/odd.jsonl"
+grep -q "odd.jsonl: 1 of 24 items have no score.*odd.jsonl:3" "$tmp/warnings"
+[ ! -e "$tmp/odd/model.safetensors" ]
+
+# items longer than --max-length are truncated, whatever --overlong says of the rows: it is said, counted, and the figure is eval's
+train --data "$tmp/train.jsonl" --out "$tmp/short" --steps 1 --overlong drop --max-length 9 --eval "$tmp/eval.jsonl"
+grep -q "eval.jsonl: [0-9]* of 24 items are longer than 9 tokens and were truncated" "$tmp/warnings"
+"$reward" eval -q --suite pairs --data "$tmp/eval.jsonl" --model "$tmp/short" --max-length 9 --overlong truncate -o "$tmp/short.json" >"$tmp/out"
+python3 - "$tmp" <<'E2'
+import json, sys
+r, e = json.load(open(sys.argv[1] + "/short.json")), json.loads(open(sys.argv[1] + "/short/evals.jsonl").readlines()[-1])
+assert r["truncated"] == e["truncated"] > 0 and r["overall"] == e["overall"] and r["items"]["n"] == e["items"]["n"] == 24
+E2
+
 # figures by source, only where rows have one
 train --data "$tmp/train.jsonl" --out "$tmp/a" --epochs 2 --eval "$tmp/eval.jsonl" --eval-every 5 --keep 2 --save-every 2
 train --data "$tmp/plain.jsonl" --out "$tmp/plain" --steps 2

@@ -373,18 +373,210 @@ static void test_scores_refused(void **state) {
   refuse_scores(d, GOOD GOOD GOOD GOOD GOOD, ":5: expected 4 rows", "got more", NULL);
   refuse_scores(d, GOOD "{\"id\": 1, \"chosen_score\": 1, \"rejected_score\": 0}\n" GOOD GOOD,
                 ":2: id: expected \"2\" as at", "got \"1\"", "order", NULL);
-  refuse_scores(d, GOOD GOOD "{\"chosen_score\": null, \"rejected_score\": 0}\n" GOOD,
-                ":3: chosen_score: expected a finite number, got null", NULL);
-  refuse_scores(d, GOOD GOOD GOOD "{\"chosen_score\": NaN, \"rejected_score\": 0}\n", ":4:", NULL);
-  refuse_scores(d, GOOD GOOD GOOD "{\"chosen_score\": 1e999, \"rejected_score\": 0}\n", ":4:", NULL);
-  refuse_scores(d, "{\"chosen_score\": 1}\n" GOOD GOOD GOOD, ":1: rejected_score: expected scores", NULL);
-  refuse_scores(d, "{}\n" GOOD GOOD GOOD, ":1: chosen_score: expected scores", NULL);
-  refuse_scores(d, "{\"scores\": [1, 2, 3]}\n" GOOD GOOD GOOD, ":1: scores: expected 2 numbers, got array of 3",
-                NULL);
-  refuse_scores(d, "{\"score\": 1}\n" GOOD GOOD GOOD, ":1: chosen_score", NULL);
-  /* rows with an error are named together, and nothing is made up for them */
-  refuse_scores(d, GOOD "{\"error\": \"too long\"}\n" GOOD "{\"error\": \"bad\", \"chosen_score\": 1}\n",
-                "2 of 4 items have no score", ":2: too long", ":4: bad", NULL);
+  eval_data_free(d);
+}
+
+/* Of four pairs the k-th row of scores is not to be used, for that reason; the other three are. */
+static void one_unscored(const eval_data *d, size_t k, const char *row, const char *why) {
+  str rows = {0};
+  for (size_t i = 0; i < 4; i++) str_addz(&rows, i == k ? row : GOOD);
+  eval_scores s = scores(d, rows.p);
+  assert_int_equal(s.unscored, 1);
+  for (size_t i = 0; i < 4; i++) {
+    assert_true((s.why[i] != NULL) == (i == k));
+    for (size_t b = 2 * i; b < 2 * i + 2; b++) assert_true(isnan(s.score[b]) == (i == k));
+  }
+  if (!strstr(s.why[k], why)) fail_msg("'%s' not in: %s", why, s.why[k]);
+  rw_error err;
+  assert_int_equal(eval_scores_fail(&s, d, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "1 of 4 items have no score"));
+  assert_non_null(strstr(err.text, why));
+  str_free(&rows);
+  eval_scores_free(&s);
+}
+
+static void test_unscored_rows(void **state) {
+  (void)state;
+  eval_data *d = load(EVAL_PAIRS, pairs);
+  one_unscored(d, 2, "{\"chosen_score\": null, \"rejected_score\": 0}\n",
+               ":3: chosen_score: expected a finite number, got null");
+  one_unscored(d, 3, "{\"chosen_score\": NaN, \"rejected_score\": 0}\n", ":4:");
+  one_unscored(d, 3, "{\"chosen_score\": 1e999, \"rejected_score\": 0}\n", ":4:");
+  one_unscored(d, 0, "{\"chosen_score\": 1}\n", ":1: rejected_score: expected scores");
+  one_unscored(d, 0, "{\"chosen_score\": 1, \"rejected_score\": 0\n", ":1:"); /* torn */
+  one_unscored(d, 0, "{}\n", ":1: chosen_score: expected scores");
+  one_unscored(d, 0, "{\"scores\": [1, 2, 3]}\n", ":1: scores: expected 2 numbers, got array of 3");
+  one_unscored(d, 0, "{\"score\": 1}\n", ":1: chosen_score");
+  one_unscored(d, 0, "7\n", ":1: expected an object");
+  one_unscored(d, 1, "{\"id\": 2, \"error\": \"too long\"}\n", ":2: too long");
+  one_unscored(d, 1, "{\"error\": \"bad\", \"chosen_score\": 1, \"rejected_score\": 0}\n", ":2: bad");
+  char long_error[500];
+  snprintf(long_error, sizeof long_error, "{\"error\": \"%0399d\xC3\xA9\"}\n", 0);
+  str rows = {0};
+  str_printf(&rows, "%s" GOOD GOOD GOOD, long_error);
+  eval_scores s = scores(d, rows.p);
+  assert_non_null(strstr(s.why[0], "000?")); /* cut, but not within a character */
+  eval_scores_free(&s);
+  str_free(&rows);
+  /* an error of null is none: Parquet's column is null where a row has none */
+  s = scores(d, GOOD "{\"error\": null, \"chosen_score\": 1, \"rejected_score\": 0}\n" GOOD GOOD);
+  assert_int_equal(s.unscored, 0);
+  eval_scores_free(&s);
+  /* without any score there is nothing to write; the first few are named */
+#define NONE "{\"error\": \"bad\"}\n"
+  s = scores(d, NONE NONE NONE NONE);
+  eval_result r;
+  rw_error err;
+  assert_int_equal(eval_measure(&r, d, &s, &no_intervals, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "4 of 4 items have no score"));
+  assert_non_null(strstr(err.text, "(id 1): "));
+  assert_non_null(strstr(err.text, "; …"));
+  eval_scores_free(&s);
+  eval_data_free(d);
+}
+
+/* A suite's recorded rows, read once more with the last item's scores replaced by an error. */
+static void without_last(eval_suite suite, eval_data **d, eval_scores *whole, eval_scores *part) {
+  char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_name[suite]);
+  rw_error err;
+  str rows = {0};
+  if (eval_load(d, suite, (const char *const *)&path, 1, &err)) fail_msg("%s", err.text);
+  if (eval_scores_read(whole, *d, path, &err)) fail_msg("%s", err.text);
+  if (file_read(path, 1 << 24, &rows, &err)) fail_msg("%s", err.text);
+  rows.p[--rows.len] = 0;
+  rows.len = (size_t)(strrchr(rows.p, '\n') + 1 - rows.p);
+  str_addz(&rows, "{\"error\": \"the \xC3\xA9nd\"}\n");
+  *part = scores(*d, rows.p);
+  assert_int_equal(part->unscored, 1);
+  str_free(&rows);
+  mem_free(path);
+}
+
+/* What the unscored item is part of has no figure, all else has the figure that it has without the failure. */
+static void test_unscored_figures(void **state) {
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    eval_data *d;
+    eval_scores whole, part;
+    eval_result a, b, back;
+    rw_error err;
+    without_last((eval_suite)i, &d, &whole, &part);
+    assert_int_equal(eval_measure(&a, d, &whole, &(eval_options){1, 20}, &err), RW_OK);
+    assert_int_equal(eval_measure(&b, d, &part, &(eval_options){1, 20}, &err), RW_OK);
+    assert_int_equal(b.n_unscored, 1);
+    const eval_unscored *u = &b.unscored[0];
+    assert_int_equal(u->line, eval_items(d));
+    assert_non_null(strstr(u->path, eval_suite_name[i]));
+    assert_non_null(strstr(u->why, ": the \xC3\xA9nd"));
+    const eval_subset *hit = subset(&b, u->subset);
+    assert_int_equal(hit->unscored, 1);
+    assert_int_equal(hit->n + 1, subset(&a, u->subset)->n);
+    assert_true(isnan(hit->accuracy) && isnan(hit->baseline));
+    assert_int_equal(b.n_items + 1, a.n_items);
+    assert_true(isnan(b.overall.percent) && isnan(b.overall.lo) && isnan(b.overall.baseline));
+    assert_true(isnan(b.items.percent) && isnan(b.items.lo));
+    assert_int_equal(b.n_missing, 0); /* it is not that the data lack something */
+    assert_int_equal(a.n_sections, b.n_sections);
+    for (size_t k = 0; k < b.n_sections; k++) {
+      bool affected = hit->section && strcmp(hit->section, b.sections[k].name) == 0;
+      assert_true(isnan(b.sections[k].percent) == affected);
+      if (!affected) near(b.sections[k].percent, a.sections[k].percent);
+      if (!affected) near(b.sections[k].baseline, a.sections[k].baseline);
+    }
+    for (int l = 0; l < 3; l++) assert_true(i != EVAL_RM_BENCH || isnan(b.level[l].percent));
+    assert_int_equal(a.n_subsets, b.n_subsets);
+    for (size_t k = 0; k < b.n_subsets; k++) {
+      if (&b.subsets[k] == hit) continue;
+      near(b.subsets[k].accuracy, a.subsets[k].accuracy);
+      assert_int_equal(b.subsets[k].unscored, 0);
+    }
+    /* and each form of the results says so */
+    str json = {0}, table = {0}, public = {0};
+    str_addc(&json, '{');
+    eval_result_json(&json, &b);
+    str_addc(&json, '}');
+    assert_non_null(strstr(json.p, "\"overall\": null"));
+    assert_non_null(strstr(json.p, "\"unscored\": 1, \"unscored_items\": [{\"id\": "));
+    const char *file = put(json.p);
+    if (eval_result_read(&back, file, NULL, &err)) fail_msg("%s", err.text);
+    remove(file);
+    assert_int_equal(back.n_unscored, 1);
+    assert_string_equal(back.unscored[0].why, u->why);
+    assert_string_equal(back.unscored[0].id, u->id);
+    assert_int_equal(subset(&back, u->subset)->unscored, 1);
+    assert_int_equal(eval_print(&table, &back, &err), RW_OK);
+    assert_non_null(strstr(table.p, "Without a score: 1 of "));
+    assert_non_null(strstr(table.p, "the \xC3\xA9nd); so no figure that needs them is given."));
+    char items[40];
+    snprintf(items, sizeof items, "%zu of %zu", hit->n, hit->n + 1);
+    assert_non_null(strstr(table.p, items));
+    eval_public_summary(&public, &b, "m");
+    assert_non_null(strstr(public.p, "\"accuracy\": null"));
+    assert_non_null(strstr(public.p, "\"unscored\": 1"));
+    str_clear(&public);
+    eval_public_item(&public, d, &part, eval_items(d) - 1);
+    assert_non_null(strstr(public.p, "null"));
+    rep_page *p = rep_page_new("t", NULL);
+    const eval_result *both[2] = {&b, &a};
+    const char *names[2] = {"part", "whole"};
+    eval_page(p, both, names, 2);
+    const char *html = put("");
+    assert_int_equal(rep_page_write(p, html, &err), RW_OK);
+    str page = {0};
+    assert_int_equal(file_read(html, 1 << 24, &page, &err), RW_OK);
+    assert_non_null(strstr(page.p, "part: Without a score: 1 of "));
+    assert_non_null(strstr(page.p, items));
+    remove(html);
+    rep_page_free(p);
+    str_free(&page);
+    str_free(&json);
+    str_free(&table);
+    str_free(&public);
+    /* a comparison gives the same figures up, and compares the rest */
+    eval_comparison c;
+    assert_int_equal(eval_compare(&c, d, &whole, &part, &no_intervals, &err), RW_OK);
+    assert_true(isnan(c.overall.a) && isnan(c.overall.b) && isnan(c.overall.difference));
+    assert_int_equal(c.unscored, 1);
+    assert_int_equal(c.n_items, b.n_items);
+    assert_int_equal(c.equal, c.n_items);
+    eval_comparison_free(&c);
+    const eval_scores *const one[] = {&whole}, *const other[] = {&part};
+    eval_group_difference g;
+    assert_int_equal(eval_compare_groups(&g, d, one, other, 1, &no_intervals, &err), RW_OK);
+    assert_true(isnan(g.difference));
+    eval_result_free(&back);
+    eval_result_free(&b);
+    eval_result_free(&a);
+    eval_scores_free(&part);
+    eval_scores_free(&whole);
+    eval_data_free(d);
+  }
+  /* a section of which nothing is left is not missing: its figure is null for want of scores */
+  eval_data *d = load(EVAL_RM_BENCH,
+                      "{\"id\": 1, \"domain\": \"chat\", \"prompt\": \"q\", \"chosen\": [\"a\", \"b\", \"c\"], "
+                      "\"rejected\": [\"d\", \"e\", \"f\"]}\n"
+                      "{\"id\": 1, \"domain\": \"math\", \"prompt\": \"q\", \"chosen\": [\"a\", \"b\", \"c\"], "
+                      "\"rejected\": [\"d\", \"e\", \"f\"]}\n");
+  eval_result r = measure(d, "{\"scores\": [1, 1, 1, 0, 0, 0]}\n" NONE, &no_intervals);
+  near(section(&r, "chat")->percent, 100);
+  assert_true(isnan(section(&r, "math")->percent));
+  assert_true(is_missing(&r, "code") && is_missing(&r, "safety") && r.n_missing == 2);
+  assert_true(subset(&r, "math")->n == 0 && subset(&r, "math")->unscored == 1);
+  eval_result_free(&r);
+  eval_data_free(d);
+  /* pairs, of which only the source that lacks a score has no figure: bars of it, too */
+  d = load(EVAL_PAIRS, pairs);
+  r = measure(d, GOOD GOOD NONE GOOD, &usual);
+  near(subset(&r, "x")->accuracy, 100);
+  assert_true(isnan(subset(&r, "y")->accuracy) && isnan(r.overall.percent));
+  rep_page *p = rep_page_new("t", NULL);
+  const eval_result *results[1] = {&r};
+  const char *names[1] = {"m"}, *html = put("");
+  eval_page(p, results, names, 1);
+  assert_int_equal(rep_page_write(p, html, NULL), RW_OK);
+  remove(html);
+  rep_page_free(p);
+  eval_result_free(&r);
   eval_data_free(d);
 }
 
@@ -424,9 +616,11 @@ static void test_model(void **state) {
   eval_result_free(&r);
   eval_data_free(d);
   d = load(EVAL_PAIRS, PAIR("2", "1") PAIR("1", "E"));
-  assert_int_equal(eval_run(&r, d, NULL, &no_intervals, &err), RW_DATA);
-  assert_non_null(strstr(err.text, "1 of 2 items have no score"));
-  assert_non_null(strstr(err.text, ":2: too long by far"));
+  if (eval_run(&r, d, NULL, &no_intervals, &err)) fail_msg("%s", err.text);
+  assert_true(r.n_unscored == 1 && r.n_items == 1 && r.unscored[0].line == 2 && r.unscored[0].id == NULL);
+  assert_string_equal(r.unscored[0].why, "too long by far");
+  assert_true(isnan(r.overall.percent));
+  eval_result_free(&r);
   eval_data_free(d);
 }
 
@@ -721,26 +915,26 @@ static void test_compare_groups(void **state) {
   str_free(&more);
 }
 
-/* What eval_scores_write wrote reads back the same, for every suite, dropped items too. */
+/* What eval_scores_write wrote reads back the same, for every suite, dropped and unscored items too. */
 static void test_scores_written(void **state) {
   (void)state;
   for (int suite = 0; suite < EVAL_SUITES; suite++) {
     if (suite == EVAL_PAIRS) continue; /* no file of its own */
-    char path[96], copy[96];
-    snprintf(path, sizeof path, "tests/data/eval/%s.jsonl", eval_suite_name[suite]);
+    char copy[96];
     snprintf(copy, sizeof copy, "/tmp/reward-scores-%ld.jsonl", (long)getpid());
-    const char *paths = path;
-    eval_data *d = NULL;
-    eval_scores s, again;
+    eval_data *d;
+    eval_scores all, s, again;
     rw_error err;
-    assert_int_equal(eval_load(&d, (eval_suite)suite, &paths, 1, &err), RW_OK);
-    assert_int_equal(eval_scores_read(&s, d, path, &err), RW_OK);
-    s.score[0] = NAN; /* the first item */
+    without_last((eval_suite)suite, &d, &all, &s);
+    s.score[0] = NAN; /* the first item is dropped */
     s.dropped++;
     assert_int_equal(eval_scores_write(&s, d, copy, &err), RW_OK);
     rw_status st = eval_scores_read(&again, d, copy, &err);
     if (st) fail_msg("%s", err.text);
     assert_int_equal(again.dropped, s.dropped);
+    size_t last = eval_items(d) - 1;
+    assert_true(again.unscored == 1 && strstr(again.why[last], s.why[last]));
+    again.why[last] = s.why[last]; /* without the place in the file that was read */
     eval_result before, after;
     assert_int_equal(eval_measure(&before, d, &s, &usual, &err), RW_OK);
     assert_int_equal(eval_measure(&after, d, &again, &usual, &err), RW_OK);
@@ -752,6 +946,7 @@ static void test_scores_written(void **state) {
     str_free(&y);
     eval_result_free(&before);
     eval_result_free(&after);
+    eval_scores_free(&all);
     eval_scores_free(&s);
     eval_scores_free(&again);
     eval_data_free(d);
@@ -798,6 +993,7 @@ int main(void) {
       cmocka_unit_test(test_judgebench_ties), cmocka_unit_test(test_ties_by_hand),
       cmocka_unit_test(test_missing),         cmocka_unit_test(test_rows_refused),
       cmocka_unit_test(test_scores_refused),  cmocka_unit_test(test_dropped),
+      cmocka_unit_test(test_unscored_rows),   cmocka_unit_test(test_unscored_figures),
       cmocka_unit_test(test_model),           cmocka_unit_test(test_interval),
       cmocka_unit_test(test_compare),         cmocka_unit_test(test_results_file),
       cmocka_unit_test(test_differing),       cmocka_unit_test(test_public_files),

@@ -53,7 +53,7 @@ rw_status endpoint_resolve(const endpoint_options *o, char **url, endpoint_forma
 /* A URL without its query, for people and records. The caller frees it. */
 char *endpoint_shown(const char *url);
 
-/* Asks for every item. An item without an answer makes it fail, naming the first few. */
+/* Asks for every item. One that cannot be asked for, or whose request fails for good, is unscored. */
 rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const eval_data *d,
                                const endpoint_options *o, rw_error *err);
 

@@ -37,16 +37,21 @@ typedef struct {
 } eval_judge;
 
 typedef struct {
-  double *score;             /* item after item, chosen responses first; NaN: the item was dropped */
+  double *score;             /* item after item, chosen responses first; NaN: the item has none */
   int8_t *beats;             /* by a judge: 1, -1, 0 for each comparison (beats_at); NULL: the scores tell */
   eval_judge judge;          /* all 0: no judge */
-  size_t truncated, dropped; /* items */
+  size_t truncated, dropped; /* items; dropped: too long, by the user's choice (OVERLONG_DROP) */
+  size_t unscored;           /* items that should have a score and have none */
+  const char **why;          /* of each item: why it is one of those; NULL: it is not */
+  arena *memory;             /* of those texts */
 } eval_scores;               /* zero-initialised; freed by eval_scores_free */
 void eval_scores_free(eval_scores *s);
-/* By a model. Items that cannot be scored make it fail, naming the first of them. */
+/* RW_DATA with how many items are unscored and the first few of them by name; only for unscored > 0. */
+rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *err);
+/* By a model. An item that cannot be scored is unscored. */
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
 /* From a file with one row an item, as `reward score` writes them. Count and, where both have ids, identity are
- * checked; a row with "error" or without a finite score makes it fail. */
+ * checked; the item of a row with "error" or without the item's finite scores is unscored. */
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_error *err);
 
 /* Writes them as `reward score` would, one row an item with its id, so that eval_scores_read reads them back. */
@@ -63,11 +68,17 @@ typedef struct {
 
 typedef struct {
   const char *name, *section; /* section NULL: in none */
-  size_t n;                   /* items, > 0 */
-  double correct;             /* sum of the items' credits (each 0..1) */
+  size_t n, unscored;         /* items with a score and without one; one of the two is > 0 */
+  double correct;             /* sum of the n items' credits (each 0..1) */
   double accuracy, baseline;
   double level[3]; /* rm-bench: easy, normal, hard; else NaN */
 } eval_subset;
+
+/* An item that should have a score and has none. */
+typedef struct {
+  const char *id, *path, *subset, *why; /* id NULL: none */
+  uint64_t line;
+} eval_unscored;
 
 typedef struct {
   eval_suite suite;
@@ -76,7 +87,8 @@ typedef struct {
   eval_figure *sections, level[3];
   eval_subset *subsets; /* those with rows */
   const char **missing; /* sections and subsets without rows */
-  size_t n_sections, n_subsets, n_missing;
+  eval_unscored *unscored;
+  size_t n_sections, n_subsets, n_missing, n_unscored;
   size_t n_items, comparisons, ties, truncated, dropped;
   double ties_part[5]; /* rewardbench2's Ties: accuracy on ref and on tied, P(tied margin > spread), P(min margin >
                           spread), mean tanh; the first four in percent */
@@ -93,6 +105,8 @@ typedef struct {
 } eval_options;
 enum { EVAL_RESAMPLES = 2000 };
 
+/* No figure is made of fewer items than it stands for: those that an unscored item is part of are NaN. RW_DATA when
+ * no item has a score. */
 rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *s, const eval_options *o,
                        rw_error *err);
 /* eval_scores_model and eval_measure in one. */
@@ -139,6 +153,7 @@ typedef struct {
 typedef struct {
   eval_difference overall, items, *sections;
   size_t n_sections, n_items, a_better, b_better, equal; /* items by credit */
+  size_t unscored;                                       /* items that a or b should have scored and has not */
   double agreement;                                      /* percent of the items: equal */
   double correlation;                  /* Pearson's, of the items' margins; NaN: those of one are all alike */
   double margin_mean[2], margin_sd[2]; /* a's, b's */
@@ -147,7 +162,8 @@ typedef struct {
   arena *memory;
 } eval_comparison;
 void eval_comparison_free(eval_comparison *c);
-/* Items that either set has dropped are left out of both. *c refers to d. */
+/* Items that either set has dropped are left out of both; figures that an unscored item is part of are NaN. *c
+ * refers to d. */
 rw_status eval_compare(eval_comparison *c, const eval_data *d, const eval_scores *a, const eval_scores *b,
                        const eval_options *o, rw_error *err);
 
@@ -160,7 +176,8 @@ typedef struct {
 /* a[n], b[n]: one score set a seed, the same seed at the same place. Each resample draws items (within subsets, the
  * same for all sets) and seeds (the same for both groups), so the interval holds both the benchmark's sampling and
  * the training's; with one seed it holds the items' alone. The figure is the overall one, or the share of right
- * items where the suite defines no overall figure on these data. Items dropped in any set are left out of all. */
+ * items where the suite defines no overall figure on these data. Items dropped in any set are left out of all; with
+ * an unscored item there is no difference (NaN). */
 rw_status eval_compare_groups(eval_group_difference *c, const eval_data *d, const eval_scores *const *a,
                               const eval_scores *const *b, size_t n, const eval_options *o, rw_error *err);
 

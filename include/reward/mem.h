@@ -67,6 +67,8 @@ void str_json_num(str *s, double v);              /* shortest text that reads ba
                                                      not finite: null */
 void str_json_f32(str *s, float v);               /* up to 9 significant digits; not finite: null */
 void str_utf8(str *s, uint32_t codepoint);
+/* Puts '?' for each byte of zstr that is part of no UTF-8 character, such as what a cut has left of one. */
+void utf8_mend(char *zstr);
 
 /* Hash map from byte strings to 64-bit values; keys are copied into the map. */
 typedef struct map map;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <utf8proc.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -259,6 +260,17 @@ void str_utf8(str *s, uint32_t c) {
     b[n++] = (char)(0x80 | (c & 63));
   }
   str_add(s, b, n);
+}
+
+void utf8_mend(char *zstr) {
+  utf8proc_uint8_t *p = (utf8proc_uint8_t *)zstr;
+  for (utf8proc_ssize_t n; *p; p += n) {
+    utf8proc_int32_t c;
+    n = utf8proc_iterate(p, -1, &c);
+    if (n > 0) continue;
+    *p = '?';
+    n = 1;
+  }
 }
 
 /* ---- map: open addressing, linear probing, load at most a half ---- */

@@ -98,6 +98,8 @@ static rw_status print(const options *o, const eval_comparison *c, FILE *to, rw_
   if (!st) st = rep_table_print(t, &s, err);
   str_printf(&s, "\nItems %zu: A better on %zu, B better on %zu, equal on %zu.\n", c->n_items, c->a_better,
              c->b_better, c->equal);
+  if (c->unscored)
+    str_printf(&s, "Items %zu have no score of A or of B: no figure that needs them is given.\n", c->unscored);
   if (!st && s.oom) st = rw_nomem(err, "comparison");
   if (!st) fputs(s.p, to);
   str_free(&s);
@@ -189,9 +191,10 @@ static rw_status write_json(const options *o, const eval_comparison *c, rw_error
     difference_json(&s, &c->sections[i]);
   }
   str_printf(&s,
-             "}, \"n\": %zu, \"a_better\": %zu, \"b_better\": %zu, \"equal\": %zu, \"bootstrap\": {\"level\": 95, "
+             "}, \"n\": %zu, \"unscored\": %zu, \"a_better\": %zu, \"b_better\": %zu, \"equal\": %zu, "
+             "\"bootstrap\": {\"level\": 95, "
              "\"resamples\": %d, \"seed\": %lld}",
-             c->n_items, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)cli_opts.seed);
+             c->n_items, c->unscored, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)cli_opts.seed);
   items_json(&s, o, c);
   str_addz(&s, ", \"scored_by\": {");
   bool oom = false;
@@ -223,6 +226,8 @@ static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_err
   if (!s) s = eval_compare(&c, d, &of[0], &of[1], &eo, err);
   if (!s) s = print(o, &c, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);
   if (!s && o->out) s = write_json(o, &c, err);
+  for (int m = 0; !s && m < 2; m++)
+    if (of[m].unscored && (s = eval_scores_fail(&of[m], d, err))) rw_context(err, s, "%s", o->path[m]);
   eval_comparison_free(&c);
   for (int m = 0; m < 2; m++) {
     str_free(&o->record[m]);

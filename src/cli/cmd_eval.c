@@ -17,7 +17,9 @@ static const char ABOUT[] =
     "  rm-bench      id, domain, prompt, chosen[3], rejected[3]\n"
     "  judgebench    pair_id, source, question, response_A, response_B, label\n"
     "  pairs         pair rows; subsets by source\n"
-    "A section or a subset that the data lack is named, and no figure that needs it is given. Intervals: 95%,\n"
+    "A section or a subset that the data lack is named, and no figure that needs it is given. An item without a\n"
+    "score (an \"error\" in --scores, a row too long, a request that failed for good) is named and counted as\n"
+    "unscored, no figure that it is part of is given, the others are, and the exit status is 1. Intervals: 95%,\n"
     "2,000 resamples within subsets, by --seed. Length baseline: the same formula when a response's score is its\n"
     "length in characters.\n"
     "--endpoint-kind chat makes any OpenAI-compatible chat model a judge: every comparison is asked in both orders "
@@ -134,6 +136,7 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
   eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s) s = write_all(o, d, &scores, &r, &record, err);
+  if (!s && scores.unscored) s = eval_scores_fail(&scores, d, err); /* what did not fail is written */
   str_free(&record);
   eval_result_free(&r);
   eval_scores_free(&scores);

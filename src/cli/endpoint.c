@@ -117,7 +117,7 @@ rw_status cli_endpoint_score(eval_scores *out, const eval_data *d, const cli_end
   endpoint_counts c = {0};
   rw_status s = eval_scores_endpoint(out, &c, d, &e->o, err);
   if (c.retried) log_note("%zu requests, %zu of them again after a failure", c.requests, c.retried);
-  if (s && e->o.cache && c.answers + c.cached > 0)
+  if ((s || out->unscored) && e->o.cache && c.answers + c.cached > 0)
     log_warn("%zu answers are kept in %s; the same command goes on from there", c.answers + c.cached, e->o.cache);
   return s ? s : add_record(record, e, &c, err);
 }

@@ -59,14 +59,8 @@ bool is_ties(const eval_data *d, size_t subset_index);
 
 rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err);
 
-/* Failed items, gathered so that one message names the first few and counts all. */
-typedef struct {
-  str text;
-  size_t n;
-} failures;
-void failures_add(failures *f, const char *path, uint64_t line, const char *why);
-/* RW_OK when nothing failed. Frees f's text. */
-rw_status failures_end(failures *f, size_t n_items, rw_error *err);
+/* Item i has no score although it should; of several reasons the first counts. */
+rw_status scores_unscored(eval_scores *s, const eval_data *d, size_t i, const char *why, rw_error *err);
 
 /* ---- formula.c ---- */
 
@@ -78,12 +72,13 @@ typedef struct {
 /* Which items take part, subset by subset. */
 typedef struct {
   uint32_t *item;
-  size_t *start; /* n_subsets + 1 */
+  size_t *start;    /* n_subsets + 1 */
+  size_t *unscored; /* n_subsets: items that should take part and cannot */
   ties_group *group;
-  size_t n_groups, n_items;
+  size_t n_groups, n_items, n_unscored;
 } selection;
-rw_status selection_make(selection *s, const eval_data *d, const double *score_a, const double *score_b,
-                         rw_error *err);
+/* The items that all n score sets have scores for. */
+rw_status selection_make(selection *s, const eval_data *d, const eval_scores *const *sets, size_t n, rw_error *err);
 void selection_free(selection *s);
 
 /* Where item i's comparisons begin in eval_scores.beats: nine of rm-bench (chosen c, rejected j at 3c + j), else of
@@ -108,10 +103,10 @@ double item_margin(const eval_data *d, size_t i, const double *score);
 
 typedef struct {
   double overall, items, level[LEVELS], section[MAX_SECTIONS][COLUMNS];
-  double *subset; /* n_subsets * COLUMNS, all in 0..1; NaN: no items */
+  double *subset; /* n_subsets * COLUMNS, all in 0..1; NaN: no items, or unscored ones */
   double ties_part[5];
 } tally;
-/* The suite's formula over the selection's items (and groups). */
+/* The suite's formula over the selection's items (and groups); NaN wherever an unscored item is part of it. */
 void tally_run(tally *t, const eval_data *d, const selection *s, const credits *c);
 
 /* A selection of the same sizes, drawn with replacement within each subset (Ties: groups). */

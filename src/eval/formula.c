@@ -46,13 +46,28 @@ static rw_status selection_alloc(selection *s, const eval_data *d, rw_error *err
   /* a drawn Ties subset may hold up to two items for each group, and there are at most n_items groups */
   *s = (selection){.item = mem_alloc(3 * d->n_items, sizeof *s->item),
                    .start = mem_alloc(d->n_subsets + 1, sizeof *s->start),
+                   .unscored = mem_zalloc(d->n_subsets, sizeof *s->unscored),
                    .group = mem_alloc(d->n_items, sizeof *s->group)};
-  if (s->item && s->start && s->group) return RW_OK;
+  if (s->item && s->start && s->unscored && s->group) return RW_OK;
   selection_free(s);
   return rw_nomem(err, "items");
 }
 
-rw_status selection_make(selection *s, const eval_data *d, const double *a, const double *b, rw_error *err) {
+/* Does item i take part? Counts it where it should and cannot. */
+static bool takes_part(selection *s, const eval_data *d, size_t i, const eval_scores *const *sets, size_t n) {
+  const item *it = &d->items[i];
+  bool all = true, unscored = false;
+  for (size_t k = 0; k < n; k++) {
+    all &= has_scores(it, sets[k]->score);
+    unscored |= sets[k]->why && sets[k]->why[i];
+  }
+  s->unscored[it->subset] += unscored;
+  s->n_unscored += unscored;
+  return all;
+}
+
+rw_status selection_make(selection *s, const eval_data *d, const eval_scores *const *sets, size_t n,
+                         rw_error *err) {
   RW_TRY(selection_alloc(s, d, err));
   memset(s->start, 0, (d->n_subsets + 1) * sizeof *s->start);
   for (size_t k = 0, at = 0; k < d->n_subsets; k++) at = s->start[k + 1] = at + d->subsets[k].n;
@@ -62,10 +77,8 @@ rw_status selection_make(selection *s, const eval_data *d, const double *a, cons
   for (size_t k = 0, from = 0; k < d->n_subsets; k++) {
     size_t to = s->start[k];
     s->start[k] = end;
-    for (size_t i = from; i < to; i++) {
-      const item *it = &d->items[s->item[i]];
-      if (has_scores(it, a) && (!b || has_scores(it, b))) s->item[end++] = s->item[i];
-    }
+    for (size_t i = from; i < to; i++)
+      if (takes_part(s, d, s->item[i], sets, n)) s->item[end++] = s->item[i];
     from = to;
   }
   s->start[d->n_subsets] = s->n_items = end;
@@ -81,6 +94,7 @@ rw_status selection_make(selection *s, const eval_data *d, const double *a, cons
 void selection_free(selection *s) {
   mem_free(s->item);
   mem_free(s->start);
+  mem_free(s->unscored);
   mem_free(s->group);
   *s = (selection){0};
 }
@@ -89,9 +103,11 @@ rw_status selection_copy(selection *to, const eval_data *d, const selection *fro
   RW_TRY(selection_alloc(to, d, err));
   memcpy(to->item, from->item, from->n_items * sizeof *to->item);
   memcpy(to->start, from->start, (d->n_subsets + 1) * sizeof *to->start);
+  memcpy(to->unscored, from->unscored, d->n_subsets * sizeof *to->unscored);
   if (from->n_groups) memcpy(to->group, from->group, from->n_groups * sizeof *to->group);
   to->n_groups = from->n_groups;
   to->n_items = from->n_items;
+  to->n_unscored = from->n_unscored;
   return RW_OK;
 }
 
@@ -273,7 +289,8 @@ static void sections_run(tally *t, const eval_data *d, const selection *s) {
     for (size_t k = 0; k < d->n_subsets; k++) {
       const subset *u = &d->subsets[k];
       double n = (double)(s->start[k + 1] - s->start[k]);
-      if (u->section != (int)q || (n == 0 && !spec->fixed)) continue; /* fixed: the NaN of an empty subset stays */
+      /* fixed: the NaN of an empty subset stays; and so does that of one with unscored items */
+      if (u->section != (int)q || (n == 0 && !spec->fixed && s->unscored[k] == 0)) continue;
       double w = u->weight > 0 ? u->weight : n;
       weight += w;
       for (int c = 0; c < COLUMNS; c++) t->section[q][c] += w * t->subset[k * COLUMNS + (size_t)c];
@@ -293,9 +310,14 @@ void tally_run(tally *t, const eval_data *d, const selection *s, const credits *
       for (int q = 0; q < c->columns; q++) sum[q] += c->credit[s->item[i] * (size_t)c->columns + (size_t)q];
     all += sum[0];
     double *out = t->subset + k * COLUMNS;
-    for (int q = 0; q < COLUMNS; q++) out[q] = q < c->columns ? sum[q] / n : NAN;
-    if (is_ties(d, k) && n > 0) out[0] = ties_figure(d, s, c->score, t->ties_part);
+    for (int q = 0; q < COLUMNS; q++) out[q] = q < c->columns && s->unscored[k] == 0 ? sum[q] / n : NAN;
+    if (!is_ties(d, k) || n == 0) continue;
+    double figure = ties_figure(d, s, c->score, t->ties_part);
+    if (s->unscored[k] == 0)
+      out[0] = figure;
+    else
+      for (int i = 0; i < 5; i++) t->ties_part[i] = NAN;
   }
-  t->items = all / (double)s->n_items;
+  t->items = s->n_unscored ? NAN : all / (double)s->n_items;
   sections_run(t, d, s);
 }

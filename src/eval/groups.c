@@ -45,21 +45,17 @@ static double difference(const groups *g, const size_t *seed) {
 
 static rw_status groups_make(groups *g, const eval_scores *const *a, const eval_scores *const *b, rw_error *err) {
   const eval_data *d = g->d;
-  double *either = mem_alloc(d->n_branches, sizeof *either); /* NaN where any set has dropped the item */
+  const eval_scores **both = mem_alloc(2 * g->n, sizeof *both);
   g->sets = mem_zalloc(2 * g->n, sizeof *g->sets);
   g->figure = mem_alloc(2 * g->n, sizeof *g->figure);
   g->t.subset = mem_alloc(d->n_subsets, COLUMNS * sizeof *g->t.subset);
-  rw_status st = either && g->sets && g->figure && g->t.subset ? RW_OK : rw_nomem(err, "comparison");
-  for (size_t k = 0; !st && k < d->n_branches; k++) {
-    either[k] = 0;
-    for (size_t i = 0; i < g->n; i++) either[k] += a[i]->score[k] + b[i]->score[k];
-  }
-  if (!st) st = selection_make(&g->all, d, either, NULL, err);
+  rw_status st = both && g->sets && g->figure && g->t.subset ? RW_OK : rw_nomem(err, "comparison");
+  for (size_t i = 0; !st && i < 2 * g->n; i++) both[i] = i < g->n ? a[i] : b[i - g->n];
+  if (!st) st = selection_make(&g->all, d, both, 2 * g->n, err);
   if (!st && g->all.n_items == 0) st = rw_fail(err, RW_DATA, "no item is scored in all");
   if (!st) st = selection_copy(&g->drawn, d, &g->all, err);
-  for (size_t i = 0; !st && i < 2 * g->n; i++)
-    st = credits_make(&g->sets[i], d, &g->all, i < g->n ? a[i] : b[i - g->n], err);
-  mem_free(either);
+  for (size_t i = 0; !st && i < 2 * g->n; i++) st = credits_make(&g->sets[i], d, &g->all, both[i], err);
+  mem_free(both);
   return st;
 }
 

@@ -270,7 +270,7 @@ static rw_status finish(runner *r, slot *s, CURLcode code, rw_error *err) {
     r->in_a_row = 0;
     return RW_OK;
   }
-  r->job->failed(r->job->ctx, s->id, why);
+  RW_TRY(r->job->failed(r->job->ctx, s->id, why, err));
   if (++r->in_a_row < MAX_IN_A_ROW) return RW_OK;
   return rw_fail(err, RW_IO, "%d requests in a row failed, the last with: %s", MAX_IN_A_ROW, why);
 }

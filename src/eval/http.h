@@ -22,7 +22,7 @@ typedef struct {
   /* A reply with a 2xx status. RW_DATA: it is damaged, ask again; any other failure ends the run. */
   rw_status (*reply)(void *ctx, size_t id, slice body, rw_error *err);
   /* A request that failed for good. */
-  void (*failed)(void *ctx, size_t id, const char *why);
+  rw_status (*failed)(void *ctx, size_t id, const char *why, rw_error *err);
 } http_job;
 
 typedef struct {

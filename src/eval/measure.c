@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "eval/eval_int.h"
+#include "reward/rows.h"
 
 /* Every figure that has an interval, in one row: overall, items, the levels, the sections. */
 enum { FIGURES = 2 + LEVELS + MAX_SECTIONS };
@@ -59,20 +60,46 @@ static void add_missing(eval_result *r, const char *name) {
   r->missing[r->n_missing++] = name;
 }
 
+/* Items of section q that the data have and nobody dropped. */
+static size_t section_items(const eval_data *d, const selection *s, size_t q) {
+  size_t n = 0;
+  for (size_t k = 0; k < d->n_subsets; k++)
+    if (d->subsets[k].section == (int)q) n += s->start[k + 1] - s->start[k] + s->unscored[k];
+  return n;
+}
+
+/* Suites averaged over items give the sections that there are, the others all. */
+static bool section_given(const eval_data *d, const selection *s, size_t q) {
+  return !suite_specs[d->suite].over_items || section_items(d, s, q) > 0;
+}
+
 /* Names the sections without any item, then the fixed subsets without. */
 static void find_missing(eval_result *r, const eval_data *d, const selection *s) {
   if (suite_specs[d->suite].over_items) return;
-  for (size_t q = 0; q < r->n_sections; q++) {
-    size_t n = 0;
-    for (size_t k = 0; k < d->n_subsets; k++)
-      if (d->subsets[k].section == (int)q) n += s->start[k + 1] - s->start[k];
-    if (n == 0) add_missing(r, suite_specs[d->suite].sections[q]);
-  }
+  for (size_t q = 0; q < r->n_sections; q++)
+    if (section_items(d, s, q) == 0) add_missing(r, suite_specs[d->suite].sections[q]);
   for (size_t k = 0; k < d->n_subsets; k++)
-    if (s->start[k + 1] == s->start[k]) add_missing(r, d->subsets[k].name);
+    if (s->start[k + 1] == s->start[k] && s->unscored[k] == 0) add_missing(r, d->subsets[k].name);
 }
 
 static const char *own(eval_result *r, const char *name) { return arena_strndup(r->memory, name, strlen(name)); }
+
+static rw_status name_unscored(eval_result *r, const eval_data *d, const eval_scores *scores, rw_error *err) {
+  if (!(r->unscored = arena_alloc(r->memory, scores->unscored, sizeof *r->unscored)))
+    return rw_nomem(err, "results");
+  for (size_t i = 0; scores->unscored && i < d->n_items; i++) {
+    if (!scores->why[i]) continue;
+    const item *it = &d->items[i];
+    eval_unscored *u = &r->unscored[r->n_unscored++];
+    *u = (eval_unscored){.id = it->id.p ? arena_strndup(r->memory, it->id.p, it->id.len) : NULL,
+                         .path = own(r, rows_label(d->paths[it->file])),
+                         .subset = own(r, d->subsets[it->subset].name),
+                         .why = own(r, scores->why[i]),
+                         .line = it->line};
+    if ((it->id.p && !u->id) || !u->path || !u->subset || !u->why) return rw_nomem(err, "results");
+  }
+  return RW_OK;
+}
 
 static rw_status fill(eval_result *r, const eval_data *d, const selection *s, const credits *c, const tally *t,
                       const tally *base, const eval_options *o, rw_error *err) {
@@ -92,18 +119,18 @@ static rw_status fill(eval_result *r, const eval_data *d, const selection *s, co
   const char *const *names = suite_specs[d->suite].sections;
   for (size_t q = 0; q < n_sections; q++) {
     size_t f = 2 + LEVELS + q;
-    bool has_any = !suite_specs[d->suite].over_items || !isnan(v[f]);
-    if (has_any) r->sections[r->n_sections++] = figure(names[q], v[f], lo[f], hi[f], b[f]);
+    if (section_given(d, s, q)) r->sections[r->n_sections++] = figure(names[q], v[f], lo[f], hi[f], b[f]);
   }
   find_missing(r, d, s);
   for (size_t k = 0; k < d->n_subsets; k++) {
     size_t n = s->start[k + 1] - s->start[k];
-    if (n == 0) continue;
+    if (n == 0 && s->unscored[k] == 0) continue;
     const double *of = t->subset + k * COLUMNS;
     eval_subset *u = &r->subsets[r->n_subsets++];
     *u = (eval_subset){.name = own(r, d->subsets[k].name),
                        .section = d->subsets[k].section < 0 ? NULL : names[d->subsets[k].section],
                        .n = n,
+                       .unscored = s->unscored[k],
                        .accuracy = 100 * of[0],
                        .baseline = 100 * base->subset[k * COLUMNS]};
     if (!u->name) return rw_nomem(err, "results");
@@ -126,9 +153,12 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *sc
   selection s = {0};
   credits c = {0}, length = {0};
   tally t = {0}, base = {0};
-  rw_status st = r->memory ? selection_make(&s, d, scores->score, NULL, err) : rw_nomem(err, "results");
+  rw_status st = r->memory ? selection_make(&s, d, &scores, 1, err) : rw_nomem(err, "results");
   if (!st && s.n_items == 0)
-    st = rw_fail(err, RW_DATA, "all %zu items were dropped as too long; raise --max-length", d->n_items);
+    st = scores->unscored
+             ? eval_scores_fail(scores, d, err)
+             : rw_fail(err, RW_DATA, "all %zu items were dropped as too long; raise --max-length", d->n_items);
+  if (!st) st = name_unscored(r, d, scores, err);
   if (!st) st = credits_make(&c, d, &s, scores, err);
   if (!st) st = credits_make(&length, d, &s, &(eval_scores){.score = d->length}, err);
   if (!st) st = tally_new(&t, d, err);
@@ -178,8 +208,12 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
   credits ca = {0}, cb = {0};
   tally t = {0};
   double va[FIGURES], vb[FIGURES], lo[FIGURES], hi[FIGURES];
-  rw_status st = out->memory ? selection_make(&s, d, a->score, b->score, err) : rw_nomem(err, "comparison");
-  if (!st && s.n_items == 0) st = rw_fail(err, RW_DATA, "no item is scored in both");
+  const eval_scores *const sets[2] = {a, b};
+  rw_status st = out->memory ? selection_make(&s, d, sets, 2, err) : rw_nomem(err, "comparison");
+  if (!st && s.n_items == 0)
+    st = a->unscored   ? eval_scores_fail(a, d, err)
+         : b->unscored ? eval_scores_fail(b, d, err)
+                       : rw_fail(err, RW_DATA, "no item is scored in both");
   if (!st) st = credits_make(&ca, d, &s, a, err);
   if (!st) st = credits_make(&cb, d, &s, b, err);
   if (!st) st = tally_new(&t, d, err);
@@ -188,6 +222,7 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
   if (!st && !(out->sections = arena_alloc(out->memory, n_sections, sizeof *out->sections)))
     st = rw_nomem(err, "comparison");
   if (!st) {
+    out->unscored = s.n_unscored;
     tally_run(&t, d, &s, &ca);
     figures_of(&t, n_sections, va);
     tally_run(&t, d, &s, &cb);
@@ -196,7 +231,7 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
     out->items = difference("items", va[1], vb[1], lo[1], hi[1]);
     for (size_t q = 0; q < n_sections; q++) {
       size_t f = 2 + LEVELS + q;
-      if (!suite_specs[d->suite].over_items || !isnan(va[f]))
+      if (section_given(d, &s, q))
         out->sections[out->n_sections++] =
             difference(suite_specs[d->suite].sections[q], va[f], vb[f], lo[f], hi[f]);
     }

@@ -21,12 +21,20 @@ static void sections_table(rep_table *t, const eval_result *r) {
   if (r->n_sections && !suite_specs[r->suite].over_items) figure_row(t, &r->items);
 }
 
+/* "12", or "11 of 12" where an item has no score. */
+static void items_cell(rep_table *t, const eval_subset *u) {
+  if (u->unscored)
+    rep_cell(t, "%zu of %zu", u->n, u->n + u->unscored);
+  else
+    rep_cell_int(t, (int64_t)u->n);
+}
+
 static void subsets_table(rep_table *t, const eval_result *r) {
   for (size_t i = 0; i < r->n_subsets; i++) {
     const eval_subset *u = &r->subsets[i];
     rep_cell(t, "%s", u->name);
     rep_cell(t, "%s", u->section ? u->section : "");
-    rep_cell_int(t, (int64_t)u->n);
+    items_cell(t, u);
     rep_cell_num(t, u->correct, u->correct == floor(u->correct) ? 0 : 2);
     rep_cell_num(t, u->accuracy, 1);
     rep_cell_num(t, u->baseline, 1);
@@ -37,12 +45,25 @@ static const char *const section_columns[] = {"", ">percent", ">95% interval", "
 static const char *const subset_columns[] = {"subset",   "section",  ">items",
                                              ">correct", ">percent", ">length baseline"};
 
+enum { NAMED = 3 }; /* how many unscored items the sentences name; results.json names all */
+
 /* Why overall is missing, and how the items went: sentences after the tables. */
 static void remarks(str *out, const eval_result *r) {
   if (r->n_missing) {
     str_addz(out, "Without rows: ");
     for (size_t i = 0; i < r->n_missing; i++) str_printf(out, "%s%s", i ? ", " : "", r->missing[i]);
     str_addz(out, "; so no figure that needs them is given. ");
+  }
+  if (r->n_unscored) {
+    str_printf(out, "Without a score: %zu of %zu items (", r->n_unscored, r->n_items + r->n_unscored);
+    for (size_t i = 0; i < r->n_unscored && i < NAMED; i++) {
+      const eval_unscored *u = &r->unscored[i];
+      str_printf(out, "%s%s, ", i ? "; " : "", u->subset);
+      if (u->id) str_printf(out, "id %.60s, ", u->id);
+      str_printf(out, "%s:%llu: %s", u->path, (unsigned long long)u->line, u->why);
+    }
+    str_addz(out, r->n_unscored > NAMED ? "; …); so no figure that needs them is given. "
+                                        : "); so no figure that needs them is given. ");
   }
   str_printf(out, "Items %zu, ties %zu of %zu comparisons", r->n_items, r->ties, r->comparisons);
   if (r->truncated) str_printf(out, ", truncated %zu", r->truncated);
@@ -220,7 +241,7 @@ static void published_bars(rep_page *p, const eval_result *const *r, const char 
 static void published_caution(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
   str others = {0};
   for (size_t i = 0; i < n; i++) {
-    size_t items = r[i]->n_items + r[i]->dropped;
+    size_t items = r[i]->n_items + r[i]->dropped + r[i]->n_unscored;
     if (items != REWARDBENCH_ITEMS) str_printf(&others, "%s%s: %zu", others.len ? ", " : "", names[i], items);
   }
   if (others.oom) page_oom(p);
@@ -297,7 +318,7 @@ static void page_tables(rep_page *p, const eval_result *const *r, const char *co
     const eval_subset *u = &r[0]->subsets[k];
     rep_cell(t, "%s", u->name);
     rep_cell(t, "%s", u->section ? u->section : "");
-    rep_cell_int(t, (int64_t)u->n);
+    items_cell(t, u);
     for (size_t i = 0; i < n; i++) {
       const eval_subset *of = subset_named(r[i], u->name);
       rep_cell_num(t, of ? of->accuracy : NAN, 1);

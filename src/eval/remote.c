@@ -19,6 +19,7 @@
 #include "reward/rows.h"
 
 enum { MAX_ANSWER_TOKENS = 2048, KEY = 32 };
+#define NOT_ASKED SIZE_MAX
 
 typedef struct {
   const eval_data *d;
@@ -28,7 +29,7 @@ typedef struct {
   endpoint_format format;
   question *q;
   answer *a;
-  size_t *same_as; /* the first question with the same request; itself, mostly */
+  size_t *same_as; /* the first question with the same request; itself, mostly; NOT_ASKED: it has no request */
   char (*key)[KEY + 1];
   size_t n, cap, next;
   map *by_key;
@@ -38,8 +39,7 @@ typedef struct {
   ids ids;
   int cache;
   str line;
-  bool *item_failed;
-  failures failed;
+  eval_scores *scores; /* for the items that fail */
   progress p;
 } remote;
 
@@ -84,11 +84,6 @@ static void text_member(const remote *r, str *out, const char *name, slice value
   if (member(r, out, name)) str_json(out, value.p ? value.p : "", value.len);
 }
 
-static rw_status bad_row(const remote *r, const question *q, const char *why, rw_error *err) {
-  const item *it = &r->d->items[q->item];
-  return rw_fail(err, RW_UNSUPPORTED, "%s:%llu: %s", r->d->paths[it->file], (unsigned long long)it->line, why);
-}
-
 static rw_status ids_member(remote *r, str *out, const char *name, const conversation *c, rw_error *err) {
   const int32_t *p = c->ids;
   size_t n = c->n_ids;
@@ -108,12 +103,13 @@ static rw_status reward_members(remote *r, str *out, const question *q, rw_error
   const conversation *c = &r->d->rows[q->item].branch[q->a];
   endpoint_format f = r->format;
   if (f == ENDPOINT_NEMOTRON) {
-    if (!c->messages) return bad_row(r, q, "expected messages; a chat endpoint takes no texts and no ids", err);
+    if (!c->messages) return rw_fail(err, RW_DATA, "expected messages; a chat endpoint takes no texts and no ids");
     if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
     return RW_OK;
   }
   if (f == ENDPOINT_SCORE) {
-    if (c->n_messages != 2) return bad_row(r, q, "expected one prompt and one response; /score takes no more", err);
+    if (c->n_messages != 2)
+      return rw_fail(err, RW_DATA, "expected one prompt and one response; /score takes no more");
     text_member(r, out, "text_1", c->messages[0].content);
     text_member(r, out, "text_2", c->messages[1].content);
   } else if (c->ids || (r->r && c->messages)) {
@@ -122,8 +118,8 @@ static rw_status reward_members(remote *r, str *out, const question *q, rw_error
     text_member(r, out, f == ENDPOINT_SGLANG ? "text" : "input", c->text);
     if (f != ENDPOINT_SGLANG && member(r, out, "add_special_tokens")) str_addz(out, "false");
   } else if (f == ENDPOINT_SGLANG) {
-    return bad_row(r, q, "SGLang's /classify takes rendered text; name the model's folder by --endpoint-tokenizer",
-                   err);
+    return rw_fail(err, RW_DATA,
+                   "SGLang's /classify takes rendered text; name the model's folder by --endpoint-tokenizer");
   } else {
     if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
     if (member(r, out, "add_generation_prompt")) str_addz(out, "false");
@@ -164,7 +160,7 @@ static rw_status request(remote *r, const question *q, str *out, rw_error *err) 
   return out->oom ? rw_nomem(err, "a request") : RW_OK;
 }
 
-/* Each question's key, and which of them are the same request. */
+/* Each question's key, and which of them are the same request. An item that cannot be asked for is unscored. */
 static rw_status make_keys(remote *r, rw_error *err) {
   r->a = mem_zalloc(r->n, sizeof *r->a);
   r->same_as = mem_alloc(r->n, sizeof *r->same_as);
@@ -173,9 +169,15 @@ static rw_status make_keys(remote *r, rw_error *err) {
   str text = {0};
   rw_status st = RW_OK;
   for (size_t i = 0; !st && i < r->n; i++) {
+    rw_error why;
+    r->same_as[i] = NOT_ASKED;
     str_clear(&text);
     str_printf(&text, "%s\n", r->url);
-    if ((st = request(r, &r->q[i], &text, err))) break;
+    if ((st = request(r, &r->q[i], &text, &why))) {
+      st = st == RW_NOMEM ? rw_nomem(err, "questions")
+                          : scores_unscored(r->scores, r->d, r->q[i].item, why.text, err);
+      continue;
+    }
     XXH128_hash_t h = XXH3_128bits(text.p, text.len);
     snprintf(r->key[i], KEY + 1, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
     int64_t *at = map_put(r->by_key, r->key[i], KEY, (int64_t)i, NULL);
@@ -280,11 +282,9 @@ static rw_status job_reply(void *ctx, size_t id, slice body, rw_error *err) {
   return r->o->cache ? append_line(r, id, body, err) : RW_OK;
 }
 
-static void job_failed(void *ctx, size_t id, const char *why) {
+static rw_status job_failed(void *ctx, size_t id, const char *why, rw_error *err) {
   remote *r = ctx;
-  uint32_t i = r->q[id].item;
-  if (!r->item_failed[i]) failures_add(&r->failed, r->d->paths[r->d->items[i].file], r->d->items[i].line, why);
-  r->item_failed[i] = true;
+  return scores_unscored(r->scores, r->d, r->q[id].item, why, err);
 }
 
 static rw_status run_job(remote *r, rw_error *err) {
@@ -304,8 +304,7 @@ static rw_status run_job(remote *r, rw_error *err) {
     rw_context(err, st, "%s", shown ? shown : "endpoint");
     mem_free(shown);
   }
-  rw_status some = failures_end(&r->failed, r->d->n_items, st ? NULL : err);
-  return st ? st : some;
+  return st;
 }
 
 /* ---- scores ---- */
@@ -335,17 +334,30 @@ static int outcome(eval_judge *j, eval_suite suite, answer ab, answer ba) {
   return won;
 }
 
+/* Each question its answer; an item whose request failed for another one, too, is unscored. */
+static rw_status share_answers(remote *r, rw_error *err) {
+  for (size_t i = 0; i < r->n; i++) {
+    size_t asked = r->same_as[i];
+    if (asked == NOT_ASKED) continue;
+    r->a[i] = r->a[asked];
+    if (r->a[i].kind == ANSWER_NONE)
+      RW_TRY(scores_unscored(r->scores, r->d, r->q[i].item, r->scores->why[r->q[asked].item], err));
+  }
+  return RW_OK;
+}
+
 static rw_status fill_scores(eval_scores *s, const remote *r, rw_error *err) {
   const eval_data *d = r->d;
   bool chat = r->o->kind == ENDPOINT_CHAT;
-  RW_TRY(scores_new(s, d, err));
-  memset(s->score, 0, d->n_branches * sizeof *s->score);
+  for (size_t i = 0; i < d->n_items; i++)
+    for (size_t b = 0; b < d->items[i].n_branches; b++) s->score[d->items[i].first + b] = s->why[i] ? NAN : 0;
   if (chat && !(s->beats = mem_zalloc(beats_at(d, d->n_items), 1))) return rw_nomem(err, "scores");
   for (size_t i = 0; i < r->n; i++) {
     const question *q = &r->q[i];
     const item *it = &d->items[q->item];
     answer a = r->a[i];
     double *score = s->score + it->first;
+    if (s->why[q->item]) continue;
     if (chat) count_answer(&s->judge, a);
     if (q->kind != ASK_PAIR) {
       /* a reply without a rating counts against the judge: lowest for a correct response, highest for another */
@@ -366,6 +378,7 @@ static rw_status fill_scores(eval_scores *s, const remote *r, rw_error *err) {
 
 static void look_at_range(const eval_scores *s, const remote *r) {
   if (r->format != ENDPOINT_CLASSIFY && r->format != ENDPOINT_SCORE) return;
+  if (s->unscored == r->d->n_items) return;
   for (size_t b = 0; b < r->d->n_branches; b++)
     if (s->score[b] < 0 || s->score[b] > 1) return;
   log_warn(
@@ -378,8 +391,7 @@ static rw_status prepare(remote *r, rw_error *err) {
   RW_TRY(endpoint_resolve(o, &r->url, &r->format, err));
   r->by_key = map_new();
   r->doc = json_new();
-  r->item_failed = mem_zalloc(r->d->n_items, 1);
-  if (!r->by_key || !r->doc || !r->item_failed) return rw_nomem(err, "questions");
+  if (!r->by_key || !r->doc) return rw_nomem(err, "questions");
   if (o->params) {
     if (!(r->params = json_new())) return rw_nomem(err, "parameters");
     rw_status st = json_parse(r->params, o->params, strlen(o->params), err);
@@ -398,25 +410,24 @@ static rw_status prepare(remote *r, rw_error *err) {
 
 rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const eval_data *d,
                                const endpoint_options *o, rw_error *err) {
-  *s = (eval_scores){0};
   *counts = (endpoint_counts){0};
-  remote r = {.d = d, .o = o, .counts = counts, .cache = -1};
+  RW_TRY(scores_new(s, d, err));
+  remote r = {.d = d, .o = o, .counts = counts, .cache = -1, .scores = s};
   rw_status st = prepare(&r, err);
   if (!st && counts->cached) log_note("%zu of %zu answers are in %s", counts->cached, r.n, o->cache);
   if (!st) st = run_job(&r, err);
-  for (size_t i = 0; !st && i < r.n; i++) r.a[i] = r.a[r.same_as[i]];
+  if (!st) st = share_answers(&r, err);
   if (!st) st = fill_scores(s, &r, err);
   if (!st && o->kind == ENDPOINT_REWARD) look_at_range(s, &r);
   if (st) eval_scores_free(s);
   if (r.cache >= 0) close(r.cache);
-  str_free(&r.failed.text);
   str_free(&r.line);
   render_scratch_free(r.scratch);
   renderer_free(r.r);
   json_free(r.params);
   json_free(r.doc);
   map_free(r.by_key);
-  void *p[] = {r.q, r.a, r.same_as, r.key, r.item_failed, r.ids.p, r.url};
+  void *p[] = {r.q, r.a, r.same_as, r.key, r.ids.p, r.url};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   return st;
 }

@@ -33,7 +33,7 @@ typedef struct {
 
 /* ---- judge.c ---- */
 
-/* Appends the user message that asks a judge. RW_UNSUPPORTED for rows that are no text. */
+/* Appends the user message that asks a judge. RW_DATA for rows that are no text. */
 rw_status judge_prompt(str *out, const eval_data *d, const question *q, rw_error *err);
 /* Reads a judge's text: exactly one kind of verdict ([[A]], [[B]], [[C]]; for a rating [[1]] to [[10]]) after what
  * stands between <think> and </think>. */

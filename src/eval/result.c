@@ -53,6 +53,7 @@ static void subset_json(str *out, const eval_result *r, const eval_subset *u) {
   open_object(out, u->name);
   if (u->section) text(out, "section", u->section);
   count(out, "n", u->n);
+  count(out, "unscored", u->unscored);
   member(out, "correct", u->correct);
   member(out, "accuracy", u->accuracy);
   for (int l = 0; r->suite == EVAL_RM_BENCH && l < LEVELS; l++) member(out, level_name[l], u->level[l]);
@@ -95,6 +96,24 @@ static void judge_json(str *out, const eval_judge *j) {
   str_addz(out, "}}");
 }
 
+static void unscored_json(str *out, const eval_result *r) {
+  count(out, "unscored", r->n_unscored);
+  key(out, "unscored_items");
+  str_addc(out, '[');
+  for (size_t i = 0; i < r->n_unscored; i++) {
+    const eval_unscored *u = &r->unscored[i];
+    str_addz(out, i ? ", {" : "{");
+    if (u->id) text(out, "id", u->id);
+    text(out, "file", u->path);
+    key(out, "line");
+    str_printf(out, "%llu", (unsigned long long)u->line);
+    text(out, "subset", u->subset);
+    text(out, "why", u->why);
+    str_addc(out, '}');
+  }
+  str_addc(out, ']');
+}
+
 void eval_result_json(str *out, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
   text(out, "suite", eval_suite_name[r->suite]);
@@ -130,6 +149,7 @@ void eval_result_json(str *out, const eval_result *r) {
   count(out, "ties", r->ties);
   count(out, "truncated", r->truncated);
   count(out, "dropped", r->dropped);
+  unscored_json(out, r);
   if (r->judge.comparisons + r->judge.ratings > 0) judge_json(out, &r->judge);
   open_object(out, "bootstrap");
   member(out, "level", 95);
@@ -180,6 +200,19 @@ static bool is_level(const char *name) {
   return false;
 }
 
+static rw_status read_unscored(eval_result *r, json_doc *d, rw_error *err) {
+  json_val list = json_get(d, 0, "unscored_items");
+  r->unscored = arena_alloc(r->memory, json_count(d, list), sizeof *r->unscored);
+  if (!r->unscored) return rw_nomem(err, "results");
+  for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v)) {
+    eval_unscored u = {own(r, json_string(d, json_get(d, v, "id"))), own(r, json_string(d, json_get(d, v, "file"))),
+                       own(r, json_string(d, json_get(d, v, "subset"))),
+                       own(r, json_string(d, json_get(d, v, "why"))), whole(d, v, "line")};
+    if (u.path && u.subset && u.why) r->unscored[r->n_unscored++] = u;
+  }
+  return RW_OK;
+}
+
 static rw_status read_members(eval_result *r, json_doc *d, const char **model, rw_error *err) {
   json_val sections = json_get(d, 0, "sections"), ends = json_get(d, 0, "section_intervals"),
            subsets = json_get(d, 0, "subsets"), base = json_get(d, 0, "length_baseline"),
@@ -210,6 +243,7 @@ static rw_status read_members(eval_result *r, json_doc *d, const char **model, r
     *u = (eval_subset){own(r, json_key(d, v)),
                        own(r, json_string(d, json_get(d, v, "section"))),
                        whole(d, v, "n"),
+                       whole(d, v, "unscored"),
                        number(d, v, "correct"),
                        number(d, v, "accuracy"),
                        number(d, v, "length_baseline"),
@@ -221,6 +255,7 @@ static rw_status read_members(eval_result *r, json_doc *d, const char **model, r
   }
   for (json_val v = json_first(d, missing); v != JSON_NONE; v = json_next(d, v))
     if ((r->missing[r->n_missing] = own(r, json_string(d, v)))) r->n_missing++;
+  RW_TRY(read_unscored(r, d, err));
   r->n_items = whole(d, items, "n");
   r->comparisons = whole(d, 0, "comparisons");
   r->ties = whole(d, 0, "ties");
@@ -272,6 +307,7 @@ void eval_public_summary(str *out, const eval_result *r, const char *model) {
   public_subsets(out, r);
   member(out, "accuracy", r->items.percent / 100);
   count(out, "num_prompts", r->n_items);
+  if (r->n_unscored) count(out, "unscored", r->n_unscored);
   key(out, "ref_model");
   str_addz(out, "null");
   text(out, "tokenizer", model);

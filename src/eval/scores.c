@@ -6,42 +6,67 @@
 #include "reward/log.h"
 #include "reward/rows.h"
 
-enum { BATCH_ITEMS = 512, NAMED = 3 }; /* how many failed items a message names */
+enum { BATCH_ITEMS = 512, NAMED = 3, LONGEST_ID = 60 }; /* NAMED: how many items a message names */
 
 void eval_scores_free(eval_scores *s) {
   mem_free(s->score);
   mem_free(s->beats);
+  mem_free(s->why);
+  arena_free(s->memory);
   *s = (eval_scores){0};
 }
 
 rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err) {
-  *s = (eval_scores){.score = mem_alloc(d->n_branches, sizeof *s->score)};
-  return s->score ? RW_OK : rw_nomem(err, "scores");
+  *s = (eval_scores){.score = mem_alloc(d->n_branches, sizeof *s->score),
+                     .why = mem_zalloc(d->n_items, sizeof *s->why),
+                     .memory = arena_new()};
+  if (s->score && s->why && s->memory) return RW_OK;
+  eval_scores_free(s);
+  return rw_nomem(err, "scores");
 }
 
-void failures_add(failures *f, const char *path, uint64_t line, const char *why) {
-  if (f->n++ < NAMED)
-    str_printf(&f->text, "%s%s:%llu: %.120s", f->n > 1 ? "; " : "", path, (unsigned long long)line, why);
+static void no_score(eval_scores *s, const item *it) {
+  for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = NAN;
 }
 
-rw_status failures_end(failures *f, size_t n_items, rw_error *err) {
-  rw_status s = RW_OK;
-  if (f->n)
-    s = rw_fail(err, RW_DATA, "%zu of %zu items have no score, so no figure is given: %s%s", f->n, n_items,
-                f->text.p ? f->text.p : "", f->n > NAMED ? "; …" : "");
-  str_free(&f->text);
-  return s;
+rw_status scores_unscored(eval_scores *s, const eval_data *d, size_t i, const char *why, rw_error *err) {
+  no_score(s, &d->items[i]);
+  if (s->why[i]) return RW_OK;
+  char *text = arena_strndup(s->memory, why, strlen(why));
+  if (!text) return rw_nomem(err, "scores");
+  utf8_mend(text); /* it may be what a server sent */
+  s->why[i] = text;
+  s->unscored++;
+  return RW_OK;
 }
 
 static void item_dropped(eval_scores *s, const item *it) {
   s->dropped++;
-  for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = NAN;
+  no_score(s, it);
+}
+
+rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *err) {
+  str text = {0};
+  size_t named = 0;
+  for (size_t i = 0; i < d->n_items && named < NAMED; i++) {
+    if (!s->why[i]) continue;
+    const item *it = &d->items[i];
+    str_printf(&text, "%s%s:%llu", named++ ? "; " : "", rows_label(d->paths[it->file]),
+               (unsigned long long)it->line);
+    if (it->id.p && it->id.len <= LONGEST_ID) str_printf(&text, " (id %.*s)", (int)it->id.len, it->id.p);
+    str_printf(&text, ": %.250s", s->why[i]);
+  }
+  rw_fail(err, RW_DATA, "%zu of %zu items have no score, so no figure that needs them is given: %s%s", s->unscored,
+          d->n_items, text.p ? text.p : "", s->unscored > NAMED ? "; …" : "");
+  str_free(&text);
+  if (err) utf8_mend(err->text); /* cut to its length */
+  return RW_DATA;
 }
 
 /* ---- by a model ---- */
 
 static rw_status score_batch(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n,
-                             score_item *batch, float *score, failures *f, rw_error *err) {
+                             score_item *batch, float *score, rw_error *err) {
   size_t branches = 0;
   for (size_t i = 0; i < n; i++) {
     batch[i] = (score_item){.row = &d->rows[from + i], .score = score + branches};
@@ -54,7 +79,10 @@ static rw_status score_batch(eval_scores *s, const eval_data *d, scorer *model, 
       item_dropped(s, it);
       continue;
     }
-    if (batch[i].error[0]) failures_add(f, d->paths[it->file], it->line, batch[i].error);
+    if (batch[i].error[0]) {
+      RW_TRY(scores_unscored(s, d, from + i, batch[i].error, err));
+      continue;
+    }
     s->truncated += batch[i].truncated;
     for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = (double)batch[i].score[b];
   }
@@ -66,17 +94,14 @@ rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, r
   score_item *batch = mem_alloc(BATCH_ITEMS, sizeof *batch);
   float *score = mem_alloc(d->n_branches, sizeof *score);
   rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
-  failures f = {0};
   progress p;
   progress_start(&p, eval_suite_name[d->suite], "items", d->n_items);
   for (size_t i = 0; !st && i < d->n_items; i += BATCH_ITEMS) {
     size_t n = d->n_items - i < BATCH_ITEMS ? d->n_items - i : BATCH_ITEMS;
-    st = score_batch(s, d, model, i, n, batch, score, &f, err);
+    st = score_batch(s, d, model, i, n, batch, score, err);
     progress_set(&p, i + n, NULL);
   }
   progress_end(&p);
-  rw_status failures_status = failures_end(&f, d->n_items, st ? NULL : err);
-  if (!st) st = failures_status;
   mem_free(batch);
   mem_free(score);
   if (st) eval_scores_free(s);
@@ -141,11 +166,10 @@ static rw_status check_identity(json_doc *doc, const eval_data *d, const item *i
                  (unsigned long long)it->line, (int)(id.len > 100 ? 100 : id.len), id.p ? id.p : "");
 }
 
-static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, const item *it, const char *path,
-                          uint64_t line, failures *f, rw_error *err) {
+/* RW_DATA: the item's scores are not there, and why. */
+static rw_status item_scores(eval_scores *s, json_doc *doc, const item *it, rw_error *err) {
   if (json_kind(doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "expected an object, got %s", json_kind_name(json_kind(doc, 0)));
-  RW_TRY(check_identity(doc, d, it, err));
   if (json_kind(doc, json_get(doc, 0, "dropped")) == JSON_TRUE) {
     item_dropped(s, it);
     return RW_OK;
@@ -153,13 +177,24 @@ static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, con
   json_val error = json_get(doc, 0, "error");
   if (error != JSON_NONE && json_kind(doc, error) != JSON_NULL) {
     slice why = json_string(doc, error);
-    char text[128];
-    snprintf(text, sizeof text, "%.*s", (int)(why.len > 120 ? 120 : why.len), why.p ? why.p : "error");
-    failures_add(f, path, line, text);
-    return RW_OK;
+    return rw_fail(err, RW_DATA, "%.*s", (int)(why.len > 400 ? 400 : why.len), why.p ? why.p : "error");
   }
+  RW_TRY(read_scores(doc, it, s->score + it->first, err));
   s->truncated += json_kind(doc, json_get(doc, 0, "truncated")) == JSON_TRUE;
-  return read_scores(doc, it, s->score + it->first, err);
+  return RW_OK;
+}
+
+static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, size_t i, slice row, const char *where,
+                          rw_error *err) {
+  rw_error why;
+  rw_status st = json_parse(doc, row.p, row.len, &why);
+  if (!st) {
+    RW_TRY(check_identity(doc, d, &d->items[i], err));
+    st = item_scores(s, doc, &d->items[i], &why);
+  }
+  if (st != RW_DATA) return st ? rw_nomem(err, "scores") : RW_OK;
+  rw_context(&why, st, "%s", where);
+  return scores_unscored(s, d, i, why.text, err);
 }
 
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_error *err) {
@@ -167,21 +202,24 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
   RW_TRY(rows_open(&in, path, err));
   json_doc *doc = json_new();
   rw_status st = doc ? scores_new(s, d, err) : rw_nomem(err, path);
-  failures f = {0};
   size_t n = 0;
+  str where = {0};
   slice row;
   uint64_t line;
   while (!st && !(st = rows_next(in, &row, &line, err)) && row.p) {
-    if (n == d->n_items)
+    str_clear(&where);
+    str_printf(&where, "%s:%llu", rows_path(in), (unsigned long long)line);
+    if (where.oom)
+      st = rw_nomem(err, path);
+    else if (n == d->n_items)
       st = rw_fail(err, RW_DATA, "expected %zu rows, one for each item, got more", d->n_items);
-    else if (!(st = json_parse(doc, row.p, row.len, err)))
-      st = read_row(s, d, doc, &d->items[n++], rows_path(in), line, &f, err);
-    if (st) rw_context(err, st, "%s:%llu", rows_path(in), (unsigned long long)line);
+    else
+      st = read_row(s, d, doc, n++, row, where.p, err);
+    if (st) rw_context(err, st, "%s", where.p ? where.p : path);
   }
   if (!st && n < d->n_items)
     st = rw_fail(err, RW_DATA, "%s: expected %zu rows, one for each item, got %zu", rows_path(in), d->n_items, n);
-  rw_status failures_status = failures_end(&f, d->n_items, st ? NULL : err);
-  if (!st) st = failures_status;
+  str_free(&where);
   json_free(doc);
   rows_close(in);
   if (st) eval_scores_free(s);
@@ -204,7 +242,11 @@ rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char
       str_json(&line, it->id.p, it->id.len);
       lead = ", ";
     }
-    if (isnan(score[0])) {
+    if (s->why[i]) {
+      str_printf(&line, "%s\"error\": ", lead);
+      str_json(&line, s->why[i], strlen(s->why[i]));
+      str_addc(&line, '}');
+    } else if (isnan(score[0])) {
       str_printf(&line, "%s\"dropped\": true}", lead);
     } else {
       for (size_t b = 0; b < it->n_branches; b++) {

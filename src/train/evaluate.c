@@ -70,7 +70,9 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   rw_status st = eval_scores_model(&scores, e->data[i], e->s, err);
   model_set_bf16(e->m, bf16);
   RW_TRY(st);
-  st = eval_measure(&r, e->data[i], &scores, &eo, err);
+  /* the best step would be chosen by a figure that lacks items, or by none: refused, at the latest at step 0 */
+  if (scores.unscored) st = rw_context(err, eval_scores_fail(&scores, e->data[i], err), "--eval %s", e->o->eval[i]);
+  if (!st) st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
   str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));
   str_addz(&s, ", ");
@@ -87,11 +89,15 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   for (char *c = s.p; !s.oom && *c; c++)
     if (*c == '\n') *c = ' '; /* one line; a newline inside a string is written \n */
   str_addz(&s, "\n");
-  *figure = isnan(r.overall.percent) ? r.items.percent : r.overall.percent;
-  log_note("step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step, e->o->eval[i], *figure,
-           isnan(r.overall.percent) ? r.items.lo : r.overall.lo,
-           isnan(r.overall.percent) ? r.items.hi : r.overall.hi,
-           isnan(r.overall.percent) ? r.items.baseline : r.overall.baseline);
+  const eval_figure *f = isnan(r.overall.percent) ? &r.items : &r.overall;
+  *figure = f->percent;
+  log_note("step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step, e->o->eval[i],
+           f->percent, f->lo, f->hi, f->baseline);
+  if (r.truncated && step == 0)
+    log_warn(
+        "--eval %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
+        "without --overlong truncate",
+        e->o->eval[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
   bool ok = !s.oom && fwrite(s.p, 1, s.len, e->lines) == s.len && fflush(e->lines) == 0;
   str_free(&s);
   eval_result_free(&r);

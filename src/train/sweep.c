@@ -85,7 +85,8 @@ static rw_status score_one(scorer *m, const char *spec, const char *path, rw_err
   RW_TRY(load_eval(spec, &d, err));
   rw_status st = eval_scores_model(&scores, d, m, err);
   if (!st) {
-    st = eval_scores_write(&scores, d, path, err);
+    /* sweeps compare whole figures; and a failure that is kept would never be tried again */
+    st = scores.unscored ? eval_scores_fail(&scores, d, err) : eval_scores_write(&scores, d, path, err);
     eval_scores_free(&scores);
   }
   eval_data_free(d);
