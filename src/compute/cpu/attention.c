@@ -252,6 +252,11 @@ static void backward_block(const job *j, const work *w, size_t head, size_t grou
   float *dk = j->dqkv + (a->q_heads + group) * d, *dv = j->dqkv + (a->q_heads + a->kv_heads + group) * d;
 
   packed_a(e, w->query, q, j->ld, 1, m, d);
+  for (size_t i = 0; i < m; i++) /* cold, unlike what has just been computed: fetched beside the products */
+    for (size_t x = 0; x < d; x += 16) {
+      __builtin_prefetch(j->out_in + (row + i) * j->ldout + head * d + x);
+      __builtin_prefetch(d_o + i * j->lddo + x);
+    }
   scores(j, w, m, lo, hi);
   if (a->softcap > 0) memcpy(w->capped, w->score, m * w->keys * sizeof(float));
   packed_a(e, w->query, d_o, j->lddo, 1, m, d);
