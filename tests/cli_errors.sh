@@ -33,6 +33,32 @@ fails 1 "model.safetensors" "$reward" score --model "$tmp/m" /dev/null
 sed 's/"hidden_size": 32/"hidden_size": 48/' $model/config.json >"$tmp/m/config.json"
 cp $model/model.safetensors "$tmp/m/"
 fails 1 "model.embed_tokens.weight: expected shape [200, 48]" "$reward" score --model "$tmp/m" /dev/null
+# a head of another number of labels than the class has: one as a reward model, num_labels as Nemotron
+python3 - "$tmp" <<'E2'
+import json, os, shutil, struct, sys
+def head_of(source, to, name, shape):
+    os.makedirs(to)
+    shutil.copy(f"{source}/config.json", to)
+    raw = open(f"{source}/model.safetensors", "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    header, data = json.loads(raw[8:8 + n]), raw[8 + n:]
+    size = 4 * shape[0] * shape[1]
+    assert header[name]["dtype"] == "F32"
+    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + size]}
+    at, parts = 0, []
+    for t in header:
+        if t == "__metadata__": continue
+        a, b = header[t]["data_offsets"]
+        parts.append((data + bytes(size))[a:b])
+        header[t]["data_offsets"] = [at, at + b - a]
+        at += b - a
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    open(f"{to}/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+head_of("tests/data/model/llama", sys.argv[1] + "/two", "score.weight", [2, 32])
+E2
+fails 1 "tensor score.weight: expected shape [1, 32], got [2, 32]; a classifier of several labels is no reward model" \
+  "$reward" score --model "$tmp/two" /dev/null
 sed 's/"model_type": "llama"/"model_type": "mamba"/' $model/config.json >"$tmp/m/config.json"
 fails 1 "model_type: expected llama" "$reward" score --model "$tmp/m" /dev/null
 
@@ -47,6 +73,44 @@ assert all(("error" in r) != ("score" in r) for r in rows)
 assert rows[0]["score"] == rows[4]["score"] and rows[4]["keep"] == [1]
 assert "tokenizer.json" in rows[3]["error"], rows[3]
 E2
+# a row's own fields: kept, but those that its kind of row gets here; of an unreadable row all that any gets. Nothing is made up
+printf '%s\n' '{}' '{"score": 3, "x": 1}' '{"input_ids": [5, 6, 7], "error": "mine", "score": 1, "chosen_score": 9, "tokens": null, "truncated": true}' \
+  '{"chosen_ids": [5, 6], "rejected_ids": [5], "score": 4, "tokens": "t", "chosen_tokens": 8, "attributes": 1, "dropped": true}' '7' >"$tmp/own.jsonl"
+fails 1 "3 of 5 rows could not be scored" score "$tmp/own.jsonl" -o "$tmp/own.out.jsonl"
+grep -qF "own fields of these names are replaced (by rows): error 1, dropped 1, truncated 1, score 2, chosen_tokens 1;" "$tmp/stderr"
+python3 - "$tmp" <<'E2'
+import json, sys
+rows = [json.loads(l) for l in open(sys.argv[1] + "/own.out.jsonl")]
+assert list(rows[0]) == ["error"] and set(rows[1]) == {"x", "error"} and set(rows[4]) == {"line", "error"}, rows
+assert set(rows[2]) == {"input_ids", "chosen_score", "score", "tokens"} and rows[2]["tokens"] == 3 and rows[2]["chosen_score"] == 9, rows[2]
+assert set(rows[3]) == {"chosen_ids", "rejected_ids", "score", "tokens", "attributes", "chosen_score", "rejected_score", "chosen_tokens",
+                        "rejected_tokens"} and (rows[3]["score"], rows[3]["tokens"], rows[3]["chosen_tokens"]) == (4, "t", 2), rows[3]
+r = json.load(open(sys.argv[1] + "/own.out.jsonl.run.json"))
+assert r["dtype"] == "f32" and r["rows"] == 5 and r["failed"] == 3 and r["truncated"] == r["dropped"] == 0 and "max_length" in r, r
+E2
+# and a scored row that has an error of its own is none that failed
+echo '{"chosen_ids": [5, 6], "rejected_ids": [5], "error": "mine"}' >"$tmp/mine.jsonl"
+score "$tmp/mine.jsonl" -o "$tmp/mine.out.jsonl" 2>"$tmp/stderr"
+"$reward" eval -q --suite pairs --data "$tmp/mine.jsonl" --scores "$tmp/mine.out.jsonl" >"$tmp/stdout"
+
+# token counts are of what was scored; the cut is marked and counted
+echo '{"chosen_ids": [5, 6, 7, 8], "rejected_ids": [5]}' | score --max-length 3 --overlong truncate - 2>"$tmp/stderr" >"$tmp/cut.jsonl"
+grep -q '"chosen_tokens": 3, "rejected_tokens": 1, "truncated": true' "$tmp/cut.jsonl"
+grep -qF "1 of 1 rows were truncated to 3 tokens" "$tmp/stderr"
+
+# an output that is the input would replace it: under another name too
+cp "$tmp/mine.jsonl" "$tmp/same.jsonl"
+ln -s same.jsonl "$tmp/link.jsonl"
+for out in same link; do
+  fails 2 "name another file" score "$tmp/same.jsonl" -o "$tmp/$out.jsonl"
+  fails 2 "name another file" "$reward" tokenize --model tests/data/tokenizer/llama3 "$tmp/same.jsonl" -o "$tmp/$out.jsonl"
+  fails 2 "name another file" "$reward" eval --suite pairs --data "$tmp/same.jsonl" --scores "$tmp/mine.out.jsonl" -o "$tmp/$out.jsonl"
+  fails 2 "name another file" "$reward" eval --suite pairs --data "$tmp/mine.jsonl" --scores "$tmp/same.jsonl" --html "$tmp/$out.jsonl"
+  fails 2 "name another file" "$reward" compare "$tmp/mine.jsonl" "$tmp/mine.jsonl" "$tmp/same.jsonl" -o "$tmp/$out.jsonl"
+  fails 2 "name another file" "$reward" report "$tmp/same.jsonl" -o "$tmp/$out.jsonl"
+done
+cmp "$tmp/mine.jsonl" "$tmp/same.jsonl"
+
 fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
 fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'
 fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"

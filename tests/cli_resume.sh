@@ -38,7 +38,7 @@ import json, sys
 rows = [json.loads(l) for l in open(sys.argv[1])]
 dropped = [r for r in rows if "dropped" in r]
 assert len(dropped) == 12 and all(r["dropped"] is True and "dropped: 70 tokens" in r["error"] and "chosen_score" not in r for r in dropped), len(dropped)
-assert sum("error" in r for r in rows) == 12 + 7 and "score" not in rows[0]
+assert sum("error" in r for r in rows) == 12 + 7 and rows[0]["score"] == 1 # a pair gets no field of that name: its own stays
 P
 for end in jsonl jsonl.gz jsonl.zst; do
   score -o "$work/all.$end" 2>/dev/null
@@ -96,6 +96,43 @@ cmp "$work/whole.jsonl" "$work/none.jsonl" || fail "--resume from nothing"
 expect 2 "-o FILE" score --resume
 expect 1 "" score -o /dev/null
 [ -c /dev/null ] || fail "/dev/null is no device any more"
+
+# Parquet's rows must fit each other: found at the row that does not, and the rows before it are kept, for JSONL too
+if echo '{"input_ids": [5]}' | "$REWARD" score -q --model $model -o "$work/probe.parquet" 2>/dev/null; then
+  printf '%s\n' '{"input_ids": [5]}' '{"input_ids": [5, 6]}' '{"input_ids": [5], "note": 7}' '{"input_ids": [5], "note": [7]}' \
+    '{"input_ids": [5, 9]}' >"$work/few.jsonl"
+  expect 1 "few.parquet:4: field note: expected a whole number as in the rows before, got a list; write JSONL" \
+    "$REWARD" score --model $model "$work/few.jsonl" -o "$work/few.parquet"
+  grep -qF "3 finished rows are kept in $work/few.parquet.partial" "$work/log" || fail "rows before a row that does not fit: $(cat "$work/log")"
+  mv "$work/few.parquet.partial" "$work/few.out.jsonl.partial"
+  expect 0 "3 rows are there already" "$REWARD" score --model $model "$work/few.jsonl" -o "$work/few.out.jsonl" --resume
+  "$REWARD" score -q --model $model "$work/few.jsonl" -o "$work/few.whole.jsonl"
+  cmp "$work/few.out.jsonl" "$work/few.whole.jsonl" || fail "rows kept for Parquet, resumed as JSONL"
+  # the row that does not fit may stand far before the end: nothing after it is scored
+  sed -n 2,4p "$work/few.jsonl" >"$work/early.jsonl"
+  for i in $(seq 3000); do echo '{"input_ids": [5, 6]}'; done >>"$work/early.jsonl"
+  expect 1 "early.parquet:3: field note" "$REWARD" score --model $model "$work/early.jsonl" -o "$work/early.parquet"
+  [ "$(wc -l <"$work/early.parquet.partial")" -eq 3 ] || fail "rows after the one that does not fit: $(wc -l <"$work/early.parquet.partial")"
+  expect 1 "early.parquet:3: field note" "$REWARD" score --model $model "$work/early.jsonl" -o "$work/early.parquet" --resume
+  [ ! -e "$work/early.parquet" ] || fail "half of a Parquet file"
+fi
+
+# a row without fields of its own is not taken for another one's
+printf '%s\n' '{}' '{"input_ids": [5, 6]}' >"$work/empty.jsonl"
+expect 1 "1 of 2 rows" "$REWARD" score --model $model "$work/empty.jsonl" -o "$work/empty.out.jsonl"
+for first in '{"error": "row: …"}' '{"input_ids": [5, 6], "score": 1, "tokens": 2}'; do
+  "$REWARD" score -q --model $model "$work/empty.jsonl" -o "$work/cut.jsonl" 2>/dev/null
+  python3 - "$work" "$first" <<'P'
+import sys
+work, first = sys.argv[1:]
+record = open(f"{work}/cut.jsonl.run.json").read().split(', "rows": ')[0] + "}"
+open(f"{work}/cut.jsonl.partial", "w").write(record + "\n" + first + "\n")
+P
+  case $first in
+    *error*) expect 1 "1 rows are there already" "$REWARD" score --model $model "$work/empty.jsonl" -o "$work/cut.jsonl" --resume ;;
+    *) expect 2 "not the input whose rows are kept, from row 1 on" "$REWARD" score --model $model "$work/empty.jsonl" -o "$work/cut.jsonl" --resume ;;
+  esac
+done
 
 # eval names the dropped ones
 python3 - "$work" <<'P'

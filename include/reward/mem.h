@@ -63,9 +63,11 @@ void str_addc(str *s, char c);
 void str_printf(str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(str *s, const char *fmt, va_list ap);
 void str_json(str *s, const char *p, size_t len); /* a JSON string with its quotes; p is UTF-8 */
-void str_json_num(str *s, double v);              /* shortest text that reads back the same double;
-                                                     not finite: null */
-void str_json_f32(str *s, float v);               /* up to 9 significant digits; not finite: null */
+void str_json_key(str *s, const char *name); /* a member's name and ": "; a comma before it unless s ends in { or
+                                                a space */
+void str_json_num(str *s, double v);         /* shortest text that reads back the same double;
+                                                not finite: null */
+void str_json_f32(str *s, float v);          /* up to 9 significant digits; not finite: null */
 void str_utf8(str *s, uint32_t codepoint);
 /* Puts '?' for each byte of zstr that is part of no UTF-8 character, such as what a cut has left of one. */
 void utf8_mend(char *zstr);

@@ -24,6 +24,9 @@ void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);
 
 typedef struct rows_out rows_out;
 rw_status rows_create(rows_out **out, const char *path, rw_error *err); /* .gz, .zst, .parquet by name */
+/* Where all rows must fit each other (Parquet; else *out is NULL): writes nothing, but rows_write tells of each row
+ * whether rows_create's would take it beside those before. Ended by rows_abort. */
+rw_status rows_check(rows_out **out, const char *path, rw_error *err);
 /* Parquet as Hugging Face lays it out: STEM-00000-of-0000N.parquet, all with the same columns, each of about
  * shard_bytes of rows as JSON. rows_commit sets *n to N and lets them appear together, after all are whole. */
 rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_bytes, size_t *n, rw_error *err);

@@ -100,6 +100,9 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
 int cli_missing(const char *what);
 
+/* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */
+int cli_check_output(const char *out, const char *const *in, size_t n);
+
 /* A .gguf file as --model: converts it once into the cache and sets *path to that directory, which lives as long as
  * the program. Any other path is left as it is. The same with --base, which only an adapter may have. */
 rw_status cli_model_dir(const char **path, rw_error *err);

@@ -253,7 +253,8 @@ int cmd_compare_run(int argc, char **argv) {
   if (status >= 0) return status;
   if (words.n < 3) return cli_usage("expected A, B and ROWS, got %zu argument%s", words.n, words.n == 1 ? "" : "s");
   if (o.show < 0) return cli_usage("--show: expected 0 or more, got %lld", (long long)o.show);
-  if ((status = cli_scoring_check(&sc)) >= 0) return status;
+  if ((status = cli_check_output(o.out, words.items, words.n)) >= 0 || (status = cli_scoring_check(&sc)) >= 0)
+    return status;
   eval_suite suite;
   if (!eval_suite_of(slice_of(o.suite), &suite)) return cli_usage("--suite: unknown");
   for (int m = 0; m < 2; m++) o.path[m] = words.items[m];

@@ -173,6 +173,11 @@ int cmd_eval_run(int argc, char **argv) {
     return cli_usage("--suite and --data are needed");
   if (!!o.model + !!o.scores + !!o.remote.o.url != 1)
     return cli_usage("expected one of --model, --scores and --endpoint");
+  const char *const outputs[2] = {o.out, o.html};
+  for (int i = 0; i < 2; i++)
+    if ((status = cli_check_output(outputs[i], o.data.items, o.data.n)) >= 0 ||
+        (status = cli_check_output(outputs[i], &o.scores, o.scores != NULL)) >= 0)
+      return status;
   if ((status = cli_scoring_check(&sc)) >= 0 || (status = cli_endpoint_check(&o.remote, o.out)) >= 0) return status;
   if (!o.name)
     o.name = o.model || o.scores ? cli_base_name(o.model ? o.model : o.scores)

@@ -22,6 +22,7 @@ int cmd_report_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &things, 1000, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (things.n == 0 || !out) return cli_usage("something to report and -o FILE.html are needed");
+  if ((status = cli_check_output(out, things.items, things.n)) >= 0) return status;
   rw_error err;
   rep_page *p = rep_page_new(title, "Evaluation, training and data on one page, made by `reward report`.");
   rw_status s = runs_page(p, things.items, things.n, &err);

@@ -18,10 +18,15 @@ static const char ABOUT[] =
     "The raw logit; the same conversation gets the same bits whatever it is scored with. A row that cannot be\n"
     "scored carries \"error\", and the exit status is 1. A model with several heads also gives \"attributes\"; "
     "ArmoRM\n"
-    "gives Magpie's rows (instruction, responses) their rewards_armorm.\n"
+    "gives Magpie's rows (instruction, responses) their rewards_armorm. Token counts (tokens, chosen_tokens,\n"
+    "rejected_tokens) are of what was scored: of a row with \"truncated\", after the cut.\n"
+    "A row keeps its own fields, but those under a name that its kind of row gets here (score, scores, tokens,\n"
+    "attributes; of pairs chosen_score, rejected_score and so on) and error, dropped, truncated are replaced, or\n"
+    "left out where this run has nothing to say under it; a warning counts them.\n"
     "Finished rows are kept in OUT.partial until all are there: after an interruption, --resume checks them "
     "against\n"
-    "the input and goes on, to the same bytes.";
+    "the input and goes on, to the same bytes. Beside OUT, OUT.run.json records model, device, dtype, limits and "
+    "counts.";
 static const char EXAMPLES[] =
     "  reward score --model rm pairs.jsonl -o scored.jsonl\n"
     "  echo '{\"prompt\": \"2+2?\", \"responses\": [\"4\", \"5\"]}' | reward score --model rm\n"
@@ -40,9 +45,11 @@ typedef struct {
   json_doc *doc;
   arena *mem;
   conv_row row;
-  bool readable, magpie;
+  bool is_object, readable, magpie;
   char error[256];
 } held;
+
+enum { OURS = 16 };
 
 typedef struct {
   scorer *s;
@@ -58,12 +65,15 @@ typedef struct {
   bool magpie; /* rows of Magpie's form get rewards_armorm */
   uint32_t *tokens;
   size_t cap_branches, chunk_rows, failed, dropped, truncated, done;
+  str record;            /* what the scores depend on, as JSON */
+  size_t replaced[OURS]; /* rows whose own field of that name was left out */
   uint64_t all_tokens;
 } run;
 
 /* A number, or a list of them where the row had a list. */
 static void add_numbers(str *out, const char *name, const char *plural, bool list, const float *v, size_t n) {
-  str_printf(out, ", \"%s\": %s", list ? plural : name, list ? "[" : "");
+  str_json_key(out, list ? plural : name);
+  if (list) str_addc(out, '[');
   for (size_t i = 0; i < n; i++) {
     if (i) str_addz(out, ", ");
     str_json_f32(out, v[i]);
@@ -72,14 +82,16 @@ static void add_numbers(str *out, const char *name, const char *plural, bool lis
 }
 
 static void add_counts(str *out, const char *name, bool list, const uint32_t *v, size_t n) {
-  str_printf(out, ", \"%s\": %s", name, list ? "[" : "");
+  str_json_key(out, name);
+  if (list) str_addc(out, '[');
   for (size_t i = 0; i < n; i++) str_printf(out, i ? ", %u" : "%u", v[i]);
   if (list) str_addc(out, ']');
 }
 
 /* {name: number} for each of n conversations, in a list where the row had one. */
 static void add_attributes(str *out, const run *r, const char *name, bool list, const float *v, size_t n) {
-  str_printf(out, ", \"%s\": %s", name, list ? "[" : "");
+  str_json_key(out, name);
+  if (list) str_addc(out, '[');
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k < r->n_names; k++) {
       str_addz(out, k ? ", " : i ? "}, {" : "{");
@@ -101,52 +113,74 @@ static void add_magpie(str *out, const float *v, size_t n) {
   str_addc(out, ']');
 }
 
-static bool is_ours(slice key) {
-  static const char *const ours[] = {"score",           "scores",          "chosen_score", "rejected_score",
-                                     "chosen_scores",   "rejected_scores", "tokens",       "chosen_tokens",
-                                     "rejected_tokens", "error",           "truncated",    "dropped"};
-  for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-    if (slice_is(key, ours[i])) return true;
+/* The fields that this program writes: a row's own of such a name is left out where it could be taken for one. */
+enum { ON_SINGLE = 1 << ROW_SINGLE, ON_RESPONSES = 1 << ROW_RESPONSES, ON_PAIR = 1 << ROW_PAIR, ON_ALL = 7 };
+typedef enum { ALWAYS, ATTRIBUTES, MAGPIE } written;
+static const struct {
+  const char *name;
+  int kinds; /* of rows that get it; a row that could not be read is of all */
+  written when;
+} ours[OURS] = {{"error", ON_ALL, ALWAYS},
+                {"dropped", ON_ALL, ALWAYS},
+                {"truncated", ON_ALL, ALWAYS},
+                {"score", ON_SINGLE, ALWAYS},
+                {"scores", ON_RESPONSES, ALWAYS},
+                {"tokens", ON_SINGLE | ON_RESPONSES, ALWAYS},
+                {"attributes", ON_SINGLE | ON_RESPONSES, ATTRIBUTES},
+                {"rewards_armorm", ON_RESPONSES, MAGPIE},
+                {"chosen_score", ON_PAIR, ALWAYS},
+                {"chosen_scores", ON_PAIR, ALWAYS},
+                {"rejected_score", ON_PAIR, ALWAYS},
+                {"rejected_scores", ON_PAIR, ALWAYS},
+                {"chosen_tokens", ON_PAIR, ALWAYS},
+                {"rejected_tokens", ON_PAIR, ALWAYS},
+                {"chosen_attributes", ON_PAIR, ATTRIBUTES},
+                {"rejected_attributes", ON_PAIR, ATTRIBUTES}};
+
+typedef struct {
+  run *r;
+  const held *h;
+} row_of;
+
+/* Is it a field that this run writes anew? Counted, unless it says nothing. */
+static bool replaced(void *ctx, slice key, json_val v) {
+  const row_of *of = ctx;
+  const held *h = of->h;
+  int kind = h->readable ? 1 << h->row.kind : ON_ALL;
+  for (size_t i = 0; i < OURS; i++) {
+    if (!(ours[i].kinds & kind) || !slice_is(key, ours[i].name)) continue;
+    if (ours[i].when == ATTRIBUTES && !of->r->n_names) return false;
+    if (ours[i].when == MAGPIE && !h->magpie) return false;
+    of->r->replaced[i] += json_kind(h->doc, v) != JSON_NULL;
+    return true;
+  }
   return false;
 }
 
-/* Fields that this run writes anew. */
-static bool replaced(const run *r, const held *h, slice key) {
-  return is_ours(key) || (h->magpie && slice_is(key, "rewards_armorm")) ||
-         (r->n_names && (slice_is(key, "attributes") || slice_is(key, "chosen_attributes") ||
-                         slice_is(key, "rejected_attributes")));
-}
-
-/* The row's own fields. */
-static void add_fields(str *out, const run *r, const held *h) {
-  str_addc(out, '{');
-  bool first = true;
-  for (json_val v = json_first(h->doc, 0); v != JSON_NONE; v = json_next(h->doc, v)) {
-    slice key = json_key(h->doc, v), raw = json_raw(h->doc, v);
-    if (replaced(r, h, key)) continue;
-    if (!first) str_addz(out, ", ");
-    first = false;
-    str_json(out, key.p, key.len);
-    str_addz(out, ": ");
-    str_add(out, raw.p, raw.len);
-  }
-  if (first) str_addz(out, "\"row\": null");
+static void say_replaced(const run *r) {
+  str s = {0};
+  for (size_t i = 0; i < OURS; i++)
+    if (r->replaced[i]) str_printf(&s, "%s%s %zu", s.len ? ", " : "", ours[i].name, r->replaced[i]);
+  if (s.len)
+    log_warn("the rows' own fields of these names are replaced (by rows): %s; rename them to keep them", s.p);
+  str_free(&s);
 }
 
 /* What an output row begins with: all that comes from its input row. */
-static void begin_row(str *out, const run *r, const held *h) {
+static void begin_row(str *out, run *r, const held *h) {
   str_clear(out);
-  if (json_kind(h->doc, 0) == JSON_OBJECT)
-    add_fields(out, r, h);
+  str_addc(out, '{');
+  if (h->is_object)
+    json_members(out, h->doc, ", ", replaced, &(row_of){r, h});
   else
-    str_printf(out, "{\"line\": %llu", (unsigned long long)h->line);
+    str_printf(out, "\"line\": %llu", (unsigned long long)h->line);
 }
 
 static rw_status write_row(run *r, const held *h, const score_item *it, str *out, rw_error *err) {
   const char *error = h->error[0] ? h->error : it ? it->error : "";
   begin_row(out, r, h);
   if (error[0]) {
-    str_addz(out, ", \"error\": ");
+    str_json_key(out, "error");
     str_json(out, error, strlen(error));
     if (it && it->dropped) {
       str_addz(out, ", \"dropped\": true");
@@ -200,11 +234,12 @@ static rw_status read_chunk(run *r, size_t *n, rw_error *err) {
     arena_reset(h->mem);
     h->error[0] = 0;
     h->readable = json_parse(h->doc, h->text, h->len, &e) == RW_OK;
+    h->is_object = h->readable && json_kind(h->doc, 0) == JSON_OBJECT;
     h->magpie = h->readable && r->magpie && json_get(h->doc, 0, "instruction") != JSON_NONE &&
                 json_get(h->doc, 0, "responses") != JSON_NONE;
     if (h->readable)
       h->readable = (h->magpie ? conv_read_responses : conv_read)(&h->row, h->doc, 0, h->mem, &e) == RW_OK;
-    if (!h->readable) snprintf(h->error, sizeof h->error, "%.255s", e.text);
+    if (!h->readable) snprintf(h->error, sizeof h->error, "%.255s", e.text), utf8_mend(h->error);
   }
   return RW_OK;
 }
@@ -258,8 +293,10 @@ static rw_status take_kept(run *r, str *line, rw_error *err) {
     r->chunk_rows = 1;
     RW_TRY(read_chunk(r, &n, err));
     if (n) begin_row(line, r, h);
-    bool same = n && !line->oom && kept.len > line->len && memcmp(kept.p, line->p, line->len) == 0 &&
-                strchr(",}", kept.p[line->len]);
+    /* after its own fields come ours; a row without any cannot have been scored */
+    slice next = line->len > 1 ? SLICE(",") : SLICE("\"error\"");
+    bool same = n && !line->oom && kept.len > line->len + next.len && memcmp(kept.p, line->p, line->len) == 0 &&
+                memcmp(kept.p + line->len, next.p, next.len) == 0;
     uint64_t at = h->line;
     drop_chunk(r, n);
     if (line->oom) return rw_nomem(err, "a row");
@@ -369,14 +406,18 @@ static void add_record(str *s, const run *r, const score_options *o, const char 
 static rw_status open_output(run *r, const char *out, const score_options *o, const char *over, bool resume,
                              rw_error *err) {
   if (!journal_possible(out)) return rows_create(&r->out, out, err);
-  /* before hours of work: can it be made at all? */
-  rows_out *probe;
-  RW_TRY(rows_create(&probe, out, err));
-  rows_abort(probe);
-  str record = {0};
-  add_record(&record, r, o, over);
-  rw_status s = record.oom ? rw_nomem(err, out) : journal_open(&r->journal, out, record.p, resume, err);
-  str_free(&record);
+  add_record(&r->record, r, o, over);
+  return r->record.oom ? rw_nomem(err, out) : journal_open(&r->journal, out, r->record.p, resume, err);
+}
+
+/* OUT.run.json: the record and the counts. */
+static rw_status write_record(run *r, const char *out, rw_error *err) {
+  char *path = mem_printf("%s.run.json", out);
+  r->record.len--; /* its last brace */
+  str_printf(&r->record, ", \"rows\": %zu, \"failed\": %zu, \"dropped\": %zu, \"truncated\": %zu}\n", r->done,
+             r->failed, r->dropped, r->truncated);
+  rw_status s = path && !r->record.oom ? file_put(path, r->record.p, r->record.len, err) : rw_nomem(err, out);
+  mem_free(path);
   return s;
 }
 
@@ -406,6 +447,8 @@ int cmd_score_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (!o.model) return cli_usage("--model is needed");
+  const char *in = words.n ? words.items[0] : "-";
+  if ((status = cli_check_output(out, &in, 1)) >= 0) return status;
   if (resume && !journal_possible(out)) return cli_usage("--resume: expected -o FILE with it");
   if (o.batch_tokens < 0 || o.max_length < 0) return cli_usage("--batch-tokens, --max-length: expected 0 or more");
   o.overlong = strcmp(over, "truncate") == 0 ? OVERLONG_TRUNCATE
@@ -418,7 +461,7 @@ int cmd_score_run(int argc, char **argv) {
   if (!o.threads) return 1;
   rw_error err;
   run r = {0};
-  rw_status s = rows_open(&r.in, words.n ? words.items[0] : "-", &err);
+  rw_status s = rows_open(&r.in, in, &err);
   if (!s) s = cli_model_dir(&o.model, &err);
   o.base = cli_opts.base;
   if (!s) s = scorer_open(&r.s, &o, &err);
@@ -440,15 +483,22 @@ int cmd_score_run(int argc, char **argv) {
              (double)r.all_tokens / seconds);
     if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
     if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
+    if (r.truncated)
+      log_warn("%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
+               r.truncated, r.done, (long long)scorer_max_length(r.s));
+    say_replaced(&r);
     if (r.failed)
       log_warn("%zu of %zu rows could not be scored%s", r.failed, r.done,
                r.dropped == r.failed ? ": all of them too long" : "");
-    s = r.journal ? journal_commit(r.journal, &err) : rows_commit(r.out, &err);
+    bool file = r.journal;
+    s = file ? journal_commit(r.journal, &err) : rows_commit(r.out, &err);
+    if (!s && file) s = write_record(&r, out, &err);
   } else {
     journal_abort(r.journal);
     rows_abort(r.out);
   }
   free_rows(&r);
+  str_free(&r.record);
   scorer_free(r.s);
   if (r.in) rows_close(r.in);
   if (s) return cli_fail(&err);

@@ -11,7 +11,9 @@ static const char ABOUT[] =
     "Adds \"input_ids\" to each row: of {\"text\"} as it is, without special tokens; of {\"messages\"} through "
     "the\n"
     "model's chat template. DIR may hold only tokenizer files. Ids equal those of the model's own fast tokenizer;\n"
-    "a control token spelled inside a message is plain text.";
+    "a control token spelled inside a message is plain text. A row that cannot be tokenized carries \"error\". A "
+    "row's\n"
+    "own \"input_ids\" and \"error\" are replaced; all other fields are kept.";
 static const char EXAMPLES[] =
     "  echo '{\"text\": \"Hello world\"}' | reward tokenize --model rm\n"
     "  reward tokenize --model rm conversations.jsonl -o ids.jsonl.gz\n";
@@ -32,18 +34,17 @@ typedef struct {
   progress p;
 } run;
 
+static bool is_ours(void *ctx, slice key, json_val v) {
+  (void)ctx;
+  (void)v;
+  return slice_is(key, "input_ids") || slice_is(key, "error");
+}
+
 /* The row's own fields but those that are written anew, and the name of the one that follows them. */
 static void begin_row(str *out, json_doc *d, const char *next) {
   str_addc(out, '{');
-  for (json_val v = json_first(d, 0); v != JSON_NONE; v = json_next(d, v)) {
-    slice key = json_key(d, v), raw = json_raw(d, v);
-    if (slice_is(key, "input_ids") || slice_is(key, "error")) continue;
-    str_json(out, key.p, key.len);
-    str_addz(out, ": ");
-    str_add(out, raw.p, raw.len);
-    str_addz(out, ", ");
-  }
-  str_printf(out, "\"%s\": ", next);
+  json_members(out, d, ", ", is_ours, NULL);
+  str_json_key(out, next);
 }
 
 static rw_status encode(run *r, lane *l, slice row, str *out, rw_error *err) {
@@ -143,13 +144,15 @@ int cmd_tokenize_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (!model) return cli_usage("--model is needed");
+  const char *rows = words.n ? words.items[0] : "-";
+  if ((status = cli_check_output(out, &rows, 1)) >= 0) return status;
   pool *threads = cli_pool();
   if (!threads) return 1;
   rw_error err;
   renderer *r = NULL;
   rows_in *in = NULL;
   run t = {0};
-  rw_status s = rows_open(&in, words.n ? words.items[0] : "-", &err);
+  rw_status s = rows_open(&in, rows, &err);
   if (!s) s = cli_model_dir(&model, &err);
   if (!s) s = renderer_open(&r, text_dir(model, cli_opts.base), template_file, date, &err);
   if (!s && !renderer_tokenizer(r))

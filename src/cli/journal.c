@@ -15,7 +15,9 @@ struct journal {
   char *path, *out;
   int fd;
   rows_in *kept; /* rows of an earlier run */
-  size_t n;      /* rows on disk */
+  rows_out
+      *fit; /* where OUT's rows must fit each other (Parquet): says of each row, as it comes, whether it does */
+  size_t n; /* rows on disk */
   size_t buffered;
   str buf;
 };
@@ -27,6 +29,7 @@ bool journal_possible(const char *out) {
 
 static void journal_free(journal *j) {
   rows_close(j->kept);
+  rows_abort(j->fit);
   if (j->fd >= 0) close(j->fd);
   str_free(&j->buf);
   mem_free(j->path);
@@ -93,7 +96,12 @@ rw_status journal_open(journal **opened, const char *path, const char *record, b
   j->fd = -1;
   j->out = mem_strndup(path, strlen(path));
   j->path = mem_printf("%s.partial", path);
-  rw_status s = j->out && j->path ? begin(j, record, resume, err) : rw_nomem(err, path);
+  /* before hours of work: can OUT be made at all? */
+  rows_out *probe = NULL;
+  rw_status s = j->out && j->path ? rows_create(&probe, path, err) : rw_nomem(err, path);
+  rows_abort(probe);
+  if (!s) s = rows_check(&j->fit, path, err);
+  if (!s) s = begin(j, record, resume, err);
   if (s)
     journal_free(j);
   else
@@ -107,10 +115,11 @@ rw_status journal_next(journal *j, slice *row, rw_error *err) {
   if (!j->kept) return RW_OK;
   RW_TRY(rows_next(j->kept, row, &line, err));
   j->n += row->p != NULL;
-  return RW_OK;
+  return row->p && j->fit ? rows_write(j->fit, row->p, row->len, err) : RW_OK;
 }
 
 rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err) {
+  if (j->fit) RW_TRY(rows_write(j->fit, row, len, err));
   str_add(&j->buf, row, len);
   str_addc(&j->buf, '\n');
   j->buffered++;
@@ -166,9 +175,11 @@ rw_status journal_commit(journal *j, rw_error *err) {
 
 void journal_abort(journal *j) {
   if (!j) return;
+  journal_flush(j, NULL); /* whole rows that are there already */
   if (j->n == 0)
     unlink(j->path);
   else
-    log_warn("%zu finished rows are kept in %s; --resume goes on with them", j->n, j->path);
+    log_warn("%zu finished rows are kept in %s; --resume goes on with them%s", j->n, j->path,
+             j->fit ? ", also as OUT.jsonl when renamed to OUT.jsonl.partial" : "");
   journal_free(j);
 }

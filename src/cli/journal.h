@@ -15,13 +15,15 @@
 typedef struct journal journal;
 /* Can OUT have one? Not stdout, nor a device or a pipe. */
 bool journal_possible(const char *out);
-/* path: OUT. record: a line of JSON, without newline. resume: goes on with what is there, which must have the same
- * record; else (or where nothing is there) begins anew. RW_USAGE while another process writes it. */
+/* path: OUT, which must be possible to make. record: a line of JSON, without newline. resume: goes on with what is
+ * there, which must have the same record; else (or where nothing is there) begins anew. RW_USAGE while another
+ * process writes it. */
 rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_error *err);
 /* The next row that an earlier run has left; row->p NULL: no more. All are read before the first write. */
 rw_status journal_next(journal *j, slice *row, rw_error *err);
-rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err); /* adds the newline */
-rw_status journal_flush(journal *j, rw_error *err);                              /* from here on it survives */
+/* Adds the newline. RW_DATA: OUT is Parquet and cannot hold the row beside those before. */
+rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err);
+rw_status journal_flush(journal *j, rw_error *err); /* from here on it survives */
 /* Writes OUT and removes the journal; frees j. On failure the journal stays. */
 rw_status journal_commit(journal *j, rw_error *err);
 /* Closes it; without a finished row it is removed, otherwise its path and count are said. NULL is fine. */

@@ -74,9 +74,7 @@ static rw_status ask_item(remote *r, size_t i, rw_error *err) {
 /* Begins a member of ours, unless the user's parameters have one of that name. */
 static bool member(const remote *r, str *out, const char *name) {
   if (r->params && json_get(r->params, 0, name) != JSON_NONE) return false;
-  if (out->p[out->len - 1] != '{') str_addz(out, ", ");
-  str_json(out, name, strlen(name));
-  str_addz(out, ": ");
+  str_json_key(out, name);
   return true;
 }
 
@@ -143,19 +141,17 @@ static rw_status chat_members(remote *r, str *out, const question *q, rw_error *
   return st;
 }
 
+static bool is_null(void *params, slice key, json_val v) {
+  (void)key;
+  return json_kind(params, v) == JSON_NULL;
+}
+
 static rw_status request(remote *r, const question *q, str *out, rw_error *err) {
   str_addc(out, '{');
   if (out->oom) return rw_nomem(err, "a request");
   if (r->o->model) text_member(r, out, "model", slice_of(r->o->model));
   RW_TRY(r->o->kind == ENDPOINT_CHAT ? chat_members(r, out, q, err) : reward_members(r, out, q, err));
-  for (json_val v = r->params ? json_first(r->params, 0) : JSON_NONE; v != JSON_NONE; v = json_next(r->params, v)) {
-    if (json_kind(r->params, v) == JSON_NULL) continue;
-    slice name = json_key(r->params, v), raw = json_raw(r->params, v);
-    if (out->p[out->len - 1] != '{') str_addz(out, ", ");
-    str_json(out, name.p, name.len);
-    str_addz(out, ": ");
-    str_add(out, raw.p, raw.len);
-  }
+  if (r->params) json_members(out, r->params, ", ", is_null, r->params);
   str_addc(out, '}');
   return out->oom ? rw_nomem(err, "a request") : RW_OK;
 }

@@ -4,35 +4,28 @@
 
 #include "eval/eval_int.h"
 
-/* A member's name; before it a comma, unless it is the first or the caller has just written one (", "). */
-static void key(str *out, const char *name) {
-  if (out->len && !strchr("{ ", out->p[out->len - 1])) str_addz(out, ", ");
-  str_json(out, name, strlen(name));
-  str_addz(out, ": ");
-}
-
 static void member(str *out, const char *name, double v) {
-  key(out, name);
+  str_json_key(out, name);
   str_json_num(out, v);
 }
 
 static void count(str *out, const char *name, size_t n) {
-  key(out, name);
+  str_json_key(out, name);
   str_printf(out, "%zu", n);
 }
 
 static void text(str *out, const char *name, const char *value) {
-  key(out, name);
+  str_json_key(out, name);
   str_json(out, value, strlen(value));
 }
 
 static void open_object(str *out, const char *name) {
-  key(out, name);
+  str_json_key(out, name);
   str_addc(out, '{');
 }
 
 static void interval(str *out, const char *name, const eval_figure *f) {
-  key(out, name);
+  str_json_key(out, name);
   if (isnan(f->lo)) {
     str_addz(out, "null");
     return;
@@ -98,14 +91,14 @@ static void judge_json(str *out, const eval_judge *j) {
 
 static void unscored_json(str *out, const eval_result *r) {
   count(out, "unscored", r->n_unscored);
-  key(out, "unscored_items");
+  str_json_key(out, "unscored_items");
   str_addc(out, '[');
   for (size_t i = 0; i < r->n_unscored; i++) {
     const eval_unscored *u = &r->unscored[i];
     str_addz(out, i ? ", {" : "{");
     if (u->id) text(out, "id", u->id);
     text(out, "file", u->path);
-    key(out, "line");
+    str_json_key(out, "line");
     str_printf(out, "%llu", (unsigned long long)u->line);
     text(out, "subset", u->subset);
     text(out, "why", u->why);
@@ -132,7 +125,7 @@ void eval_result_json(str *out, const eval_result *r) {
   open_object(out, "subsets");
   for (size_t i = 0; i < r->n_subsets; i++) subset_json(out, r, &r->subsets[i]);
   str_addc(out, '}');
-  key(out, "missing");
+  str_json_key(out, "missing");
   str_addc(out, '[');
   for (size_t i = 0; i < r->n_missing; i++) {
     if (i) str_addz(out, ", ");
@@ -154,7 +147,7 @@ void eval_result_json(str *out, const eval_result *r) {
   open_object(out, "bootstrap");
   member(out, "level", 95);
   member(out, "resamples", r->resamples);
-  key(out, "seed");
+  str_json_key(out, "seed");
   str_printf(out, "%llu", (unsigned long long)r->seed);
   str_addc(out, '}');
   open_object(out, "length_baseline");
@@ -308,7 +301,7 @@ void eval_public_summary(str *out, const eval_result *r, const char *model) {
   member(out, "accuracy", r->items.percent / 100);
   count(out, "num_prompts", r->n_items);
   if (r->n_unscored) count(out, "unscored", r->n_unscored);
-  key(out, "ref_model");
+  str_json_key(out, "ref_model");
   str_addz(out, "null");
   text(out, "tokenizer", model);
   open_object(out, "extra_results");
@@ -317,7 +310,7 @@ void eval_public_summary(str *out, const eval_result *r, const char *model) {
 }
 
 static void score_list(str *out, const char *name, const double *v, size_t n) {
-  key(out, name);
+  str_json_key(out, name);
   if (n > 1) str_addc(out, '[');
   for (size_t i = 0; i < n; i++) {
     if (i) str_addz(out, ", ");
@@ -332,19 +325,19 @@ void eval_public_item(str *out, const eval_data *d, const eval_scores *s, size_t
   const conversation *c = &d->rows[i].branch[0];
   str_addc(out, '{');
   if (it->id.p) {
-    key(out, "id");
+    str_json_key(out, "id");
     str_json(out, it->id.p, it->id.len);
   }
   text(out, "subset", d->subsets[it->subset].name);
   if (c->messages) {
-    key(out, "prompt");
+    str_json_key(out, "prompt");
     if (c->n_messages == 2)
       str_json(out, c->messages[0].content.p, c->messages[0].content.len);
     else
       conv_write(out, c->messages, c->n_messages - 1);
   }
   if (it->n_branches == 2) {
-    key(out, "results");
+    str_json_key(out, "results");
     str_addz(out, isnan(score[0]) ? "null" : score[0] > score[1] ? "1" : "0");
   }
   score_list(out, "scores_chosen", score, it->n_chosen);

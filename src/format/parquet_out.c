@@ -33,7 +33,7 @@ struct parquet_out {
   char *path, *waiting; /* path: the file, or the stem of the shards */
   uint64_t shard_bytes; /* 0: one file */
   size_t *n_shards;
-  rows_out *rows;
+  rows_out *rows; /* NULL: only checked */
   uint64_t row, bytes;
   column root;
   json_doc *doc;
@@ -306,6 +306,13 @@ rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard
   return s;
 }
 
+rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err) {
+  RW_TRY(parquet_out_open(out, path, err));
+  rows_abort((*out)->rows);
+  (*out)->rows = NULL;
+  return RW_OK;
+}
+
 rw_status parquet_out_write(parquet_out *o, const char *row, size_t len, rw_error *err) {
   o->row++;
   rw_status s = json_parse(o->doc, row, len, err);
@@ -315,7 +322,7 @@ rw_status parquet_out_write(parquet_out *o, const char *row, size_t len, rw_erro
                    json_kind_name(json_kind(o->doc, 0)));
   RW_TRY(widen(o, &o->root, 0, err));
   o->bytes += len;
-  return rows_write(o->rows, row, len, err);
+  return o->rows ? rows_write(o->rows, row, len, err) : RW_OK;
 }
 
 static rw_status convert_all(parquet_out *o, rows_in *in, size_t n, file_out **f, rw_error *err) {

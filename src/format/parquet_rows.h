@@ -19,6 +19,8 @@ typedef struct parquet_out parquet_out;
 rw_status parquet_out_open(parquet_out **out, const char *path, rw_error *err);
 /* As rows_create_shards says. */
 rw_status parquet_out_shards(parquet_out **out, const char *stem, uint64_t shard_bytes, size_t *n, rw_error *err);
+/* Keeps no rows: tells only whether each would fit. Ended by parquet_out_abort. */
+rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err);
 rw_status parquet_out_write(parquet_out *out, const char *row, size_t len, rw_error *err);
 rw_status parquet_out_commit(parquet_out *out, rw_error *err); /* frees out in either case */
 void parquet_out_abort(parquet_out *out);

@@ -270,6 +270,14 @@ rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_by
   return parquet_created(out, o, parquet_out_shards(&o->parquet, stem, shard_bytes, n, err));
 }
 
+rw_status rows_check(rows_out **out, const char *path, rw_error *err) {
+  *out = NULL;
+  if (!ends_with(path, ".parquet")) return RW_OK;
+  rows_out *o = mem_zalloc(1, sizeof *o);
+  if (!o) return rw_nomem(err, path);
+  return parquet_created(out, o, parquet_out_check(&o->parquet, path, err));
+}
+
 char *rows_shard(const char *stem, size_t k, size_t n) {
   return mem_printf("%s-%05zu-of-%05zu.parquet", stem, k, n);
 }

@@ -180,9 +180,12 @@ static rw_status load_head(loader *l, const model_options *o) {
                    name);
   size_t n = m->cfg.n_outputs;
   if (s->n_dims == 2 && s->shape[0] != (int64_t)n)
-    return rw_fail(l->err, RW_DATA,
-                   "%s: tensor %s: expected shape [%zu, %zu], got %lld labels; a reward model has %zu", s->file,
-                   name, n, m->cfg.hidden, (long long)s->shape[0], n);
+    return rw_fail(
+        l->err, RW_DATA, "%s: tensor %s: expected shape [%zu, %zu], got [%lld, %lld]; %s", s->file, name, n,
+        m->cfg.hidden, (long long)s->shape[0], (long long)s->shape[1],
+        n > 1 ? "the head must have as many rows as config.json's num_labels"
+              : "a classifier of several labels is no reward model (several heads: ArmoRM's and Nemotron's "
+                "classes)");
   return load_take(l, name, n, m->cfg.hidden, &m->head);
 }
 

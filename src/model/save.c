@@ -18,6 +18,16 @@ static const char *torch_dtype(int dtype) {
   return dtype == DT_BF16 ? "bfloat16" : dtype == DT_F16 ? "float16" : "float32";
 }
 
+static bool is_set_anew(void *ctx, slice key, json_val v) {
+  static const char *const set[] = {"architectures", "num_labels",  "id2label", "label2id",
+                                    "pad_token_id",  "torch_dtype", "dtype",    "problem_type"};
+  (void)ctx;
+  (void)v;
+  for (size_t i = 0; i < sizeof set / sizeof *set; i++)
+    if (slice_is(key, set[i])) return true;
+  return false;
+}
+
 /* The input's config.json with the fields that make it a one-label classifier set. */
 static rw_status write_config(const model *m, const char *dir, int dtype, int32_t pad, rw_error *err) {
   char *in = file_join(m->dir, "config.json"), *out = file_join(dir, "config.json");
@@ -25,20 +35,9 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   str s = {0};
   rw_status st = in && out ? json_file_open(&f, in, err) : rw_nomem(err, dir);
   if (!st) {
-    static const char *const set[] = {"architectures", "num_labels",  "id2label", "label2id",
-                                      "pad_token_id",  "torch_dtype", "dtype",    "problem_type"};
     str_printf(&s, "{\n  \"architectures\": [\"%sFor%s\"]", class_of(m->cfg.type),
                m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification"); /* InternLM2 has no other */
-    for (json_val v = json_first(f.doc, 0); v != JSON_NONE; v = json_next(f.doc, v)) {
-      slice key = json_key(f.doc, v), raw = json_raw(f.doc, v);
-      bool ours = false;
-      for (size_t i = 0; i < sizeof set / sizeof *set; i++) ours |= slice_is(key, set[i]);
-      if (ours) continue;
-      str_addz(&s, ",\n  ");
-      str_json(&s, key.p, key.len);
-      str_addz(&s, ": ");
-      str_add(&s, raw.p, raw.len);
-    }
+    json_members(&s, f.doc, ",\n  ", is_set_anew, NULL);
     str_printf(&s, ",\n  \"id2label\": {\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
     if (pad >= 0) str_printf(&s, ",\n  \"pad_token_id\": %d", pad);
     str_printf(&s, ",\n  \"torch_dtype\": \"%s\"\n}\n", torch_dtype(dtype));

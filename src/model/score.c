@@ -117,8 +117,14 @@ static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out
   }
   const tokenizer *t = renderer_tokenizer(s->r);
   out->len = overlong_cut(out->p, out->len, (size_t)s->max_length, t ? tok_bos(t) : -1);
+  if (it->tokens) it->tokens[b] = (uint32_t)out->len;
   it->truncated = true;
   return RW_OK;
+}
+
+static void set_error(score_item *it, const char *why) {
+  snprintf(it->error, sizeof it->error, "%.*s", (int)sizeof it->error - 1, why);
+  utf8_mend(it->error);
 }
 
 static void render_task(void *ctx, size_t i, int thread) {
@@ -129,8 +135,7 @@ static void render_task(void *ctx, size_t i, int thread) {
   for (size_t b = 0; b < it->row->n_branches; b++) {
     rw_error err;
     it->score[b] = NAN;
-    if (it->error[0] == 0 && render_branch(j, it, b, &j->branch[i][b], thread, &err))
-      snprintf(it->error, sizeof it->error, "%.*s", (int)sizeof it->error - 1, err.text);
+    if (it->error[0] == 0 && render_branch(j, it, b, &j->branch[i][b], thread, &err)) set_error(it, err.text);
   }
 }
 
@@ -165,7 +170,7 @@ static void check_ids(scorer *s, score_item *it, const ids *branch) {
   rw_error err;
   for (size_t b = 0; b < it->row->n_branches; b++)
     if (model_check_ids(s->m, branch[b].p, branch[b].len, &err)) {
-      snprintf(it->error, sizeof it->error, "%.*s", (int)sizeof it->error - 1, err.text);
+      set_error(it, err.text);
       return;
     }
 }
