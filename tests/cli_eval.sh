@@ -199,5 +199,19 @@ expect 0 "" "$REWARD" report "$work/rewardbench.json" "$work/rm-bench.json" -o "
 grep -q "Evaluation: rm-bench" "$work/report.html" || fail "report"
 grep -qE "<script|https?://" "$work/report.html" && fail "the report refers to something outside"
 expect 1 "README.md" "$REWARD" report README.md -o "$work/no.html"
+# one that cannot be read is named, the others make the page: also a run whose second line is broken
+mkdir -p "$work/torn" "$work/run"
+printf '%s\n' '{"step": 1, "loss": 0.5}' '{"step": 2, "loss": 0.4}' >"$work/run/metrics.jsonl"
+printf '%s\n' '{"step": 1, "loss": 0.5, "sources": {"a": {"n": 1}}}' '{"loss": 1}' >"$work/torn/metrics.jsonl"
+for bad_one in README.md "$work/nowhere.json" "$work/torn"; do
+  rm -f "$work/some.html"
+  expect 1 "$bad_one" "$REWARD" report "$work/run" "$bad_one" "$work/rm-bench.json" -o "$work/some.html"
+  grep -qF "1 of 3 could not be read and are not on the page" "$work/out" || fail "report: $(cat "$work/out")"
+  grep -q "Evaluation: rm-bench" "$work/some.html" || fail "report without $bad_one"
+  "$REWARD" report "$work/run" "$work/rm-bench.json" -o "$work/without.html"
+  cmp -s "$work/some.html" "$work/without.html" || fail "report: $bad_one left something on the page"
+done
+expect 1 "none of the 2 could be read" "$REWARD" report README.md "$work/torn" -o "$work/no.html"
+[ ! -e "$work/no.html" ] || fail "a page of nothing"
 expect 2 "are needed" "$REWARD" report "$work/rewardbench.json"
 exit $bad

@@ -39,7 +39,8 @@ static str page(rw_status want, ...) {
   va_end(ap);
   rw_error err = {0};
   rep_page *p = rep_page_new("t", NULL);
-  rw_status st = runs_page(p, paths, n, &err);
+  size_t unread;
+  rw_status st = runs_page(p, paths, n, &unread, &err);
   str out = {0};
   if (st != want) fail_msg("status %d: %s", st, err.text);
   if (st) {
@@ -191,8 +192,11 @@ static void test_refused(void **state) {
                                   {"empty", "expected metrics.jsonl, report.json or results.json"},
                                   {"other.json", "other.json: expected results of `reward eval`"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    str s = page(RW_DATA, "one", cases[i][0], NULL);
+    str s = page(RW_DATA, cases[i][0], NULL);
     has(&s, cases[i][1]);
+    str_free(&s);
+    s = page(RW_OK, "one", cases[i][0], NULL); /* beside another it is left out, and the other drawn */
+    has(&s, "By source</figcaption>");
     str_free(&s);
   }
   str s = page(RW_IO, "nothing.json", NULL);
@@ -213,7 +217,8 @@ static void test_out_of_memory(void **state) {
   for (long n = 0; !done; n += n < 600 ? 1 : 13) {
     rep_page *p = rep_page_new("t", NULL);
     mem_fail_after(n);
-    rw_status st = runs_page(p, paths, 4, &err);
+    size_t unread;
+    rw_status st = runs_page(p, paths, 4, &unread, &err);
     if (!st) st = rep_page_write(p, "/dev/null/none", &err);
     mem_fail_after(-1);
     assert_true(st == RW_IO || st == RW_NOMEM);

@@ -8,7 +8,8 @@ static const char ABOUT[] =
     "  folders of `reward train`           curves, arguments that differ, evaluations on the way\n"
     "  results.json of `reward eval`       sections side by side with intervals, subsets\n"
     "  folders of `reward curate`          composition before and after\n"
-    "  folders of `reward decontaminate`   what matched, by source and by benchmark subset";
+    "  folders of `reward decontaminate`   what matched, by source and by benchmark subset\n"
+    "What cannot be read is named and left out, and the exit status is 1.";
 static const char EXAMPLES[] =
     "  reward report runs/a runs/b -o runs.html\n"
     "  reward report set clean run before.json after.json -o report.html\n";
@@ -25,8 +26,11 @@ int cmd_report_run(int argc, char **argv) {
   if ((status = cli_check_output(out, things.items, things.n)) >= 0) return status;
   rw_error err;
   rep_page *p = rep_page_new(title, "Evaluation, training and data on one page, made by `reward report`.");
-  rw_status s = runs_page(p, things.items, things.n, &err);
+  size_t unread;
+  rw_status s = runs_page(p, things.items, things.n, &unread, &err);
   if (!s) s = rep_page_write(p, out, &err);
   rep_page_free(p);
+  if (!s && unread)
+    s = rw_fail(&err, RW_DATA, "%zu of %zu could not be read and are not on the page: %s", unread, things.n, out);
   return s ? cli_fail(&err) : 0;
 }

@@ -4,6 +4,7 @@
 
 #include "eval/runs_int.h"
 #include "reward/file.h"
+#include "reward/log.h"
 #include "reward/rows.h"
 #include "reward/runs.h"
 
@@ -153,30 +154,48 @@ static rw_status read_folder(run_set *s, const char *name, const char *path, rw_
   return st;
 }
 
-rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_error *err) {
+static void run_free(train_run_files *r) {
+  mem_free(r->x);
+  mem_free(r->sources);
+  mem_free(r->by_source);
+  for (size_t k = 0; k < RUN_CURVES; k++) mem_free(r->y[k]);
+  if (r->info.doc) json_file_close(&r->info);
+  for (size_t k = 0; k < r->n_evals; k++) eval_result_free(&r->evals[k].result);
+  mem_free(r->evals);
+}
+
+/* On failure the set is as it was. */
+static rw_status read_one(run_set *s, const char *path, const char *const *paths, size_t n, rw_error *err) {
+  size_t runs = s->n_runs;
+  const char *name = name_of(s, path, paths, n);
+  if (!name) return rw_nomem(err, path);
+  rw_status st = file_is_dir(path) ? read_folder(s, name, path, err) : read_file(s, name, path, err);
+  if (st && s->n_runs > runs) run_free(&s->runs[--s->n_runs]);
+  return st;
+}
+
+rw_status run_set_read(run_set *s, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
   *s = (run_set){.memory = arena_new()};
+  *unread = 0;
   rw_status st = s->memory ? RW_OK : rw_nomem(err, "runs");
   for (size_t i = 0; !st && i < n; i++) {
-    const char *name = name_of(s, paths[i], paths, n);
-    st = !name                   ? rw_nomem(err, paths[i])
-         : file_is_dir(paths[i]) ? read_folder(s, name, paths[i], err)
-                                 : read_file(s, name, paths[i], err);
+    rw_error why;
+    st = read_one(s, paths[i], paths, n, &why);
+    if (st && (n == 1 || st == RW_NOMEM || st == RW_INTERRUPTED)) {
+      if (err) *err = why;
+    } else if (st) {
+      log_warn("%s", why.text);
+      ++*unread;
+      st = RW_OK;
+    }
   }
+  if (!st && *unread == n) st = rw_fail(err, RW_DATA, "none of the %zu could be read", n);
   if (st) run_set_free(s);
   return st;
 }
 
 void run_set_free(run_set *s) {
-  for (size_t i = 0; i < s->n_runs; i++) {
-    train_run_files *r = &s->runs[i];
-    mem_free(r->x);
-    mem_free(r->sources);
-    mem_free(r->by_source);
-    for (size_t k = 0; k < RUN_CURVES; k++) mem_free(r->y[k]);
-    if (r->info.doc) json_file_close(&r->info);
-    for (size_t k = 0; k < r->n_evals; k++) eval_result_free(&r->evals[k].result);
-    mem_free(r->evals);
-  }
+  for (size_t i = 0; i < s->n_runs; i++) run_free(&s->runs[i]);
   for (size_t i = 0; i < s->n_results; i++) eval_result_free(&s->results[i].result);
   for (size_t i = 0; i < s->n_reports; i++) json_file_close(&s->reports[i].file);
   mem_free(s->runs);
@@ -186,9 +205,9 @@ void run_set_free(run_set *s) {
   *s = (run_set){0};
 }
 
-rw_status runs_page(rep_page *p, const char *const *paths, size_t n, rw_error *err) {
+rw_status runs_page(rep_page *p, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
   run_set s;
-  RW_TRY(run_set_read(&s, paths, n, err));
+  RW_TRY(run_set_read(&s, paths, n, unread, err));
   rw_status st = run_set_draw(p, &s, err);
   run_set_free(&s);
   return st;

@@ -198,7 +198,9 @@ static rw_status draw_runs(rep_page *p, const sweep_results *r, rw_error *err) {
     if (path && file_exists(path)) dirs[n++] = r->s->runs[i].dir;
     mem_free(path);
   }
-  rw_status st = n ? runs_page(p, dirs, n, err) : RW_OK;
+  size_t unread = 0;
+  rw_status st = n ? runs_page(p, dirs, n, &unread, err) : RW_OK;
+  if (!st && unread) st = rw_fail(err, RW_DATA, "%zu of %zu runs could not be read", unread, n);
   mem_free(dirs);
   return st;
 }
