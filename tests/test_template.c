@@ -109,6 +109,9 @@ RENDERS(llama31, own, "llama31")
 RENDERS(gemma, own, "gemma")
 RENDERS(qwen3, own, "qwen3")
 RENDERS(mistral, own, "mistral")
+RENDERS(llama2, own, "llama2")
+RENDERS(llama32, own, "llama32")
+RENDERS(internlm2, own, "internlm2")
 RENDERS(parts, own, "parts")
 RENDERS(real_llama, real, "llama-3.1")
 RENDERS(real_qwen, real, "qwen3")
@@ -189,6 +192,44 @@ static void the_date(void **state) {
   assert_non_null(strstr(err.text, "26 Jul 2024"));
   rendered_free(&r);
   tmpl_free(t);
+}
+
+/* A template's file of the test data, rendered. */
+static rw_status from_file(const char *name, const message *m, size_t n, const char *date, rendered *r) {
+  char path[100];
+  chat_template *t;
+  snprintf(path, sizeof path, "tests/data/template/%s.jinja", name);
+  OK(tmpl_load(&t, "tests/data/template", path, &err));
+  if (date) OK(tmpl_set_date(t, date, &err));
+  rw_status s = tmpl_render(t, m, n, r, NULL, &err);
+  tmpl_free(t);
+  return s;
+}
+
+/* What a template raises is the error, in its own words: Gemma has no system role, Llama 2's roles take turns. */
+static void refusals_are_the_templates_own(void **state) {
+  (void)state;
+  const message m[] = {{ROLE_SYSTEM, SLICE("s")}, {ROLE_USER, SLICE("q")}, {ROLE_ASSISTANT, SLICE("a")}};
+  rendered r = {0};
+  assert_int_equal(from_file("gemma", m, 3, NULL, &r), RW_DATA);
+  assert_non_null(strstr(err.text, "This model takes no system message"));
+  OK(from_file("gemma", m + 1, 2, NULL, &r));
+  OK(from_file("llama2", m, 3, NULL, &r));
+  assert_string_equal(r.text.p, "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\nq [/INST] a </s>");
+  assert_int_equal(from_file("llama2", m + 2, 1, NULL, &r), RW_DATA);
+  assert_non_null(strstr(err.text, "Roles must take turns after an optional system message"));
+  rendered_free(&r);
+}
+
+static void the_date_of_llama_3_2(void **state) {
+  (void)state;
+  const message m[] = {{ROLE_USER, SLICE("q")}};
+  rendered r = {0};
+  OK(from_file("llama32", m, 1, NULL, &r));
+  assert_non_null(strstr(r.text.p, "\nToday Date: 26 Jul 2024\n\n<|eot_id|>"));
+  OK(from_file("llama32", m, 1, "2025-01-03", &r));
+  assert_non_null(strstr(r.text.p, "\nToday Date: 03 Jan 2025\n\n<|eot_id|>"));
+  rendered_free(&r);
 }
 
 /* ---- bounds and mistakes ---- */
@@ -297,7 +338,12 @@ int main(void) {
       cmocka_unit_test(gemma),
       cmocka_unit_test(qwen3),
       cmocka_unit_test(mistral),
+      cmocka_unit_test(llama2),
+      cmocka_unit_test(llama32),
+      cmocka_unit_test(internlm2),
       cmocka_unit_test(parts),
+      cmocka_unit_test(refusals_are_the_templates_own),
+      cmocka_unit_test(the_date_of_llama_3_2),
       cmocka_unit_test(real_llama),
       cmocka_unit_test(real_qwen),
       cmocka_unit_test(spans_mark_content),
