@@ -141,7 +141,8 @@ static void argument_row(rep_table *t, const run_set *s, slice name, size_t *row
     if (s->n_runs > 1 && slice_is(name, idle[i])) return;
   for (size_t i = 0; i < s->n_runs; i++) {
     json_val v = option_of(&s->runs[i], name);
-    slice raw = v == JSON_NONE ? (slice){0} : json_raw(s->runs[i].info.doc, v);
+    slice raw = {0};
+    if (v != JSON_NONE) raw = json_raw(s->runs[i].info.doc, v);
     if (i == 0) first = raw;
     if (!slice_eq(first, raw)) differ = true;
   }
