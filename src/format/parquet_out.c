@@ -307,7 +307,8 @@ rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard
 }
 
 rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err) {
-  RW_TRY(parquet_out_open(out, path, err));
+  rw_status s = parquet_out_open(out, path, err);
+  if (!*out) return s;
   rows_abort((*out)->rows);
   (*out)->rows = NULL;
   return RW_OK;
