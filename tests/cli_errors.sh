@@ -110,6 +110,11 @@ for out in same link; do
   fails 2 "name another file" "$reward" report "$tmp/same.jsonl" -o "$tmp/$out.jsonl"
 done
 cmp "$tmp/mine.jsonl" "$tmp/same.jsonl"
+mkdir "$tmp/again"
+cp "$tmp/mine.jsonl" "$tmp/again/clean.jsonl"
+fails 2 "again/clean.jsonl is read, and writing to it" "$reward" decontaminate --train "$tmp/again/clean.jsonl" --bench /dev/null -o "$tmp/again" --force
+fails 2 "again/clean.jsonl is read, and writing to it" "$reward" decontaminate --train /dev/null --bench "$tmp/again/clean.jsonl" -o "$tmp/again" --force
+cmp "$tmp/mine.jsonl" "$tmp/again/clean.jsonl"
 
 fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
 fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'

@@ -33,6 +33,15 @@ int cmd_decontaminate_run(int argc, char **argv) {
   if (o.options.gist && !cli_given("ngram")) o.options.ngram = DECON_GIST_NGRAM;
   if (o.options.ngram < 1 || o.options.ngram > 64)
     return cli_usage("--ngram: expected 1 to 64, got %lld", (long long)o.options.ngram);
+  static const char *const written[] = {"clean.jsonl",
+                                        "removed.jsonl"}; /* with --force, in place of what is there */
+  for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+    char *path = file_join(o.out, written[i]);
+    status = !path ? cli_usage("memory ran out") : cli_check_output(path, train.items, train.n);
+    if (status < 0) status = cli_check_output(path, bench.items, bench.n);
+    mem_free(path);
+    if (status >= 0) return status;
+  }
   o.train = train.items, o.n_train = train.n;
   o.bench = bench.items, o.n_bench = bench.n;
   if (!(o.threads = cli_pool())) return 1;
