@@ -225,6 +225,7 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
   rep_stacked(p, &(rep_chart){.title = "Composition by source"}, labels, 2, series, m, values);
   rw_status s = add_distributions(r, t, n, p, err);
   rep_table *c = rep_table_new((const char *[]){"task category", ">pairs", ">kept"}, 3);
+  bool any = false;
   for (size_t k = 0; k < r->n_categories; k++) {
     size_t all = 0, left = 0;
     for (size_t i = 0; i < r->n; i++)
@@ -236,8 +237,9 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
     rep_cell_text(c, r->categories[k]);
     rep_cell_int(c, (int64_t)all);
     rep_cell_int(c, (int64_t)left);
+    any = true;
   }
-  rep_put_table(p, c, "Task categories");
+  if (any) rep_put_table(p, c, "Task categories");
   for (size_t k = 0; k < r->recipe.n; k++) {
     if (!r->contamination[k]) continue;
     rep_section(p, "Contamination, by line %d of the recipe", r->recipe.stages[k].line);
