@@ -63,6 +63,13 @@ char *file_nearest_dir(const char *path);
 /* Bytes that can still be written there; 0 when that is not known. */
 uint64_t file_room(const char *dir);
 rw_status file_remove_tree(const char *path, rw_error *err);
+/* The same of a folder that may be in use by its name: it is renamed PATH.removed first, so that whenever the
+ * process is killed the name stands for the whole folder or for none. Also what an earlier call left of
+ * PATH.removed. */
+rw_status file_remove_dir(const char *path, rw_error *err);
+/* Puts folder `from` in the place of folder `to`, at one moment where the file system can, and removes what stood
+ * there. */
+rw_status file_replace_dir(const char *from, const char *to, rw_error *err);
 /* "dir/name" into a string that the caller frees with mem_free; NULL: no memory. */
 char *file_join(const char *dir, const char *name);
 /* The XXH3-128 of a file's bytes as 32 hex digits into out[33]. */

@@ -406,6 +406,25 @@ rw_status file_remove_tree(const char *path, rw_error *err) {
   return remove(path) == 0 ? RW_OK : sys_fail(err, path, "cannot remove");
 }
 
+rw_status file_remove_dir(const char *path, rw_error *err) {
+  char *aside = mem_printf("%s.removed", path);
+  rw_status s = aside ? file_remove_tree(aside, err) : rw_nomem(err, path);
+  if (!s && rename(path, aside) == 0)
+    s = file_remove_tree(aside, err);
+  else if (!s && errno != ENOENT)
+    s = sys_fail(err, path, "cannot remove");
+  mem_free(aside);
+  return s;
+}
+
+rw_status file_replace_dir(const char *from, const char *to, rw_error *err) {
+  if (rename(from, to) == 0) return RW_OK;
+  if (errno != ENOTEMPTY && errno != EEXIST) return sys_fail(err, to, "cannot rename into place");
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0) return file_remove_tree(from, err);
+  RW_TRY(file_remove_dir(to, err)); /* a file system that cannot exchange them */
+  return rename(from, to) == 0 ? RW_OK : sys_fail(err, to, "cannot rename into place");
+}
+
 char *file_join(const char *dir, const char *name) { return mem_printf("%s/%s", dir, name); }
 
 rw_status file_hash(const char *path, char out[33], rw_error *err) {

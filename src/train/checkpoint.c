@@ -125,7 +125,9 @@ static rw_status remove_other(void *ctx, const char *name, rw_error *err) {
   if (newer[0] >= 0 && r->keep > 0) RW_TRY(each(r->out, count_newer, newer, err));
   if (newer[0] >= 0 && newer[1] < r->keep) return RW_OK;
   char *path = file_join(r->out, name);
-  rw_status s = path ? file_remove_tree(path, err) : rw_nomem(err, name);
+  rw_status s = !path          ? rw_nomem(err, name)
+                : newer[0] < 0 ? file_remove_tree(path, err)
+                               : file_remove_dir(path, err);
   mem_free(path);
   return s;
 }
@@ -144,9 +146,7 @@ static rw_status save_folder(model *m, const char *out, const char *name, const 
   if (!s && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
   if (!s) s = write_tensors(m, state, t ? PARTS : WEIGHTS, err);
   if (!s && t) s = write_state(state, t, err);
-  if (!s) s = file_remove_tree(final, err);
-  if (!s && rename(partial, final) != 0)
-    s = rw_fail(err, RW_IO, "%s: cannot rename into place: %s", final, strerror(errno));
+  if (!s) s = file_replace_dir(partial, final, err);
   if (s && partial) file_remove_tree(partial, NULL);
   mem_free(final);
   mem_free(partial);
@@ -268,7 +268,7 @@ rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err) {
   struct removal r = {out, keep};
   RW_TRY(each(out, remove_other, &r, err));
   char *best = file_join(out, BEST);
-  rw_status s = best ? file_remove_tree(best, err) : rw_nomem(err, out);
+  rw_status s = best ? file_remove_dir(best, err) : rw_nomem(err, out);
   mem_free(best);
   return s;
 }
