@@ -92,7 +92,7 @@ rw_status pool_new(pool **out, int threads, rw_error *err) {
   p->threads = 1;
   p->spin = threads <= processors;
   p->ids = mem_zalloc((size_t)threads, sizeof *p->ids);
-  p->workers = mem_zalloc((size_t)threads, sizeof *p->workers);
+  p->workers = mem_aligned((size_t)threads, sizeof *p->workers);
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->start, NULL);
   pthread_cond_init(&p->done, NULL);
