@@ -37,9 +37,14 @@ unfinished() { # DIR: nothing half-written, and nothing that looks like a result
 train --steps 300 --out "$tmp/whole"
 end=$(grep -o "loss [0-9.]*, accuracy [0-9.]*" "$tmp/said")
 again="${args[*]@Q} --steps 300 --out '$tmp/the run'"
+steps_done() { cat "$tmp/the run/metrics.jsonl" 2>/dev/null | wc -l; }
 for i in 1 2 3; do
+  before=$(steps_done)
   (eval "exec \"\$reward\" $again --threads $i" 2>"$tmp/said") & pid=$!
-  for _ in $(seq 1000); do [ "$(cat "$tmp/the run/metrics.jsonl" 2>/dev/null | wc -l)" -ge $((20 * i)) ] && break; sleep 0.01; done
+  for _ in $(seq 1000); do # until it has made steps of its own: earlier there is nothing to save
+    [ "$(steps_done)" -lt $((before + 10)) ] && kill -0 $pid 2>/dev/null || break
+    sleep 0.01
+  done
   sleep "0.0$((RANDOM % 10))"
   kill -INT $pid 2>/dev/null || true
   status=0; wait $pid || status=$?
