@@ -310,11 +310,11 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err) {
   return s;
 }
 
-/* The length of that beginning of the path which is there. */
+/* The length of that beginning of the path which is a folder already. */
 static size_t existing(const char *path) {
   size_t len = strlen(path);
   char *p = mem_strndup(path, len);
-  while (p && len > 0 && !file_exists(p)) {
+  while (p && len > 0 && !file_is_dir(p)) {
     while (len > 0 && p[len - 1] != '/') len--;
     while (len > 0 && p[len - 1] == '/') len--;
     p[len] = '\0';
@@ -369,17 +369,8 @@ rw_status file_nameless(const char *dir, int *fd, rw_error *err) {
 }
 
 char *file_nearest_dir(const char *path) {
-  char *dir = mem_strndup(path, strlen(path));
-  while (dir && !file_is_dir(dir)) {
-    char *slash = strrchr(dir, '/');
-    if (slash && slash != dir) {
-      *slash = '\0';
-      continue;
-    }
-    mem_free(dir);
-    return mem_strndup(slash ? "/" : ".", 1);
-  }
-  return dir;
+  size_t n = existing(path);
+  return n ? mem_strndup(path, n) : mem_strndup(*path == '/' ? "/" : ".", 1);
 }
 
 uint64_t file_room(const char *dir) {
