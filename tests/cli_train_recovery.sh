@@ -59,6 +59,21 @@ done
 same "$tmp/whole" "$tmp/the run"
 grep -qF "$end" "$tmp/said" # the recent means went on too
 
+# Ctrl-C when all steps are done, or nearly: interrupted and to be gone on with, or finished and a success
+for _ in 1 2 3 4 5 6 7 8; do
+  rm -rf "$tmp/end"
+  ("$reward" "${args[@]}" --steps 300 --out "$tmp/end" 2>"$tmp/said") & pid=$!
+  while [ ! -e "$tmp/end/model.safetensors" ] && [ "$(wc -l 2>/dev/null <"$tmp/end/metrics.jsonl" || echo 0)" -lt 297 ] && kill -0 $pid 2>/dev/null; do :; done
+  kill -INT $pid 2>/dev/null || true
+  status=0; wait $pid || status=$?
+  if [ $status -eq 0 ]; then
+    same "$tmp/whole" "$tmp/end"
+  else
+    [ $status -eq 130 ] || { echo "interrupted: exit status $status"; cat "$tmp/said"; exit 1; }
+    unfinished "$tmp/end"
+  fi
+done
+
 # a limit on files that a checkpoint, or the result, does not fit into
 (ulimit -f 200; fails "File too large" train --steps 20 --out "$tmp/limit" --save-every 5)
 unfinished "$tmp/limit"

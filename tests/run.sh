@@ -78,6 +78,7 @@ for t in tests/fuzz/fuzz_*.c; do
   name=$(basename "$t" .c) name=${name#fuzz_}
   one "asan corpus of $name" "$ASAN/replay/$name" tests/fuzz/corpus/"$name"/*
 done
+export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
 for t in tests/cli_*.sh; do
   one "$(basename "$t" .sh)" env BUILD="$BUILD" bash "$t"
   one "asan $(basename "$t" .sh)" env BUILD="$ASAN" bash "$t"

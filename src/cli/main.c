@@ -54,7 +54,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "reward %s: stdout: cannot write; is the disk full or the pipe closed?\n", c->name);
         status = 1;
       }
-      return log_interrupted() ? 130 : status;
+      return status != 0 && log_interrupted() ? 130 : status; /* what was finished all the same is a success */
     }
   fprintf(stderr, "reward: '%s': unknown command; `reward --help` lists them\n", argv[1]);
   return 2;
