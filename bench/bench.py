@@ -10,7 +10,7 @@ of prompt, chosen and rejected conversation of the first 64 training pairs of do
 the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
 setting; bf16: its option bf16, f32 weights), the same rows sorted by length, its best of 1, 2 and 4 pairs a step. This program: 8 pairs a step, two
 epochs. For both the first step, which touches new memory, and model loading are not counted.
---level avx2 holds this program, oneDNN and PyTorch to AVX2, for the figures of such a processor on a larger one.
+--level avx2|avx512 holds this program, oneDNN and PyTorch to it, for the figures of such a processor on a larger one.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
 """
 import argparse, json, os, random, re, resource, subprocess, sys, tempfile, time
@@ -21,13 +21,15 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int, default=24)
 ap.add_argument("--peer", choices=("score", "train"))
-ap.add_argument("--level", choices=("avx2",))
+ap.add_argument("--level", choices=("avx2", "avx512"))
 ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
 ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
 if a.level:
-    os.environ.update(REWARD_CPU_LEVEL="avx2", ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2", MKL_ENABLE_INSTRUCTIONS="AVX2")
+    isa = {"avx2": "AVX2", "avx512": "AVX512_CORE"}[a.level]
+    os.environ.update(REWARD_CPU_LEVEL=a.level, ONEDNN_MAX_CPU_ISA=isa, ATEN_CPU_CAPABILITY=a.level,
+                      MKL_ENABLE_INSTRUCTIONS=a.level.upper())
 
 
 def make_rows(path, n, half):
