@@ -114,6 +114,8 @@ mkdir "$tmp/again"
 cp "$tmp/mine.jsonl" "$tmp/again/clean.jsonl"
 fails 2 "again/clean.jsonl is read, and writing to it" "$reward" decontaminate --train "$tmp/again/clean.jsonl" --bench /dev/null -o "$tmp/again" --force
 fails 2 "again/clean.jsonl is read, and writing to it" "$reward" decontaminate --train /dev/null --bench "$tmp/again/clean.jsonl" -o "$tmp/again" --force
+cp "$tmp/mine.jsonl" "$tmp/again/report.json"
+fails 2 "again/report.json is read" "$reward" decontaminate --train "$tmp/again/report.json" --bench /dev/null -o "$tmp/again" --force
 cmp "$tmp/mine.jsonl" "$tmp/again/clean.jsonl"
 
 fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<<'{"prompt": 3}'
@@ -303,6 +305,24 @@ else
   recipe "source: pairs" "write: a.parquet" >"$tmp/wrong.yaml"
   fails 1 "a.parquet needs Arrow's library" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 fi
+# --force: what an earlier recipe wrote goes, what is the user's stays; no file that is read is replaced or removed
+recipe "source: pairs" "write: early.jsonl" "write: {file: other.jsonl.gz}" >"$tmp/writes.yaml"
+curate "$tmp/writes.yaml" "${pairs[@]}" -o "$tmp/over"
+: >"$tmp/over/mine.jsonl"
+cp "$tmp/over/early.jsonl" "$tmp/early.jsonl"
+for file in early.jsonl train.jsonl; do
+  for format in jsonl parquet; do
+    fails 2 "over/$file is read, and writing to it would replace it" curate "$tmp/plain.yaml" --input "pairs=$tmp/over/$file" --format $format -o "$tmp/over" --force
+  done
+done
+cp "$tmp/pairs0.jsonl" "$tmp/over/removed.jsonl"
+fails 2 "over/removed.jsonl is read" curate "$tmp/both.yaml" --only pairs "${pairs[@]}" --bench "$tmp/over/removed.jsonl" -o "$tmp/over" --force
+cp "$tmp/pairs0.jsonl" "$tmp/ask"
+fails 2 "ask is read" curate "$tmp/agree.yaml" --input "pairs=$tmp/ask" --agree-pairs "$tmp/ask"
+cmp "$tmp/early.jsonl" "$tmp/over/early.jsonl"
+[ ! -e "$tmp/over/.unfinished" ] # a refusal leaves a finished folder one
+curate "$tmp/plain.yaml" "${pairs[@]}" -o "$tmp/over" --force
+[ "$(ls "$tmp/over" | tr '\n' ' ')" = "README.md manifest.json mine.jsonl removed.jsonl report.html report.json train.jsonl " ]
 # a word that a list option took, for the recipe or the folder that is missing
 fails 2 "got '$tmp/plain.yaml'; is that the recipe? It goes first, or behind --" curate "${pairs[@]}" "$tmp/plain.yaml" -o "$tmp/none5"
 fails 2 "got '$tmp/plain.yaml'; is that the recipe?" curate --input "$tmp/plain.yaml" -o "$tmp/none5"

@@ -25,6 +25,7 @@ typedef struct {
   score_options model;     /* model.model NULL: none; for the agree stage */
   const char *explain;     /* id of a row to follow, or NULL */
   bool lenient, dry_run;
+  bool force;   /* out may have files */
   bool parquet; /* the rows as data/train-*.parquet instead of train.jsonl */
   pool *threads;
 } curate_options;

@@ -38,6 +38,8 @@ void file_out_abort(file_out *out); /* removes the partial; NULL is fine */
 /* Write the bytes as path, atomically. */
 rw_status file_put(const char *path, const void *p, size_t len, rw_error *err);
 
+/* Is the output one of the files that are read? RW_USAGE: writing it would replace that. Not of devices. */
+rw_status file_check_output(const char *out, const char *const *in, size_t n, rw_error *err);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 /* -o DIR: makes it (with parents), or takes an empty one; a non-empty one is RW_USAGE unless force. */

@@ -4,7 +4,6 @@
 
 #include "cli/cli.h"
 #include "reward/curate.h"
-#include "reward/file.h"
 
 static const char USAGE[] = "curate RECIPE.yaml [--input SOURCE=FILE…] -o DIR [options]";
 static const char ABOUT[] =
@@ -26,7 +25,6 @@ int cmd_curate_run(int argc, char **argv) {
   curate_options o = {0};
   cli_list inputs = {0}, only = {0}, bench = {0}, words = {0};
   const char *only_text = NULL, *format = "jsonl";
-  bool force = false;
   const opt table[] = {
       {"input", 0, OPT_LIST, &inputs, "SOURCE=FILE", "a source's rows; repeatable", true},
       {"only", 0, OPT_STRING, &only_text, "SOURCE,…", "run the recipe on these sources alone", false},
@@ -46,7 +44,7 @@ int cmd_curate_run(int argc, char **argv) {
       {"explain", 0, OPT_STRING, &o.explain, "ID", "follow one row or pair through the stages, write nothing",
        false},
       {"lenient", 0, OPT_FLAG, &o.lenient, NULL, "leave out rows of another shape, and count them", false},
-      {"force", 0, OPT_FLAG, &force, NULL, "write into a folder that has files", false},
+      {"force", 0, OPT_FLAG, &o.force, NULL, "write into a folder that has files", false},
       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
@@ -81,13 +79,9 @@ int cmd_curate_run(int argc, char **argv) {
   rw_error err;
   curate_counts c;
   str text = {0};
-  out_dir dir = {NULL, -1, 0};
-  bool writes = o.out && !o.dry_run && !o.explain && !o.agree_pairs;
-  rw_status s = writes ? file_dir_begin(&dir, o.out, force, &err) : RW_OK;
-  if (!s && o.model.model) s = cli_model_dir(&o.model.model, &err);
+  rw_status s = o.model.model ? cli_model_dir(&o.model.model, &err) : RW_OK;
   o.model.base = cli_opts.base;
   if (!s) s = curate_run(&o, &c, &text, &err);
-  file_dir_end(&dir, s == RW_OK);
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);
   if (s) return cli_fail(&err);

@@ -33,8 +33,8 @@ int cmd_decontaminate_run(int argc, char **argv) {
   if (o.options.gist && !cli_given("ngram")) o.options.ngram = DECON_GIST_NGRAM;
   if (o.options.ngram < 1 || o.options.ngram > 64)
     return cli_usage("--ngram: expected 1 to 64, got %lld", (long long)o.options.ngram);
-  static const char *const written[] = {"clean.jsonl",
-                                        "removed.jsonl"}; /* with --force, in place of what is there */
+  /* with --force, in place of what is there */
+  static const char *const written[] = {"clean.jsonl", "removed.jsonl", "report.json", "report.html"};
   for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
     char *path = file_join(o.out, written[i]);
     status = !path ? cli_usage("memory ran out") : cli_check_output(path, train.items, train.n);

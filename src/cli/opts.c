@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "reward/file.h"
 
 cli_common cli_opts = {.threads = 0, .seed = 0, .device = "auto", .dtype = "auto"};
 
@@ -51,16 +51,9 @@ int cli_missing(const char *what) {
       what, last_value, last_list);
 }
 
-static bool same_file(const char *a, const char *b) {
-  struct stat x, y;
-  return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 int cli_check_output(const char *out, const char *const *in, size_t n) {
-  for (size_t i = 0; out && i < n; i++)
-    if (same_file(out, in[i]))
-      return cli_usage("%s is read, and writing to it would replace it; name another file", out);
-  return -1;
+  rw_error err;
+  return out && file_check_output(out, in, n, &err) ? cli_usage("%s", err.text) : -1;
 }
 
 int cli_fail(const rw_error *err) {

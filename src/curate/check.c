@@ -6,6 +6,7 @@
 
 #include "curate/run.h"
 #include "format/parquet.h"
+#include "reward/file.h"
 #include "reward/log.h"
 
 bool curation_reads(const curation *r, const source *src) {
@@ -27,7 +28,11 @@ bool curation_has(const curation *r, stage_kind kind) {
 }
 
 bool curation_writes(const curation *r, size_t k) {
-  return r->recipe.stages[k].kind == STAGE_WRITE && r->stage_done[k];
+  return r->recipe.stages[k].kind == STAGE_WRITE && curation_concerns(r, &r->recipe.stages[k]);
+}
+
+bool curation_makes_set(const curation *r) {
+  return r->o->out && !r->o->dry_run && !r->o->explain && !r->o->agree_pairs;
 }
 
 static bool recipe_has(const curation *r, const source *src) {
@@ -111,6 +116,20 @@ static rw_status check_parquet(const curation *r, rw_error *err) {
                  "%s needs Arrow's library, which this build was made without; run `make deps` and `make`", what);
 }
 
+/* --force, or --agree-pairs: a file that is read would be replaced. */
+static rw_status check_apart(const curation *r, rw_error *err) {
+  const curate_options *o = r->o;
+  size_t n = 0;
+  const char **in = arena_alloc(r->mem, r->n_inputs + o->n_bench + 2, sizeof *in);
+  if (!in) return rw_nomem(err, "inputs");
+  in[n++] = o->recipe;
+  for (size_t i = 0; i < r->n_inputs; i++) in[n++] = r->inputs[i].path;
+  for (size_t i = 0; i < o->n_bench; i++) in[n++] = o->bench[i];
+  if (o->scores) in[n++] = o->scores;
+  if (o->agree_pairs) return file_check_output(o->agree_pairs, in, n, err);
+  return curation_makes_set(r) ? curation_check_outputs(r, in, n, err) : RW_OK;
+}
+
 rw_status curation_check(const curation *r, rw_error *err) {
   const curate_options *o = r->o;
   if (o->scores && o->model.model)
@@ -121,6 +140,7 @@ rw_status curation_check(const curation *r, rw_error *err) {
   for (size_t i = 0; i < r->n_inputs; i++) RW_TRY(check_file("--input", r->inputs[i].path, err));
   for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file("--bench", o->bench[i], err));
   if (o->scores) RW_TRY(check_file("--scores", o->scores, err));
+  RW_TRY(check_apart(r, err));
   if (o->agree_pairs && !curation_has(r, STAGE_AGREE))
     return rw_fail(err, RW_USAGE, "--agree-pairs: no agree stage of %s is for the sources that are read",
                    r->recipe.path);

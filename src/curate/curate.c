@@ -197,15 +197,10 @@ static rw_status write_manifest(const curation *r, rw_error *err) {
     str_printf(&s, ", \"xxh3_128\": \"%s\"},\n", r->model_hash);
   }
   str_addz(&s, "  \"outputs\": [");
-  for (size_t k = 0; !st && k < (r->shards ? r->shards : 1); k++) {
-    char *name = curation_file(r, k);
-    st = name ? add_file(&s, r->o->out, name, k == 0, err) : rw_nomem(err, r->o->out);
-    mem_free(name);
-  }
-  for (size_t k = 0; !st && k < r->recipe.n; k++)
-    if (curation_writes(r, k)) st = add_file(&s, r->o->out, r->recipe.stages[k].file, false, err);
-  static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
-  for (size_t i = 0; !st && i < 4; i++) st = add_file(&s, r->o->out, names[i], false, err);
+  output_names names = {0};
+  if (!st) st = curation_outputs(r, &names, err);
+  for (size_t i = 0; !st && i < names.n; i++) st = add_file(&s, r->o->out, names.items[i], i == 0, err);
+  mem_free(names.items);
   str_printf(&s, "\n  ],\n  \"pairs\": %zu\n}\n", alive(r));
   if (!st) st = s.oom ? rw_nomem(err, path) : file_put(path, s.p, s.len, err);
   mem_free(path);
@@ -224,7 +219,7 @@ static rw_status hash_also(curation *r, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error *err) {
+static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *table, rw_error *err) {
   bool stopped = false;
   RW_TRY(recipe_load(&r->recipe, r->o->recipe, err));
   for (size_t k = 0; r->o->seed && k < r->recipe.n; k++) r->recipe.stages[k].seed = *r->o->seed;
@@ -233,6 +228,7 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   if (!r->mem || !r->category_ids) return rw_nomem(err, "curation");
   RW_TRY(find_inputs(r, err));
   RW_TRY(curation_check(r, err));
+  if (curation_makes_set(r)) RW_TRY(file_dir_begin(dir, r->o->out, r->o->force, err));
   RW_TRY(hash_also(r, err));
   RW_TRY(curation_scan(r, err));
   if (r->o->explain) RW_TRY(explain_find(r, err));
@@ -242,7 +238,6 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
   if (r->o->explain) explain_end(r, table);
   if (stopped || r->o->explain) return RW_OK;
   if (r->o->dry_run) return curation_report(r, table, err);
-  RW_TRY(file_mkdirs(r->o->out, err));
   RW_TRY(curation_write(r, err));
   RW_TRY(curation_report(r, table, err));
   RW_TRY(curation_card(r, err));
@@ -251,8 +246,10 @@ static rw_status whole(curation *r, curate_counts *counts, str *table, rw_error 
 
 rw_status curate_run(const curate_options *o, curate_counts *counts, str *table, rw_error *err) {
   curation r = {.o = o};
+  out_dir dir = {NULL, -1, 0};
   *counts = (curate_counts){0};
-  rw_status s = whole(&r, counts, table, err);
+  rw_status s = whole(&r, &dir, counts, table, err);
+  file_dir_end(&dir, s == RW_OK);
   void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also};
   explain_free(&r);
   for (size_t k = 0; k < MAX_STAGES; k++) decon_tally_free(r.contamination[k]);

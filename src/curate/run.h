@@ -105,7 +105,8 @@ rw_status curation_check(const curation *r, rw_error *err);
 bool curation_reads(const curation *r, const source *src);     /* not left out by --only */
 bool curation_concerns(const curation *r, const stage *s);     /* is for a source that is read */
 bool curation_has(const curation *r, stage_kind kind);         /* a stage of the kind that does */
-bool curation_writes(const curation *r, size_t k);             /* stage k is a write stage that ran */
+bool curation_writes(const curation *r, size_t k);             /* stage k is a write stage, for such a source */
+bool curation_makes_set(const curation *r);                    /* writes a folder, not only something about it */
 const char *curation_lacks(const curation *r, const stage *s); /* the option without which it cannot run, or NULL */
 
 /* plan.c */
@@ -145,6 +146,17 @@ void stage_write(curation *r, const stage *s); /* marks what write.c is to write
 extern const char CURATION_UNSCORED[]; /* how the reason of a pair that could not be scored begins */
 rw_status stage_agree(curation *r, const stage *s, rw_error *err);
 rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err); /* decon_stage.c */
+/* outputs.c: names in the output folder, in r->mem; items are the caller's to mem_free. */
+typedef struct {
+  char **items;
+  size_t n, cap;
+} output_names;
+/* What the run writes, but for manifest.json. */
+rw_status curation_outputs(const curation *r, output_names *l, rw_error *err);
+/* Is a file that is read one of those that the run is to write or remove? RW_USAGE. */
+rw_status curation_check_outputs(const curation *r, const char *const *in, size_t n, rw_error *err);
+/* Removes what earlier runs wrote into the folder and this one has not (--force). */
+rw_status curation_remove_earlier(const curation *r, rw_error *err);
 /* write.c: the rows (of the set, of the write stages), and removed.jsonl, all or none of them. */
 rw_status curation_write(curation *r, rw_error *err);
 /* curate_report.c */

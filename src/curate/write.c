@@ -1,7 +1,5 @@
 /* write.c - the rows of a set, those of its write stages, and removed.jsonl: in one reading of the sources, and
  * under their names when all of them are whole. */
-#include <dirent.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,28 +81,6 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   return st;
 }
 
-/* Whatever rows another run has left in the folder beside those just written (--force): another format's, or those
- * of more files. */
-static rw_status remove_other_rows(const curation *r, const char *data, rw_error *err) {
-  char *train = file_join(r->o->out, "train.jsonl"), of[32];
-  rw_status s = train ? RW_OK : rw_nomem(err, r->o->out);
-  snprintf(of, sizeof of, "-of-%05zu.parquet", r->shards);
-  if (!s && r->shards) s = file_remove_tree(train, err);
-  mem_free(train);
-  DIR *d = opendir(data);
-  for (struct dirent *e; !s && d && (e = readdir(d));) {
-    if (fnmatch("train-[0-9]*-of-[0-9]*.parquet", e->d_name, 0) != 0 || strstr(e->d_name, ".partial-") ||
-        (r->shards && strstr(e->d_name, of)))
-      continue;
-    char *path = file_join(data, e->d_name);
-    s = path ? file_remove_tree(path, err) : rw_nomem(err, data);
-    mem_free(path);
-  }
-  if (d) closedir(d);
-  if (!r->shards) rmdir(data); /* it stays when something else is in there */
-  return s;
-}
-
 static rw_status open_all(writing *w, rows_out **removed, rw_error *err) {
   curation *r = w->r;
   bool parquet = r->o->parquet;
@@ -146,7 +122,8 @@ rw_status curation_write(curation *r, rw_error *err) {
   if (!s) s = commit(&removed, err);
   for (size_t k = 0; !s && k < r->recipe.n; k++) s = commit(&w.stage[k], err);
   if (!s) s = commit(&w.out, err);
-  if (!s) s = remove_other_rows(r, data, err);
+  if (!s) s = curation_remove_earlier(r, err);
+  if (!s && !r->o->parquet) rmdir(data); /* it stays when something else is in there */
   rows_abort(removed);
   rows_abort(w.out);
   for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k]);
