@@ -349,6 +349,19 @@ recipe "source: pairs" "dedup: exact" "source: pairs" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:4: source: pairs stands in line 2 already" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 recipe "dedup: exact" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:2: stages: expected a source stage" curate "$tmp/wrong.yaml" -o "$tmp/none5"
+# what is empty has a line too
+empty() { # LINE TEXT YAML
+  printf "$3" >"$tmp/wrong.yaml"
+  fails 1 "wrong.yaml:$1: $2" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
+}
+empty 2 "stages: expected at least one, got an empty list" 'name: a\nstages: []\n'
+empty 5 "stages: expected source, select" 'stages:\n  - source: pairs # [x]\n    # - [y]\n\n  - []\n  - dedup: exact\n'
+empty 3 "stages: expected source, select" 'stages:\n  - source: pairs\n  -\n  - dedup: exact\n'
+empty 3 "source: expected the name of a source" 'stages:\n  - source:\n      []\n'
+empty 4 "sources: expected at least one source, got an empty list" 'stages:\n  - source: pairs\n  - dedup: {by: exact,\n      sources: []}\n'
+empty 4 "groups: expected at least one, got an empty list" 'stages:\n  - source: magpie-air\n  - select:\n      groups: []\n'
+empty 5 "keep: expected a decimal from 0 to 1, as 0.3, got nothing" 'stages:\n  - source: magpie-air\n  - select:\n      groups:\n        - keep:\n          categories: [Math]\n'
+empty 3 "in: expected at least one value, got an empty list" 'stages:\n  - source: pairs\n  - filter: {field: x, in: []}\n'
 recipe "source: pairs" "selct: {keep: 1}" >"$tmp/wrong.yaml"
 fails 1 "write first, got selct" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 for name in ../x.jsonl /tmp/x.jsonl a/b.jsonl .x.jsonl .jsonl x.txt x 'a.partial-1.jsonl' '"a\tb.jsonl"' '[a]' '""'; do

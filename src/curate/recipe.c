@@ -16,23 +16,59 @@ const char *const stage_names[] = {"source", "select",        "filter", "agree",
 
 typedef struct {
   recipe *r;
+  const yaml_file *f;
   rw_error *err;
 } reader;
 
-/* The line of a node's first scalar. */
-static int line_of(struct fy_node *n) {
+static struct fy_token *token_of(struct fy_node *n) {
+  return n && fy_node_is_scalar(n) ? fy_node_get_scalar_token(n) : NULL;
+}
+
+/* Goes through what is at or below `at`, in order, until n; *last: the token met last. */
+static bool walk_to(struct fy_node *at, const struct fy_node *n, struct fy_token **last) {
   void *it = NULL;
-  while (n && !fy_node_is_scalar(n)) {
-    struct fy_node_pair *p;
-    it = NULL;
-    if (fy_node_is_mapping(n))
-      n = (p = fy_node_mapping_iterate(n, &it)) ? fy_node_pair_key(p) : NULL;
-    else
-      n = fy_node_sequence_iterate(n, &it);
+  if (at == n) return true;
+  if (!at || fy_node_is_scalar(at)) {
+    struct fy_token *t = token_of(at);
+    if (t) *last = t;
+  } else if (fy_node_is_mapping(at)) {
+    for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(at, &it));)
+      if (walk_to(fy_node_pair_key(p), n, last) || walk_to(fy_node_pair_value(p), n, last)) return true;
+  } else {
+    for (struct fy_node *e; (e = fy_node_sequence_iterate(at, &it));)
+      if (walk_to(e, n, last)) return true;
   }
+  return false;
+}
+
+/* The line of a node without a token, as the library tells of texts only: of the first mark of its kind behind the
+ * token before it; of a key's missing value, that of the key. */
+static int line_between(const reader *r, struct fy_node *n) {
+  struct fy_token *before = NULL;
   const struct fy_mark *m =
-      n && fy_node_get_scalar_token(n) ? fy_token_start_mark(fy_node_get_scalar_token(n)) : NULL;
-  return m ? m->line + 1 : 0;
+      walk_to(fy_document_root(r->f->doc), n, &before) && before ? fy_token_end_mark(before) : NULL;
+  const char *p = r->f->text.p + (m ? m->input_pos : 0), *end = r->f->text.p + r->f->text.len;
+  const char *marks = !fy_node_is_scalar(n) ? "[{" : fy_node_is_sequence(fy_node_get_parent(n)) ? "-," : "\n";
+  int line = m ? m->line + 1 : 1;
+  for (; p < end && !strchr(marks, *p); p++) {
+    if (*p == '#') p += strcspn(p, "\n");
+    line += *p == '\n';
+  }
+  return line;
+}
+
+static struct fy_node *first_of(struct fy_node *n) {
+  void *it = NULL;
+  if (!fy_node_is_mapping(n)) return fy_node_is_sequence(n) ? fy_node_sequence_iterate(n, &it) : NULL;
+  struct fy_node_pair *p = fy_node_mapping_iterate(n, &it);
+  return p ? fy_node_pair_key(p) : NULL;
+}
+
+/* The line of a node's first scalar, or of the empty list or mapping in its place. */
+static int line_of(const reader *r, struct fy_node *n) {
+  for (struct fy_node *first; (first = first_of(n));) n = first;
+  struct fy_token *t = token_of(n);
+  return t ? fy_token_start_mark(t)->line + 1 : line_between(r, n);
 }
 
 static slice scalar(struct fy_node *n) {
@@ -43,8 +79,12 @@ static slice scalar(struct fy_node *n) {
 
 static rw_status bad(const reader *r, struct fy_node *n, const char *key, const char *expected) {
   slice s = scalar(n);
-  return rw_fail(r->err, RW_DATA, "%s:%d: %s: expected %s, got %.*s", r->r->path, line_of(n), key, expected,
-                 s.p ? (int)(s.len < 60 ? s.len : 60) : 14, s.p ? s.p : "something else");
+  if (!token_of(n))
+    s = slice_of(fy_node_is_scalar(n)                                     ? "nothing"
+                 : fy_node_is_sequence(n) && fy_node_sequence_is_empty(n) ? "an empty list"
+                                                                          : "something else");
+  return rw_fail(r->err, RW_DATA, "%s:%d: %s: expected %s, got %.*s", r->r->path, line_of(r, n), key, expected,
+                 (int)(s.len < 60 ? s.len : 60), s.p);
 }
 
 static rw_status get_decimal(const reader *r, struct fy_node *n, const char *key, decimal *out) {
@@ -110,7 +150,7 @@ static rw_status get_form(const reader *r, struct fy_node *n, stage *s) {
     if (slice_is(v, names[i])) {
       s->form = (row_form)i;
       if (i == 0 || s->named[0]->pairs) return RW_OK;
-      return rw_fail(r->err, RW_DATA, "%s:%d: pairs: %s has no ranked answers", r->r->path, line_of(n),
+      return rw_fail(r->err, RW_DATA, "%s:%d: pairs: %s has no ranked answers", r->r->path, line_of(r, n),
                      s->named[0]->name);
     }
   return bad(r, n, "pairs", "best-worst, adjacent, all or ranking");
@@ -126,6 +166,7 @@ static rw_status get_source(const reader *r, struct fy_node *n, stage *s) {
 static rw_status get_sources(const reader *r, struct fy_node *n, stage *s) {
   void *it = NULL;
   if (!fy_node_is_sequence(n)) return get_source(r, n, s);
+  if (fy_node_sequence_is_empty(n)) return bad(r, n, "sources", "at least one source");
   for (struct fy_node *e; (e = fy_node_sequence_iterate(n, &it));) RW_TRY(get_source(r, e, s));
   return RW_OK;
 }
@@ -151,7 +192,7 @@ static rw_status get_file(const reader *r, struct fy_node *n, stage *s) {
   for (const stage *other = r->r->stages; other < s; other++)
     if (other->file && slice_is(name, other->file))
       return rw_fail(r->err, RW_DATA, "%s:%d: write: %s is written by line %d already; give another name",
-                     r->r->path, line_of(n), other->file, other->line);
+                     r->r->path, line_of(r, n), other->file, other->line);
   s->file = arena_strndup(r->r->mem, name.p, name.len);
   return s->file ? RW_OK : rw_nomem(r->err, "recipe");
 }
@@ -190,6 +231,7 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
   if (s->kind == STAGE_SOURCE && slice_is(key, "offset")) return get_number(r, v, "offset", &s->offset);
   if (s->kind != STAGE_SOURCE && (slice_is(key, "sources") || slice_is(key, "source"))) return get_sources(r, v, s);
   if (s->kind == STAGE_SELECT && slice_is(key, "groups") && fy_node_is_sequence(v)) {
+    if (fy_node_sequence_is_empty(v)) return bad(r, v, "groups", "at least one");
     for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it));) RW_TRY(get_group(r, e, s));
     return RW_OK;
   }
@@ -202,6 +244,7 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
   }
   if (s->kind == STAGE_FILTER && slice_is(key, "equals")) return get_value(r, v, "equals", s);
   if (s->kind == STAGE_FILTER && slice_is(key, "in") && fy_node_is_sequence(v)) {
+    if (fy_node_sequence_is_empty(v)) return bad(r, v, "in", "at least one value");
     for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it));) RW_TRY(get_value(r, e, "in", s));
     return RW_OK;
   }
@@ -230,8 +273,8 @@ static rw_status get_key(const reader *r, stage *s, slice key, struct fy_node *k
   if (s->kind == STAGE_SAMPLE && slice_is(key, "pairs")) return get_int(r, v, "pairs", 1, MOST, &s->pairs);
   if (s->kind == STAGE_SAMPLE && slice_is(key, "seed")) return get_int(r, v, "seed", 0, MOST, &s->seed);
   if (s->kind == STAGE_WRITE && slice_is(key, "file")) return get_file(r, v, s);
-  return rw_fail(r->err, RW_DATA, "%s:%d: %.*s: a %s stage has no such key", r->r->path, line_of(k), (int)key.len,
-                 key.p ? key.p : "", stage_names[s->kind]);
+  return rw_fail(r->err, RW_DATA, "%s:%d: %.*s: a %s stage has no such key", r->r->path, line_of(r, k),
+                 (int)key.len, key.p ? key.p : "", stage_names[s->kind]);
 }
 
 static rw_status get_mapping(const reader *r, stage *s, struct fy_node *n) {
@@ -272,7 +315,7 @@ static rw_status get_stage(const reader *r, struct fy_node *n) {
                "source, select, filter, agree, dedup, decontaminate, sample or write first");
   if (rec->n == MAX_STAGES) return bad(r, n, "stages", "at most 64 stages");
   stage *s = &rec->stages[rec->n++];
-  *s = (stage){.kind = (stage_kind)k, .line = line_of(n), .ngram = 8, .pairs = -1};
+  *s = (stage){.kind = (stage_kind)k, .line = line_of(r, n), .ngram = 8, .pairs = -1};
   struct fy_node *v = fy_node_pair_value(p);
   if (k == STAGE_SOURCE) {
     RW_TRY(get_source(r, v, s));
@@ -365,6 +408,7 @@ static rw_status get_recipe(const reader *r, struct fy_node *root) {
     if (slice_is(key, "name") && (text = scalar(v)).p) {
       r->r->name = arena_strndup(r->r->mem, text.p, text.len);
     } else if (slice_is(key, "stages") && fy_node_is_sequence(v)) {
+      if (fy_node_sequence_is_empty(v)) return bad(r, v, "stages", "at least one");
       jt = NULL;
       for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &jt));) RW_TRY(get_stage(r, e));
     } else if (!slice_is(key, "about")) {
@@ -382,7 +426,7 @@ rw_status recipe_load(recipe *r, const char *path, rw_error *err) {
   r->name = r->path;
   rw_status s = r->path ? yaml_open(&f, path, err) : rw_nomem(err, path);
   if (!s) {
-    reader rd = {r, err};
+    reader rd = {r, &f, err};
     s = get_recipe(&rd, fy_document_root(f.doc));
     yaml_close(&f);
   }
