@@ -12,7 +12,7 @@ enum {
   KC = 256,              /* inner block: KC * nr floats of b fit the first-level cache */
   BLOCK_ROWS = 96,       /* rows of c in one task: a multiple of every mr */
   BLOCK_PANELS = 16,     /* panels of b in one task */
-  PACK_PANELS = 8,       /* panels packed by one task */
+  PACK_PANELS = 24,      /* panels packed by one task */
   STRIP_FLOATS = 1 << 24 /* packed b at a time */
 };
 

@@ -163,6 +163,7 @@ static inline void copy_panels(float *dst, size_t ld, const size_t r, const floa
     const float *s = src;
     float *d = dst;
     size_t left = n;
+    for (size_t i = 0; i < n; i += 16) __builtin_prefetch(src + 8 * sk + i); /* pieces of rows: nobody else does */
     for (; left >= r; left -= r, s += r, d += ld)
       for (size_t i = 0; i < r; i++) d[i] = s[i];
     for (size_t i = 0; i < left; i++) d[i] = s[i];
