@@ -380,7 +380,9 @@ recipe "write: a.jsonl" "source: pairs" >"$tmp/wrong.yaml"
 fails 1 "wrong.yaml:2: write: expected a source stage before it" curate "$tmp/wrong.yaml" "${pairs[@]}" -o "$tmp/none5"
 # a row's own field "error" is not a failure of tokenize
 echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
-grep -q ids "$tmp/ids" && ! grep -q "could not" "$tmp/stderr"
+grep -q ids "$tmp/ids" && ! grep -qE "could not|replaced" "$tmp/stderr"
+printf '%s\n' '{"text": "a", "input_ids": [1], "error": ""}' '{"text": "b", "input_ids": null}' '{"id": 1, "error": "old"}' >"$tmp/own.jsonl"
+fails 1 "own fields of these names are replaced (by rows): input_ids 1, error 2; rename them to keep them" "$reward" tokenize --model tests/data/tokenizer/llama3 "$tmp/own.jsonl"
 fails 1 "<stdin>:1: row: expected text or messages" "$reward" tokenize --model tests/data/tokenizer/llama3 - <<<'{"id": 7, "error": 1, "chosen_ids": [1], "rejected_ids": [2]}'
 grep -qF '{"id": 7, "chosen_ids": [1], "rejected_ids": [2], "error": "row: expected' "$tmp/stdout" # the row keeps its fields
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"

@@ -65,8 +65,8 @@ typedef struct {
   bool magpie; /* rows of Magpie's form get rewards_armorm */
   uint32_t *tokens;
   size_t cap_branches, chunk_rows, failed, dropped, truncated, done;
-  str record;            /* what the scores depend on, as JSON */
-  size_t replaced[OURS]; /* rows whose own field of that name was left out */
+  str record; /* what the scores depend on, as JSON */
+  cli_replaced replaced[OURS];
   uint64_t all_tokens;
 } run;
 
@@ -151,19 +151,11 @@ static bool replaced(void *ctx, slice key, json_val v) {
     if (!(ours[i].kinds & kind) || !slice_is(key, ours[i].name)) continue;
     if (ours[i].when == ATTRIBUTES && !of->r->n_names) return false;
     if (ours[i].when == MAGPIE && !h->magpie) return false;
-    of->r->replaced[i] += json_kind(h->doc, v) != JSON_NULL;
+    of->r->replaced[i].name = ours[i].name;
+    of->r->replaced[i].rows += json_kind(h->doc, v) != JSON_NULL;
     return true;
   }
   return false;
-}
-
-static void say_replaced(const run *r) {
-  str s = {0};
-  for (size_t i = 0; i < OURS; i++)
-    if (r->replaced[i]) str_printf(&s, "%s%s %zu", s.len ? ", " : "", ours[i].name, r->replaced[i]);
-  if (s.len)
-    log_warn("the rows' own fields of these names are replaced (by rows): %s; rename them to keep them", s.p);
-  str_free(&s);
 }
 
 /* What an output row begins with: all that comes from its input row. */
@@ -486,7 +478,7 @@ int cmd_score_run(int argc, char **argv) {
     if (r.truncated)
       log_warn("%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
                r.truncated, r.done, (long long)scorer_max_length(r.s));
-    say_replaced(&r);
+    cli_say_replaced(r.replaced, OURS);
     if (r.failed)
       log_warn("%zu of %zu rows could not be scored%s", r.failed, r.done,
                r.dropped == r.failed ? ": all of them too long" : "");

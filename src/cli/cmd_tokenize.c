@@ -13,16 +13,20 @@ static const char ABOUT[] =
     "model's chat template. DIR may hold only tokenizer files. Ids equal those of the model's own fast tokenizer;\n"
     "a control token spelled inside a message is plain text. A row that cannot be tokenized carries \"error\". A "
     "row's\n"
-    "own \"input_ids\" and \"error\" are replaced; all other fields are kept.";
+    "own \"input_ids\" and \"error\" are replaced, which a warning counts; all other fields are kept.";
 static const char EXAMPLES[] =
     "  echo '{\"text\": \"Hello world\"}' | reward tokenize --model rm\n"
     "  reward tokenize --model rm conversations.jsonl -o ids.jsonl.gz\n";
+
+enum { OURS = 2 };
+static const char *const ours[OURS] = {"input_ids", "error"};
 
 typedef struct {
   json_doc *doc;
   arena *mem;
   render_scratch *scratch;
   ids ids;
+  size_t replaced[OURS]; /* rows whose own field of that name was left out */
 } lane;
 
 typedef struct {
@@ -34,16 +38,21 @@ typedef struct {
   progress p;
 } run;
 
-static bool is_ours(void *ctx, slice key, json_val v) {
-  (void)ctx;
-  (void)v;
-  return slice_is(key, "input_ids") || slice_is(key, "error");
+/* Is it a field that is written anew? Counted, unless it says nothing. */
+static bool replaced(void *ctx, slice key, json_val v) {
+  lane *l = ctx;
+  for (size_t i = 0; i < OURS; i++) {
+    if (!slice_is(key, ours[i])) continue;
+    l->replaced[i] += json_kind(l->doc, v) != JSON_NULL;
+    return true;
+  }
+  return false;
 }
 
 /* The row's own fields but those that are written anew, and the name of the one that follows them. */
-static void begin_row(str *out, json_doc *d, const char *next) {
+static void begin_row(str *out, lane *l, const char *next) {
   str_addc(out, '{');
-  json_members(out, d, ", ", is_ours, NULL);
+  json_members(out, l->doc, ", ", replaced, l);
   str_json_key(out, next);
 }
 
@@ -63,7 +72,7 @@ static rw_status encode(run *r, lane *l, slice row, str *out, rw_error *err) {
   }
   l->ids.len = 0;
   RW_TRY(render_ids(r->r, l->scratch, branch, &l->ids, err));
-  begin_row(out, l->doc, "input_ids");
+  begin_row(out, l, "input_ids");
   str_addc(out, '[');
   for (size_t i = 0; i < l->ids.len; i++) str_printf(out, i ? ", %d" : "%d", l->ids.p[i]);
   str_addz(out, "]}");
@@ -79,9 +88,9 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   if (s == RW_OK) return RW_OK;
   if (s == RW_NOMEM) return rw_nomem(err, "a row");
   out->len = from;
-  json_doc *d = r->lanes[thread].doc;
-  if (json_parse(d, row.p, row.len, NULL) == RW_OK && json_kind(d, 0) == JSON_OBJECT)
-    begin_row(out, d, "error");
+  lane *l = &r->lanes[thread];
+  if (json_parse(l->doc, row.p, row.len, NULL) == RW_OK && json_kind(l->doc, 0) == JSON_OBJECT)
+    begin_row(out, l, "error");
   else
     str_addz(out, "{\"error\": ");
   str_json(out, e.text, strlen(e.text));
@@ -110,7 +119,7 @@ static rw_status run_rows(run *r, rows_in *in, pool *threads, rw_error *err) {
   if (!r->lanes) return rw_nomem(err, "rows");
   for (int i = 0; i < n; i++) {
     lane *l = &r->lanes[i];
-    *l = (lane){json_new(), arena_new(), render_scratch_new(r->r), {0}};
+    *l = (lane){.doc = json_new(), .mem = arena_new(), .scratch = render_scratch_new(r->r)};
     if (!l->doc || !l->mem || !l->scratch) return rw_nomem(err, "rows");
   }
   rows_pass pass = {work, sink, r};
@@ -164,12 +173,14 @@ int cmd_tokenize_run(int argc, char **argv) {
     s = run_rows(&t, in, threads, &err);
   }
   render_notes notes = {0};
+  cli_replaced own[OURS] = {{0}};
   for (int i = 0; t.lanes && i < pool_threads(threads); i++) {
     if (!t.lanes[i].scratch) continue;
     const render_notes *n = render_scratch_notes(t.lanes[i].scratch);
     notes.escaped += n->escaped;
     notes.changed += n->changed;
     notes.date |= n->date;
+    for (size_t k = 0; k < OURS; k++) own[k] = (cli_replaced){ours[k], own[k].rows + t.lanes[i].replaced[k]};
   }
   if (!s)
     s = rows_commit(t.out, &err);
@@ -178,6 +189,7 @@ int cmd_tokenize_run(int argc, char **argv) {
   if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
   if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
   if (notes.date && !date) log_note("the template asks for the date: 26 Jul 2024 is used; --date sets another");
+  cli_say_replaced(own, OURS);
   if (t.failed) log_warn("%zu of %zu rows could not be tokenized", t.failed, t.done);
   free_lanes(&t, pool_threads(threads));
   renderer_free(r);
