@@ -16,7 +16,7 @@ draw = lambda n: [random.randrange(3, 149) for _ in range(n)]
 good = [{"prompt": str(i), "chosen": str(i * 7), "rejected": str(i * 3 + 1), "id": f"g{i}"} for i in range(10)]
 bad = ['{"prompt": "1", "chosen": "2", "rejected": "3", "margin": NaN}', '{"prompt": "1", "chosen": "2", "rejected": "3", "margin": "x"}',
        '{"prompt": "1", "chosen": "2", "rejected": "3", "margin": 1e999}', '{"prompt": "1", "chosen": "", "rejected": "3"}',
-       '{"prompt": "1", "chosen": "2", "rejected": " \\n "}', '{"prompt": "1", "chosen": "2", "rejected": "2"}',
+       '{"prompt": "1", "chosen": "2", "rejected": " \\n\\u00a0\u3000\\u2029\\u000b"}', '{"prompt": "1", "chosen": "2", "rejected": "2"}',
        '{"prompt": "1", "responses": ["2", "3"], "scores": [1, 1]}', '{"prompt": "1", "responses": ["2", "2", "2"], "scores": [1, 2, 3]}',
        '{"prompt": "1", "responses": ["2", "3"], "scores": [1, 2], "margin": 1}',
        '{"prompt": "1", "chosen": "2"}', "not json", "{}", "[1]",

@@ -69,6 +69,8 @@ void str_json_num(str *s, double v);         /* shortest text that reads back th
                                                 not finite: null */
 void str_json_f32(str *s, float v);          /* up to 9 significant digits; not finite: null */
 void str_utf8(str *s, uint32_t codepoint);
+/* Is there nothing but white space (Unicode's White_Space), or nothing at all? */
+bool utf8_is_blank(slice text);
 /* Puts '?' for each byte of zstr that is part of no UTF-8 character, such as what a cut has left of one. */
 void utf8_mend(char *zstr);
 

@@ -268,6 +268,22 @@ void str_utf8(str *s, uint32_t c) {
   str_add(s, b, n);
 }
 
+static bool is_space(utf8proc_int32_t c) {
+  return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+         c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+bool utf8_is_blank(slice text) {
+  const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)text.p;
+  for (size_t i = 0; i < text.len;) {
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n = utf8proc_iterate(p + i, (utf8proc_ssize_t)(text.len - i), &c);
+    if (n <= 0 || !is_space(c)) return false;
+    i += (size_t)n;
+  }
+  return true;
+}
+
 void utf8_mend(char *zstr) {
   utf8proc_uint8_t *p = (utf8proc_uint8_t *)zstr;
   for (utf8proc_ssize_t n; *p; p += n) {

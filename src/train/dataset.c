@@ -65,10 +65,7 @@ static rw_status check_row(const loading *l, const conv_row *row, rw_error *err)
 /* Does the conversation end with nothing said? */
 static bool is_empty(const conversation *c) {
   if (!c->messages) return c->text.p && c->text.len == 0;
-  slice s = c->messages[c->n_messages - 1].content;
-  size_t i = 0;
-  while (i < s.len && s.p[i] && strchr(" \t\r\n", s.p[i])) i++;
-  return i == s.len;
+  return utf8_is_blank(c->messages[c->n_messages - 1].content);
 }
 
 /* A ranking without two different scores has no order. */
