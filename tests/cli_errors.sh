@@ -123,6 +123,10 @@ fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp
 fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"
 fails 1 "no such model here" "$reward" score --model "$tmp/nowhere" /dev/null
 fails 1 "got another file" "$reward" score --model README.md /dev/null
+"$reward" score --model $model /dev/null --max-length 513 2>"$tmp/said"
+grep -q -- "--max-length 513 is more than max_position_embeddings of config.json, 512" "$tmp/said"
+"$reward" score --model $model /dev/null --max-length 512 2>"$tmp/said"
+! grep -q "is more than" "$tmp/said" || exit 1
 fails 2 "1 to 1024" score --threads 5000 /dev/null
 fails 2 "1 to 1024, got 0" score --threads 0 /dev/null
 fails 2 "expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --lr -1
@@ -211,8 +215,10 @@ wrong "--baseline: no group is named 'none'" --baseline none
 [ ! -e "$tmp/none" ]
 fails 1 "subset: expected a string" "$reward" sweep --model $model --data "$tmp/one pair.jsonl" --eval "rewardbench:$tmp/one pair.jsonl" --out "$tmp/none" --steps 1
 [ ! -e "$tmp/none" ] # before a run is trained that could not be measured
-wrong "reward train: --lr: expected 0 or more, got -1" --lr -1
-rmdir "$tmp/none"
+wrong "reward sweep: --lr: expected 0 or more, got -1" --lr -1
+wrong "--keep: expected best, last or a number" --keep none
+wrong "unknown option" --lrr 1
+[ ! -e "$tmp/none" ] # all runs' options before the first begins
 # of merge and report
 fails 2 "an adapter's folder and -o DIR are needed" "$reward" merge
 fails 2 "expected a PEFT directory" "$reward" merge $model -o "$tmp/none"

@@ -100,6 +100,8 @@ typedef struct {
 /* Tokens that a group costs: the shared prefix once, then each rest. share false: all of each. */
 size_t model_group_tokens(const id_group *g, bool share);
 
+/* A warning where --max-length (0: not given) is more than the model's limit. */
+void model_warn_length(const model_config *c, int64_t max_length);
 /* Can this conversation be scored? Ids of the vocabulary; with dynamic rotary scaling no more than max_positions;
  * for a gated head an assistant turn among them. */
 rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err);

@@ -367,6 +367,11 @@ static int sweep_run_grid(grid *g, int argc, char **argv) {
     if ((status = add_data(g, g->data.items[i])) >= 0) return status;
   if ((status = lay_out(g)) >= 0) return status;
   if (g->dry_run) return print_plan(g);
+  for (size_t i = 0; i < g->s.n_groups * g->s.n_seeds; i++) {
+    cli_list c = {0};
+    if (!command_of(g, i, false, &c)) return cli_usage("memory ran out");
+    if ((status = cli_train_check((int)c.n, (char **)c.items)) >= 0) return status;
+  }
   rw_error err;
   if (sweep_check_evals(&g->s, &err) || file_mkdirs(g->out, &err)) return cli_fail(&err);
   return run_all(g);

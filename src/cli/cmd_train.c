@@ -232,8 +232,8 @@ const cli_loss_option cli_loss_options[CLI_LOSS_OPTIONS] = {
     {"tempered-t", {LOSS_TEMPERED_LOG, LOSS_TEMPERED_LOG}},
     {"temperature", {LOSS_TEMPERATURE_BT, LOSS_TEMPERATURE_BT}}};
 
-/* Options that mean nothing without another, or not beside it. */
-static int check_together(const train_options *o) {
+/* Options that have no effect in this run. */
+static void say_unused(const train_options *o) {
   for (size_t i = 0; i < CLI_LOSS_OPTIONS; i++) {
     const cli_loss_option *of = &cli_loss_options[i];
     if (!cli_given(of->name) || o->loss.kind == of->of[0] || o->loss.kind == of->of[1]) continue;
@@ -242,6 +242,10 @@ static int check_together(const train_options *o) {
              two ? " and " : "", two ? loss_names[of->of[1]] : "", loss_names[o->loss.kind]);
   }
   if (cli_given("epochs") && cli_given("steps")) log_warn("--epochs is not used beside --steps");
+}
+
+/* Options that mean nothing without another, or not beside it. */
+static int check_together(const train_options *o) {
   if (o->resume && o->force)
     return cli_usage("--resume, --force: expected one of them, got both; --resume goes on, --force starts anew");
   if (cli_given("lora-targets") && o->lora_rank == 0)
@@ -279,14 +283,15 @@ static void arguments_json(void *ctx, const train_options *effective, str *out) 
 
 int cmd_train_run(int argc, char **argv) { return cli_train(argc, argv, NULL); }
 
-int cli_train(int argc, char **argv, train_outlook *outlook) {
+/* The words, and those of --config, which go into argc and argv, as options: -1, or the exit status. */
+static int parse(int *argc, char ***argv, train_options *out) {
   line = (struct train_line){0};
   train_defaults(&line.o);
   words_of_line();
   cli_list words = {0};
-  int status = cli_config(&argc, &argv, cli_train_options, NULL);
+  int status = cli_config(argc, argv, cli_train_options, NULL);
   if (status >= 0) return status;
-  status = cli_parse(argc, argv, cli_train_options, &words, 0, USAGE, ABOUT, EXAMPLES);
+  status = cli_parse(*argc, *argv, cli_train_options, &words, 0, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   train_options o = line.o;
   o.data = line.data.items;
@@ -325,6 +330,23 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   o.seed = (uint64_t)cli_opts.seed;
   o.device = cli_opts.device;
   o.dtype = cli_opts.dtype;
+  *out = o;
+  return -1;
+}
+
+int cli_train_check(int argc, char **argv) {
+  train_options o = {0};
+  cli_common before = cli_opts;
+  int status = parse(&argc, &argv, &o);
+  cli_opts = before;
+  return status;
+}
+
+int cli_train(int argc, char **argv, train_outlook *outlook) {
+  train_options o = {0};
+  int status = parse(&argc, &argv, &o);
+  if (status >= 0) return status;
+  say_unused(&o);
   o.threads = cli_pool();
   if (!o.threads) return 1;
   command_line command = {argc, argv};

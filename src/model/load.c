@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "model/load.h"
+#include "reward/log.h"
 #include "reward/rng.h"
 
 static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, size_t cols) {
@@ -291,6 +292,13 @@ bool model_is_bf16(const model *m) { return m->bf16; }
 void model_set_bf16(model *m, bool on) {
   m->bf16 = on;
   m->be->set_bf16(m->be, on);
+}
+void model_warn_length(const model_config *c, int64_t max_length) {
+  if (max_length > c->max_positions)
+    log_warn(
+        "--max-length %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
+        "at positions that the model was not made for",
+        (long long)max_length, (long long)c->max_positions);
 }
 bool model_head_is_new(const model *m) { return m->head_is_new; }
 

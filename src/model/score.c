@@ -60,6 +60,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
+  if (!s) model_warn_length(model_info(m), o->max_length);
   if (s) {
     renderer_free(r);
     model_free(m);

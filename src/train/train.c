@@ -357,6 +357,7 @@ static void say_data(const run *t) {
       c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
   if (c->escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", c->escaped);
   if (c->changed) log_warn("the template changed the contents of %zu conversations", c->changed);
+  model_warn_length(model_info(t->m), t->o->max_length);
   log_note("%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps, (long long)t->o->batch_size,
            loss_names[t->o->loss.kind], model_device(t->m), model_dtype(t->m));
 }
