@@ -128,6 +128,15 @@ with tempfile.TemporaryDirectory() as tmp:
     got = [json.loads(l) for l in open(tmp / "out1/train.jsonl")]
     assert {r["id"]: (r["chosen"][-1]["content"], r["rejected"][-1]["content"]) for r in got} == kept, \
         sorted(set(kept) ^ {r["id"] for r in got})[:10]
+    counted = {}  # task categories without case: all pairs, and those kept
+    for members in groups.values():
+        for _, _, p in members:
+            if p[4]:
+                c = counted.setdefault(p[4], dict(pairs=0, kept=0))
+                c["pairs"] += 1
+                c["kept"] += p[1] in kept
+    said = json.loads((tmp / "out1/report.json").read_text())["task_categories"]
+    assert {k.lower(): v for k, v in said.items()} == counted and len(said) == len(counted), (said, counted)
     turns = next(r for r in got if r["source"] == "helpsteer2" and len(r["chosen"]) == 4)
     assert [m["role"] for m in turns["chosen"]] == ["user", "assistant", "user", "assistant"] and "extra_id" not in json.dumps(turns)
     removed = [json.loads(l)["id"] for l in open(tmp / "out1/removed.jsonl")]

@@ -32,6 +32,8 @@ rows = [row("mine", "Coding & Debugging"), row("mine", "coding & debugging", tur
 got = json.loads(stats(rows, "--json"))
 assert got["task_categories"] == {"Coding & Debugging": 2, "Odd one": 1} and "report" not in got, got
 assert got["sources"]["mine"]["pairs"] == 3 and got["sources"]["mine"]["mean_turns"] == 8 / 3, got
+assert json.loads(stats([], "--json"))["all"] == dict(pairs=0, mean_turns=None, mean_prompt_tokens=None, mean_response_tokens=None)
+assert "0.0" not in stats([])  # of nothing there is no mean
 assert "report" not in stats(rows)  # none of the sources is the report's
 
 some = rows + [row("magpie-air", "Math"), row("helpsteer2")]

@@ -401,6 +401,11 @@ if [ -e /dev/full ]; then
   status=0; score "$tmp/one.jsonl" >/dev/full 2>"$tmp/stderr" || status=$?
   [ $status -eq 1 ]
   grep -q "No space left" "$tmp/stderr"
+  for word in --help --version "score --help"; do
+    status=0; "$reward" $word >/dev/full 2>"$tmp/stderr" || status=$?
+    [ $status -eq 1 ]
+    grep -q "stdout: cannot write" "$tmp/stderr"
+  done
 fi
 if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=64k none "$tmp/small" 2>/dev/null; then
   mounted=$tmp/small # a full disk: the error says so, and nothing is left

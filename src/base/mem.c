@@ -268,6 +268,10 @@ void str_utf8(str *s, uint32_t c) {
   str_add(s, b, n);
 }
 
+void str_add_lower(str *s, const char *p, size_t len) {
+  for (size_t i = 0; i < len; i++) str_addc(s, p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] - 'A' + 'a') : p[i]);
+}
+
 static bool is_space(utf8proc_int32_t c) {
   return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
          c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;

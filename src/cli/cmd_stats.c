@@ -145,10 +145,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
   add(&r->by_source[s], &f);
   if (category.len == 0) return RW_OK;
   str_clear(&r->key);
-  for (size_t i = 0; i < category.len; i++) {
-    char k = category.p[i];
-    str_addc(&r->key, (char)(k >= 'A' && k <= 'Z' ? k + 32 : k));
-  }
+  str_add_lower(&r->key, category.p, category.len);
   if (r->key.oom) return rw_nomem(err, "categories");
   int64_t c = index_of(r, r->category_ids, (slice){r->key.p, r->key.len}, category, &r->categories,
                        &r->n_categories, &r->cap_c, &was_new);
@@ -245,7 +242,7 @@ static void print_json(const run *r) {
   str_addz(&s, "{\"sources\": {");
   for (size_t i = 0; i <= r->n_sources; i++) {
     const tally *t = i < r->n_sources ? &r->by_source[i] : &r->all;
-    double n = t->pairs ? (double)t->pairs : 1;
+    double n = (double)t->pairs; /* of none there is no mean: NaN */
     if (i < r->n_sources) {
       str_addz(&s, i ? ", " : "");
       str_json(&s, r->sources[i].p, r->sources[i].len);
@@ -283,7 +280,7 @@ static rep_table *source_table(const run *r, beside b) {
     bool all = i == r->n_sources;
     const tally *y = all ? &r->all : &r->by_source[i];
     const published_source *p = !all ? published_of(r->sources[i]) : b.all_sources ? &published[N_PUBLISHED] : NULL;
-    double n = y->pairs ? (double)y->pairs : 1;
+    double n = (double)y->pairs;
     if (all) rep_total(t);
     rep_cell_text(t, all ? SLICE("all") : r->sources[i].len ? r->sources[i] : SLICE("(none)"));
     rep_cell_int(t, (int64_t)y->pairs);

@@ -27,6 +27,13 @@ static void print_help(FILE *f) {
   fputs("\n`reward COMMAND --help` shows a command's options, defaults and examples.\n", f);
 }
 
+/* 0, or 1 and a message: what went to stdout has not arrived. */
+static int flush_stdout(const char *who) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+  fprintf(stderr, "%s: stdout: cannot write; is the disk full or the pipe closed?\n", who);
+  return 1;
+}
+
 int main(int argc, char **argv) {
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
@@ -39,21 +46,20 @@ int main(int argc, char **argv) {
   }
   if (strcmp(argv[1], "--version") == 0) {
     puts("reward " REWARD_VERSION);
-    return 0;
+    return flush_stdout("reward");
   }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
     print_help(stdout);
-    return 0;
+    return flush_stdout("reward");
   }
   for (const cli_command *c = cli_commands; c->name; c++)
     if (strcmp(argv[1], c->name) == 0) {
       log_set_command(cli_name = c->name);
       int status = c->run(argc - 1, argv + 1);
       cli_end();
-      if (fflush(stdout) != 0 && status == 0) {
-        fprintf(stderr, "reward %s: stdout: cannot write; is the disk full or the pipe closed?\n", c->name);
-        status = 1;
-      }
+      char who[64];
+      snprintf(who, sizeof who, "reward %s", c->name);
+      if (status == 0) status = flush_stdout(who);
       return status != 0 && log_interrupted() ? 130 : status; /* what was finished all the same is a success */
     }
   fprintf(stderr, "reward: '%s': unknown command; `reward --help` lists them\n", argv[1]);

@@ -45,6 +45,40 @@ static size_t summarize(const curation *r, summary *out) {
   return n;
 }
 
+typedef struct {
+  slice name; /* as first met */
+  size_t pairs, kept;
+} category_count;
+
+/* The pairs of each task category, without case as the recipes compare them; those without one are left out. *out
+ * is the caller's to mem_free. */
+static rw_status count_categories(const curation *r, category_count **out, size_t *n, rw_error *err) {
+  map *places = map_new();
+  str key = {0};
+  size_t *of = mem_alloc(r->n_categories + 1, sizeof *of); /* a spelling's place in *out */
+  *out = mem_zalloc(r->n_categories + 1, sizeof **out);
+  *n = 0;
+  bool ok = places && of && *out;
+  for (size_t k = 0; ok && k < r->n_categories; k++) {
+    bool was_new = false;
+    str_clear(&key);
+    str_add_lower(&key, r->categories[k].p, r->categories[k].len);
+    int64_t *at = key.oom ? NULL : map_put(places, key.p ? key.p : "", key.len, (int64_t)*n, &was_new);
+    ok = at != NULL;
+    if (ok) of[k] = (size_t)*at;
+    if (was_new) (*out)[(*n)++].name = r->categories[k];
+  }
+  for (size_t i = 0; ok && i < r->n; i++) {
+    category_count *c = &(*out)[of[r->c[i].category]];
+    c->pairs++;
+    c->kept += r->c[i].reason == NULL;
+  }
+  map_free(places);
+  str_free(&key);
+  mem_free(of);
+  return ok ? RW_OK : rw_nomem(err, "report");
+}
+
 static void add_reasons(const curation *r, const source *src, str *s) {
   /* few distinct reasons a source: counted by scanning once for each new one */
   map *seen = map_new();
@@ -132,21 +166,19 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
   }
   str_addz(&s, first ? "],\n  \"task_categories\": {" : "\n  ],\n  \"task_categories\": {");
   first = true;
-  for (size_t k = 0; k < r->n_categories; k++) {
-    size_t all = 0, left = 0;
-    for (size_t i = 0; i < r->n; i++)
-      if (r->c[i].category == k) {
-        all++;
-        left += r->c[i].reason == NULL;
-      }
-    if (r->categories[k].len == 0) continue;
+  category_count *c;
+  size_t n_categories;
+  rw_status st = count_categories(r, &c, &n_categories, err);
+  for (size_t k = 0; !st && k < n_categories; k++) {
+    if (c[k].name.len == 0) continue;
     str_addz(&s, first ? "\n    " : ",\n    ");
     first = false;
-    str_json(&s, r->categories[k].p, r->categories[k].len);
-    str_printf(&s, ": {\"pairs\": %zu, \"kept\": %zu}", all, left);
+    str_json(&s, c[k].name.p, c[k].name.len);
+    str_printf(&s, ": {\"pairs\": %zu, \"kept\": %zu}", c[k].pairs, c[k].kept);
   }
+  mem_free(c);
   str_printf(&s, "%s},\n  \"rows\": %zu,\n  \"pairs\": %zu\n}\n", first ? "" : "\n  ", rows, kept);
-  rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
+  if (!st) st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
   mem_free(path);
   str_free(&s);
   return st;
@@ -226,19 +258,17 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
   rw_status s = add_distributions(r, t, n, p, err);
   rep_table *c = rep_table_new((const char *[]){"task category", ">pairs", ">kept"}, 3);
   bool any = false;
-  for (size_t k = 0; k < r->n_categories; k++) {
-    size_t all = 0, left = 0;
-    for (size_t i = 0; i < r->n; i++)
-      if (r->c[i].category == k) {
-        all++;
-        left += r->c[i].reason == NULL;
-      }
-    if (r->categories[k].len == 0) continue;
-    rep_cell_text(c, r->categories[k]);
-    rep_cell_int(c, (int64_t)all);
-    rep_cell_int(c, (int64_t)left);
+  category_count *category = NULL;
+  size_t n_categories;
+  if (!s) s = count_categories(r, &category, &n_categories, err);
+  for (size_t k = 0; !s && k < n_categories; k++) {
+    if (category[k].name.len == 0) continue;
+    rep_cell_text(c, category[k].name);
+    rep_cell_int(c, (int64_t)category[k].pairs);
+    rep_cell_int(c, (int64_t)category[k].kept);
     any = true;
   }
+  mem_free(category);
   if (any) rep_put_table(p, c, "Task categories");
   for (size_t k = 0; k < r->recipe.n; k++) {
     if (!r->contamination[k]) continue;
