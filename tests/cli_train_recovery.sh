@@ -60,10 +60,10 @@ same "$tmp/whole" "$tmp/the run"
 grep -qF "$end" "$tmp/said" # the recent means went on too
 
 # Ctrl-C when all steps are done, or nearly: interrupted and to be gone on with, or finished and a success
-for _ in 1 2 3 4 5 6 7 8; do
+for last in 298 299 300 300 300 300 300 300; do
   rm -rf "$tmp/end"
   ("$reward" "${args[@]}" --steps 300 --out "$tmp/end" 2>"$tmp/said") & pid=$!
-  while [ ! -e "$tmp/end/model.safetensors" ] && [ "$(wc -l 2>/dev/null <"$tmp/end/metrics.jsonl" || echo 0)" -lt 297 ] && kill -0 $pid 2>/dev/null; do :; done
+  while [ ! -e "$tmp/end/model.safetensors" ] && [ "$(wc -l 2>/dev/null <"$tmp/end/metrics.jsonl" || echo 0)" -lt $last ] && kill -0 $pid 2>/dev/null; do :; done
   kill -INT $pid 2>/dev/null || true
   status=0; wait $pid || status=$?
   if [ $status -eq 0 ]; then
