@@ -7,7 +7,7 @@ SAN     ?=
 WERROR  ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
 # -ffp-contract=off: a sum is rounded where the source says so; kernels ask for FMA by name.
-CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-errno -Iinclude -Isrc -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN)
+CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-errno -Isrc -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN)
 LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -lm -pthread
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/format/*.c src/data/*.c src/text/*.c src/compute/*.c src/compute/cpu/*.c \
@@ -47,7 +47,7 @@ $(BUILD)/%.o: %.c
 
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -Iinclude -Isrc -isystem $(ARROW)/include -pthread $(SAN) -MMD -MP -c -o $@ $<
+	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -Isrc -isystem $(ARROW)/include -pthread $(SAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "reward/json.h"
-#include "reward/rows.h"
+#include "format/json.h"
+#include "format/rows.h"
 
 static double now(void) {
   struct timespec t;

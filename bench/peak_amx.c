@@ -1,14 +1,14 @@
 /* peak_amx.c - what one core does at most: bf16 tiles from registers, 32 x 32 blocks of sums from packed factors of
  * a given size, and bytes read and written at sizes that fit one cache or the next.
  *
- *     make && gcc -O2 -mavx512f -Iinclude -Isrc bench/peak_amx.c build/libreward.a -lm -pthread -o peak && ./peak
+ *     make && gcc -O2 -mavx512f -Isrc bench/peak_amx.c build/libreward.a -lm -pthread -o peak && ./peak
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/mem.h"
 #include "compute/cpu/amx.h"
-#include "reward/log.h"
-#include "reward/mem.h"
 
 typedef long long vec __attribute__((vector_size(64)));
 enum { CHUNKS = 16 };

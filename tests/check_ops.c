@@ -7,10 +7,10 @@
 #include <stdio.h>
 
 #include "base/half.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "ops_ref.h"
-#include "reward/log.h"
-#include "reward/mem.h"
-#include "reward/rng.h"
 
 static int failed, passed;
 static rng R;

@@ -17,9 +17,9 @@
 
 #include <cmocka.h>
 
-#include "reward/eval.h"
-#include "reward/file.h"
-#include "reward/json.h"
+#include "base/file.h"
+#include "eval/eval.h"
+#include "format/json.h"
 
 #define CASE static __attribute__((unused)) /* not every test needs each */
 

@@ -6,11 +6,11 @@ for tool in clang-format cppcheck clang-tidy; do command -v $tool >/dev/null || 
 bad=0
 clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cc') || bad=1
 cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exitcode=1 --inline-suppr -j "$(nproc)" \
-  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Iinclude -Isrc -i src/format/parquet.cc src 2>&1 || bad=1
+  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Isrc -i src/format/parquet.cc src 2>&1 || bad=1
 
 # One file of C: clang-tidy, unless it passed before with the same text in all that it includes.
 tidy() {
-  local flags=(-std=gnu11 -D_GNU_SOURCE= -DREWARD_VERSION='"lint"' -Iinclude -Isrc -Itests) model=(-include tests/lint_model.h) key
+  local flags=(-std=gnu11 -D_GNU_SOURCE= -DREWARD_VERSION='"lint"' -Isrc -Itests) model=(-include tests/lint_model.h) key
   [ "$1" = src/base/status.c ] && model=() # it defines what the model describes
   [ "$1" = src/compute/cpu/amx.c ] && flags+=(-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16)
   key=$LINT_DONE/$(cat .clang-tidy tests/lint.sh tests/lint_model.h $(gcc "${flags[@]}" -MM -MT '' "$1" | tr -d ':\\') | sha256sum | cut -c1-32)

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/model.h"
+#include "base/file.h"
+#include "model/model.h"
 
 static rw_error err;
 static char dir[] = "/tmp/reward-test-XXXXXX";

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "reward/conversation.h"
+#include "data/conversation.h"
 
 static rw_error err;
 static json_doc *doc;

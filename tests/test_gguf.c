@@ -12,10 +12,10 @@
 
 #include <cmocka.h>
 
-#include "reward/gguf.h"
-#include "reward/json.h"
-#include "reward/model.h"
-#include "reward/template.h"
+#include "format/gguf.h"
+#include "format/json.h"
+#include "model/model.h"
+#include "text/template.h"
 
 static rw_error err;
 static char dir[] = "/tmp/reward-test-XXXXXX";

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "reward/model.h"
+#include "model/model.h"
 
 enum { MOST = 10 };
 static const struct {

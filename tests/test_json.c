@@ -42,9 +42,9 @@ static bool j_is_number(const json_t *j) { return json_is_number(j); }
 #undef json_type
 #undef json_string
 
-#include "reward/file.h"
-#include "reward/json.h"
-#include "reward/rng.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "format/json.h"
 
 static rw_error err;
 static json_doc *doc;

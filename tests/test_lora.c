@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/model.h"
-#include "reward/peft.h"
+#include "base/file.h"
+#include "format/peft.h"
+#include "model/model.h"
 
 static const char *const cases[] = {"llama", "qwen2", "gemma2", "nemotron", "llama_bias"};
 enum { CASES = sizeof cases / sizeof *cases };

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "reward/rng.h"
+#include "base/rng.h"
 #include "train/loss.h"
 
 static const double none = NAN;

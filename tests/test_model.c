@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/model.h"
+#include "base/file.h"
+#include "model/model.h"
 
 static const char *const families[] = {"llama",         "llama3",     "mistral",        "qwen2",
                                        "qwen3",         "gemma2",     "gemma3_text",    "llama_bias",

@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
+#include "base/rng.h"
 #include "format/parquet.h"
-#include "reward/rng.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 #define DATA "tests/data/parquet/"
 

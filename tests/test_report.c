@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/report.h"
+#include "base/file.h"
+#include "report/report.h"
 
 /* Writes the page and returns its text. */
 static str written(rep_page *p) {

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "reward/rng.h"
-#include "reward/rows.h"
+#include "base/rng.h"
+#include "format/rows.h"
 
 static rw_error err;
 #define OK(e)                                           \

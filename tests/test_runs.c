@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/runs.h"
+#include "base/file.h"
+#include "eval/runs.h"
 
 static char root[64];
 

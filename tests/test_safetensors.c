@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "reward/json.h"
-#include "reward/safetensors.h"
+#include "format/json.h"
+#include "format/safetensors.h"
 
 static rw_error err;
 static char dir[] = "/tmp/reward-test-XXXXXX";

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/template.h"
+#include "base/file.h"
+#include "text/template.h"
 
 static rw_error err;
 static json_file expected;

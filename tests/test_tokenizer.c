@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/json.h"
-#include "reward/tokenizer.h"
+#include "base/file.h"
+#include "format/json.h"
+#include "text/tokenizer.h"
 
 static rw_error err;
 static json_file expected, expected_spm;

@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "reward/file.h"
-#include "reward/log.h"
-#include "reward/model.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "model/model.h"
 
 static rw_error err;
 static const char CONFIG[] =

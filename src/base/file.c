@@ -1,6 +1,6 @@
 /* file.c - mapped input, atomic output, folders. */
 #define _GNU_SOURCE
-#include "reward/file.h"
+#include "base/file.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* log.c - notes, warnings, the progress line, the interrupt flag. */
-#include "reward/log.h"
+#include "base/log.h"
 
 #include <signal.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* mem.c - allocation, arenas, strings, the string map. */
-#include "reward/mem.h"
+#include "base/mem.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* rng.c - xoshiro256++. */
-#include "reward/rng.h"
+#include "base/rng.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* status.c - filling rw_error. */
-#include "reward/status.h"
+#include "base/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>

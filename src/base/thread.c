@@ -3,15 +3,15 @@
  * so both sides of a run wait awake for SPIN_SECONDS before they sleep on a condition variable; not where the
  * threads outnumber the processors. */
 #define _GNU_SOURCE
-#include "reward/thread.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "reward/log.h"
-#include "reward/mem.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #define SPIN_SECONDS 1e-4
 

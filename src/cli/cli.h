@@ -4,16 +4,16 @@
  * are described once, in its table: the parser, --help with defaults, the --config reader and the record of a run
  * use that table.
  */
-#ifndef REWARD_CLI_H
-#define REWARD_CLI_H
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "reward/log.h"
-#include "reward/mem.h"
-#include "reward/status.h"
-#include "reward/thread.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/thread.h"
 
 typedef enum {
   OPT_FLAG,   /* bool *: --name */

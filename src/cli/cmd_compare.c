@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/scoring.h"
-#include "reward/file.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { LONGEST_ID = 60 }; /* a longer one would push the numbers off the terminal */
 

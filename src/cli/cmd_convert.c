@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/gguf.h"
-#include "reward/safetensors.h"
+#include "format/gguf.h"
+#include "format/safetensors.h"
 
 int cmd_convert_run(int argc, char **argv) {
   const char *out = NULL, *dtype = "f32";

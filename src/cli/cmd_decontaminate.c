@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/cli.h"
-#include "reward/decontaminate.h"
-#include "reward/file.h"
+#include "curate/decontaminate.h"
 
 int cmd_decontaminate_run(int argc, char **argv) {
   decon_run_options o = {.options = {.ngram = DECON_NGRAM}};

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/endpoint.h"
 #include "cli/scoring.h"
-#include "reward/file.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 static const char USAGE[] =
     "eval --suite SUITE --data ROWS... (--model DIR | --scores FILE | --endpoint URL) [-o results.json]";

@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/gguf.h"
-#include "reward/golden.h"
-#include "reward/model.h"
-#include "reward/peft.h"
-#include "reward/render.h"
+#include "format/gguf.h"
+#include "format/peft.h"
+#include "model/golden.h"
+#include "model/model.h"
+#include "text/render.h"
 
 static const char USAGE[] = "inspect DIR|FILE [options]";
 static const char ABOUT[] =

@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/safetensors.h"
-#include "reward/train.h"
+#include "format/safetensors.h"
+#include "train/train.h"
 
 int cmd_merge_run(int argc, char **argv) {
   const char *out = NULL, *dtype = "";

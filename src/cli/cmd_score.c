@@ -8,8 +8,8 @@
 
 #include "cli/cli.h"
 #include "cli/journal.h"
-#include "reward/rows.h"
-#include "reward/score.h"
+#include "format/rows.h"
+#include "model/score.h"
 
 static const char USAGE[] = "score --model DIR [ROWS] [-o OUT] [options]";
 static const char ABOUT[] =

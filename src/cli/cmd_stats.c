@@ -5,9 +5,9 @@
 #include <strings.h>
 
 #include "cli/cli.h"
-#include "reward/render.h"
-#include "reward/report.h"
-#include "reward/rows.h"
+#include "format/rows.h"
+#include "report/report.h"
+#include "text/render.h"
 
 static const char USAGE[] = "stats ROWS --model DIR [--json]";
 static const char ABOUT[] =

@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "cli/training.h"
-#include "reward/file.h"
-#include "reward/sweep.h"
+#include "train/sweep.h"
 
 static const char USAGE[] =
     "sweep --model DIR --data [NAME=]FILE... --eval [SUITE:]FILE --out DIR [options of train]";

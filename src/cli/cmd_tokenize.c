@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "reward/render.h"
-#include "reward/rows.h"
+#include "format/rows.h"
+#include "text/render.h"
 
 static const char USAGE[] = "tokenize --model DIR [ROWS] [-o OUT] [options]";
 static const char ABOUT[] =

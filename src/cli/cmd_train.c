@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/training.h"
-#include "reward/eval.h"
-#include "reward/file.h"
-#include "reward/safetensors.h"
+#include "eval/eval.h"
+#include "format/safetensors.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
 static const char ABOUT[] =

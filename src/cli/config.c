@@ -4,7 +4,7 @@
 #include <strings.h>
 
 #include "cli/cli.h"
-#include "reward/yaml.h"
+#include "format/yaml.h"
 
 typedef struct {
   const char *path;

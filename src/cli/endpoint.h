@@ -3,7 +3,7 @@
 #define CLI_ENDPOINT_H
 
 #include "cli/cli.h"
-#include "reward/endpoint.h"
+#include "eval/endpoint.h"
 
 typedef struct {
   endpoint_options o; /* url NULL: no endpoint */

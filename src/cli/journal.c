@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "base/log.h"
+#include "format/rows.h"
 
 struct journal {
   char *path, *out;

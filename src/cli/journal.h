@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 typedef struct journal journal;
 /* Can OUT have one? Not stdout, nor a device or a pipe. */

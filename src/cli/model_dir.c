@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "reward/gguf.h"
-#include "reward/peft.h"
-#include "reward/safetensors.h"
+#include "format/gguf.h"
+#include "format/peft.h"
+#include "format/safetensors.h"
 
 static rw_status convert_into(const char *path, const char *dir, rw_error *err) {
   char *partial = mem_printf("%s.partial-%ld", dir, (long)getpid());

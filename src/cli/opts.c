@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/cli.h"
-#include "reward/file.h"
 
 cli_common cli_opts = {.threads = 0, .seed = 0, .device = "auto", .dtype = "auto"};
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 
 int cli_scoring_check(cli_scoring *s) {
   if (s->o.max_length < 0 || s->o.batch_tokens < 0)

@@ -3,7 +3,7 @@
 #define CLI_SCORING_H
 
 #include "cli/cli.h"
-#include "reward/eval.h"
+#include "eval/eval.h"
 
 typedef struct {
   score_options o;

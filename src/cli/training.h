@@ -3,7 +3,7 @@
 #define CLI_TRAINING_H
 
 #include "cli/cli.h"
-#include "reward/train.h"
+#include "train/train.h"
 
 /* Of `reward train`, without the common ones. For their names and kinds: the defaults stand there only while it
  * runs. */

@@ -18,9 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "reward/adamw8.h"
-#include "reward/status.h"
-#include "reward/thread.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "compute/adamw8.h"
 
 typedef enum { T_F32, T_F16, T_BF16 } tensor_type;
 /* ACT_RELU2: max(x, 0)², without a gate. */

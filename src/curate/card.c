@@ -3,9 +3,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "curate/run.h"
-#include "reward/file.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 static const char CONFIGS[] =
     "---\n"

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "curate/run.h"
 #include "format/parquet.h"
-#include "reward/file.h"
-#include "reward/log.h"
 
 bool curation_reads(const curation *r, const source *src) {
   for (size_t i = 0; i < r->o->n_only; i++)

@@ -1,12 +1,12 @@
 /* curate.c - running a recipe: inputs, stages in order, and the files that come out. */
-#include "reward/curate.h"
+#include "curate/curate.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "curate/run.h"
-#include "reward/file.h"
-#include "reward/log.h"
 
 int curation_order(place a, place b) {
   if (a.input != b.input) return a.input < b.input ? -1 : 1;

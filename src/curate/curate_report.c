@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "curate/run.h"
-#include "reward/file.h"
-#include "reward/report.h"
+#include "report/report.h"
 
 /* The report's Table 1 (arXiv 2410.18451): pairs before and after. */
 static const struct {

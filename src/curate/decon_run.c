@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "curate/decon_tally.h"
 #include "curate/source.h"
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 typedef struct {
   const decon_run_options *o;

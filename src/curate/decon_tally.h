@@ -4,8 +4,8 @@
 #ifndef CURATE_DECON_TALLY_H
 #define CURATE_DECON_TALLY_H
 
-#include "reward/decontaminate.h"
-#include "reward/report.h"
+#include "curate/decontaminate.h"
+#include "report/report.h"
 
 typedef struct decon_tally decon_tally;
 /* d and o are read until the last row. base_names: the benchmark's files by their names alone, so that the counts

@@ -3,14 +3,14 @@
  * Every n-gram of the benchmark is a rolling hash in one table; a bit array in front of it answers most misses. A
  * hit is then compared word by word, so an answer is never a collision. Memory grows with the benchmark only.
  */
-#include "reward/decontaminate.h"
+#include "curate/decontaminate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "curate/words.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { FILTER_BITS = 22 };
 static const uint64_t BASE = 0x9e3779b97f4a7c15u; /* of the rolling hash; odd */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "curate/run.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 typedef struct {
   uint64_t line;

@@ -13,8 +13,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/rng.h"
 #include "curate/run.h"
-#include "reward/rng.h"
 
 enum { CHUNK = 256 };
 

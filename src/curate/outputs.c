@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "curate/run.h"
-#include "reward/file.h"
-#include "reward/json.h"
+#include "format/json.h"
 
 static rw_status add(const curation *r, output_names *l, const char *name, size_t len, rw_error *err) {
   char *copy = arena_strndup(r->mem, name, len);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reward/file.h"
-#include "reward/yaml.h"
+#include "base/file.h"
+#include "format/yaml.h"
 
 static const int64_t MOST = (int64_t)1 << 40; /* of counts */
 

@@ -2,9 +2,9 @@
 #ifndef CURATE_RUN_H
 #define CURATE_RUN_H
 
+#include "curate/curate.h"
 #include "curate/decon_tally.h"
 #include "curate/recipe.h"
-#include "reward/curate.h"
 
 /* Where a row stands. */
 typedef struct {

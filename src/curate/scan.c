@@ -2,9 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "curate/run.h"
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 typedef struct {
   curation *r;

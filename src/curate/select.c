@@ -4,8 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/rng.h"
 #include "curate/run.h"
-#include "reward/rng.h"
 
 static bool takes(const select_group *g, slice category) {
   for (size_t i = 0; i < g->n; i++)

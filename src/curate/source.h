@@ -6,7 +6,7 @@
 #ifndef CURATE_SOURCE_H
 #define CURATE_SOURCE_H
 
-#include "reward/conversation.h"
+#include "data/conversation.h"
 
 typedef enum {
   PAIR_IN_ROW,     /* a row is a pair */

@@ -7,7 +7,7 @@
 #ifndef CURATE_WORDS_H
 #define CURATE_WORDS_H
 
-#include "reward/mem.h"
+#include "base/mem.h"
 
 typedef struct {
   uint64_t hash;    /* of the word's bytes */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "curate/run.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
 

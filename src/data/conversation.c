@@ -1,5 +1,5 @@
 /* conversation.c - every row form of the contract into conversations. */
-#include "reward/conversation.h"
+#include "data/conversation.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "reward/eval.h"
+#include "eval/eval.h"
 
 enum { MAX_SECTIONS = 4 + 2, LEVELS = 3, COLUMNS = 1 + LEVELS }; /* a column: total, easy, normal, hard */
 

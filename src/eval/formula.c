@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "eval/eval_int.h"
-#include "reward/rng.h"
 
 /* ---- which items ---- */
 

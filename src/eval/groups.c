@@ -2,8 +2,8 @@
  */
 #include <string.h>
 
+#include "base/rng.h"
 #include "eval/eval_int.h"
-#include "reward/rng.h"
 
 enum { SEED_STREAM = 1 << 20 }; /* apart from the streams that draw items */
 

@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "reward/json.h"
-#include "reward/log.h"
-#include "reward/rng.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "format/json.h"
 
 enum { MAX_REPLY = 8 << 20, MAX_REDIRECTS = 3, MAX_IN_A_ROW = 8, CONNECT_SECONDS = 20, POLL_MS = 200 };
 static const double LONGEST_BACKOFF = 60, LONGEST_WAIT = 3600;

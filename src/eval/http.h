@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 typedef struct {
   const char *url, *key; /* key NULL: none */

@@ -4,7 +4,7 @@
 #include <strings.h>
 
 #include "eval/eval_int.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 typedef struct {
   eval_data *d;

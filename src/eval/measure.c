@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "eval/eval_int.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 /* Every figure that has an interval, in one row: overall, items, the levels, the sections. */
 enum { FIGURES = 2 + LEVELS + MAX_SECTIONS };

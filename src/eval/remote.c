@@ -14,9 +14,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/log.h"
 #include "eval/http.h"
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { MAX_ANSWER_TOKENS = 2048, KEY = 32 };
 #define NOT_ASKED SIZE_MAX

@@ -2,9 +2,9 @@
 #ifndef EVAL_REMOTE_H
 #define EVAL_REMOTE_H
 
+#include "eval/endpoint.h"
 #include "eval/eval_int.h"
-#include "reward/endpoint.h"
-#include "reward/render.h"
+#include "text/render.h"
 
 typedef enum { ASK_PAIR, ASK_RATING, ASK_REWARD } ask_kind;
 

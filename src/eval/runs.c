@@ -2,11 +2,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/log.h"
+#include "eval/runs.h"
 #include "eval/runs_int.h"
-#include "reward/file.h"
-#include "reward/log.h"
-#include "reward/rows.h"
-#include "reward/runs.h"
+#include "format/rows.h"
 
 const run_curve run_curves[RUN_CURVES] = {{"loss", "Loss", true},
                                           {"accuracy", "Accuracy on the batch", true},

@@ -2,8 +2,8 @@
 #ifndef EVAL_RUNS_INT_H
 #define EVAL_RUNS_INT_H
 
-#include "reward/eval.h"
-#include "reward/json.h"
+#include "eval/eval.h"
+#include "format/json.h"
 
 /* Curves of metrics.jsonl that are drawn, in this order. */
 enum { RUN_CURVES = 6 };

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "eval/eval_int.h"
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { BATCH_ITEMS = 512, NAMED = 3, LONGEST_ID = 60 }; /* NAMED: how many items a message names */
 

@@ -3,7 +3,7 @@
  * Layout (versions 2 and 3, little endian): magic, version, tensor count, key count; keys with typed values; tensor
  * names, shapes, types, offsets; then the data, aligned. Source: the format's public specification in ggml.
  */
-#include "reward/gguf.h"
+#include "format/gguf.h"
 
 #include <stdio.h>
 #include <string.h>

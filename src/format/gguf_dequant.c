@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "format/gguf.h"
 #include "format/gguf_types.h"
-#include "reward/gguf.h"
 
 static float f16_at(const uint8_t *p) { return half_from_f16((uint16_t)(p[0] | p[1] << 8)); }
 

@@ -4,14 +4,14 @@
  * Strings are checked in place (UTF-8, escapes) and unescaped only when asked for. Limits: JSON_MAX_DEPTH levels,
  * 2^31 nodes, texts of 4 GB.
  */
-#include "reward/json.h"
+#include "format/json.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 
 typedef struct {
   uint32_t at, len; /* bytes of the value in the text */

@@ -11,8 +11,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#include "reward/file.h"
-#include "reward/status.h"
+#include "base/file.h"
+#include "base/status.h"
 
 bool parquet_available(void); /* false: every other function fails */
 

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "format/json.h"
 #include "format/parquet.h"
 #include "format/parquet_rows.h"
-#include "reward/json.h"
 
 struct parquet_in {
   parquet_reader *file;

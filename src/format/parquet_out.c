@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/json.h"
 #include "format/parquet.h"
 #include "format/parquet_rows.h"
-#include "reward/json.h"
-#include "reward/rows.h"
+#include "format/rows.h"
 
 enum { BATCH_BYTES = 32 << 20, MAX_FIELDS = 2000 };
 

@@ -2,7 +2,7 @@
 #ifndef FORMAT_PARQUET_ROWS_H
 #define FORMAT_PARQUET_ROWS_H
 
-#include "reward/file.h"
+#include "base/file.h"
 
 /* A record becomes one JSON object of its columns, in their order; a null is null, a float that is not finite too.
  * Columns of times, decimals, bytes, maps and unions are refused by name when the file is opened. */

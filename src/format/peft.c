@@ -1,13 +1,13 @@
 /* peft.c - reads adapter_config.json (see peft.h). */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "reward/peft.h"
+#include "format/peft.h"
 
 #include <math.h>
 #include <pcre2.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 
 bool peft_is(const char *dir) {
   char *path = file_join(dir, "adapter_config.json");

@@ -2,7 +2,7 @@
  *
  * Reading keeps one growing buffer; a row is a slice of it. Limit: a row may have 1 GB.
  */
-#include "reward/rows.h"
+#include "format/rows.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "base/log.h"
 #include "format/parquet_rows.h"
-#include "reward/log.h"
 
 enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30 };
 typedef enum { PLAIN, GZIP, ZSTD } packing;

@@ -3,7 +3,7 @@
  * Everything a file says is checked before any of it is used: the header's length, each tensor's type, shape,
  * offsets (in order, without gaps, to the end of the file), and that an index and its shards agree.
  */
-#include "reward/safetensors.h"
+#include "format/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/half.h"
-#include "reward/json.h"
+#include "format/json.h"
 
 static const struct {
   const char *name;

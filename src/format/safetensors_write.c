@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "reward/safetensors.h"
+#include "format/safetensors.h"
 
 enum { DEFAULT_SHARD_GB = 5 };
 

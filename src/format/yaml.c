@@ -1,9 +1,9 @@
 /* yaml.c - a YAML file as a libfyaml document; errors are collected, as the library would print them itself. */
-#include "reward/yaml.h"
+#include "format/yaml.h"
 
 #include <string.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 
 static void no_output(struct fy_diag *diag, void *user, const char *text, size_t len) {
   (void)diag, (void)user, (void)text, (void)len;

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "reward/json.h"
-#include "reward/model.h"
-#include "reward/peft.h"
+#include "format/json.h"
+#include "format/peft.h"
+#include "model/model.h"
 
 typedef struct {
   const char *path;

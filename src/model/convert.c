@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/safetensors.h"
 #include "model/convert.h"
-#include "reward/safetensors.h"
 
 /* What sets the architectures apart. */
 typedef struct {

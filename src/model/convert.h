@@ -2,7 +2,7 @@
 #ifndef MODEL_CONVERT_H
 #define MODEL_CONVERT_H
 
-#include "reward/gguf.h"
+#include "format/gguf.h"
 
 /* Writes dir/name and frees s. The text is parsed first: what a hostile file put into it is refused, not written.
  */

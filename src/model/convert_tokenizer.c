@@ -6,8 +6,8 @@
  */
 #include <string.h>
 
+#include "format/json.h"
 #include "model/convert.h"
-#include "reward/json.h"
 
 enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
 

@@ -11,9 +11,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "model/model_impl.h"
-#include "reward/file.h"
-#include "reward/log.h"
 
 struct frozen_cache {
   int fd;

@@ -1,12 +1,12 @@
 /* golden.c - reward.json of a checkpoint (see golden.h). */
-#include "reward/golden.h"
+#include "model/golden.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "reward/json.h"
+#include "format/json.h"
 
 double golden_bound(void) { return 1e-3; }
 

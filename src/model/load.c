@@ -4,9 +4,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/log.h"
+#include "base/rng.h"
 #include "model/load.h"
-#include "reward/log.h"
-#include "reward/rng.h"
 
 static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, size_t cols) {
   char got[128] = "[", want[64];

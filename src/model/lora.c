@@ -10,8 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/rng.h"
 #include "model/model_impl.h"
-#include "reward/rng.h"
 
 /* ---- dropout ---- */
 

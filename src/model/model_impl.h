@@ -7,8 +7,8 @@
 #define MODEL_MODEL_IMPL_H
 
 #include "compute/backend.h"
-#include "reward/model.h"
-#include "reward/peft.h"
+#include "format/peft.h"
+#include "model/model.h"
 
 /* A tensor of the checkpoint. */
 typedef struct {

@@ -1,8 +1,8 @@
 /* save.c - a checkpoint directory that AutoModelForSequenceClassification loads whole: config.json and weights. */
 #include <string.h>
 
+#include "format/json.h"
 #include "model/model_impl.h"
-#include "reward/json.h"
 
 /* The architecture's class prefix in transformers. */
 static const char *class_of(const char *type) {

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "model/golden.h"
 #include "model/scorer.h"
-#include "reward/golden.h"
-#include "reward/log.h"
 
 enum { DEFAULT_BATCH_TOKENS = 4096 };
 

@@ -2,9 +2,9 @@
 #ifndef MODEL_SCORER_H
 #define MODEL_SCORER_H
 
-#include "reward/model.h"
-#include "reward/render.h"
-#include "reward/score.h"
+#include "model/model.h"
+#include "model/score.h"
+#include "text/render.h"
 
 /* m and r stay the caller's and outlive the scorer; of the options only threads, batch_tokens, max_length and
  * overlong are looked at. */

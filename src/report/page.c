@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 
 size_t rep_clean(str *out, slice text, bool html) {
   size_t columns = 0;

@@ -2,7 +2,7 @@
 #ifndef REPORT_PAGE_H
 #define REPORT_PAGE_H
 
-#include "reward/report.h"
+#include "report/report.h"
 
 struct rep_page {
   str title, about, body;

@@ -1,10 +1,10 @@
 /* render.c - one way from a conversation to ids, for every command. */
-#include "reward/render.h"
+#include "text/render.h"
 
 #include <string.h>
 
-#include "reward/file.h"
-#include "reward/peft.h"
+#include "base/file.h"
+#include "format/peft.h"
 
 struct renderer {
   tokenizer *tok;           /* NULL: dir has none */

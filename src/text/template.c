@@ -1,10 +1,10 @@
 /* template.c - the public functions of chat templates: loading, the date, rendering with spans. */
-#include "reward/template.h"
+#include "text/template.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 #include "text/tmpl_internal.h"
 
 enum { MAX_TEMPLATE_BYTES = 4 << 20, TOKEN_NAMES = 4, MEMORY_BASE = 64 << 20, MEMORY_PER_BYTE = 64 };

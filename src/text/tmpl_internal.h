@@ -15,7 +15,7 @@
 
 #include <stdatomic.h>
 
-#include "reward/template.h"
+#include "text/template.h"
 
 /* ---- values ---- */
 

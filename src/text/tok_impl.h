@@ -9,8 +9,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "reward/json.h"
-#include "reward/tokenizer.h"
+#include "format/json.h"
+#include "text/tokenizer.h"
 
 typedef enum { NORM_FORM, NORM_REPLACE, NORM_REPLACE_REGEX, NORM_PREPEND, NORM_LOWER, NORM_STRIP } norm_kind;
 typedef struct {

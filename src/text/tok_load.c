@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 #include "text/tok_impl.h"
 
 typedef struct {

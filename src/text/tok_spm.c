@@ -14,7 +14,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "reward/file.h"
+#include "base/file.h"
 #include "text/tok_impl.h"
 
 enum { MAX_FILE = 32 << 20, MAX_PIECE = 1024 }; /* every cut of every piece is looked up */

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "reward/golden.h"
-#include "reward/rows.h"
+#include "format/rows.h"
+#include "model/golden.h"
 
 enum { LIKED_LENGTH = 32 }; /* tokens of a golden row, where the data have such */
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reward/json.h"
+#include "format/json.h"
 
 static const char PREFIX[] = "checkpoint-";
 

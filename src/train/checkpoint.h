@@ -6,8 +6,8 @@
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
 
-#include "reward/model.h"
-#include "reward/train.h"
+#include "model/model.h"
+#include "train/train.h"
 
 typedef struct {
   int64_t step;         /* updates done */

@@ -7,10 +7,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/log.h"
+#include "base/rng.h"
+#include "format/rows.h"
 #include "model/scorer.h"
-#include "reward/log.h"
-#include "reward/rng.h"
-#include "reward/rows.h"
 
 enum { SHOWN_BAD_ROWS = 5 };
 

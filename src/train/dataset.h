@@ -2,9 +2,9 @@
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
-#include "reward/model.h"
-#include "reward/render.h"
-#include "reward/train.h"
+#include "model/model.h"
+#include "text/render.h"
+#include "train/train.h"
 
 /* One row: a pair (2 branches, chosen first) or a ranking. */
 typedef struct {

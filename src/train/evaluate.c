@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "eval/eval.h"
 #include "model/scorer.h"
-#include "reward/eval.h"
-#include "reward/log.h"
 #include "train/record.h"
 
 struct trainer_eval {

@@ -3,7 +3,7 @@
 #ifndef TRAIN_EVALUATE_H
 #define TRAIN_EVALUATE_H
 
-#include "reward/render.h"
+#include "text/render.h"
 #include "train/checkpoint.h"
 #include "train/tensorboard.h"
 

@@ -15,7 +15,7 @@
 #ifndef TRAIN_LOSS_H
 #define TRAIN_LOSS_H
 
-#include "reward/train.h"
+#include "train/train.h"
 
 /* The loss of one pair; d[0], d[1]: its derivatives by r_chosen and r_rejected. margin: NAN when the row has none.
  */

@@ -1,9 +1,9 @@
 /* merge.c - adapters and base into one checkpoint directory. */
-#include "reward/golden.h"
-#include "reward/model.h"
-#include "reward/peft.h"
-#include "reward/train.h"
+#include "format/peft.h"
+#include "model/golden.h"
+#include "model/model.h"
 #include "train/record.h"
+#include "train/train.h"
 
 /* The merged model knows its golden rows too; it is opened as its users will. */
 static rw_status carry_golden(const char *adapter, const char *out, pool *threads, rw_error *err) {

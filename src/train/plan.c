@@ -1,6 +1,6 @@
 /* plan.c - what a run would do, from its data and config.json alone: no weights are read, nothing is computed. */
-#include "reward/train.h"
 #include "train/dataset.h"
+#include "train/train.h"
 
 rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err) {
   *p = (train_outlook){0};

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "reward/log.h"
-#include "reward/rows.h"
+#include "base/log.h"
+#include "format/rows.h"
 
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err) {
   *f = NULL;

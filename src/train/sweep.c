@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "reward/rows.h"
+#include "format/rows.h"
 #include "train/sweep_int.h"
 
 /* ---- what is there ---- */

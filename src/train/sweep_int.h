@@ -2,7 +2,7 @@
 #ifndef TRAIN_SWEEP_INT_H
 #define TRAIN_SWEEP_INT_H
 
-#include "reward/sweep.h"
+#include "train/sweep.h"
 
 /* One run on one evaluation. */
 typedef struct {

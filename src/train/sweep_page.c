@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "reward/file.h"
-#include "reward/runs.h"
+#include "base/file.h"
+#include "eval/runs.h"
 #include "train/sweep_int.h"
 
 /* Average, chat, chat hard, safety, reasoning. */

@@ -8,7 +8,7 @@
 #ifndef TRAIN_TENSORBOARD_H
 #define TRAIN_TENSORBOARD_H
 
-#include "reward/eval.h"
+#include "eval/eval.h"
 #include "train/record.h"
 
 typedef struct tensorboard tensorboard; /* NULL: off; every function then does nothing */

@@ -4,7 +4,7 @@
  * gradient of a row goes to the same sums in the same order however the passes are cut, so neither --batch-tokens
  * nor --threads nor an interruption changes a bit of the result.
  */
-#include "reward/train.h"
+#include "train/train.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "reward/golden.h"
-#include "reward/log.h"
+#include "base/log.h"
+#include "model/golden.h"
 #include "train/calibration.h"
 #include "train/evaluate.h"
 #include "train/loss.h"

@@ -1,6 +1,6 @@
 /* fuzz_config.c - any bytes as a checkpoint's config.json: refused, or sizes that the loader can count with. */
 #include "fuzz.h"
-#include "reward/model.h"
+#include "model/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   model_config c;

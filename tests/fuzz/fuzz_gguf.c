@@ -1,7 +1,7 @@
 /* fuzz_gguf.c - any bytes as a GGUF file: refused, or read, dequantized and prepared for conversion. */
+#include "format/gguf.h"
+#include "format/safetensors.h"
 #include "fuzz.h"
-#include "reward/gguf.h"
-#include "reward/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file f = fuzz_file_of(data, size);

@@ -1,8 +1,8 @@
 /* fuzz_json.c - any bytes as JSON and as a row: refused, or every value of it read. */
 #include <string.h>
 
+#include "data/conversation.h"
 #include "fuzz.h"
-#include "reward/conversation.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   rw_error err;

@@ -1,7 +1,7 @@
 /* fuzz_parquet.c - any bytes as a Parquet file: refused, or every row read as JSON. */
+#include "format/json.h"
+#include "format/rows.h"
 #include "fuzz.h"
-#include "reward/json.h"
-#include "reward/rows.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file f = fuzz_file_of(data, size);

@@ -1,6 +1,6 @@
 /* fuzz_peft.c - any bytes as adapter_config.json: refused, or figures that the loader can count with. */
+#include "format/peft.h"
 #include "fuzz.h"
-#include "reward/peft.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   peft_config c;

@@ -1,6 +1,6 @@
 /* fuzz_safetensors.c - any bytes as a .safetensors file: refused, or tensors that lie inside it. */
+#include "format/safetensors.h"
 #include "fuzz.h"
-#include "reward/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file f = fuzz_file_of(data, size);

@@ -2,7 +2,7 @@
  * interpreter's limits, with spans that lie in the output.
  */
 #include "fuzz.h"
-#include "reward/template.h"
+#include "text/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   message m[] = {{ROLE_SYSTEM, SLICE("Be brief.")},

@@ -4,7 +4,7 @@
 #define FUZZ_TOKENIZER_H
 
 #include "fuzz.h"
-#include "reward/tokenizer.h"
+#include "text/tokenizer.h"
 
 static inline int fuzz_tokenizer(const char *file, const uint8_t *data, size_t size) {
   static const char text[] = "Hello  world's 2024 caf\xc3\xa9 \xe2\x96\x81\xe4\xb8\xad <|end|><s>\n\n\tx\x01";

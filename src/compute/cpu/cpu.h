@@ -2,8 +2,8 @@
 #ifndef COMPUTE_CPU_CPU_H
 #define COMPUTE_CPU_CPU_H
 
+#include "base/mem.h"
 #include "compute/cpu/kernels.h"
-#include "reward/mem.h"
 
 /* A buffer that grows and is never read before it is written. */
 typedef struct {

@@ -1,5 +1,5 @@
 /* pair_rows.h - for the sources whose rows are pairs already: one conversation chosen, one rejected, in any of the
- * forms that rows may have (reward/conversation.h). */
+ * forms that rows may have (data/conversation.h). */
 #ifndef CURATE_SOURCES_PAIR_ROWS_H
 #define CURATE_SOURCES_PAIR_ROWS_H
 

@@ -2,10 +2,10 @@
  *
  * Format: https://github.com/huggingface/safetensors - 8 bytes length, JSON header, tensors back to back.
  */
-#ifndef REWARD_SAFETENSORS_H
-#define REWARD_SAFETENSORS_H
+#ifndef FORMAT_SAFETENSORS_H
+#define FORMAT_SAFETENSORS_H
 
-#include "reward/file.h"
+#include "base/file.h"
 
 /* In the format's own order, which is how the tensors of a written file are sorted (st_write). */
 typedef enum { DT_BOOL, DT_U8, DT_I8, DT_I16, DT_F16, DT_BF16, DT_I32, DT_F32, DT_F64, DT_I64 } st_dtype;

@@ -4,11 +4,11 @@
  * benchmark row its prompt (given as messages: each user message). Two prompts match when they share `ngram`
  * consecutive words; a prompt of fewer words matches one whose whole word sequence is the same.
  */
-#ifndef REWARD_DECONTAMINATE_H
-#define REWARD_DECONTAMINATE_H
+#ifndef CURATE_DECONTAMINATE_H
+#define CURATE_DECONTAMINATE_H
 
-#include "reward/conversation.h"
-#include "reward/thread.h"
+#include "base/thread.h"
+#include "data/conversation.h"
 
 typedef struct {
   int64_t ngram; /* 8: the Skywork-Reward report's ">7-gram" */

@@ -6,10 +6,10 @@
  * SGLang's one-number routes. Answers are kept in a file as they come, so that a killed evaluation goes on where it
  * was.
  */
-#ifndef REWARD_ENDPOINT_H
-#define REWARD_ENDPOINT_H
+#ifndef EVAL_ENDPOINT_H
+#define EVAL_ENDPOINT_H
 
-#include "reward/eval.h"
+#include "eval/eval.h"
 
 enum { JUDGE_PROMPT = 1 }; /* version of the judge's wording (judge.c) */
 

@@ -2,8 +2,8 @@
  *
  * xoshiro256++ (Blackman & Vigna 2019) seeded by splitmix64.
  */
-#ifndef REWARD_RNG_H
-#define REWARD_RNG_H
+#ifndef BASE_RNG_H
+#define BASE_RNG_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,14 +4,14 @@
  * setting and any width. All text given here is escaped. A NULL table or page (memory ran out) may be passed to
  * every function: nothing happens, and rep_table_print or rep_page_write returns RW_NOMEM.
  */
-#ifndef REWARD_REPORT_H
-#define REWARD_REPORT_H
+#ifndef REPORT_REPORT_H
+#define REPORT_REPORT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 /* ---- tables: filled cell by cell, row by row ---- */
 

@@ -5,8 +5,8 @@
  * The caller passes the status up unchanged. Nothing in the library prints or exits.
  * err may be NULL: the status alone is then returned.
  */
-#ifndef REWARD_STATUS_H
-#define REWARD_STATUS_H
+#ifndef BASE_STATUS_H
+#define BASE_STATUS_H
 
 typedef enum {
   RW_OK = 0,

@@ -4,11 +4,11 @@
  * kept pair, or stands in removed.jsonl with the stage and the reason. The same inputs and recipe give the same
  * bytes.
  */
-#ifndef REWARD_CURATE_H
-#define REWARD_CURATE_H
+#ifndef CURATE_CURATE_H
+#define CURATE_CURATE_H
 
-#include "reward/score.h"
-#include "reward/thread.h"
+#include "base/thread.h"
+#include "model/score.h"
 
 typedef struct {
   const char *recipe;

@@ -4,11 +4,11 @@
  * are loaded once and can be measured any number of times. All figures are percentages; NaN stands for a figure
  * that cannot be given because a subset of it has no rows: nothing is averaged without it.
  */
-#ifndef REWARD_EVAL_H
-#define REWARD_EVAL_H
+#ifndef EVAL_EVAL_H
+#define EVAL_EVAL_H
 
-#include "reward/report.h"
-#include "reward/score.h"
+#include "model/score.h"
+#include "report/report.h"
 
 typedef enum { EVAL_REWARDBENCH, EVAL_REWARDBENCH2, EVAL_RM_BENCH, EVAL_JUDGEBENCH, EVAL_PAIRS } eval_suite;
 enum { EVAL_SUITES = 5 };

@@ -3,14 +3,14 @@
  * Every writer in the project goes through file_out: bytes go to "NAME.partial-PID" in the same folder,
  * file_out_commit flushes, syncs and renames. A process that dies leaves the final name untouched.
  */
-#ifndef REWARD_FILE_H
-#define REWARD_FILE_H
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 /* A read-only mapping of a whole file. */
 typedef struct {

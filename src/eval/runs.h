@@ -1,9 +1,9 @@
 /* runs.h - one page of finished work: training runs, evaluations, curations, contamination reports.
  */
-#ifndef REWARD_RUNS_H
-#define REWARD_RUNS_H
+#ifndef EVAL_RUNS_H
+#define EVAL_RUNS_H
 
-#include "reward/report.h"
+#include "report/report.h"
 
 /* Each path is a folder of `reward train` (metrics.jsonl, run.json, evals.jsonl), of `reward curate` or `reward
  * decontaminate` (report.json), or a results.json of `reward eval`; told apart by what is in them. A path that is

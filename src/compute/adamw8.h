@@ -1,6 +1,6 @@
 /* adamw8.h - the optimizer's moments in 8 bits a value (after Dettmers et al. 2022: blocks with a scale each). */
-#ifndef REWARD_ADAMW8_H
-#define REWARD_ADAMW8_H
+#ifndef COMPUTE_ADAMW8_H
+#define COMPUTE_ADAMW8_H
 
 #include <stdint.h>
 

@@ -3,14 +3,14 @@
  * The score is the raw logit of the conversation's last token, f32. The same conversation gets the same bits
  * whatever it is scored with. What a row's branches share (their longest common prefix of ids) is computed once.
  */
-#ifndef REWARD_SCORE_H
-#define REWARD_SCORE_H
+#ifndef MODEL_SCORE_H
+#define MODEL_SCORE_H
 
 #include <stdbool.h>
 
-#include "reward/conversation.h"
-#include "reward/render.h"
-#include "reward/thread.h"
+#include "base/thread.h"
+#include "data/conversation.h"
+#include "text/render.h"
 
 typedef enum { OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP } overlong;
 

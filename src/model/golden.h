@@ -4,10 +4,10 @@
  * a program that loads it notices changed weights, another configuration or a broken build before the first result;
  * and the mean and standard deviation of its rewards on known rows ("calibration"), since a reward has no unit.
  */
-#ifndef REWARD_GOLDEN_H
-#define REWARD_GOLDEN_H
+#ifndef MODEL_GOLDEN_H
+#define MODEL_GOLDEN_H
 
-#include "reward/model.h"
+#include "model/model.h"
 
 #define GOLDEN_FILE "reward.json"
 enum { GOLDEN_ROWS = 4, GOLDEN_TOKENS = 64 };

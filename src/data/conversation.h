@@ -3,10 +3,10 @@
  * One reader for every row form of the public contract. Message lists that begin with a user or system
  * message are whole conversations; otherwise they continue `prompt`. Strings are one message.
  */
-#ifndef REWARD_CONVERSATION_H
-#define REWARD_CONVERSATION_H
+#ifndef DATA_CONVERSATION_H
+#define DATA_CONVERSATION_H
 
-#include "reward/json.h"
+#include "format/json.h"
 
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } conv_role;
 extern const char *const conv_role_name[3];

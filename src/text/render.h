@@ -3,12 +3,12 @@
  * A renderer is what a model directory says about text: its tokenizer and chat template. Immutable once open; each
  * thread renders with a scratch of its own.
  */
-#ifndef REWARD_RENDER_H
-#define REWARD_RENDER_H
+#ifndef TEXT_RENDER_H
+#define TEXT_RENDER_H
 
-#include "reward/conversation.h"
-#include "reward/template.h"
-#include "reward/tokenizer.h"
+#include "data/conversation.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
 
 typedef struct renderer renderer;
 typedef struct render_scratch render_scratch;

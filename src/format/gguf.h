@@ -1,9 +1,9 @@
 /* gguf.h - GGUF files (llama.cpp), versions 2 and 3, little endian: metadata, tensors, dequantization.
  */
-#ifndef REWARD_GGUF_H
-#define REWARD_GGUF_H
+#ifndef FORMAT_GGUF_H
+#define FORMAT_GGUF_H
 
-#include "reward/file.h"
+#include "base/file.h"
 
 typedef struct gguf gguf;
 /* Refuses lying counts, unknown types, names that stand twice, tensors that overlap, leave gaps or pass the end. */

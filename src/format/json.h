@@ -5,11 +5,11 @@
  * duplicate keys allowed (the last counts, as in Python), depth at most JSON_MAX_DEPTH, lone surrogate
  * escapes are an error. Python's NaN and Infinity literals are an error that says so.
  */
-#ifndef REWARD_JSON_H
-#define REWARD_JSON_H
+#ifndef FORMAT_JSON_H
+#define FORMAT_JSON_H
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 enum { JSON_MAX_DEPTH = 256 };
 

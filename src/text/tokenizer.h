@@ -5,11 +5,11 @@
  * Mistral). Every component of tokenizer.json is honoured or refused by name. A tokenizer is immutable
  * once loaded: any number of threads may encode with it, each with a tok_scratch of its own.
  */
-#ifndef REWARD_TOKENIZER_H
-#define REWARD_TOKENIZER_H
+#ifndef TEXT_TOKENIZER_H
+#define TEXT_TOKENIZER_H
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 typedef struct tokenizer tokenizer;
 typedef struct tok_scratch tok_scratch; /* caches and buffers of one thread */

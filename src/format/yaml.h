@@ -1,11 +1,11 @@
 /* yaml.h - the whole of a small YAML file (recipes, --config), read by libfyaml. */
-#ifndef REWARD_YAML_H
-#define REWARD_YAML_H
+#ifndef FORMAT_YAML_H
+#define FORMAT_YAML_H
 
 #include <libfyaml.h>
 
-#include "reward/mem.h"
-#include "reward/status.h"
+#include "base/mem.h"
+#include "base/status.h"
 
 typedef struct {
   str text;

@@ -4,15 +4,15 @@
  * the file's mapping, in the file's precision, until model_train makes trainable copies. Families differ in data
  * (model_config), not in code: Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2, Nemotron.
  */
-#ifndef REWARD_MODEL_H
-#define REWARD_MODEL_H
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "reward/adamw8.h"
-#include "reward/safetensors.h"
-#include "reward/thread.h"
+#include "base/thread.h"
+#include "compute/adamw8.h"
+#include "format/safetensors.h"
 
 enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
 

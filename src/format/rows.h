@@ -5,11 +5,11 @@
  * is fine. Compression is known by content when reading, by name when writing. A record of a Parquet file is the
  * row that a JSONL file of the same data would have; its number is the line. Parquet is read from files only.
  */
-#ifndef REWARD_ROWS_H
-#define REWARD_ROWS_H
+#ifndef FORMAT_ROWS_H
+#define FORMAT_ROWS_H
 
-#include "reward/file.h"
-#include "reward/thread.h"
+#include "base/file.h"
+#include "base/thread.h"
 
 typedef struct rows_in rows_in;
 rw_status rows_open(rows_in **in, const char *path, rw_error *err);

@@ -3,8 +3,8 @@
  * Every size is a checked product. Allocation failure is a NULL (or, for str, a sticky flag that is
  * looked at once, at the end), never an abort. mem_fail_after() injects failures for the tests.
  */
-#ifndef REWARD_MEM_H
-#define REWARD_MEM_H
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -5,11 +5,11 @@
  * Same environment as transformers: trim_blocks, lstrip_blocks, loop controls, raise_exception,
  * strftime_now, tojson, `messages`, `bos_token`, `eos_token`, `add_generation_prompt` = false, `tools` none.
  */
-#ifndef REWARD_TEMPLATE_H
-#define REWARD_TEMPLATE_H
+#ifndef TEXT_TEMPLATE_H
+#define TEXT_TEMPLATE_H
 
-#include "reward/conversation.h"
-#include "reward/tokenizer.h"
+#include "data/conversation.h"
+#include "text/tokenizer.h"
 
 typedef struct chat_template chat_template;
 

@@ -5,10 +5,10 @@
  * done twice. The figures are means over seeds; a difference to the baseline comes with its 95% interval over
  * paired resamples of items and seeds (eval_compare_groups).
  */
-#ifndef REWARD_SWEEP_H
-#define REWARD_SWEEP_H
+#ifndef TRAIN_SWEEP_H
+#define TRAIN_SWEEP_H
 
-#include "reward/eval.h"
+#include "eval/eval.h"
 
 /* What is compared: runs that differ in their seed alone. */
 typedef struct {

@@ -1,9 +1,9 @@
 /* train.h - training a reward model: options, the run, its files.
  */
-#ifndef REWARD_TRAIN_H
-#define REWARD_TRAIN_H
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
 
-#include "reward/score.h"
+#include "model/score.h"
 
 typedef enum {
   LOSS_BT,

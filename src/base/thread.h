@@ -3,12 +3,12 @@
  * The result of a run never depends on which thread took which task: tasks write to places of their own,
  * and no sum is divided among threads.
  */
-#ifndef REWARD_THREAD_H
-#define REWARD_THREAD_H
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
 
 #include <stddef.h>
 
-#include "reward/status.h"
+#include "base/status.h"
 
 typedef struct pool pool;
 /* threads <= 0: one for each core that this process may run on. */

@@ -3,8 +3,8 @@
  *
  * On a terminal a progress line is rewritten in place; otherwise a plain line comes every 10 seconds.
  */
-#ifndef REWARD_LOG_H
-#define REWARD_LOG_H
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -4,10 +4,10 @@
  * that would change numbers otherwise is refused by name, one that is not known too, unless it is null, false or
  * empty.
  */
-#ifndef REWARD_PEFT_H
-#define REWARD_PEFT_H
+#ifndef FORMAT_PEFT_H
+#define FORMAT_PEFT_H
 
-#include "reward/json.h"
+#include "format/json.h"
 
 typedef struct peft_config {
   char *path; /* of adapter_config.json, for messages */
