@@ -11,7 +11,8 @@ CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-
 LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -lm -pthread
 
 LIB_SRC := $(sort $(wildcard src/base/*.c src/format/*.c src/data/*.c src/text/*.c src/compute/*.c src/compute/cpu/*.c \
-             src/model/*.c src/report/*.c src/eval/*.c src/train/*.c src/curate/*.c src/curate/*/*.c))
+             src/model/*.c src/report/*.c src/eval/*.c src/train/*.c src/curate/*.c src/curate/*/*.c \
+             src/pages/*.c))
 # Arrow's library for Parquet: of the pyarrow wheel that make deps unpacks; without it Parquet files are refused.
 ARROW   := $(if $(wildcard .deps/pyarrow/include),$(abspath .deps/pyarrow))
 LIB_SRC := $(filter-out $(if $(ARROW),src/format/parquet_absent.c),$(LIB_SRC)) $(if $(ARROW),src/format/parquet.cc)

@@ -2,7 +2,7 @@
 # A folder of src/ includes only folders below it, and each header compiles alone.
 set -eu
 cd "$(dirname "$0")/.."
-order="base format data text compute model report eval train curate cli"
+order="base format data text compute model report eval train curate pages serve api cli"
 bad=0
 rank() { local i=0 f; for f in $order; do [ "$f" = "$1" ] && echo $i && return; i=$((i + 1)); done; echo 99; }
 while IFS=: read -r file include; do
@@ -11,7 +11,7 @@ while IFS=: read -r file include; do
     echo "$file includes $include: $from may not look at $to"; bad=1
   fi
 done < <(grep -roE '#include "[a-z]+/[^"]*"' src | sed 's/#include "//; s/"$//')
-for h in src/*/*.h src/curate/sources/*.h; do
+for h in src/*/*.h src/curate/*/*.h; do
   case $h in */kernels_impl.h | */avx512.h) continue ;; esac # the body of kernels_LEVEL.c, and for one level only
   echo "#include \"${h#src/}\"" | ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Isrc -fsyntax-only -x c - || { echo "$h does not compile alone"; bad=1; }
 done

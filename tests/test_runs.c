@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "eval/runs.h"
+#include "pages/runs.h"
 
 static char root[64];
 

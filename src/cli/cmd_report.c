@@ -1,6 +1,6 @@
 /* cmd_report.c - `reward report`: runs, evaluations and data side by side in one self-contained page. */
 #include "cli/cli.h"
-#include "eval/runs.h"
+#include "pages/runs.h"
 
 static const char USAGE[] = "report THING... -o FILE.html";
 static const char ABOUT[] =

@@ -15,7 +15,7 @@
 
 #include "base/file.h"
 #include "cli/training.h"
-#include "train/sweep.h"
+#include "pages/sweep_page.h"
 
 static const char USAGE[] =
     "sweep --model DIR --data [NAME=]FILE... --eval [SUITE:]FILE --out DIR [options of train]";

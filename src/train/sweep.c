@@ -1,9 +1,10 @@
 /* sweep.c - state, scores and figures of a sweep's runs (see sweep.h). */
+#include "train/sweep.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "format/rows.h"
-#include "train/sweep_int.h"
 
 /* ---- what is there ---- */
 
@@ -188,8 +189,8 @@ static rw_status compare(sweep_results *r, size_t g, size_t e, rw_error *err) {
   return st;
 }
 
-static rw_status gather(sweep_results *r, size_t *missing, rw_error *err) {
-  const sweep *s = r->s;
+rw_status sweep_gather(sweep_results *r, const sweep *s, size_t *missing, rw_error *err) {
+  *r = (sweep_results){.s = s};
   size_t n = s->n_groups * s->n_seeds;
   r->data = mem_zalloc(s->n_evals, sizeof *r->data);
   r->cells = mem_zalloc(n * s->n_evals, sizeof *r->cells);
@@ -211,18 +212,14 @@ static rw_status gather(sweep_results *r, size_t *missing, rw_error *err) {
   return RW_OK;
 }
 
-rw_status sweep_report(const sweep *s, str *text, size_t *missing, rw_error *err) {
-  sweep_results r = {.s = s};
-  rw_status st = gather(&r, missing, err);
-  if (!st) st = sweep_tables(&r, text, err);
-  if (!st) st = sweep_write_json(&r, err);
-  if (!st) st = sweep_write_page(&r, err);
-  for (size_t i = 0; r.cells && i < s->n_groups * s->n_seeds * s->n_evals; i++) {
-    eval_scores_free(&r.cells[i].scores);
-    eval_result_free(&r.cells[i].result);
+void sweep_results_free(sweep_results *r) {
+  const sweep *s = r->s;
+  for (size_t i = 0; r->cells && i < s->n_groups * s->n_seeds * s->n_evals; i++) {
+    eval_scores_free(&r->cells[i].scores);
+    eval_result_free(&r->cells[i].result);
   }
-  for (size_t e = 0; r.data && e < s->n_evals; e++) eval_data_free(r.data[e]);
-  void *p[] = {r.data, r.cells, r.figure, r.steps, r.tokens, r.seconds};
+  for (size_t e = 0; r->data && e < s->n_evals; e++) eval_data_free(r->data[e]);
+  void *p[] = {r->data, r->cells, r->figure, r->steps, r->tokens, r->seconds};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
-  return st;
+  *r = (sweep_results){.s = s};
 }

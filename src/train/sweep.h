@@ -40,8 +40,38 @@ rw_status sweep_run_state(const char *dir, const char *const *command, size_t n,
 rw_status sweep_check_evals(const sweep *s, rw_error *err);
 /* Scores the evaluations that the run has no scores of yet. */
 rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_error *err);
-/* Reads all, writes OUT/sweep.json and OUT/report.html, and appends the tables to *text. Runs that have not
- * finished are left out and counted in *missing. */
-rw_status sweep_report(const sweep *s, str *text, size_t *missing, rw_error *err);
+
+/* ---- what came of it ---- */
+
+/* One run on one evaluation. */
+typedef struct {
+  bool there;
+  eval_scores scores;
+  eval_result result;
+} sweep_cell;
+
+/* One group on one evaluation. */
+typedef struct {
+  size_t n;        /* seeds there */
+  double mean, sd; /* of the figure over seeds; sd NaN below two */
+  size_t n_pairs;  /* seeds that the baseline has too */
+  eval_group_difference difference;
+} sweep_figure;
+
+typedef struct {
+  const sweep *s;
+  eval_data **data;                 /* [n_evals] */
+  sweep_cell *cells;                /* [runs][n_evals] */
+  sweep_figure *figure;             /* [groups][n_evals] */
+  double *steps, *tokens, *seconds; /* [runs]; NaN: not there */
+} sweep_results;
+
+/* Reads all that the runs have left and works out the figures. Runs that have not finished are left out and counted
+ * in *missing. *r is the caller's to free, after a failure too. */
+rw_status sweep_gather(sweep_results *r, const sweep *s, size_t *missing, rw_error *err);
+void sweep_results_free(sweep_results *r);
+/* The overall figure, or the share of right items where the suite defines none on these data. */
+double sweep_figure_of(const eval_result *r);
+const sweep_cell *sweep_cell_of(const sweep_results *r, size_t group, size_t seed, size_t eval);
 
 #endif

@@ -1,12 +1,11 @@
-/* runs.c - reads what finished work left behind. */
+/* runs_read.c - reads what finished work left behind. */
 #include <math.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "eval/runs.h"
-#include "eval/runs_int.h"
 #include "format/rows.h"
+#include "pages/runs_int.h"
 
 const run_curve run_curves[RUN_CURVES] = {{"loss", "Loss", true},
                                           {"accuracy", "Accuracy on the batch", true},
@@ -203,12 +202,4 @@ void run_set_free(run_set *s) {
   mem_free(s->reports);
   arena_free(s->memory);
   *s = (run_set){0};
-}
-
-rw_status runs_page(rep_page *p, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
-  run_set s;
-  RW_TRY(run_set_read(&s, paths, n, unread, err));
-  rw_status st = run_set_draw(p, &s, err);
-  run_set_free(&s);
-  return st;
 }

@@ -1,7 +1,7 @@
 /* runs.h - one page of finished work: training runs, evaluations, curations, contamination reports.
  */
-#ifndef EVAL_RUNS_H
-#define EVAL_RUNS_H
+#ifndef PAGES_RUNS_H
+#define PAGES_RUNS_H
 
 #include "report/report.h"
 

@@ -3,12 +3,13 @@
  * The report's figures (arXiv 2410.18451) are RewardBench's of models of 8 and 27 billion parameters on its own
  * data: a sweep on other data or models is compared with them in its differences, not in its level.
  */
+#include "pages/sweep_page.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "eval/runs.h"
-#include "train/sweep_int.h"
+#include "pages/runs.h"
 
 /* Average, chat, chat hard, safety, reasoning. */
 enum { REPORTED = 5 };
@@ -144,7 +145,7 @@ static rw_status print(rep_table *t, str *text, rw_error *err) {
   return st;
 }
 
-rw_status sweep_tables(const sweep_results *r, str *text, rw_error *err) {
+static rw_status tables(const sweep_results *r, str *text, rw_error *err) {
   const sweep *s = r->s;
   for (size_t e = 0; e < s->n_evals; e++) {
     const eval_result *like = any_result(r, e);
@@ -205,7 +206,7 @@ static rw_status draw_runs(rep_page *p, const sweep_results *r, rw_error *err) {
   return st;
 }
 
-rw_status sweep_write_page(const sweep_results *r, rw_error *err) {
+static rw_status write_page(const sweep_results *r, rw_error *err) {
   const sweep *s = r->s;
   rep_page *p = rep_page_new("reward.c sweep", "One model trained in several ways, made by `reward sweep`.");
   for (size_t e = 0; e < s->n_evals; e++) {
@@ -304,7 +305,7 @@ static void figure_json(str *o, const sweep_results *r, size_t g, size_t e) {
   str_addz(o, "}}");
 }
 
-rw_status sweep_write_json(const sweep_results *r, rw_error *err) {
+static rw_status write_json(const sweep_results *r, rw_error *err) {
   const sweep *s = r->s;
   str o = {0};
   str_addz(&o, "{\n  \"program\": \"reward.c " REWARD_VERSION "\",\n  \"unit\": \"percent\",\n  ");
@@ -340,5 +341,15 @@ rw_status sweep_write_json(const sweep_results *r, rw_error *err) {
   rw_status st = path && !o.oom ? file_put(path, o.p, o.len, err) : rw_nomem(err, s->out);
   mem_free(path);
   str_free(&o);
+  return st;
+}
+
+rw_status sweep_report(const sweep *s, str *text, size_t *missing, rw_error *err) {
+  sweep_results r;
+  rw_status st = sweep_gather(&r, s, missing, err);
+  if (!st) st = tables(&r, text, err);
+  if (!st) st = write_json(&r, err);
+  if (!st) st = write_page(&r, err);
+  sweep_results_free(&r);
   return st;
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "eval/runs_int.h"
+#include "pages/runs_int.h"
 
 enum { SMOOTH_PARTS = 20 };
 

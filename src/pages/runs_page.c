@@ -1,8 +1,9 @@
-/* runs_page.c - draws what runs.c has read: evaluations, training, data. */
+/* runs_page.c - draws what runs_read.c has read: evaluations, training, data. */
 #include <math.h>
 #include <string.h>
 
-#include "eval/runs_int.h"
+#include "pages/runs.h"
+#include "pages/runs_int.h"
 
 enum { SMOOTH_PARTS = 40, MANY_RUNS = 4 }; /* curves are means over 1/40 of the longest run */
 
@@ -373,7 +374,7 @@ static rw_status draw_contamination(rep_page *p, const data_report *r, arena *me
   return RW_OK;
 }
 
-rw_status run_set_draw(rep_page *p, run_set *s, rw_error *err) {
+static rw_status draw(rep_page *p, run_set *s, rw_error *err) {
   RW_TRY(draw_results(p, s, err));
   if (s->n_runs) {
     rep_section(p, "Training");
@@ -389,4 +390,12 @@ rw_status run_set_draw(rep_page *p, run_set *s, rw_error *err) {
     RW_TRY(curation ? draw_curation(p, r, s->memory, err) : draw_contamination(p, r, s->memory, err));
   }
   return RW_OK;
+}
+
+rw_status runs_page(rep_page *p, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
+  run_set s;
+  RW_TRY(run_set_read(&s, paths, n, unread, err));
+  rw_status st = draw(p, &s, err);
+  run_set_free(&s);
+  return st;
 }

@@ -1,6 +1,6 @@
 /* runs_int.h - what `reward report` has read: runs, results and data reports. */
-#ifndef EVAL_RUNS_INT_H
-#define EVAL_RUNS_INT_H
+#ifndef PAGES_RUNS_INT_H
+#define PAGES_RUNS_INT_H
 
 #include "eval/eval.h"
 #include "format/json.h"
@@ -75,7 +75,5 @@ rw_status source_draw(rep_page *p, const run_set *s, rw_error *err);
 /* The same of a line of evals.jsonl: member "rewards". */
 rw_status reward_spreads_read(run_set *s, run_eval *e, json_doc *d, rw_error *err);
 void spreads_draw(rep_page *p, const run_set *s, const char *eval);
-/* Adds all of it to the page. */
-rw_status run_set_draw(rep_page *p, run_set *s, rw_error *err);
 
 #endif
