@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/thread.h"
+#include "format/json.h"
 
 typedef struct rows_in rows_in;
 rw_status rows_open(rows_in **in, const char *path, rw_error *err);
@@ -36,9 +37,30 @@ rw_status rows_write(rows_out *out, const char *row, size_t len, rw_error *err);
 rw_status rows_commit(rows_out *out, rw_error *err); /* whole under its final name, or an error; frees out */
 void rows_abort(rows_out *out);                      /* nothing is left; NULL is fine */
 
-/* Ordered parallel pass over a file: each row is given to work() on some thread (its own json/scratch by
- * `thread`), which appends what it has to say to *result; results are handed to sink() in row order, on
- * the calling thread. Memory stays bounded. The first failure (in row order) ends the pass. */
+/* What work() has at hand for a row. */
+typedef struct {
+  json_doc *doc; /* to parse the row into; work's own until it returns */
+  arena *mem;    /* for this row alone: emptied before each */
+  arena *keep;   /* for what the result points to: stays until sink has had it */
+  void *own;     /* the thread's lane_size bytes */
+} rows_lane;
+
+/* An ordered parallel pass over a file. Each row is given to work() on some thread, which fills the row's result;
+ * results are handed to sink() in row order, on the calling thread. Memory stays bounded. The first failure in row
+ * order ends the pass, after the rows before it have been handed on; work's gets the row's FILE:LINE before it. */
+typedef struct {
+  size_t result_size;                                          /* bytes of a row's result; zeroed before work */
+  size_t lane_size;                                            /* bytes of a thread's own, zeroed; 0: it has none */
+  rw_status (*lane_open)(void *ctx, void *own, rw_error *err); /* NULL: zeroes will do */
+  void (*lane_close)(void *ctx, void *own); /* of each lane, on the calling thread, also one that lane_open has not
+                                               seen or not finished; NULL: nothing to do */
+  rw_status (*work)(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err);
+  rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
+  void *ctx;
+} rows_job;
+rw_status rows_map(rows_in *in, pool *threads, const rows_job *job, rw_error *err);
+
+/* The same with bytes as the result. */
 typedef struct {
   rw_status (*work)(void *ctx, int thread, slice row, uint64_t line, str *result, rw_error *err);
   rw_status (*sink)(void *ctx, slice row, uint64_t line, slice result, rw_error *err);
