@@ -1,5 +1,6 @@
-# reward.c - build, test, measure. `make help` lists the targets.
+# reward.c - build, test, measure, install. `make help` lists the targets.
 VERSION := 0.1.0
+SONAME  := libreward.so.0
 CC      ?= gcc
 BUILD   ?= build
 OPT     ?= -O2 -g
@@ -7,20 +8,20 @@ SAN     ?=
 WERROR  ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
 # -ffp-contract=off: a sum is rounded where the source says so; kernels ask for FMA by name.
-CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-errno -Isrc -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN)
-LIBS    := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -lm -pthread
+# -fPIC, hidden: the same objects make the program, libreward.a and libreward.so.
+CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -Isrc -Iinclude -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN)
+# What libreward needs, as pkg-config names and as flags; curl is behind HTTP alone, Arrow behind a plugin.
+REQUIRES := libpcre2-8 libutf8proc libfyaml libcurl libzstd zlib
+LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 
-LIB_SRC := $(sort $(wildcard src/base/*.c src/format/*.c src/data/*.c src/text/*.c src/compute/*.c src/compute/cpu/*.c \
-             src/model/*.c src/report/*.c src/eval/*.c src/train/*.c src/curate/*.c src/curate/*/*.c \
-             src/pages/*.c))
-# Arrow's library for Parquet: of the pyarrow wheel that make deps unpacks; without it Parquet files are refused.
-ARROW   := $(if $(wildcard .deps/pyarrow/include),$(abspath .deps/pyarrow))
-LIB_SRC := $(filter-out $(if $(ARROW),src/format/parquet_absent.c),$(LIB_SRC)) $(if $(ARROW),src/format/parquet.cc)
-ifneq ($(ARROW),)
-LIBS += $(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)) -Wl,-rpath,$(ARROW) -lstdc++
-endif
-CLI_SRC := $(sort $(wildcard src/cli/*.c))
-LIB_OBJ := $(patsubst %,$(BUILD)/%.o,$(basename $(LIB_SRC)))
+SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+LIB_SRC := $(filter-out src/cli/%,$(SRC))
+CLI_SRC := $(filter src/cli/%,$(SRC))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+# Arrow's libraries for Parquet, of the pyarrow wheel that make deps unpacks; without them there is no plugin.
+ARROW     := $(wildcard .deps/pyarrow)
+ARROW_LIB := $(if $(ARROW),$(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)))
+PLUGIN    := $(if $(ARROW),$(BUILD)/libreward-parquet.so)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
@@ -29,13 +30,21 @@ APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd
        libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
 .PHONY: all clean tests test lint bench bench-json demo deps help compile_commands.json
-all: $(BUILD)/reward $(BUILD)/libreward.a
+all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
 $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libreward.a $(LIBS)
 
+# For the program and the tests, which see every function; make install makes one that shows rw_ names only.
 $(BUILD)/libreward.a: $(LIB_OBJ)
 	rm -f $@ && ar rcs $@ $(LIB_OBJ)
+
+$(BUILD)/libreward.so: $(LIB_OBJ)
+	$(CC) $(CFLAGS) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
+
+# The one file linked to Arrow: opened when a Parquet file is met. Arrow is found in .deps of this tree, or beside it.
+$(BUILD)/libreward-parquet.so: $(BUILD)/src/format/parquet.o $(BUILD)/src/base/status.o
+	$(CXX) $(OPT) -shared -pthread $(SAN) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../.deps/pyarrow' -o $@ $^ $(ARROW_LIB)
 
 # Vector variants: the same kernel source built for a CPU level, chosen at run time.
 $(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3
@@ -48,7 +57,7 @@ $(BUILD)/%.o: %.c
 
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -Isrc -isystem $(ARROW)/include -pthread $(SAN) -MMD -MP -c -o $@ $<
+	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden -Isrc -isystem $(ARROW)/include -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)

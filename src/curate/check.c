@@ -111,9 +111,7 @@ static rw_status check_parquet(const curation *r, rw_error *err) {
     const char *file = r->recipe.stages[k].file, *end = file ? strrchr(file, '.') : NULL;
     if (end && strcmp(end, ".parquet") == 0 && curation_concerns(r, &r->recipe.stages[k])) what = file;
   }
-  if (!what || parquet_available()) return RW_OK;
-  return rw_fail(err, RW_UNSUPPORTED,
-                 "%s needs Arrow's library, which this build was made without; run `make deps` and `make`", what);
+  return what ? parquet_check(what, err) : RW_OK;
 }
 
 /* --force, or --agree-pairs: a file that is read would be replaced. */

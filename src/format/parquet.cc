@@ -1,11 +1,13 @@
-/* parquet.cc - the only C++ file: Parquet files in and out by Arrow's library, taken from the pyarrow wheel in
- * .deps/.
+/* parquet.cc - the only C++ file, and all of libreward-parquet.so (parquet_plugin.h) but status.c: Parquet files in
+ * and out by Arrow's library, taken from the pyarrow wheel in .deps/.
  *
  * Reading is by batches of rows, with a buffer per column, so memory does not grow with the file; one dictionary
  * page and one row must fit. Every batch is checked whole before C sees it. Writing: zstd, one row group a batch,
  * no time stamps, so the same rows give the same bytes.
  */
-#include "format/parquet.h"
+extern "C" {
+#include "format/parquet_plugin.h"
+}
 
 #include <arrow/api.h>
 #include <arrow/c/bridge.h>
@@ -18,8 +20,6 @@
 #include <memory>
 #include <new>
 #include <string>
-
-bool parquet_available(void) { return true; }
 
 namespace {
 
@@ -51,25 +51,24 @@ rw_status guarded(std::string *why, F f) {
 /* Arrow's stream over a file_out. */
 class stream final : public arrow::io::OutputStream {
  public:
-  explicit stream(file_out *f) : f_(f) {}
+  stream(file_out *f, parquet_sink write) : f_(f), write_(write) {}
   ~stream() override = default;
   arrow::Status Close() override { return closed_ = true, arrow::Status::OK(); }
   bool closed() const override { return closed_; }
   arrow::Result<int64_t> Tell() const override { return at_; }
   arrow::Status Write(const void *p, int64_t n) override {
     rw_error e;
-    if (file_out_write(f_, p, (size_t)n, &e)) return arrow::Status::IOError(e.text);
+    if (write_(f_, p, (size_t)n, &e)) return arrow::Status::IOError(e.text);
     at_ += n;
     return arrow::Status::OK();
   }
 
  private:
   file_out *f_;
+  parquet_sink write_;
   int64_t at_ = 0;
   bool closed_ = false;
 };
-
-}  // namespace
 
 /* Pages say how large they are unpacked, and 700 bytes may say 2 GB. What a file may take: this much and a multiple
  * of its size, far above what writers make. */
@@ -83,7 +82,7 @@ struct parquet_reader {
   uint64_t row = 0;
 };
 
-static rw_status too_large(const char *path, rw_error *err) {
+rw_status too_large(const char *path, rw_error *err) {
   return rw_fail(
       err, RW_NOMEM,
       "%s: a page asks for more memory than there is, or than a sound file of this size needs; fetch the file "
@@ -91,8 +90,7 @@ static rw_status too_large(const char *path, rw_error *err) {
       path);
 }
 
-rw_status parquet_reader_open(parquet_reader **out, const char *path, struct ArrowSchema *schema, uint64_t *rows,
-                              rw_error *err) {
+rw_status reader_open(void **out, const char *path, struct ArrowSchema *schema, uint64_t *rows, rw_error *err) {
   *out = nullptr;
   schema->release = nullptr;
   std::unique_ptr<parquet_reader> r;
@@ -124,7 +122,8 @@ rw_status parquet_reader_open(parquet_reader **out, const char *path, struct Arr
   return RW_OK;
 }
 
-rw_status parquet_reader_next(parquet_reader *r, struct ArrowArray *out, rw_error *err) {
+rw_status reader_next(void *of, struct ArrowArray *out, rw_error *err) {
+  auto *r = static_cast<parquet_reader *>(of);
   *out = {};
   std::string why;
   rw_status s = guarded(&why, [&]() -> arrow::Status {
@@ -143,7 +142,7 @@ rw_status parquet_reader_next(parquet_reader *r, struct ArrowArray *out, rw_erro
   return RW_OK;
 }
 
-void parquet_reader_close(parquet_reader *r) { delete r; }
+void reader_close(void *of) { delete static_cast<parquet_reader *>(of); }
 
 struct parquet_writer {
   std::string path;
@@ -151,13 +150,13 @@ struct parquet_writer {
   std::unique_ptr<parquet::arrow::FileWriter> file;
 };
 
-static rw_status write_failed(rw_status s, const std::string &path, const std::string &why, rw_error *err) {
+rw_status write_failed(rw_status s, const std::string &path, const std::string &why, rw_error *err) {
   if (s == RW_NOMEM) return rw_nomem(err, path.c_str());
   return s ? rw_fail(err, RW_IO, "%s: cannot write Parquet: %s", path.c_str(), why.c_str()) : RW_OK;
 }
 
-rw_status parquet_writer_open(parquet_writer **out, file_out *f, const char *path, struct ArrowSchema *schema,
-                              rw_error *err) {
+rw_status writer_open(void **out, file_out *f, parquet_sink write, const char *path, struct ArrowSchema *schema,
+                      rw_error *err) {
   *out = nullptr;
   std::unique_ptr<parquet_writer> w;
   std::string why;
@@ -169,7 +168,7 @@ rw_status parquet_writer_open(parquet_writer **out, file_out *f, const char *pat
     b.compression(parquet::Compression::ZSTD)->compression_level(ZSTD_LEVEL);
     b.memory_pool(arrow::system_memory_pool());
     ARROW_ASSIGN_OR_RAISE(w->file, parquet::arrow::FileWriter::Open(*w->schema, arrow::system_memory_pool(),
-                                                                    std::make_shared<stream>(f), b.build()));
+                                                                    std::make_shared<stream>(f, write), b.build()));
     return arrow::Status::OK();
   });
   if (schema->release) schema->release(schema);
@@ -177,7 +176,8 @@ rw_status parquet_writer_open(parquet_writer **out, file_out *f, const char *pat
   return write_failed(s, path, why, err);
 }
 
-rw_status parquet_writer_put(parquet_writer *w, struct ArrowArray *batch, rw_error *err) {
+rw_status writer_put(void *of, struct ArrowArray *batch, rw_error *err) {
+  auto *w = static_cast<parquet_writer *>(of);
   std::string why;
   rw_status s = guarded(&why, [&]() -> arrow::Status {
     ARROW_ASSIGN_OR_RAISE(auto b, arrow::ImportRecordBatch(batch, w->schema));
@@ -188,10 +188,15 @@ rw_status parquet_writer_put(parquet_writer *w, struct ArrowArray *batch, rw_err
   return write_failed(s, w->path, why, err);
 }
 
-rw_status parquet_writer_close(parquet_writer *w, bool finish, rw_error *err) {
-  if (!w) return RW_OK;
+rw_status writer_close(void *of, bool finish, rw_error *err) {
+  auto *w = static_cast<parquet_writer *>(of);
   std::string why, path = w->path;
   rw_status s = guarded(&why, [&] { return finish ? w->file->Close() : arrow::Status::OK(); });
   delete w;
   return write_failed(s, path, why, err);
 }
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const parquet_plugin PARQUET_PLUGIN_TABLE = {
+    REWARD_VERSION, reader_open, reader_next, reader_close, writer_open, writer_put, writer_close};

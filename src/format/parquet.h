@@ -1,20 +1,18 @@
 /* parquet.h - Parquet files through Arrow's library, as columns of Arrow's C data interface.
  *
- * parquet.cc fills it where `make deps` fetched Arrow's library; else parquet_absent.c does, whose functions
- * fail and say so. No exception of the library comes through.
+ * The library itself is behind a plugin (parquet_plugin.h): where that cannot be opened, these functions fail and
+ * say why. No exception of Arrow's comes through.
  */
 #ifndef FORMAT_PARQUET_H
 #define FORMAT_PARQUET_H
 
 #include "format/arrow_abi.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
 #include "base/file.h"
 #include "base/status.h"
 
-bool parquet_available(void); /* false: every other function fails */
+/* Can Parquet be read and written here? If not: RW_UNSUPPORTED, what is missing, and that `what` needs it. */
+rw_status parquet_check(const char *what, rw_error *err);
 
 typedef struct parquet_reader parquet_reader;
 /* *rows: of the whole file. *schema: a struct whose children are the columns; the caller releases it. */
@@ -32,9 +30,5 @@ rw_status parquet_writer_open(parquet_writer **w, file_out *f, const char *path,
 rw_status parquet_writer_put(parquet_writer *w, struct ArrowArray *batch, rw_error *err);
 /* finish: writes what closes the file. Frees w in either case; NULL is fine without finish. */
 rw_status parquet_writer_close(parquet_writer *w, bool finish, rw_error *err);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif

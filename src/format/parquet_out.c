@@ -286,8 +286,7 @@ rw_status parquet_out_open(parquet_out **out, const char *path, rw_error *err) {
 
 rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard_bytes, size_t *n, rw_error *err) {
   *out = NULL;
-  struct ArrowSchema none = {0};
-  if (!parquet_available()) return parquet_writer_open(&(parquet_writer *){NULL}, NULL, path, &none, err);
+  RW_TRY(parquet_check(path, err));
   parquet_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
   o->root = (column){.t = T_STRUCT, .name = "(row)"};
