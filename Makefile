@@ -2,6 +2,7 @@
 VERSION := 0.1.0
 SONAME  := libreward.so.0
 CC      ?= gcc
+OBJCOPY ?= objcopy
 BUILD   ?= build
 OPT     ?= -O2 -g
 SAN     ?=
@@ -29,7 +30,7 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
        libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
-.PHONY: all clean tests test lint bench bench-json demo deps help compile_commands.json
+.PHONY: all clean tests test lint bench bench-json demo deps fuzz help install compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
 $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
@@ -69,7 +70,7 @@ $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a
 
 # Fuzz targets, built by clang: make fuzz, then build-fuzz/fuzz_gguf tests/fuzz/corpus/gguf
 FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a
+build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a $(PLUGIN)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -fsanitize-link-c++-runtime -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
 fuzz:
 	$(MAKE) CC=clang CXX=clang++ BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
@@ -80,7 +81,47 @@ $(BUILD)/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -Itests -o $@ $(filter %.c,$^) $(BUILD)/libreward.a $(LIBS)
 
-tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
+# ---- installing: make install [DESTDIR=] [PREFIX=/usr/local] ----
+PREFIX ?= /usr/local
+TO      = $(DESTDIR)$(PREFIX)
+
+# One object in which rw_ names alone are global.
+$(BUILD)/installed/libreward.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(LD) -r -o $(@D)/reward.o $(LIB_OBJ)
+	$(OBJCOPY) --localize-hidden $(@D)/reward.o
+	rm -f $@ && ar rcs $@ $(@D)/reward.o
+
+define PC
+prefix=$(PREFIX)
+libdir=$${prefix}/lib
+includedir=$${prefix}/include
+
+Name: reward
+Description: Reward models: curate, train, score, evaluate
+Version: $(VERSION)
+Libs: -L$${libdir} -lreward
+Libs.private: -ldl -lm -pthread
+Requires.private: $(REQUIRES)
+Cflags: -I$${includedir}
+endef
+export PC
+
+install: all $(BUILD)/installed/libreward.a
+	install -d $(TO)/bin $(TO)/include $(TO)/lib/pkgconfig
+	install $(BUILD)/reward $(TO)/bin/reward
+	$(if $(wildcard include/reward.h),install -m 644 include/reward.h $(TO)/include)
+	install -m 644 $(BUILD)/installed/libreward.a $(TO)/lib/libreward.a
+	install -m 644 $(BUILD)/libreward.so $(TO)/lib/libreward.so.$(VERSION)
+	ln -sf libreward.so.$(VERSION) $(TO)/lib/$(SONAME)
+	ln -sf $(SONAME) $(TO)/lib/libreward.so
+	echo "$$PC" >$(TO)/lib/pkgconfig/reward.pc
+ifneq ($(PLUGIN),)
+	install -d $(TO)/lib/reward
+	install -m 644 $(PLUGIN) $(ARROW_LIB) $(TO)/lib/reward
+endif
+
+tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY) $(PLUGIN)
 
 test: ; @tests/run.sh
 # Format and static analysis; a part of the tests.
@@ -103,6 +144,7 @@ deps: ; @tests/deps.sh $(APT)
 help:
 	@echo "make            build/reward and build/libreward.a"
 	@echo "make deps       install what the build needs (Debian 12), and the small model of the demo"
+	@echo "make install    program, library, header, pkg-config: DESTDIR, PREFIX (/usr/local)"
 	@echo "make test       every test, plain and under sanitizers"
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# `make install` into a staging folder, what the libraries export, and that tree and installation can be moved.
+set -eu
+cd "$(dirname "$0")/.."
+BUILD=${BUILD:-build}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+fail() { echo "FAIL: $*"; exit 1; }
+
+make -s install BUILD="$BUILD" DESTDIR="$tmp/stage" PREFIX=/opt/reward >"$tmp/log" 2>&1 || fail "make install: $(cat "$tmp/log")"
+mv "$tmp/stage/opt/reward" "$tmp/elsewhere" # nothing in it knows where it was put
+at=$tmp/elsewhere
+export PKG_CONFIG_PATH=$at/lib/pkgconfig
+version=$(pkg-config --modversion reward)
+[ "$("$at/bin/reward" --version | head -n 1)" = "reward $version" ] || fail "version $version in reward.pc, another in the program"
+[ "$(pkg-config --define-prefix --variable=prefix reward)" = "$(realpath "$at")" ] || fail "reward.pc cannot be moved"
+pkg-config --static --libs reward | grep -q -- "-lm .*-lfyaml" || fail "reward.pc lacks what static linking needs"
+[ "$(readlink "$at/lib/libreward.so")" = libreward.so.0 ] && [ -e "$at/lib/libreward.so.0" ] || fail "links of libreward.so"
+readelf -d "$at/lib/libreward.so" | grep -q 'SONAME.*\[libreward.so.0\]' || fail "soname"
+for dynamic in "$at/bin/reward" "$at/lib/libreward.so"; do
+  readelf -d "$dynamic" | grep -E "R(UN)?PATH|libarrow|libstdc" && fail "$dynamic: a path, or a library that only the plugin may need"
+done
+
+# names that a program linked to the library would meet
+foreign=$({ nm -D --defined-only "$at/lib/libreward.so"; nm -g --defined-only "$at/lib/libreward.a"; } | grep -E '^[0-9a-f]+ [A-Z] ' | grep -vE ' rw_[a-z0-9_]+$' || true)
+[ -z "$foreign" ] || fail "exported, but no rw_ name: $foreign"
+
+# Parquet: beside the program, in an installation, and said to be missing where it is; all else works without
+rows=tests/data/parquet/plain.parquet
+mkdir -p "$tmp/tree/$BUILD"
+cp "$BUILD/reward" "$tmp/tree/$BUILD/"
+"$tmp/tree/$BUILD/reward" --version >/dev/null || fail "a moved tree without .deps"
+reads() { # PROGRAM: a row out for each row of the file, whatever the model says of it
+  "$1" score --quiet --model tests/data/model/llama "$rows" >"$tmp/rows" 2>"$tmp/out" || true
+  [ "$(wc -l <"$tmp/rows")" = "$(wc -l <tests/data/parquet/rows.jsonl)" ]
+}
+reads "$tmp/tree/$BUILD/reward" && fail "Parquet without its plugin"
+grep -q "plain.parquet needs Arrow's library for Parquet: there is no libreward-parquet.so" "$tmp/out" || fail "$(cat "$tmp/out")"
+if [ -e "$BUILD/libreward-parquet.so" ]; then
+  reads "$at/bin/reward" || fail "Parquet as installed: $(cat "$tmp/out")"
+  cp "$BUILD/libreward-parquet.so" "$tmp/tree/$BUILD/"
+  reads "$tmp/tree/$BUILD/reward" && fail "Parquet without Arrow"
+  grep -q "libparquet.so.*No such file" "$tmp/out" || fail "$(cat "$tmp/out")"
+  ln -s "$PWD/.deps" "$tmp/tree/.deps"
+  reads "$tmp/tree/$BUILD/reward" || fail "Parquet in a moved tree: $(cat "$tmp/out")"
+fi
+echo "installed files: $(find "$at" -type f -o -type l | wc -l)"
