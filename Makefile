@@ -3,6 +3,15 @@ VERSION := 0.1.0
 SONAME  := libreward.so.0
 CC      ?= gcc
 OBJCOPY ?= objcopy
+# Another machine: make CROSS=aarch64-linux-gnu- SYSROOT=DIR BUILD=build-arm64 (docs/building.md)
+ifneq ($(CROSS),)
+CC      := $(CROSS)gcc $(if $(SYSROOT),--sysroot=$(SYSROOT))
+CXX     := $(CROSS)g++ $(if $(SYSROOT),--sysroot=$(SYSROOT))
+LD      := $(CROSS)ld
+AR      := $(CROSS)ar
+OBJCOPY := $(CROSS)objcopy
+endif
+X86     := $(filter x86_64%,$(shell $(CC) -dumpmachine))
 BUILD   ?= build
 OPT     ?= -O2 -g
 SAN     ?=
@@ -16,11 +25,12 @@ REQUIRES := libpcre2-8 libutf8proc libfyaml libcurl libzstd zlib
 LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+SRC     := $(filter-out $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
 LIB_SRC := $(filter-out src/cli/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 # Arrow's libraries for Parquet, of the pyarrow wheel that make deps unpacks; without them there is no plugin.
-ARROW     := $(wildcard .deps/pyarrow)
+ARROW     := $(if $(X86),$(wildcard .deps/pyarrow))
 ARROW_LIB := $(if $(ARROW),$(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)))
 PLUGIN    := $(if $(ARROW),$(BUILD)/libreward-parquet.so)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
@@ -38,7 +48,7 @@ $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
 
 # For the program and the tests, which see every function; make install makes one that shows rw_ names only.
 $(BUILD)/libreward.a: $(LIB_OBJ)
-	rm -f $@ && ar rcs $@ $(LIB_OBJ)
+	rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
 
 $(BUILD)/libreward.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
@@ -90,7 +100,7 @@ $(BUILD)/installed/libreward.a: $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(LD) -r -o $(@D)/reward.o $(LIB_OBJ)
 	$(OBJCOPY) --localize-hidden $(@D)/reward.o
-	rm -f $@ && ar rcs $@ $(@D)/reward.o
+	rm -f $@ && $(AR) rcs $@ $(@D)/reward.o
 
 define PC
 prefix=$(PREFIX)

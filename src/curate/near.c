@@ -26,7 +26,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 bool shingles_of(shingles *out, const words *w, size_t k) {
-  uint64_t run[64];
+  uint64_t run[64] = {0}; /* filled below as far as it is used: gcc 14 does not see it */
   size_t len = w->n < k ? w->n : k, m = 0;
   out->n = 0;
   if (w->n == 0) return true;

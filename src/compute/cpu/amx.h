@@ -25,6 +25,14 @@ enum {
   AMX_MAX_PARTS = 3
 };
 
+/* A packed factor: panels of 16 rows of a, or columns of b, `ld` values apart; a panel is chunk after chunk of the
+ * inner index, a chunk its parts. */
+typedef struct {
+  const uint16_t *p;
+  size_t ld, parts;
+} amx_factor;
+
+#if defined(__x86_64__)
 /* Does this processor have it, and the kernel let us use it? */
 bool amx_usable(void);
 /* Around a thread's calls of amx_block. */
@@ -36,14 +44,23 @@ void amx_end(void);
 void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tensor_type type, size_t si, size_t sk,
               size_t n, size_t kn);
 
-/* A packed factor: panels of 16 rows of a, or columns of b, `ld` values apart; a panel is chunk after chunk of the
- * inner index, a chunk its parts. */
-typedef struct {
-  const uint16_t *p;
-  size_t ld, parts;
-} amx_factor;
-
 /* c[m, n] (+)= sum over `chunks` of a·b. */
 void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, size_t m, size_t n, bool acc);
+
+#else /* no such unit, and nothing calls the rest where amx_usable says no */
+static inline bool amx_usable(void) { return false; }
+static inline void amx_begin(void) { __builtin_trap(); }
+static inline void amx_end(void) { __builtin_trap(); }
+static inline void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tensor_type type,
+                            size_t si, size_t sk, size_t n, size_t kn) {
+  (void)dst, (void)parts, (void)factor_b, (void)src, (void)type, (void)si, (void)sk, (void)n, (void)kn;
+  __builtin_trap();
+}
+static inline void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, size_t m, size_t n,
+                             bool acc) {
+  (void)chunks, (void)a, (void)b, (void)c, (void)ldc, (void)m, (void)n, (void)acc;
+  __builtin_trap();
+}
+#endif
 
 #endif
