@@ -16,7 +16,7 @@ rw_status rw_fail(rw_error *err, rw_status code, const char *fmt, ...) {
   return code;
 }
 
-rw_status rw_context(rw_error *err, rw_status code, const char *fmt, ...) {
+rw_status rw_prefix(rw_error *err, rw_status code, const char *fmt, ...) {
   if (err) {
     rw_error inner = *err; /* a copy: the text moves */
     va_list ap;

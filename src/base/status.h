@@ -28,7 +28,7 @@ typedef struct {
 rw_status rw_fail(rw_error *err, rw_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " before the text already in *err; for callers that know the file or row. */
-rw_status rw_context(rw_error *err, rw_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+rw_status rw_prefix(rw_error *err, rw_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The failure of an allocation of `what`. */
 rw_status rw_nomem(rw_error *err, const char *what);

@@ -227,7 +227,7 @@ static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_err
   if (!s) s = print(o, &c, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);
   if (!s && o->out) s = write_json(o, &c, err);
   for (int m = 0; !s && m < 2; m++)
-    if (of[m].unscored && (s = eval_scores_fail(&of[m], d, err))) rw_context(err, s, "%s", o->path[m]);
+    if (of[m].unscored && (s = eval_scores_fail(&of[m], d, err))) rw_prefix(err, s, "%s", o->path[m]);
   eval_comparison_free(&c);
   for (int m = 0; m < 2; m++) {
     str_free(&o->record[m]);

@@ -108,7 +108,7 @@ static rw_status measure(run *r, struct lane *l, slice row, str *out, rw_error *
 static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
   run *r = ctx;
   rw_status s = measure(r, &r->lanes[thread], row, out, err);
-  return s ? rw_context(err, s, "%s:%llu", r->path, (unsigned long long)line) : RW_OK;
+  return s ? rw_prefix(err, s, "%s:%llu", r->path, (unsigned long long)line) : RW_OK;
 }
 
 static void add(tally *t, const figures *f) {

@@ -57,7 +57,7 @@ static rw_status read_scores(curation *r, map *by_id, verdict **list, size_t *n,
     if (!s) *with_ids = id.p != NULL;
     if (!s && id.p && !map_put(by_id, id.p, id.len, (int64_t)*n, NULL)) s = rw_nomem(err, path);
     if (!s && !vec_push(*list, *n, cap, v)) s = rw_nomem(err, path);
-    if (s == RW_DATA) rw_context(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
+    if (s == RW_DATA) rw_prefix(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
   }
   json_free(d);
   rows_close(in);

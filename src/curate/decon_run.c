@@ -98,7 +98,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   rw_status s = json_parse(l->doc, row.p, row.len, err);
   if (!s) s = read_row(l, &c, err);
   if (!s) s = decon_check(r->d, l->scratch, &c, &m, &n, err);
-  if (s) return rw_context(err, s, "%s:%llu", r->path, (unsigned long long)line);
+  if (s) return rw_prefix(err, s, "%s:%llu", r->path, (unsigned long long)line);
   decon_tally_put(out, c.source, m, n);
   return RW_OK;
 }

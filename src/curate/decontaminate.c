@@ -210,7 +210,7 @@ static rw_status read_bench(decon_index *d, const char *path, rw_error *err) {
     s = json_parse(doc, row.p, row.len, err);
     if (!s && json_kind(doc, 0) != JSON_OBJECT) s = rw_fail(err, RW_DATA, "row: expected an object");
     if (!s) s = add_row(d, doc, file, line, err);
-    if (s) rw_context(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
+    if (s) rw_prefix(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
   }
   json_free(doc);
   rows_close(in);

@@ -82,7 +82,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
     close_part(out, at);
     if (!s && out->oom) s = rw_nomem(err, "a row");
   }
-  return s ? rw_context(err, s, "%s:%llu", f->in->path, (unsigned long long)line) : RW_OK;
+  return s ? rw_prefix(err, s, "%s:%llu", f->in->path, (unsigned long long)line) : RW_OK;
 }
 
 static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {

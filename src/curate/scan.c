@@ -51,7 +51,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
     src_put(out, &found);
     st = RW_OK;
   }
-  return st ? rw_context(err, st, "%s:%llu", s->in->path, (unsigned long long)line) : RW_OK;
+  return st ? rw_prefix(err, st, "%s:%llu", s->in->path, (unsigned long long)line) : RW_OK;
 }
 
 static rw_status add_loose(curation *r, place row, const char *reason, rw_error *err) {

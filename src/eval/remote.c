@@ -190,7 +190,7 @@ static rw_status make_keys(remote *r, rw_error *err) {
 
 static rw_status take_reply(remote *r, size_t i, slice body, rw_error *err) {
   rw_status st = json_parse(r->doc, body.p, body.len, err);
-  if (st == RW_DATA) return rw_context(err, st, "the reply is no JSON");
+  if (st == RW_DATA) return rw_prefix(err, st, "the reply is no JSON");
   RW_TRY(st);
   if (r->o->kind == ENDPOINT_CHAT) return reply_chat(&r->a[i], r->doc, r->q[i].kind, err);
   double value;
@@ -297,7 +297,7 @@ static rw_status run_job(remote *r, rw_error *err) {
   r->counts->rate_limited = c.rate_limited;
   if (st && st != RW_INTERRUPTED) {
     char *shown = endpoint_shown(r->url);
-    rw_context(err, st, "%s", shown ? shown : "endpoint");
+    rw_prefix(err, st, "%s", shown ? shown : "endpoint");
     mem_free(shown);
   }
   return st;
@@ -393,7 +393,7 @@ static rw_status prepare(remote *r, rw_error *err) {
     rw_status st = json_parse(r->params, o->params, strlen(o->params), err);
     if (!st && json_kind(r->params, 0) != JSON_OBJECT)
       st = rw_fail(err, RW_DATA, "expected an object such as {\"max_tokens\": 4096}");
-    if (st) return rw_context(err, st == RW_DATA ? RW_USAGE : st, "--endpoint-params");
+    if (st) return rw_prefix(err, st == RW_DATA ? RW_USAGE : st, "--endpoint-params");
   }
   if (o->tokenizer) {
     RW_TRY(renderer_open(&r->r, o->tokenizer, NULL, NULL, err));

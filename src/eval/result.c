@@ -279,7 +279,7 @@ rw_status eval_result_read(eval_result *r, const char *path, const char **model,
   *r = (eval_result){0};
   RW_TRY(json_file_open(&f, path, err));
   rw_status s = eval_result_parse(r, f.doc, model, err);
-  if (s) rw_context(err, s, "%s", path);
+  if (s) rw_prefix(err, s, "%s", path);
   json_file_close(&f);
   return s;
 }

@@ -193,7 +193,7 @@ static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, siz
     st = item_scores(s, doc, &d->items[i], &why);
   }
   if (st != RW_DATA) return st ? rw_nomem(err, "scores") : RW_OK;
-  rw_context(&why, st, "%s", where);
+  rw_prefix(&why, st, "%s", where);
   return scores_unscored(s, d, i, why.text, err);
 }
 
@@ -215,7 +215,7 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
       st = rw_fail(err, RW_DATA, "expected %zu rows, one for each item, got more", d->n_items);
     else
       st = read_row(s, d, doc, n++, row, where.p, err);
-    if (st) rw_context(err, st, "%s", where.p ? where.p : path);
+    if (st) rw_prefix(err, st, "%s", where.p ? where.p : path);
   }
   if (!st && n < d->n_items)
     st = rw_fail(err, RW_DATA, "%s: expected %zu rows, one for each item, got %zu", rows_path(in), d->n_items, n);

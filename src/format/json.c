@@ -481,7 +481,7 @@ rw_status json_file_open(json_file *f, const char *path, rw_error *err) {
   if (!s) {
     size_t bom = f->text.len >= 3 && memcmp(f->text.p, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
     s = json_parse(f->doc, f->text.p ? f->text.p + bom : "", f->text.len - bom, err);
-    if (s) rw_context(err, s, "%s", path);
+    if (s) rw_prefix(err, s, "%s", path);
   }
   if (s) json_file_close(f);
   return s;

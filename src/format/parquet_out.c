@@ -316,7 +316,7 @@ rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err) 
 rw_status parquet_out_write(parquet_out *o, const char *row, size_t len, rw_error *err) {
   o->row++;
   rw_status s = json_parse(o->doc, row, len, err);
-  if (s) return rw_context(err, s, "%s:%llu", o->path, (unsigned long long)o->row);
+  if (s) return rw_prefix(err, s, "%s:%llu", o->path, (unsigned long long)o->row);
   if (json_kind(o->doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "%s:%llu: row: expected an object, got %s", o->path, (unsigned long long)o->row,
                    json_kind_name(json_kind(o->doc, 0)));

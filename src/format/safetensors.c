@@ -129,7 +129,7 @@ static rw_status read_file(st_set *s, const char *path, rw_error *err) {
   const uint8_t *data = f->p + 8 + header;
   size_t room = f->len - 8 - header, first = s->n;
   rw_status st = json_parse(d, (const char *)f->p + 8, header, err);
-  if (st) st = rw_context(err, st, "%s: header", path);
+  if (st) st = rw_prefix(err, st, "%s: header", path);
   if (!st && json_kind(d, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "%s: header: expected a JSON object", path);
   for (json_val v = st ? JSON_NONE : json_first(d, 0); !st && v != JSON_NONE; v = json_next(d, v))
     if (!slice_is(json_key(d, v), "__metadata__")) st = read_entry(s, f, d, v, data, room, err);

@@ -50,7 +50,7 @@ rw_status convert_put(const char *dir, const char *name, str *s, rw_error *err) 
   char *path = file_join(dir ? dir : "", name);
   json_doc *d = json_new();
   rw_status st = path && d && !s->oom ? json_parse(d, s->p, s->len, err) : rw_nomem(err, name);
-  if (st == RW_DATA) rw_context(err, st, "the text for %s", name);
+  if (st == RW_DATA) rw_prefix(err, st, "the text for %s", name);
   if (!st && dir) st = file_put(path, s->p, s->len, err);
   json_free(d);
   mem_free(path);
@@ -280,6 +280,6 @@ rw_status convert_tokenizer(const gguf *g, const char *path, const char *dir, in
   if (arch.len >= 5 && memcmp(arch.p, "gemma", 5) == 0) prefix = false;
   gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
   rw_status st = write_tokenizer(&c, !c.spm ? &pre_tokenizers[k] : prefix ? &spm_marked : &spm_plain, err);
-  if (st) return rw_context(err, st, "%s", path);
+  if (st) return rw_prefix(err, st, "%s", path);
   return write_config(&c, context, err);
 }

@@ -87,7 +87,7 @@ rw_status golden_check(model *m, const char *dir, rw_error *err) {
     for (json_val v = json_first(f.doc, rows); !s && v != JSON_NONE; v = json_next(f.doc, v))
       s = check_row(m, f.doc, v, ++i, golden_bound(), err);
     model_set_bf16(m, bf16);
-    if (s) rw_context(err, s, "%s", path);
+    if (s) rw_prefix(err, s, "%s", path);
     json_file_close(&f);
   }
   mem_free(path);

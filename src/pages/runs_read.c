@@ -26,7 +26,7 @@ static rw_status each_row(const char *path, rw_status (*take)(void *ctx, json_do
   while (!s && !(s = rows_next(in, &row, &line, err)) && row.p) {
     s = json_parse(d, row.p, row.len, err);
     if (!s) s = take(ctx, d, err);
-    if (s) rw_context(err, s, "%s:%llu", path, (unsigned long long)line);
+    if (s) rw_prefix(err, s, "%s:%llu", path, (unsigned long long)line);
   }
   json_free(d);
   rows_close(in);

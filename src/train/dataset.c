@@ -148,7 +148,7 @@ static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out,
   if (!s) return RW_OK;
   if (s == RW_USAGE || s == RW_NOMEM) {
     if (err) *err = e;
-    return rw_context(err, s, "%s:%llu", l->path, (unsigned long long)line);
+    return rw_prefix(err, s, "%s:%llu", l->path, (unsigned long long)line);
   }
   return leave_out(out, start, INVALID, e.text, err);
 }

@@ -71,7 +71,7 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   model_set_bf16(e->m, bf16);
   RW_TRY(st);
   /* the best step would be chosen by a figure that lacks items, or by none: refused, at the latest at step 0 */
-  if (scores.unscored) st = rw_context(err, eval_scores_fail(&scores, e->data[i], err), "--eval %s", e->o->eval[i]);
+  if (scores.unscored) st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), "--eval %s", e->o->eval[i]);
   if (!st) st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
   str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));

@@ -133,8 +133,8 @@ static rw_status run_pass(run *t, size_t n, double batch, step_metrics *s, rw_er
   rw_status st = model_forward(t->m, t->groups, n, t->o->share, t->rewards, err);
   if (st == RW_NUMERIC) return blame(t, t->pass, n, false, s->step, err);
   if (st)
-    return rw_context(err, st, "step %lld, rows %s to %s", (long long)s->step, t->pass[0]->where,
-                      t->pass[n - 1]->where);
+    return rw_prefix(err, st, "step %lld, rows %s to %s", (long long)s->step, t->pass[0]->where,
+                     t->pass[n - 1]->where);
   RW_TRY(pass_losses(t, n, batch, s, err));
   return model_backward(t->m, t->d_rewards, err);
 }
@@ -548,8 +548,8 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
       progress_end(&p);
       t->state.eval_due = true;
       if (save(t, &other)) log_warn("%s", other.text);
-      return rw_context(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
-                        (long long)t->state.step, (long long)t->steps);
+      return rw_prefix(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
+                       (long long)t->state.step, (long long)t->steps);
     }
     bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state), stop = log_interrupted() && more;
     bool due =

@@ -19,7 +19,7 @@ static rw_status read_prompt(json_doc *d, arena *a, message **m, size_t *n, rw_e
   slice prompt;
   RW_TRY(src_text(d, 0, "prompt", &prompt, err));
   rw_status s = conv_from_transcript(prompt, m, n, a, err);
-  if (s) return rw_context(err, s, "prompt");
+  if (s) return rw_prefix(err, s, "prompt");
   if (*n < 2 || (*m)[*n - 1].role != ROLE_ASSISTANT || (*m)[*n - 1].content.len > 0)
     return rw_fail(err, RW_DATA, "prompt: expected a transcript that ends with \"\\n\\nAssistant:\"");
   return RW_OK;
