@@ -17,7 +17,7 @@ static rw_status load(const char *path, str *text, size_t **ends, size_t *n, rw_
   size_t cap = 0;
   slice row;
   uint64_t line;
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, NULL, err));
   rw_status s;
   while (!(s = rows_next(in, &row, &line, err)) && row.p) {
     str_add(text, row.p, row.len);

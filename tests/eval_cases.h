@@ -59,7 +59,7 @@ CASE eval_data *load(eval_suite suite, const char *text) {
   eval_data *d;
   rw_error err;
   const char *path = put(text);
-  if (eval_load(&d, suite, &path, 1, &err)) fail_msg("%s", err.text);
+  if (eval_load(&d, suite, &path, 1, NULL, &err)) fail_msg("%s", err.text);
   remove(path);
   return d;
 }
@@ -68,7 +68,7 @@ CASE eval_scores scores(const eval_data *d, const char *text) {
   eval_scores s;
   rw_error err;
   const char *path = put(text);
-  if (eval_scores_read(&s, d, path, &err)) fail_msg("%s", err.text);
+  if (eval_scores_read(&s, d, path, NULL, &err)) fail_msg("%s", err.text);
   remove(path);
   return s;
 }
@@ -111,8 +111,8 @@ CASE void without_last(eval_suite suite, eval_data **d, eval_scores *whole, eval
   char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_name[suite]);
   rw_error err;
   str rows = {0};
-  if (eval_load(d, suite, (const char *const *)&path, 1, &err)) fail_msg("%s", err.text);
-  if (eval_scores_read(whole, *d, path, &err)) fail_msg("%s", err.text);
+  if (eval_load(d, suite, (const char *const *)&path, 1, NULL, &err)) fail_msg("%s", err.text);
+  if (eval_scores_read(whole, *d, path, NULL, &err)) fail_msg("%s", err.text);
   if (file_read(path, 1 << 24, &rows, &err)) fail_msg("%s", err.text);
   rows.p[--rows.len] = 0;
   rows.len = (size_t)(strrchr(rows.p, '\n') + 1 - rows.p);

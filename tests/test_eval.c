@@ -24,8 +24,8 @@ static void test_recorded(void **state) {
     eval_data *d;
     eval_scores s;
     eval_result r;
-    if (eval_load(&d, (eval_suite)i, (const char *const *)&path, 1, &err)) fail_msg("%s", err.text);
-    if (eval_scores_read(&s, d, path, &err)) fail_msg("%s", err.text);
+    if (eval_load(&d, (eval_suite)i, (const char *const *)&path, 1, NULL, &err)) fail_msg("%s", err.text);
+    if (eval_scores_read(&s, d, path, NULL, &err)) fail_msg("%s", err.text);
     assert_int_equal(eval_measure(&r, d, &s, &no_intervals, &err), RW_OK);
     near(r.overall.percent, recorded(f.doc, name, "figures", NULL, "overall"));
     near(r.overall.baseline, recorded(f.doc, name, "length_baseline", NULL, "overall"));
@@ -191,7 +191,7 @@ static void refuse_rows(eval_suite suite, const char *text, ...) {
   eval_data *d;
   rw_error err;
   const char *path = put(text);
-  assert_int_equal(eval_load(&d, suite, &path, 1, &err), RW_DATA);
+  assert_int_equal(eval_load(&d, suite, &path, 1, NULL, &err), RW_DATA);
   assert_null(d);
   va_list ap;
   va_start(ap, text);
@@ -253,8 +253,8 @@ static void test_out_of_memory(void **state) {
     eval_result r = {0};
     eval_comparison c = {0};
     mem_fail_after(n);
-    rw_status st = eval_load(&d, EVAL_REWARDBENCH2, &path, 1, &err);
-    if (!st) st = eval_scores_read(&s, d, path, &err);
+    rw_status st = eval_load(&d, EVAL_REWARDBENCH2, &path, 1, NULL, &err);
+    if (!st) st = eval_scores_read(&s, d, path, NULL, &err);
     if (!st) st = eval_measure(&r, d, &s, &(eval_options){0, 3}, &err);
     if (!st) st = eval_compare(&c, d, &s, &s, &(eval_options){0, 3}, &err);
     const eval_scores *const both[] = {&s, &s};

@@ -149,8 +149,8 @@ static void test_results_file(void **state) {
     eval_data *d;
     eval_scores s;
     eval_result r, back;
-    assert_int_equal(eval_load(&d, (eval_suite)i, (const char *const *)&path, 1, &err), RW_OK);
-    assert_int_equal(eval_scores_read(&s, d, path, &err), RW_OK);
+    assert_int_equal(eval_load(&d, (eval_suite)i, (const char *const *)&path, 1, NULL, &err), RW_OK);
+    assert_int_equal(eval_scores_read(&s, d, path, NULL, &err), RW_OK);
     assert_int_equal(eval_measure(&r, d, &s, &(eval_options){3, 50}, &err), RW_OK);
     str json = {0};
     str_addz(&json, i % 2 ? "{" : "{\"step\": 1, "); /* after other members too */

@@ -10,6 +10,10 @@ static const char *last_content(const conv_row *r, size_t b) {
   return c->messages[c->n_messages - 1].content.p;
 }
 
+rw_context *scorer_context(const scorer *s) {
+  (void)s;
+  return NULL;
+}
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err) {
   (void)s;
   (void)err;
@@ -31,7 +35,7 @@ static void refuse_scores(const eval_data *d, const char *text, ...) {
   eval_scores s;
   rw_error err;
   const char *path = put(text);
-  assert_int_equal(eval_scores_read(&s, d, path, &err), RW_DATA);
+  assert_int_equal(eval_scores_read(&s, d, path, NULL, &err), RW_DATA);
   assert_null(s.score);
   va_list ap;
   va_start(ap, text);
@@ -167,7 +171,7 @@ static void test_scores_written(void **state) {
     s.score[0] = NAN; /* the first item is dropped */
     s.dropped++;
     assert_int_equal(eval_scores_write(&s, d, copy, &err), RW_OK);
-    rw_status st = eval_scores_read(&again, d, copy, &err);
+    rw_status st = eval_scores_read(&again, d, copy, NULL, &err);
     if (st) fail_msg("%s", err.text);
     assert_int_equal(again.dropped, s.dropped);
     size_t last = eval_items(d) - 1;

@@ -193,12 +193,13 @@ static void conversion_equals_transformers(void **state) {
     OK(tmpl_load(&t, dir, NULL, &err));
     tmpl_free(t);
     /* the model loads, with a head of its own */
-    pool *threads;
+    rw_context context;
     model *m;
-    OK(pool_new(&threads, 1, &err));
-    OK(model_open(&m, dir, &(model_options){.threads = threads, .new_head = true}, &err));
+    context_init(&context, NULL, NULL);
+    OK(context_start(&context, 1, &err));
+    OK(model_open(&m, dir, &(model_options){.context = &context, .new_head = true}, &err));
     model_free(m);
-    pool_free(threads);
+    context_end(&context);
   }
 }
 

@@ -32,7 +32,7 @@ static rw_error err;
   } while (0)
 
 typedef struct {
-  pool *threads;
+  rw_context context;
   model *m;
   st_set *want;
 } fixture;
@@ -41,14 +41,15 @@ static void open_head(fixture *f, const char *name) {
   char dir[256], path[300];
   snprintf(dir, sizeof dir, "tests/data/model/%s", name);
   snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  OK(pool_new(&f->threads, 2, &err));
-  OK(model_open(&f->m, dir, &(model_options){.threads = f->threads}, &err));
+  context_init(&f->context, NULL, NULL);
+  OK(context_start(&f->context, 2, &err));
+  OK(model_open(&f->m, dir, &(model_options){.context = &f->context}, &err));
   OK(st_open(&f->want, path, &err));
 }
 static void close_head(fixture *f) {
   model_free(f->m);
   st_close(f->want);
-  pool_free(f->threads);
+  context_end(&f->context);
 }
 static const void *want(const fixture *f, const char *what, size_t n) {
   char name[64];

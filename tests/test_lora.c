@@ -21,7 +21,7 @@ static const char *const cases[] = {"llama", "qwen2", "gemma2", "nemotron", "lla
 enum { CASES = sizeof cases / sizeof *cases };
 
 typedef struct {
-  pool *threads;
+  rw_context context;
   model *m;
   st_set *want;
 } fixture;
@@ -36,14 +36,15 @@ static void open_case(fixture *f, const char *name, int threads) {
   char dir[256], path[300];
   snprintf(dir, sizeof dir, "tests/data/lora/%s", name);
   snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  OK(pool_new(&f->threads, threads, &err));
-  OK(model_open(&f->m, dir, &(model_options){.threads = f->threads}, &err));
+  context_init(&f->context, NULL, NULL);
+  OK(context_start(&f->context, threads, &err));
+  OK(model_open(&f->m, dir, &(model_options){.context = &f->context}, &err));
   OK(st_open(&f->want, path, &err));
 }
 static void close_case(fixture *f) {
   model_free(f->m);
   st_close(f->want);
-  pool_free(f->threads);
+  context_end(&f->context);
 }
 static const st_tensor *want(const fixture *f, const char *fmt, ...) {
   char name[200];
@@ -310,7 +311,7 @@ static void written_adapters_come_back(void **state) {
     OK(file_mkdirs(out, &err));
     OK(model_save(f.m, out, -1, -1, &err));
     model *again;
-    OK(model_open(&again, out, &(model_options){.threads = f.threads}, &err));
+    OK(model_open(&again, out, &(model_options){.context = &f.context}, &err));
     OK(model_score(again, p.g, 3, true, b, &err));
     assert_memory_equal(a, b, sizeof a);
     model_free(again);
@@ -318,7 +319,7 @@ static void written_adapters_come_back(void **state) {
     snprintf(out, sizeof out, "%s/%s-merged", dir, cases[k]);
     OK(file_mkdirs(out, &err));
     OK(model_save(f.m, out, DT_F32, -1, &err));
-    OK(model_open(&again, out, &(model_options){.threads = f.threads}, &err));
+    OK(model_open(&again, out, &(model_options){.context = &f.context}, &err));
     assert_false(model_has_lora(again));
     OK(model_score(again, p.g, 3, true, b, &err));
     for (int i = 0; i < 6; i++) assert_true(fabsf(a[i] - b[i]) < 1e-4f);
@@ -337,7 +338,7 @@ static void new_adapters_change_nothing(void **state) {
   assert_non_null(mkdtemp(dir));
   for (int k = 0; k < 4; k++) {
     char path[80];
-    pool *threads;
+    rw_context context;
     model *m, *again;
     int32_t tokens[] = {3, 77, 150, 9, 42, 60};
     const int32_t *ids[2] = {tokens, tokens + 1};
@@ -345,8 +346,9 @@ static void new_adapters_change_nothing(void **state) {
     id_group g = {ids, len, 2};
     float a[2], b[2], d[2] = {1, -1};
     snprintf(path, sizeof path, "tests/data/model/%s", bases[k]);
-    OK(pool_new(&threads, 2, &err));
-    OK(model_open(&m, path, &(model_options){.threads = threads}, &err));
+    context_init(&context, NULL, NULL);
+    OK(context_start(&context, 2, &err));
+    OK(model_open(&m, path, &(model_options){.context = &context}, &err));
     OK(model_score(m, &g, 1, true, a, &err));
     lora_options o = {4, 8, targets[k], 1, 7};
     OK(model_add_lora(m, &o, &err));
@@ -370,12 +372,12 @@ static void new_adapters_change_nothing(void **state) {
     model_update(m, &(model_adamw){1e-2, 0.9, 0.999, 1e-8, 0, true, true, 1}, 1);
     OK(model_score(m, &g, 1, true, a, &err));
     OK(model_save(m, dir, -1, -1, &err));
-    OK(model_open(&again, dir, &(model_options){.threads = threads}, &err));
+    OK(model_open(&again, dir, &(model_options){.context = &context}, &err));
     OK(model_score(again, &g, 1, true, b, &err));
     assert_memory_equal(a, b, sizeof a);
     model_free(again);
     model_free(m);
-    pool_free(threads);
+    context_end(&context);
   }
   file_remove_tree(dir, NULL);
 }
@@ -420,9 +422,10 @@ static void bad_configurations_are_named(void **state) {
   OK(file_map_open(&weights, "tests/data/lora/llama/adapter_model.safetensors", &err));
   snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
   OK(file_put(path, weights.p, weights.len, &err));
-  pool *threads;
+  rw_context context;
   model *m;
-  OK(pool_new(&threads, 1, &err));
+  context_init(&context, NULL, NULL);
+  OK(context_start(&context, 1, &err));
   snprintf(path, sizeof path, "%s/adapter_config.json", dir);
   for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
     char *at = strstr(good.p, edits[i].old);
@@ -431,18 +434,19 @@ static void bad_configurations_are_named(void **state) {
     OK(file_put(path, text, strlen(text), &err));
     mem_free(text);
     bool finds_base = strstr(edits[i].says, "--base") != NULL;
-    rw_status s = model_open(&m, dir, &(model_options){.threads = threads, .base = finds_base ? NULL : base}, &err);
+    rw_status s =
+        model_open(&m, dir, &(model_options){.context = &context, .base = finds_base ? NULL : base}, &err);
     if (s != edits[i].status || !strstr(err.text, edits[i].says))
       fail_msg("%s: status %d, \"%s\"", edits[i].new, s, s ? err.text : "");
   }
   OK(file_put(path, good.p, good.len, &err)); /* as it was, with the base said */
-  OK(model_open(&m, dir, &(model_options){.threads = threads, .base = base}, &err));
+  OK(model_open(&m, dir, &(model_options){.context = &context, .base = base}, &err));
   assert_string_equal(model_dir(m), base);
   lora_options o = {8, 8, "q_proj", 0, 1};
   assert_int_equal(model_add_lora(m, &o, &err), RW_USAGE);
   model_free(m);
-  assert_int_equal(model_open(&m, base, &(model_options){.threads = threads, .base = base}, &err), RW_USAGE);
-  pool_free(threads);
+  assert_int_equal(model_open(&m, base, &(model_options){.context = &context, .base = base}, &err), RW_USAGE);
+  context_end(&context);
   file_map_close(&weights);
   str_free(&good);
   file_remove_tree(dir, NULL);
@@ -465,13 +469,15 @@ static void bad_weights_are_named(void **state) {
     OK(file_put(path, copy, len, &err));
     snprintf(path, sizeof path, "%s/adapter_config.json", dir);
     OK(file_put(path, c.p, c.len, &err));
-    pool *threads;
+    rw_context context;
     model *m;
-    OK(pool_new(&threads, 1, &err));
-    rw_status s = model_open(&m, dir, &(model_options){.threads = threads, .base = "tests/data/model/qwen2"}, &err);
+    context_init(&context, NULL, NULL);
+    OK(context_start(&context, 1, &err));
+    rw_status s =
+        model_open(&m, dir, &(model_options){.context = &context, .base = "tests/data/model/qwen2"}, &err);
     if (i % 2 == 0) assert_int_not_equal(s, RW_OK);
     if (s == RW_OK) model_free(m);
-    pool_free(threads);
+    context_end(&context);
     free(copy);
     file_map_close(&a);
     file_map_close(&c);

@@ -25,7 +25,7 @@ enum { FAMILIES = sizeof families / sizeof *families, N_LENGTHS = 10 };
 static const size_t lengths[N_LENGTHS] = {1, 2, 3, 7, 8, 17, 31, 64, 128, 257};
 
 typedef struct {
-  pool *threads;
+  rw_context context;
   model *m;
   st_set *want;
 } fixture;
@@ -40,15 +40,16 @@ static void open_family(fixture *f, const char *name, int threads, const char *l
   char dir[256], path[300];
   snprintf(dir, sizeof dir, "tests/data/model/%s", name);
   snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  OK(pool_new(&f->threads, threads, &err));
-  model_options o = {.threads = f->threads, .level = level};
+  context_init(&f->context, NULL, NULL);
+  OK(context_start(&f->context, threads, &err));
+  model_options o = {.context = &f->context, .level = level};
   OK(model_open(&f->m, dir, &o, &err));
   OK(st_open(&f->want, path, &err));
 }
 static void close_family(fixture *f) {
   model_free(f->m);
   st_close(f->want);
-  pool_free(f->threads);
+  context_end(&f->context);
 }
 static const st_tensor *want(const fixture *f, const char *fmt, ...) {
   char name[200];
@@ -206,13 +207,14 @@ static void bits_depend_on_nothing_else(void **state) {
         float *first = kept[kind];
         fixture f;
         pairs p;
-        pool *probe;
-        OK(pool_new(&probe, 1, &err));
-        model_options o = {.threads = probe, .level = level};
+        rw_context context;
+        context_init(&context, NULL, NULL);
+        OK(context_start(&context, 1, &err));
+        model_options o = {.context = &context, .level = level};
         model *m;
         rw_status s = model_open(&m, "tests/data/model/llama", &o, &err);
         model_free(s ? NULL : m);
-        pool_free(probe);
+        context_end(&context);
         if (s == RW_UNSUPPORTED) continue; /* this CPU lacks the level */
         open_family(&f, families[k], threads, level);
         model_set_bf16(f.m, bf16);
@@ -354,7 +356,7 @@ static void saved_model_scores_alike(void **state) {
     OK(model_score(f.m, p.g, 3, true, a, &err));
     OK(model_save(f.m, dir, DT_F32, 0, &err));
     model *again;
-    model_options mo = {.threads = f.threads};
+    model_options mo = {.context = &f.context};
     OK(model_open(&again, dir, &mo, &err));
     OK(model_score(again, p.g, 3, true, b, &err));
     assert_memory_equal(a, b, sizeof a);

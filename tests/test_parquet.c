@@ -52,7 +52,7 @@ static int entries(void) {
 static rw_status read_rows(const char *path, str *out) {
   rows_in *in;
   str_clear(out);
-  rw_status s = rows_open(&in, path, &err);
+  rw_status s = rows_open(&in, path, NULL, &err);
   if (s) return s;
   slice row;
   uint64_t line, n = 0, done, total;
@@ -82,7 +82,7 @@ static void without_arrow_it_is_said(void **state) {
   if (!parquet_check("", NULL)) skip();
   rows_in *in;
   rows_out *out;
-  assert_int_equal(rows_open(&in, DATA "plain.parquet", &err), RW_UNSUPPORTED);
+  assert_int_equal(rows_open(&in, DATA "plain.parquet", NULL, &err), RW_UNSUPPORTED);
   assert_non_null(strstr(err.text, "make deps"));
   assert_int_equal(rows_create(&out, in_dir("x.parquet"), &err), RW_UNSUPPORTED);
   assert_non_null(strstr(err.text, "x.parquet needs Arrow"));
@@ -120,7 +120,7 @@ static void types_without_json_are_refused_by_name(void **state) {
     char path[64];
     rows_in *in;
     snprintf(path, sizeof path, DATA "%s.parquet", what[i][0]);
-    assert_int_equal(rows_open(&in, path, &err), RW_UNSUPPORTED);
+    assert_int_equal(rows_open(&in, path, NULL, &err), RW_UNSUPPORTED);
     assert_null(in);
     assert_non_null(strstr(err.text, "column deep.in: "));
     assert_non_null(strstr(err.text, what[i][1]));

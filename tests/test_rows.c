@@ -42,7 +42,7 @@ static const char *in_dir(const char *name) {
 static rw_status read_all(const char *path, str *out) {
   rows_in *in;
   str_clear(out);
-  rw_status s = rows_open(&in, path, &err);
+  rw_status s = rows_open(&in, path, NULL, &err);
   if (s) return s;
   for (;;) {
     slice row;
@@ -188,7 +188,7 @@ static void sizes_around_the_buffers(void **state) {
       rows_in *in;
       slice row;
       uint64_t line;
-      OK(rows_open(&in, in_dir("sized"), &err));
+      OK(rows_open(&in, in_dir("sized"), NULL, &err));
       rw_status s = rows_next(in, &row, &line, &err);
       if (s) fail_msg("kind %d, %zu bytes: %s", kind, sizes[i], err.text);
       assert_int_equal(row.len, sizes[i] - 1);
@@ -225,7 +225,7 @@ static void what_is_written_reads_back(void **state) {
     OK(file_read(in_dir(names[k]), 64 << 20, &head, &err));
     static const char *const magic[] = {"{\"f", "\x1f\x8b", "\x28\xb5\x2f\xfd"};
     assert_memory_equal(head.p, magic[k], strlen(magic[k]));
-    OK(rows_open(&in, in_dir(names[k]), &err));
+    OK(rows_open(&in, in_dir(names[k]), NULL, &err));
     OK(rows_next(in, &row, &line, &err));
     assert_true(slice_is(row, "{\"first\":1}"));
     rows_position(in, &done, &total);
@@ -301,14 +301,14 @@ static void what_cannot_be_opened_is_named(void **state) {
   (void)state;
   rows_in *in;
   rows_out *out;
-  assert_int_equal(rows_open(&in, in_dir("absent"), &err), RW_IO);
+  assert_int_equal(rows_open(&in, in_dir("absent"), NULL, &err), RW_IO);
   assert_non_null(strstr(err.text, "absent"));
   assert_null(in);
-  assert_int_equal(rows_open(&in, dir, &err), RW_IO);
+  assert_int_equal(rows_open(&in, dir, NULL, &err), RW_IO);
   assert_int_equal(rows_create(&out, in_dir("no/such/folder"), &err), RW_IO);
   assert_non_null(strstr(err.text, "no/such/folder"));
   OK(file_put(in_dir("x.parquet"), "PAR1 and so on", 14, &err));
-  rw_status s = rows_open(&in, in_dir("x.parquet"), &err);
+  rw_status s = rows_open(&in, in_dir("x.parquet"), NULL, &err);
   assert_true(s == RW_UNSUPPORTED || s == RW_DATA); /* without or with Arrow's library */
   assert_non_null(strstr(err.text, "Parquet"));
 }
@@ -365,14 +365,15 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
 enum { MANY = 60000 };
 static rw_status pass(int threads, pass_state *p, const char *path) {
   rows_in *in;
-  pool *pl;
+  rw_context context;
   rows_job job = {sizeof(said), sizeof(uint64_t), lane_open, lane_close, work, sink, p};
   p->in_order = p->result_right = true;
-  OK(pool_new(&pl, threads, &err));
-  OK(rows_open(&in, path, &err));
-  rw_status s = rows_map(in, pl, &job, &err);
+  context_init(&context, NULL, NULL);
+  OK(context_start(&context, threads, &err));
+  OK(rows_open(&in, path, &context, &err));
+  rw_status s = rows_map(in, &job, &err);
   rows_close(in);
-  pool_free(pl);
+  context_end(&context);
   assert_int_equal(p->opened, threads);
   assert_int_equal(p->closed, threads);
   assert_true(p->worked >= p->seen);

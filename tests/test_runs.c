@@ -40,7 +40,7 @@ static str page(rw_status want, ...) {
   rw_error err = {0};
   rep_page *p = rep_page_new("t", NULL);
   size_t unread;
-  rw_status st = runs_page(p, paths, n, &unread, &err);
+  rw_status st = runs_page(p, paths, n, NULL, &unread, &err);
   str out = {0};
   if (st != want) fail_msg("status %d: %s", st, err.text);
   if (st) {
@@ -218,7 +218,7 @@ static void test_out_of_memory(void **state) {
     rep_page *p = rep_page_new("t", NULL);
     mem_fail_after(n);
     size_t unread;
-    rw_status st = runs_page(p, paths, 4, &unread, &err);
+    rw_status st = runs_page(p, paths, 4, NULL, &unread, &err);
     if (!st) st = rep_page_write(p, "/dev/null/none", &err);
     mem_fail_after(-1);
     assert_true(st == RW_IO || st == RW_NOMEM);

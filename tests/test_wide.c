@@ -85,14 +85,15 @@ static size_t resident_bytes(void) {
 static void eight_billion_open_at_once(void **state) {
   (void)state;
   char dir[] = "/tmp/reward-test-XXXXXX";
-  pool *threads;
+  rw_context context;
   model *m;
   assert_non_null(mkdtemp(dir));
   write_sparse(dir);
-  assert_int_equal(pool_new(&threads, 1, &err), RW_OK);
+  context_init(&context, NULL, NULL);
+  assert_int_equal(context_start(&context, 1, &err), RW_OK);
   size_t before = resident_bytes();
   double began = log_seconds();
-  rw_status s = model_open(&m, dir, &(model_options){.threads = threads}, &err);
+  rw_status s = model_open(&m, dir, &(model_options){.context = &context}, &err);
   double took = log_seconds() - began;
   size_t grown = resident_bytes() - before;
   if (s) fail_msg("%s", err.text);
@@ -101,7 +102,7 @@ static void eight_billion_open_at_once(void **state) {
   assert_true(took < 1);
   assert_true(before == 0 || grown < 32 << 20);
   model_free(m);
-  pool_free(threads);
+  context_end(&context);
   assert_int_equal(file_remove_tree(dir, NULL), RW_OK);
 }
 

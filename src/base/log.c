@@ -1,45 +1,41 @@
-/* log.c - notes, warnings, the progress line, the interrupt flag. */
+/* log.c - notes, warnings, lines of progress, the interrupt flag. */
 #include "base/log.h"
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
-static bool quiet;
-static const char *command = NULL;
-static bool line_open; /* a progress line without its newline is on the terminal */
-static volatile sig_atomic_t interrupted;
+#include "base/mem.h"
 
-void log_set_quiet(bool q) { quiet = q; }
-void log_set_command(const char *name) { command = name; }
-
-static void clear_line(void) {
-  if (line_open) fputs("\r\033[K", stderr);
-  line_open = false;
+static void hand_over(rw_context *context, rw_log_level level, const char *text) {
+  pthread_mutex_lock(&context->saying);
+  context->log(context->user, level, text);
+  pthread_mutex_unlock(&context->saying);
 }
 
-static void say(const char *kind, const char *fmt, va_list ap) {
-  clear_line();
-  if (command) fprintf(stderr, "reward %s: ", command);
-  fputs(kind, stderr);
-  vfprintf(stderr, fmt, ap);
-  fputc('\n', stderr);
+static void say(rw_context *context, rw_log_level level, const char *fmt, va_list ap) {
+  if (!context || !context->log) return;
+  char line[1000], *whole = NULL;
+  va_list again;
+  va_copy(again, ap);
+  int n = vsnprintf(line, sizeof line, fmt, ap);
+  if (n >= (int)sizeof line && (whole = mem_alloc((size_t)n + 1, 1))) vsnprintf(whole, (size_t)n + 1, fmt, again);
+  va_end(again);
+  hand_over(context, level, whole ? whole : line);
+  mem_free(whole);
 }
 
-void log_warn(const char *fmt, ...) {
+void log_warn(rw_context *context, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  say("warning: ", fmt, ap);
+  say(context, RW_LOG_WARNING, fmt, ap);
   va_end(ap);
 }
 
-void log_note(const char *fmt, ...) {
-  if (quiet) return;
+void log_note(rw_context *context, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  say("", fmt, ap);
+  say(context, RW_LOG_NOTE, fmt, ap);
   va_end(ap);
 }
 
@@ -49,17 +45,16 @@ double log_seconds(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void progress_start(progress *p, const char *what, const char *unit, uint64_t total) {
+void progress_start(progress *p, rw_context *context, const char *what, const char *unit, uint64_t total) {
   double now = log_seconds();
-  *p = (progress){.what = what, .unit = unit, .total = total, .started = now, .shown = now};
+  *p = (progress){.context = context, .what = what, .unit = unit, .total = total, .started = now, .shown = now};
 }
 
 void progress_set(progress *p, uint64_t done, const char *extra) {
   p->done = done;
-  if (quiet) return;
-  bool tty = isatty(STDERR_FILENO);
+  if (!p->context || !p->context->log) return;
   double now = log_seconds();
-  if (now - p->shown < (tty ? 0.2 : 10.0)) return;
+  if (now - p->shown < p->context->progress_seconds) return;
   p->shown = now;
   double spent = now - p->started, rate = spent > 0 && done > p->from ? (double)(done - p->from) / spent : 0;
   double total = p->total ? (double)p->total : p->share > 0 ? (double)done / p->share : 0;
@@ -71,22 +66,17 @@ void progress_set(progress *p, uint64_t done, const char *extra) {
     else
       snprintf(eta, sizeof eta, ", %ldm%02lds left", s / 60, s % 60);
   }
-  char of[32] = "", percent[16] = "";
+  char of[32] = "", percent[16] = "", line[400];
   if (p->total) snprintf(of, sizeof of, "/%llu", (unsigned long long)p->total);
   if (!p->total && p->share > 0) snprintf(percent, sizeof percent, " (%.0f%%)", 100 * p->share);
-  if (tty) fputs("\r\033[K", stderr);
-  fprintf(stderr, "%s: %llu%s %s%s, %.4g/s%s%s%s", p->what, (unsigned long long)done, of, p->unit, percent, rate,
-          eta, extra ? ", " : "", extra ? extra : "");
-  if (!tty) fputc('\n', stderr);
-  fflush(stderr);
-  line_open = tty;
+  snprintf(line, sizeof line, "%s: %llu%s %s%s, %.4g/s%s%s%s", p->what, (unsigned long long)done, of, p->unit,
+           percent, rate, eta, extra ? ", " : "", extra ? extra : "");
+  hand_over(p->context, RW_LOG_PROGRESS, line);
 }
 
 void progress_end(progress *p) {
-  (void)p;
-  clear_line();
-  fflush(stderr);
+  if (p->context && p->context->log) hand_over(p->context, RW_LOG_PROGRESS, "");
 }
 
-void log_interrupt(void) { interrupted = 1; }
-bool log_interrupted(void) { return interrupted != 0; }
+void log_interrupt(rw_context *context) { atomic_store(&context->interrupted, true); }
+bool log_interrupted(const rw_context *context) { return context && atomic_load(&context->interrupted); }

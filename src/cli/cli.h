@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "base/thread.h"
 
 typedef enum {
   OPT_FLAG,   /* bool *: --name */
@@ -114,12 +113,15 @@ int cli_check_output(const char *out, const char *const *in, size_t n);
  * the program. Any other path is left as it is. The same with --base, which only an adapter may have. */
 rw_status cli_model_dir(const char **path, rw_error *err);
 
-/* The pool that --threads asks for, made once. NULL after an error was said. */
-pool *cli_pool(void);
+/* What the command works in: its messages are lines on stderr, "reward COMMAND: text"; a Ctrl-C interrupts it. */
+extern rw_context cli_context;
+void cli_context_begin(void);
+/* The same with the threads that --threads asks for, started once. NULL after an error was said. */
+rw_context *cli_threads(void);
 
 /* What the command line says stays until cli_end: a copy of a text, a list's items. NULL and false: no memory. */
 char *cli_keep(const char *s, size_t len);
 bool cli_push(cli_list *l, const char *s);
-void cli_end(void); /* frees those and the pool; main's last act */
+void cli_end(void); /* frees those and the context; main's last act */
 
 #endif

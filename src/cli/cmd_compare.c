@@ -221,7 +221,7 @@ static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_err
   eval_scores of[2] = {{0}, {0}};
   eval_comparison c = {0};
   eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
-  rw_status s = eval_load(&d, suite, o->data.items, o->data.n, err);
+  rw_status s = eval_load(&d, suite, o->data.items, o->data.n, &cli_context, err);
   for (int m = 0; !s && m < 2; m++) s = scores_of(&of[m], d, sc, o->path[m], &o->record[m], err);
   if (!s) s = eval_compare(&c, d, &of[0], &of[1], &eo, err);
   if (!s) s = print(o, &c, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);

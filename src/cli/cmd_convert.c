@@ -30,6 +30,6 @@ int cmd_convert_run(int argc, char **argv) {
   if (!s) s = gguf_convert(words.items[0], out, t, &err);
   file_dir_end(&dir, s == RW_OK);
   if (s) return cli_fail(&err);
-  log_note("%s written", out);
+  log_note(&cli_context, "%s written", out);
   return 0;
 }

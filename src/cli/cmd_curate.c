@@ -72,8 +72,8 @@ int cmd_curate_run(int argc, char **argv) {
   o.inputs = inputs.items, o.n_inputs = inputs.n;
   o.only = only.items, o.n_only = only.n;
   o.bench = bench.items, o.n_bench = bench.n;
-  if (!(o.threads = cli_pool())) return 1;
-  o.model.threads = o.threads;
+  if (!(o.context = cli_threads())) return 1;
+  o.model.context = o.context;
   o.model.device = cli_opts.device;
   o.model.dtype = cli_opts.dtype;
   rw_error err;
@@ -85,6 +85,6 @@ int cmd_curate_run(int argc, char **argv) {
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);
   if (s) return cli_fail(&err);
-  if (!o.explain) log_note("%zu rows read, %zu pairs kept", c.rows, c.pairs);
+  if (!o.explain) log_note(&cli_context, "%zu rows read, %zu pairs kept", c.rows, c.pairs);
   return 0;
 }

@@ -44,7 +44,7 @@ int cmd_decontaminate_run(int argc, char **argv) {
   }
   o.train = train.items, o.n_train = train.n;
   o.bench = bench.items, o.n_bench = bench.n;
-  if (!(o.threads = cli_pool())) return 1;
+  if (!(o.context = cli_threads())) return 1;
   rw_error err;
   decon_counts c;
   out_dir dir;

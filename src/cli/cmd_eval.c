@@ -123,7 +123,7 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
   eval_scores scores = {0};
   eval_result r = {0};
   str record = {0};
-  RW_TRY(eval_load(&d, suite, o->data.items, o->data.n, err));
+  RW_TRY(eval_load(&d, suite, o->data.items, o->data.n, &cli_context, err));
   rw_status s;
   if (o->model) {
     s = cli_score_model(&scores, d, sc, o->model, &record, err);

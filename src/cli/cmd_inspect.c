@@ -230,8 +230,8 @@ static rw_status show_text(const char *dir, rw_error *err) {
 
 static rw_status show_loading(const char *dir, rw_error *err) {
   model *m;
-  model_options o = {.device = cli_opts.device, .threads = cli_pool(), .base = cli_opts.base, .new_head = true};
-  if (!o.threads) return rw_nomem(err, "threads");
+  model_options o = {.device = cli_opts.device, .context = cli_threads(), .base = cli_opts.base, .new_head = true};
+  if (!o.context) return rw_nomem(err, "threads");
   RW_TRY(model_open(&m, dir, &o, err));
   rw_status s = golden_check(m, dir, err);
   if (!s)

@@ -27,12 +27,12 @@ int cmd_merge_run(int argc, char **argv) {
   if (words.n != 1 || !out) return cli_usage("an adapter's folder and -o DIR are needed");
   rw_error err;
   int t = !*dtype ? -1 : strcmp(dtype, "f16") == 0 ? DT_F16 : strcmp(dtype, "bf16") == 0 ? DT_BF16 : DT_F32;
-  pool *threads = cli_pool();
-  if (!threads) return 1;
+  rw_context *context = cli_threads();
+  if (!context) return 1;
   const char *adapter = words.items[0];
   if (cli_model_dir(&adapter, &err) ||
-      train_merge(adapter, cli_opts.base, out, force, no_golden_check, t, threads, &err))
+      train_merge(adapter, cli_opts.base, out, force, no_golden_check, t, context, &err))
     return cli_fail(&err);
-  log_note("%s written", out);
+  log_note(&cli_context, "%s written", out);
   return 0;
 }

@@ -27,7 +27,7 @@ int cmd_report_run(int argc, char **argv) {
   rw_error err;
   rep_page *p = rep_page_new(title, "Evaluation, training and data on one page, made by `reward report`.");
   size_t unread;
-  rw_status s = runs_page(p, things.items, things.n, &unread, &err);
+  rw_status s = runs_page(p, things.items, things.n, &cli_context, &unread, &err);
   if (!s) s = rep_page_write(p, out, &err);
   rep_page_free(p);
   if (!s && unread)

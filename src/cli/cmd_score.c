@@ -178,7 +178,8 @@ static rw_status write_row(run *r, const held *h, const score_item *it, str *out
       str_addz(out, ", \"dropped\": true");
       r->dropped++;
     }
-    if (r->failed++ < 5) log_warn("%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
+    if (r->failed++ < 5)
+      log_warn(&cli_context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
   } else if (it) {
     const conv_row *c = it->row;
     for (size_t b = 0; b < c->n_branches; b++) r->all_tokens += it->tokens[b];
@@ -302,7 +303,7 @@ static rw_status take_kept(run *r, str *line, rw_error *err) {
     r->truncated += json_get(h->doc, 0, "truncated") != JSON_NONE;
     r->done++;
   }
-  if (r->done) log_note("%zu rows are there already", r->done);
+  if (r->done) log_note(&cli_context, "%zu rows are there already", r->done);
   return RW_OK;
 }
 
@@ -317,7 +318,7 @@ static rw_status score_file(run *r, rw_error *err) {
     if (!r->rows[i].doc || !r->rows[i].mem) return rw_nomem(err, "rows");
   }
   progress p;
-  progress_start(&p, "scoring", "rows", 0);
+  progress_start(&p, &cli_context, "scoring", "rows", 0);
   str line = {0};
   rw_status s = r->journal ? take_kept(r, &line, err) : RW_OK;
   r->chunk_rows = FIRST_CHUNK_ROWS;
@@ -332,7 +333,7 @@ static rw_status score_file(run *r, rw_error *err) {
     rows_position(r->in, &part, &whole);
     p.share = whole ? (double)part / (double)whole : 0;
     progress_set(&p, r->done += n, NULL);
-    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+    if (!s && log_interrupted(&cli_context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
     double rows = (double)n * CHUNK_SECONDS / (log_seconds() - began + 1e-3);
     r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
   }
@@ -399,7 +400,8 @@ static rw_status open_output(run *r, const char *out, const score_options *o, co
                              rw_error *err) {
   if (!journal_possible(out)) return rows_create(&r->out, out, err);
   add_record(&r->record, r, o, over);
-  return r->record.oom ? rw_nomem(err, out) : journal_open(&r->journal, out, r->record.p, resume, err);
+  return r->record.oom ? rw_nomem(err, out)
+                       : journal_open(&r->journal, out, r->record.p, resume, &cli_context, err);
 }
 
 /* OUT.run.json: the record and the counts. */
@@ -449,16 +451,16 @@ int cmd_score_run(int argc, char **argv) {
   o.no_share = strcmp(share, "no") == 0;
   o.device = cli_opts.device;
   o.dtype = cli_opts.dtype;
-  o.threads = cli_pool();
-  if (!o.threads) return 1;
+  o.context = cli_threads();
+  if (!o.context) return 1;
   rw_error err;
   run r = {0};
-  rw_status s = rows_open(&r.in, in, &err);
+  rw_status s = rows_open(&r.in, in, &cli_context, &err);
   if (!s) s = cli_model_dir(&o.model, &err);
   o.base = cli_opts.base;
   if (!s) s = scorer_open(&r.s, &o, &err);
   if (!s)
-    log_note("%s in %s, at most %lld tokens a conversation", scorer_device(r.s), scorer_dtype(r.s),
+    log_note(&cli_context, "%s in %s, at most %lld tokens a conversation", scorer_device(r.s), scorer_dtype(r.s),
              (long long)scorer_max_length(r.s));
   if (!s) {
     r.n_names = scorer_attributes(r.s, &r.names);
@@ -471,16 +473,19 @@ int cmd_score_run(int argc, char **argv) {
   if (!s) {
     render_notes notes;
     scorer_notes(r.s, &notes);
-    log_note("%llu tokens in %.2f s: %.0f tokens/s", (unsigned long long)r.all_tokens, seconds,
+    log_note(&cli_context, "%llu tokens in %.2f s: %.0f tokens/s", (unsigned long long)r.all_tokens, seconds,
              (double)r.all_tokens / seconds);
-    if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
-    if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
+    if (notes.escaped)
+      log_warn(&cli_context, "%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
+    if (notes.changed)
+      log_warn(&cli_context, "the template changed the contents of %zu conversations", notes.changed);
     if (r.truncated)
-      log_warn("%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
+      log_warn(&cli_context,
+               "%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
                r.truncated, r.done, (long long)scorer_max_length(r.s));
     cli_say_replaced(r.replaced, OURS);
     if (r.failed)
-      log_warn("%zu of %zu rows could not be scored%s", r.failed, r.done,
+      log_warn(&cli_context, "%zu of %zu rows could not be scored%s", r.failed, r.done,
                r.dropped == r.failed ? ": all of them too long" : "");
     bool file = r.journal;
     s = file ? journal_commit(r.journal, &err) : rows_commit(r.out, &err);

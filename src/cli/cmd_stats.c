@@ -335,8 +335,8 @@ static rw_status print_tables(const run *r, rw_error *err) {
   return st;
 }
 
-static rw_status run_file(run *r, const char *path, pool *threads, rw_error *err) {
-  int n = pool_threads(threads);
+static rw_status run_file(run *r, const char *path, rw_error *err) {
+  int n = pool_threads(cli_context.threads);
   r->mem = arena_new();
   r->source_ids = map_new();
   r->category_ids = map_new();
@@ -349,9 +349,9 @@ static rw_status run_file(run *r, const char *path, pool *threads, rw_error *err
   rows_in *in;
   rows_pass pass = {work, sink, r};
   if (!ok) return rw_nomem(err, "rows");
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, &cli_context, err));
   r->path = rows_path(in);
-  rw_status s = rows_run(in, threads, &pass, err);
+  rw_status s = rows_run(in, &pass, err);
   rows_close(in);
   return s;
 }
@@ -381,18 +381,17 @@ int cmd_stats_run(int argc, char **argv) {
   int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
   if (status >= 0) return status;
   if (!model) return cli_usage("--model is needed");
-  pool *threads = cli_pool();
-  if (!threads) return 1;
+  if (!cli_threads()) return 1;
   rw_error err;
   tokenizer *t = NULL;
   run r = {0};
   rw_status s = cli_model_dir(&model, &err);
   if (!s) s = tok_load(&t, text_dir(model, cli_opts.base), &err);
   r.t = t;
-  if (!s) s = run_file(&r, words.n ? words.items[0] : "-", threads, &err);
+  if (!s) s = run_file(&r, words.n ? words.items[0] : "-", &err);
   if (!s && json) print_json(&r);
   if (!s && !json) s = print_tables(&r, &err);
-  run_free(&r, pool_threads(threads));
+  run_free(&r, pool_threads(cli_context.threads));
   tok_free(t);
   return s ? cli_fail(&err) : 0;
 }

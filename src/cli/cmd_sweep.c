@@ -202,6 +202,7 @@ static int lay_out(grid *g) {
                  .n_evals = g->evals.n,
                  .equal_steps = rest_value(g, "--steps") != NULL,
                  .device = cli_opts.device,
+                 .context = &cli_context,
                  .date = rest_value(g, "--date")};
   if (rest_value(g, "--max-length")) g->s.max_length = strtoll(rest_value(g, "--max-length"), NULL, 10);
   while (g->baseline && g->s.baseline < groups && strcmp(g->groups[g->s.baseline].name, g->baseline) != 0)
@@ -288,7 +289,7 @@ static int run_train(cli_list *c, const char *dir) {
   bool told = false;
   pid_t got = 0;
   while (child > 0 && ((got = waitpid(child, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR))) {
-    if (log_interrupted() && !told) told = kill(child, SIGTERM) == 0; /* it saves, then ends */
+    if (log_interrupted(&cli_context) && !told) told = kill(child, SIGTERM) == 0; /* it saves, then ends */
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
   }
   if (child < 0 || got < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 126)) {
@@ -312,20 +313,20 @@ static int run_one(const grid *g, size_t i) {
     if (file_remove_tree(dir, &err)) return cli_fail(&err);
     if (!command_of(g, i, true, &c)) return cli_usage("memory ran out");
   }
-  log_note("run %zu of %zu: %s%s", i + 1, g->s.n_groups * g->s.n_seeds, dir, finished ? ": trained already" : "");
+  log_note(&cli_context, "run %zu of %zu: %s%s", i + 1, g->s.n_groups * g->s.n_seeds, dir,
+           finished ? ": trained already" : "");
   int status = finished ? 0 : run_train(&c, dir);
   if (status) return status;
-  pool *threads = cli_pool();
-  if (!threads) return 1;
-  return sweep_score(&g->s, &g->runs[i], threads, &err) ? cli_fail(&err) : 0;
+  if (!cli_threads()) return 1;
+  return sweep_score(&g->s, &g->runs[i], &err) ? cli_fail(&err) : 0;
 }
 
 static int run_all(const grid *g) {
   size_t failed = 0, missing = 0, all = g->s.n_groups * g->s.n_seeds;
   for (size_t i = 0; i < all; i++) {
     int status = run_one(g, i);
-    if (status == 2 || status == 130 || log_interrupted()) return status == 2 ? 2 : 130;
-    if (status) log_warn("%s failed; the others go on", g->runs[i].dir);
+    if (status == 2 || status == 130 || log_interrupted(&cli_context)) return status == 2 ? 2 : 130;
+    if (status) log_warn(&cli_context, "%s failed; the others go on", g->runs[i].dir);
     failed += status != 0;
   }
   str text = {0};
@@ -334,7 +335,7 @@ static int run_all(const grid *g) {
   if (!s) fputs(text.p, stdout);
   str_free(&text);
   if (s) return cli_fail(&err);
-  log_note("%s/sweep.json and report.html written", g->out);
+  log_note(&cli_context, "%s/sweep.json and report.html written", g->out);
   return failed || missing ? 1 : 0;
 }
 

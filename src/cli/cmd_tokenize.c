@@ -107,14 +107,14 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_erro
     const char *text = result.p, *end = result.p + result.len - 2;
     for (const char *at = text; (at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1));)
       text = at += sizeof mark - 1;
-    log_warn("%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(end - text), text);
+    log_warn(&cli_context, "%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(end - text), text);
   }
   progress_set(&r->p, ++r->done, NULL);
   return rows_write(r->out, result.p, result.len, err);
 }
 
-static rw_status run_rows(run *r, rows_in *in, pool *threads, rw_error *err) {
-  int n = pool_threads(threads);
+static rw_status run_rows(run *r, rows_in *in, rw_error *err) {
+  int n = pool_threads(cli_context.threads);
   r->lanes = mem_zalloc((size_t)n, sizeof *r->lanes);
   if (!r->lanes) return rw_nomem(err, "rows");
   for (int i = 0; i < n; i++) {
@@ -123,8 +123,8 @@ static rw_status run_rows(run *r, rows_in *in, pool *threads, rw_error *err) {
     if (!l->doc || !l->mem || !l->scratch) return rw_nomem(err, "rows");
   }
   rows_pass pass = {work, sink, r};
-  progress_start(&r->p, "tokenizing", "rows", 0);
-  rw_status s = rows_run(in, threads, &pass, err);
+  progress_start(&r->p, &cli_context, "tokenizing", "rows", 0);
+  rw_status s = rows_run(in, &pass, err);
   progress_end(&r->p);
   return s;
 }
@@ -155,13 +155,12 @@ int cmd_tokenize_run(int argc, char **argv) {
   if (!model) return cli_usage("--model is needed");
   const char *rows = words.n ? words.items[0] : "-";
   if ((status = cli_check_output(out, &rows, 1)) >= 0) return status;
-  pool *threads = cli_pool();
-  if (!threads) return 1;
+  if (!cli_threads()) return 1;
   rw_error err;
   renderer *r = NULL;
   rows_in *in = NULL;
   run t = {0};
-  rw_status s = rows_open(&in, rows, &err);
+  rw_status s = rows_open(&in, rows, &cli_context, &err);
   if (!s) s = cli_model_dir(&model, &err);
   if (!s) s = renderer_open(&r, text_dir(model, cli_opts.base), template_file, date, &err);
   if (!s && !renderer_tokenizer(r))
@@ -170,11 +169,11 @@ int cmd_tokenize_run(int argc, char **argv) {
   t.r = r;
   if (!s) {
     t.path = rows_path(in);
-    s = run_rows(&t, in, threads, &err);
+    s = run_rows(&t, in, &err);
   }
   render_notes notes = {0};
   cli_replaced own[OURS] = {{0}};
-  for (int i = 0; t.lanes && i < pool_threads(threads); i++) {
+  for (int i = 0; t.lanes && i < pool_threads(cli_context.threads); i++) {
     if (!t.lanes[i].scratch) continue;
     const render_notes *n = render_scratch_notes(t.lanes[i].scratch);
     notes.escaped += n->escaped;
@@ -186,12 +185,15 @@ int cmd_tokenize_run(int argc, char **argv) {
     s = rows_commit(t.out, &err);
   else
     rows_abort(t.out);
-  if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
-  if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
-  if (notes.date && !date) log_note("the template asks for the date: 26 Jul 2024 is used; --date sets another");
+  if (notes.escaped)
+    log_warn(&cli_context, "%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
+  if (notes.changed)
+    log_warn(&cli_context, "the template changed the contents of %zu conversations", notes.changed);
+  if (notes.date && !date)
+    log_note(&cli_context, "the template asks for the date: 26 Jul 2024 is used; --date sets another");
   cli_say_replaced(own, OURS);
-  if (t.failed) log_warn("%zu of %zu rows could not be tokenized", t.failed, t.done);
-  free_lanes(&t, pool_threads(threads));
+  if (t.failed) log_warn(&cli_context, "%zu of %zu rows could not be tokenized", t.failed, t.done);
+  free_lanes(&t, pool_threads(cli_context.threads));
   renderer_free(r);
   rows_close(in);
   if (s) return cli_fail(&err);

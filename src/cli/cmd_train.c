@@ -65,7 +65,7 @@ static void say_command(int argc, char **argv, bool resumes) {
     if (!plain) str_addc(&s, '\'');
   }
   if (!resumes) str_addz(&s, " --resume");
-  if (!s.oom) log_note("to go on: %s", s.p);
+  if (!s.oom) log_note(&cli_context, "to go on: %s", s.p);
   str_free(&s);
 }
 
@@ -238,10 +238,10 @@ static void say_unused(const train_options *o) {
     const cli_loss_option *of = &cli_loss_options[i];
     if (!cli_given(of->name) || o->loss.kind == of->of[0] || o->loss.kind == of->of[1]) continue;
     bool two = of->of[0] != of->of[1]; /* a file of options that serves several losses may name them all */
-    log_warn("--%s is not used: it is of --loss %s%s%s, not of %s", of->name, loss_names[of->of[0]],
+    log_warn(&cli_context, "--%s is not used: it is of --loss %s%s%s, not of %s", of->name, loss_names[of->of[0]],
              two ? " and " : "", two ? loss_names[of->of[1]] : "", loss_names[o->loss.kind]);
   }
-  if (cli_given("epochs") && cli_given("steps")) log_warn("--epochs is not used beside --steps");
+  if (cli_given("epochs") && cli_given("steps")) log_warn(&cli_context, "--epochs is not used beside --steps");
 }
 
 /* Options that mean nothing without another, or not beside it. */
@@ -276,7 +276,7 @@ static void arguments_json(void *ctx, const train_options *effective, str *out) 
   cli_opts.device = effective->device;
   cli_opts.dtype = effective->dtype;
   cli_opts.base = effective->base;
-  cli_opts.threads = pool_threads(effective->threads);
+  cli_opts.threads = pool_threads(effective->context->threads);
   cli_options_json(out, cli_train_options);
   str_addz(out, "}\n  }");
 }
@@ -347,8 +347,8 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   int status = parse(&argc, &argv, &o);
   if (status >= 0) return status;
   say_unused(&o);
-  o.threads = cli_pool();
-  if (!o.threads) return 1;
+  o.context = cli_threads();
+  if (!o.context) return 1;
   command_line command = {argc, argv};
   o.arguments = arguments_json;
   o.arguments_ctx = &command;
@@ -360,7 +360,7 @@ int cli_train(int argc, char **argv, train_outlook *outlook) {
   if (s == RW_INTERRUPTED && !outlook && !o.dry_run) say_command(argc, argv, o.resume);
   if (s) return cli_fail(&err);
   if (!outlook && !o.dry_run && r.steps > 0)
-    log_note("%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss, r.accuracy,
-             o.out);
+    log_note(&cli_context, "%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss,
+             r.accuracy, o.out);
   return 0;
 }

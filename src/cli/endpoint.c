@@ -48,7 +48,8 @@ static int find_key(cli_endpoint *e) {
   const char *url = e->o.url;
   bool near = strncmp(url, "http://localhost", 16) == 0 || strncmp(url, "http://127.", 11) == 0 ||
               strncmp(url, "http://[::1]", 12) == 0;
-  if (!near && strncmp(url, "http://", 7) == 0) log_warn("the key in $%s goes unencrypted over http", e->key_env);
+  if (!near && strncmp(url, "http://", 7) == 0)
+    log_warn(&cli_context, "the key in $%s goes unencrypted over http", e->key_env);
   e->o.key = key;
   return -1;
 }
@@ -76,6 +77,7 @@ int cli_endpoint_check(cli_endpoint *e, const char *out) {
   if (!o->cache && out && strcmp(out, "-") != 0 && !(o->cache = e->own_cache = mem_printf("%s.replies.jsonl", out)))
     return cli_usage("memory ran out");
   o->seed = (uint64_t)cli_opts.seed;
+  o->context = &cli_context;
   return -1;
 }
 
@@ -116,9 +118,10 @@ rw_status cli_endpoint_score(eval_scores *out, const eval_data *d, const cli_end
                              rw_error *err) {
   endpoint_counts c = {0};
   rw_status s = eval_scores_endpoint(out, &c, d, &e->o, err);
-  if (c.retried) log_note("%zu requests, %zu of them again after a failure", c.requests, c.retried);
+  if (c.retried) log_note(&cli_context, "%zu requests, %zu of them again after a failure", c.requests, c.retried);
   if ((s || out->unscored) && e->o.cache && c.answers + c.cached > 0)
-    log_warn("%zu answers are kept in %s; the same command goes on from there", c.answers + c.cached, e->o.cache);
+    log_warn(&cli_context, "%zu answers are kept in %s; the same command goes on from there", c.answers + c.cached,
+             e->o.cache);
   return s ? s : add_record(record, e, &c, err);
 }
 

@@ -12,6 +12,7 @@
 #include "format/rows.h"
 
 struct journal {
+  rw_context *context;
   char *path, *out;
   int fd;
   rows_in *kept; /* rows of an earlier run */
@@ -62,7 +63,7 @@ static rw_status open_kept(journal *j, const char *record, bool *any, rw_error *
   slice row;
   uint64_t line;
   RW_TRY(drop_torn_line(j, err));
-  RW_TRY(rows_open(&j->kept, j->path, err));
+  RW_TRY(rows_open(&j->kept, j->path, NULL, err));
   RW_TRY(rows_next(j->kept, &row, &line, err));
   *any = row.p != NULL;
   if (!*any || slice_is(row, record)) return RW_OK;
@@ -89,10 +90,12 @@ static rw_status begin(journal *j, const char *record, bool resume, rw_error *er
   return journal_flush(j, err);
 }
 
-rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_error *err) {
+rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_context *context,
+                       rw_error *err) {
   *opened = NULL;
   journal *j = mem_zalloc(1, sizeof *j);
   if (!j) return rw_nomem(err, path);
+  j->context = context;
   j->fd = -1;
   j->out = mem_strndup(path, strlen(path));
   j->path = mem_printf("%s.partial", path);
@@ -156,7 +159,7 @@ rw_status journal_commit(journal *j, rw_error *err) {
   rows_in *in = NULL;
   rows_out *out = NULL;
   rw_status s = journal_flush(j, err);
-  if (!s) s = rows_open(&in, j->path, err);
+  if (!s) s = rows_open(&in, j->path, NULL, err);
   if (!s) s = rows_create(&out, j->out, err);
   if (!s) s = copy_rows(j, in, out, err);
   rows_close(in);
@@ -179,7 +182,7 @@ void journal_abort(journal *j) {
   if (j->n == 0)
     unlink(j->path);
   else
-    log_warn("%zu finished rows are kept in %s; --resume goes on with them%s", j->n, j->path,
+    log_warn(j->context, "%zu finished rows are kept in %s; --resume goes on with them%s", j->n, j->path,
              j->fit ? ", also as OUT.jsonl when renamed to OUT.jsonl.partial" : "");
   journal_free(j);
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "base/context.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -18,7 +19,8 @@ bool journal_possible(const char *out);
 /* path: OUT, which must be possible to make. record: a line of JSON, without newline. resume: goes on with what is
  * there, which must have the same record; else (or where nothing is there) begins anew. RW_USAGE while another
  * process writes it. */
-rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_error *err);
+rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_context *context,
+                       rw_error *err);
 /* The next row that an earlier run has left; row->p NULL: no more. All are read before the first write. */
 rw_status journal_next(journal *j, slice *row, rw_error *err);
 /* Adds the newline. RW_DATA: OUT is Parquet and cannot hold the row beside those before. */

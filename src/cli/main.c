@@ -14,8 +14,8 @@ const cli_command cli_commands[] = {
 };
 
 static void on_interrupt(int sig) {
-  if (log_interrupted()) _exit(128 + sig); /* the second Ctrl-C does not wait */
-  log_interrupt();
+  if (log_interrupted(&cli_context)) _exit(128 + sig); /* the second Ctrl-C does not wait */
+  log_interrupt(&cli_context);
 }
 
 static void print_help(FILE *f) {
@@ -35,6 +35,7 @@ static int flush_stdout(const char *who) {
 }
 
 int main(int argc, char **argv) {
+  cli_context_begin();
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
@@ -54,13 +55,15 @@ int main(int argc, char **argv) {
   }
   for (const cli_command *c = cli_commands; c->name; c++)
     if (strcmp(argv[1], c->name) == 0) {
-      log_set_command(cli_name = c->name);
+      cli_name = c->name;
       int status = c->run(argc - 1, argv + 1);
       cli_end();
       char who[64];
       snprintf(who, sizeof who, "reward %s", c->name);
       if (status == 0) status = flush_stdout(who);
-      return status != 0 && log_interrupted() ? 130 : status; /* what was finished all the same is a success */
+      return status != 0 && log_interrupted(&cli_context)
+                 ? 130
+                 : status; /* what was finished all the same is a success */
     }
   fprintf(stderr, "reward: '%s': unknown command; `reward --help` lists them\n", argv[1]);
   return 2;

@@ -44,7 +44,7 @@ static rw_status find(const char **path, rw_error *err) {
   if (!dir) return rw_nomem(err, *path);
   rw_status s = RW_OK;
   if (!file_is_dir(dir)) {
-    log_note("%s: converting it into %s", *path, dir);
+    log_note(&cli_context, "%s: converting it into %s", *path, dir);
     s = convert_into(*path, dir, err);
   }
   if (!s && !(*path = cli_keep(dir, strlen(dir)))) s = rw_nomem(err, "--model");

@@ -61,7 +61,8 @@ void cli_say_replaced(const cli_replaced *r, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (r[i].rows) str_printf(&s, "%s%s %zu", s.len ? ", " : "", r[i].name, r[i].rows);
   if (s.len)
-    log_warn("the rows' own fields of these names are replaced (by rows): %s; rename them to keep them", s.p);
+    log_warn(&cli_context,
+             "the rows' own fields of these names are replaced (by rows): %s; rename them to keep them", s.p);
   str_free(&s);
 }
 
@@ -70,14 +71,7 @@ int cli_fail(const rw_error *err) {
   return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;
 }
 
-static pool *threads;
 static arena *memory;
-
-pool *cli_pool(void) {
-  rw_error err;
-  if (!threads && pool_new(&threads, (int)cli_opts.threads, &err)) cli_fail(&err);
-  return threads;
-}
 
 char *cli_keep(const char *s, size_t len) {
   if (!memory) memory = arena_new();
@@ -99,7 +93,7 @@ bool cli_push(cli_list *l, const char *s) {
 }
 
 void cli_end(void) {
-  pool_free(threads);
+  context_end(&cli_context);
   arena_free(memory);
 }
 
@@ -286,6 +280,5 @@ int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t m
   if (cli_given("threads") && (cli_opts.threads < 1 || cli_opts.threads > 1024))
     return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);
   if (cli_opts.seed < 0) return cli_usage("--seed: expected 0 or more, got %lld", (long long)cli_opts.seed);
-  log_set_quiet(cli_opts.quiet);
   return -1;
 }

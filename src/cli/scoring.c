@@ -28,19 +28,21 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   o.model = model;
   o.device = cli_opts.device;
   o.dtype = cli_opts.dtype;
-  o.threads = cli_pool();
-  if (!o.threads) return rw_nomem(err, "threads");
+  o.context = cli_threads();
+  if (!o.context) return rw_nomem(err, "threads");
   scorer *sc;
   RW_TRY(cli_model_dir(&o.model, err));
   o.base = cli_opts.base;
   RW_TRY(scorer_open(&sc, &o, err));
-  log_note("%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc), scorer_dtype(sc),
-           (long long)scorer_max_length(sc));
+  log_note(&cli_context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc),
+           scorer_dtype(sc), (long long)scorer_max_length(sc));
   rw_status st = eval_scores_model(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
-  if (notes.escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
-  if (notes.changed) log_warn("the template changed the contents of %zu conversations", notes.changed);
+  if (notes.escaped)
+    log_warn(&cli_context, "%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
+  if (notes.changed)
+    log_warn(&cli_context, "the template changed the contents of %zu conversations", notes.changed);
   if (record) {
     add_text(record, "model", model);
     add_text(record, "device", scorer_device(sc));
@@ -57,7 +59,7 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
 
 rw_status cli_score_file(eval_scores *out, const eval_data *d, const char *path, str *record, rw_error *err) {
   add_text(record, "scores", path);
-  return eval_scores_read(out, d, path, err);
+  return eval_scores_read(out, d, path, &cli_context, err);
 }
 
 void cli_data_json(str *out, const char *const *paths, size_t n) {

@@ -38,7 +38,7 @@ static rw_status read_scores(curation *r, map *by_id, verdict **list, size_t *n,
   rows_in *in;
   const char *path = r->o->scores;
   size_t cap = 0;
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, r->o->context, err));
   json_doc *d = json_new();
   rw_status s = d ? RW_OK : rw_nomem(err, path);
   slice row;

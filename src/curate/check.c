@@ -77,8 +77,8 @@ static rw_status check_file(const char *option, const char *path, rw_error *err)
 /* An option that no stage uses is said, not refused: one line of options may serve several recipes and --only. */
 static void warn_unused(const curation *r, const char *option, stage_kind kind) {
   if (!curation_has(r, kind))
-    log_warn("%s is not used: no %s stage of %s is for the sources that are read", option, stage_names[kind],
-             r->recipe.path);
+    log_warn(r->o->context, "%s is not used: no %s stage of %s is for the sources that are read", option,
+             stage_names[kind], r->recipe.path);
 }
 
 const char *curation_lacks(const curation *r, const stage *s) {

@@ -132,7 +132,7 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
   for (size_t k = 0; k < r->recipe.n; k++) {
     const stage *s = &r->recipe.stages[k];
     if (s->kind == STAGE_SOURCE) continue;
-    if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
+    if (log_interrupted(r->o->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted; nothing was written");
     /* --dry-run and --explain go on without a stage that lacks its option, and say so */
     if (curation_concerns(r, s) && !curation_lacks(r, s)) {
       count(r, k, false);

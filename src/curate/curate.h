@@ -7,7 +7,7 @@
 #ifndef CURATE_CURATE_H
 #define CURATE_CURATE_H
 
-#include "base/thread.h"
+#include "base/context.h"
 #include "model/score.h"
 
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
   bool lenient, dry_run;
   bool force;   /* out may have files */
   bool parquet; /* the rows as data/train-*.parquet instead of train.jsonl */
-  pool *threads;
+  rw_context *context;
 } curate_options;
 
 typedef struct {

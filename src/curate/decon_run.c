@@ -145,8 +145,8 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
   rows_in *in;
   rows_pass pass = {work, sink, r};
   r->path = rows_label(path);
-  RW_TRY(rows_open(&in, path, err));
-  rw_status s = rows_run(in, r->o->threads, &pass, err);
+  RW_TRY(rows_open(&in, path, r->o->context, err));
+  rw_status s = rows_run(in, &pass, err);
   rows_close(in);
   return s;
 }
@@ -175,9 +175,9 @@ static rw_status write_html(const run *r, rw_error *err) {
 
 static rw_status prepare(run *r, rw_error *err) {
   const decon_run_options *o = r->o;
-  RW_TRY(decon_open(&r->d, o->bench, o->n_bench, &o->options, err));
+  RW_TRY(decon_open(&r->d, o->bench, o->n_bench, &o->options, o->context, err));
   RW_TRY(decon_tally_new(&r->all, r->d, &o->options, false, err));
-  int threads = pool_threads(o->threads);
+  int threads = pool_threads(o->context->threads);
   r->doc = json_new();
   r->lanes = mem_zalloc((size_t)threads, sizeof *r->lanes);
   bool ok = r->doc && r->lanes;
@@ -198,7 +198,7 @@ static rw_status prepare(run *r, rw_error *err) {
 
 static rw_status whole(run *r, rw_error *err) {
   RW_TRY(prepare(r, err));
-  progress_start(&r->p, "decontaminating", "rows", 0);
+  progress_start(&r->p, r->o->context, "decontaminating", "rows", 0);
   for (size_t i = 0; i < r->o->n_train; i++) RW_TRY(run_file(r, r->o->train[i], err));
   progress_end(&r->p);
   rw_status s = write_html(r, err);
@@ -220,7 +220,7 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
   *counts = r.all ? decon_tally_counts(r.all) : (decon_counts){0};
   rows_abort(r.clean);
   rows_abort(r.removed);
-  for (int i = 0; r.lanes && i < pool_threads(o->threads); i++) {
+  for (int i = 0; r.lanes && i < pool_threads(o->context->threads); i++) {
     json_free(r.lanes[i].doc);
     arena_free(r.lanes[i].mem);
     decon_scratch_free(r.lanes[i].scratch);

@@ -58,7 +58,7 @@ rw_status stage_decontaminate(curation *r, const stage *s, rw_error *err) {
   cleaning k = {.r = r, .doc = json_new(), .mem = arena_new()};
   decon_options o = {.ngram = s->ngram, .gist = s->gist};
   uint8_t *want = curation_wanted(r, s, err);
-  rw_status st = k.doc && k.mem && want ? decon_open(&k.index, r->o->bench, r->o->n_bench, &o, err)
+  rw_status st = k.doc && k.mem && want ? decon_open(&k.index, r->o->bench, r->o->n_bench, &o, r->o->context, err)
                                         : rw_nomem(err, "candidates");
   if (!st && !(k.scratch = decon_scratch_new(k.index))) st = rw_nomem(err, "candidates");
   if (!st) st = decon_tally_new(&k.all, k.index, &o, true, err);

@@ -198,9 +198,9 @@ static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t lin
   return add_prompt(d, text, err);
 }
 
-static rw_status read_bench(decon_index *d, const char *path, rw_error *err) {
+static rw_status read_bench(decon_index *d, const char *path, rw_context *context, rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, context, err));
   json_doc *doc = json_new();
   slice file = keep(d, slice_of(path));
   rw_status s = doc && file.p ? RW_OK : rw_nomem(err, path);
@@ -249,7 +249,8 @@ static rw_status build_table(decon_index *d, rw_error *err) {
   return RW_OK;
 }
 
-rw_status decon_open(decon_index **out, const char *const *bench, size_t n, const decon_options *o, rw_error *err) {
+rw_status decon_open(decon_index **out, const char *const *bench, size_t n, const decon_options *o,
+                     rw_context *context, rw_error *err) {
   *out = NULL;
   if (o->ngram < 1 || o->ngram > 64)
     return rw_fail(err, RW_USAGE, "--ngram: expected 1 to 64, got %lld", (long long)o->ngram);
@@ -260,7 +261,7 @@ rw_status decon_open(decon_index **out, const char *const *bench, size_t n, cons
   for (int64_t i = 1; i < o->ngram; i++) d->lead *= BASE;
   d->mem = arena_new();
   rw_status s = d->mem ? RW_OK : rw_nomem(err, "the benchmark's index");
-  for (size_t i = 0; !s && i < n; i++) s = read_bench(d, bench[i], err);
+  for (size_t i = 0; !s && i < n; i++) s = read_bench(d, bench[i], context, err);
   if (!s) s = build_table(d, err);
   if (s)
     decon_free(d);

@@ -7,7 +7,7 @@
 #ifndef CURATE_DECONTAMINATE_H
 #define CURATE_DECONTAMINATE_H
 
-#include "base/thread.h"
+#include "base/context.h"
 #include "data/conversation.h"
 
 typedef struct {
@@ -20,7 +20,7 @@ enum { DECON_NGRAM = 8, DECON_GIST_NGRAM = 7 };
 /* A benchmark's prompts, indexed. */
 typedef struct decon_index decon_index;
 rw_status decon_open(decon_index **out, const char *const *bench, size_t n_bench, const decon_options *o,
-                     rw_error *err);
+                     rw_context *context, rw_error *err);
 void decon_free(decon_index *d);
 size_t decon_rows(const decon_index *d);
 slice decon_row_subset(const decon_index *d, size_t i); /* p NULL: the row has none */
@@ -58,7 +58,7 @@ typedef struct {
   size_t n_train, n_bench;
   decon_options options;
   const char *out; /* folder, made by the caller */
-  pool *threads;
+  rw_context *context;
 } decon_run_options;
 typedef struct {
   size_t train_rows, contaminated, bench_rows, matched;

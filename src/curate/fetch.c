@@ -126,9 +126,9 @@ static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_
   qsort(f->needs, f->n, sizeof *f->needs, by_line);
   rows_in *in;
   rows_pass pass = {work, sink, f};
-  rw_status s = rows_open(&in, f->in->path, err);
+  rw_status s = rows_open(&in, f->in->path, f->r->o->context, err);
   if (!s) {
-    s = rows_run(in, f->r->o->threads, &pass, err);
+    s = rows_run(in, &pass, err);
     rows_close(in);
   }
   mem_free(f->needs);
@@ -139,7 +139,7 @@ static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_
 rw_status curation_fetch(curation *r, const uint8_t *want,
                          rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err), void *ctx,
                          rw_error *err) {
-  int threads = pool_threads(r->o->threads);
+  int threads = pool_threads(r->o->context->threads);
   fetching f = {.r = r, .emit = emit, .ctx = ctx};
   f.lanes = mem_zalloc((size_t)threads, sizeof *f.lanes);
   f.half = mem_zalloc(r->n, sizeof *f.half);

@@ -202,7 +202,7 @@ static rw_status judge(nearness *x, slot *t, rw_error *err) {
 }
 
 static rw_status finish_chunk(nearness *x, rw_error *err) {
-  pool_run(x->r->o->threads, x->used, prepare, x);
+  pool_run(x->r->o->context->threads, x->used, prepare, x);
   for (size_t i = 0; i < x->used; i++) {
     slot *t = &x->slots[i];
     if (t->status && err) *err = t->err;
@@ -268,7 +268,7 @@ static rw_status fill_buckets(nearness *x, uint8_t *want, rw_error *err) {
 static rw_status remove_near(nearness *x, uint8_t *want, rw_error *err) {
   curation *r = x->r;
   const stage *s = x->s;
-  int threads = pool_threads(r->o->threads);
+  int threads = pool_threads(r->o->context->threads);
   for (size_t i = 0; i < r->n; i++) x->n += want[i];
   bool ok = minhash_new(&x->m, (size_t)s->num_perm, (double)s->threshold.digits / (double)s->threshold.scale);
   x->candidate = mem_alloc(x->n, sizeof *x->candidate);
@@ -308,7 +308,7 @@ rw_status stage_near(curation *r, const stage *s, rw_error *err) {
       mem_free(x->slots[i].set.h);
     }
     for (size_t i = 0; x->kept && i < x->n; i++) mem_free(x->kept[i].h);
-    for (int i = 0; x->lanes && i < pool_threads(r->o->threads); i++) {
+    for (int i = 0; x->lanes && i < pool_threads(r->o->context->threads); i++) {
       json_free(x->lanes[i].doc);
       arena_free(x->lanes[i].mem);
       words_free(&x->lanes[i].w);

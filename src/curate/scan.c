@@ -193,8 +193,8 @@ static rw_status scan_input(scanning *s, rw_error *err) {
   rows_in *in;
   rows_pass pass = {work, sink, s};
   RW_TRY(file_hash(s->in->path, s->in->hash, err));
-  RW_TRY(rows_open(&in, s->in->path, err));
-  rw_status st = rows_run(in, s->r->o->threads, &pass, err);
+  RW_TRY(rows_open(&in, s->in->path, s->r->o->context, err));
+  rw_status st = rows_run(in, &pass, err);
   rows_close(in);
   return st;
 }
@@ -232,14 +232,14 @@ static rw_status scan_source(curation *r, size_t from, size_t *next, scanning *s
 }
 
 rw_status curation_scan(curation *r, rw_error *err) {
-  int threads = pool_threads(r->o->threads);
+  int threads = pool_threads(r->o->context->threads);
   struct lane *lanes = mem_zalloc((size_t)threads, sizeof *lanes);
   bool ok = lanes != NULL;
   for (int i = 0; ok && i < threads; i++) ok = (lanes[i].doc = json_new()) && (lanes[i].mem = arena_new());
   rw_status s = ok ? RW_OK : rw_nomem(err, "rows");
   progress p;
   size_t done = 0;
-  progress_start(&p, "reading", "rows", 0);
+  progress_start(&p, r->o->context, "reading", "rows", 0);
   for (size_t i = 0; !s && i < r->n_inputs;) {
     scanning sc = {.r = r, .lanes = lanes, .p = &p, .done = &done};
     s = scan_source(r, i, &i, &sc, err);

@@ -40,6 +40,7 @@ typedef struct {
   double total_timeout; /* seconds of the whole; 0: no limit */
   double retry_wait;    /* seconds before the first retry, doubled for each further one */
   uint64_t seed;        /* of the jitter */
+  rw_context *context;
 } endpoint_options;
 
 typedef struct {

@@ -20,7 +20,8 @@ bool eval_suite_of(slice name, eval_suite *out);       /* false: no such suite *
 typedef struct eval_data eval_data;
 /* Reads the files one after the other as one data set. An unknown subset, a repeated id within a subset (benchmarks
  * only), or a row that is no item of the suite is RW_DATA with file and line. */
-rw_status eval_load(eval_data **out, eval_suite suite, const char *const *paths, size_t n_paths, rw_error *err);
+rw_status eval_load(eval_data **out, eval_suite suite, const char *const *paths, size_t n_paths,
+                    rw_context *context, rw_error *err);
 void eval_data_free(eval_data *d); /* NULL is fine */
 size_t eval_items(const eval_data *d);
 
@@ -52,7 +53,8 @@ rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *e
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
 /* From a file with one row an item, as `reward score` writes them. Count and, where both have ids, identity are
  * checked; the item of a row with "error" or without the item's finite scores is unscored. */
-rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_error *err);
+rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_context *context,
+                           rw_error *err);
 
 /* Writes them as `reward score` would, one row an item with its id, so that eval_scores_read reads them back. */
 rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char *path, rw_error *err);

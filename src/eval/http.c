@@ -277,7 +277,7 @@ static rw_status finish(runner *r, slot *s, CURLcode code, rw_error *err) {
 
 static rw_status turn(runner *r, rw_error *err) {
   double now = log_seconds(), soonest;
-  if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted");
+  if (log_interrupted(r->o->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
   if (r->o->total_timeout > 0 && now - r->started > r->o->total_timeout)
     return rw_fail(err, RW_IO, "the %g s of --total-timeout are over", r->o->total_timeout);
   RW_TRY(fill_slots(r, now, &soonest, err));

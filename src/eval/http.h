@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/context.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -13,6 +14,7 @@ typedef struct {
   int64_t concurrency, retries;
   double rate, timeout, total_timeout, retry_wait; /* as in endpoint.h */
   uint64_t seed;
+  rw_context *context;
 } http_options;
 
 typedef struct {

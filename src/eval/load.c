@@ -7,6 +7,7 @@
 #include "format/rows.h"
 
 typedef struct {
+  rw_context *context;
   eval_data *d;
   json_doc *doc;
   arena *scratch; /* one row's */
@@ -201,7 +202,7 @@ static rw_status add_row(loader *l, slice text, uint32_t file, uint64_t line, rw
 
 static rw_status load_file(loader *l, uint32_t file, rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, l->d->paths[file], err));
+  RW_TRY(rows_open(&in, l->d->paths[file], l->context, err));
   rw_status s;
   slice row;
   uint64_t line;
@@ -235,9 +236,10 @@ static rw_status load_all(loader *l, const char *const *paths, size_t n_paths, r
   return RW_OK;
 }
 
-rw_status eval_load(eval_data **out, eval_suite suite, const char *const *paths, size_t n_paths, rw_error *err) {
+rw_status eval_load(eval_data **out, eval_suite suite, const char *const *paths, size_t n_paths,
+                    rw_context *context, rw_error *err) {
   *out = NULL;
-  loader l = {.d = mem_zalloc(1, sizeof *l.d)};
+  loader l = {.context = context, .d = mem_zalloc(1, sizeof *l.d)};
   if (!l.d) return rw_nomem(err, "benchmark rows");
   l.d->suite = suite;
   rw_status s = load_all(&l, paths, n_paths, err);

@@ -216,7 +216,7 @@ static rw_status append_line(remote *r, size_t i, slice body, rw_error *err) {
 
 static rw_status read_cache(remote *r, rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, r->o->cache, err));
+  RW_TRY(rows_open(&in, r->o->cache, NULL, err));
   json_doc *lines = json_new();
   rw_status st = lines ? RW_OK : rw_nomem(err, r->o->cache);
   slice row;
@@ -239,7 +239,7 @@ static rw_status read_cache(remote *r, rw_error *err) {
   }
   rows_close(in);
   json_free(lines);
-  if (torn) log_warn("%s: %zu torn lines passed over", r->o->cache, torn);
+  if (torn) log_warn(r->o->context, "%s: %zu torn lines passed over", r->o->cache, torn);
   return st;
 }
 
@@ -286,10 +286,10 @@ static rw_status job_failed(void *ctx, size_t id, const char *why, rw_error *err
 static rw_status run_job(remote *r, rw_error *err) {
   const endpoint_options *o = r->o;
   http_options h = {r->url,     o->key,           o->concurrency, o->retries, o->rate,
-                    o->timeout, o->total_timeout, o->retry_wait,  o->seed};
+                    o->timeout, o->total_timeout, o->retry_wait,  o->seed,    o->context};
   http_job job = {r, job_next, job_reply, job_failed};
   http_counts c = {0};
-  progress_start(&r->p, eval_suite_name[r->d->suite], "answers", r->n);
+  progress_start(&r->p, o->context, eval_suite_name[r->d->suite], "answers", r->n);
   rw_status st = http_run(&h, &job, &c, err);
   progress_end(&r->p);
   r->counts->requests = c.requests;
@@ -377,9 +377,9 @@ static void look_at_range(const eval_scores *s, const remote *r) {
   if (s->unscored == r->d->n_items) return;
   for (size_t b = 0; b < r->d->n_branches; b++)
     if (s->score[b] < 0 || s->score[b] > 1) return;
-  log_warn(
-      "every reward lies in 0..1: the server seems to apply a sigmoid, under which high rewards tie; start it "
-      "without (vLLM: --pooler-config '{\"use_activation\": false}')");
+  log_warn(r->o->context,
+           "every reward lies in 0..1: the server seems to apply a sigmoid, under which high rewards tie; start it "
+           "without (vLLM: --pooler-config '{\"use_activation\": false}')");
 }
 
 static rw_status prepare(remote *r, rw_error *err) {
@@ -410,7 +410,7 @@ rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const ev
   RW_TRY(scores_new(s, d, err));
   remote r = {.d = d, .o = o, .counts = counts, .cache = -1, .scores = s};
   rw_status st = prepare(&r, err);
-  if (!st && counts->cached) log_note("%zu of %zu answers are in %s", counts->cached, r.n, o->cache);
+  if (!st && counts->cached) log_note(o->context, "%zu of %zu answers are in %s", counts->cached, r.n, o->cache);
   if (!st) st = run_job(&r, err);
   if (!st) st = share_answers(&r, err);
   if (!st) st = fill_scores(s, &r, err);

@@ -95,7 +95,7 @@ rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, r
   float *score = mem_alloc(d->n_branches, sizeof *score);
   rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
   progress p;
-  progress_start(&p, eval_suite_name[d->suite], "items", d->n_items);
+  progress_start(&p, scorer_context(model), eval_suite_name[d->suite], "items", d->n_items);
   for (size_t i = 0; !st && i < d->n_items; i += BATCH_ITEMS) {
     size_t n = d->n_items - i < BATCH_ITEMS ? d->n_items - i : BATCH_ITEMS;
     st = score_batch(s, d, model, i, n, batch, score, err);
@@ -197,9 +197,10 @@ static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, siz
   return scores_unscored(s, d, i, why.text, err);
 }
 
-rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_error *err) {
+rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_context *context,
+                           rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, context, err));
   json_doc *doc = json_new();
   rw_status st = doc ? scores_new(s, d, err) : rw_nomem(err, path);
   size_t n = 0;

@@ -349,7 +349,7 @@ rw_status parquet_out_commit(parquet_out *o, rw_error *err) {
   rw_status s = rows_commit(rows, err);
   if (!s && !f) s = rw_nomem(err, o->path);
   if (!s) s = complete(o, &o->root, err);
-  if (!s) s = rows_open(&in, o->waiting, err);
+  if (!s) s = rows_open(&in, o->waiting, NULL, err);
   if (!s) s = convert_all(o, in, n, f, err);
   for (size_t k = 0; f && k < n; k++)
     if (s)

@@ -19,6 +19,7 @@ enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30 };
 typedef enum { PLAIN, GZIP, ZSTD } packing;
 
 struct rows_in {
+  rw_context *context;
   char *path;
   int fd;
   packing how;
@@ -44,7 +45,7 @@ static bool ends_with(const char *s, const char *end) {
 static rw_status read_fd(rows_in *in, char *p, size_t n, size_t *got, rw_error *err) {
   ssize_t r;
   do r = read(in->fd, p, n);
-  while (r < 0 && errno == EINTR && !log_interrupted());
+  while (r < 0 && errno == EINTR && !log_interrupted(in->context));
   if (r < 0 && errno == EINTR) return rw_fail(err, RW_INTERRUPTED, "interrupted");
   if (r < 0) return rw_fail(err, RW_IO, "%s: cannot read: %s", in->path, strerror(errno));
   *got = (size_t)r;
@@ -151,10 +152,11 @@ static rw_status detect(rows_in *in, rw_error *err) {
   return RW_OK;
 }
 
-rw_status rows_open(rows_in **out, const char *path, rw_error *err) {
+rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_error *err) {
   *out = NULL;
   rows_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
+  in->context = context;
   bool is_stdin = strcmp(path, "-") == 0;
   in->path = mem_strndup(rows_label(path), strlen(rows_label(path)));
   in->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -228,6 +230,8 @@ void rows_close(rows_in *in) {
 }
 
 const char *rows_label(const char *path) { return strcmp(path, "-") == 0 ? "<stdin>" : path; }
+
+rw_context *rows_context(const rows_in *in) { return in->context; }
 
 const char *rows_path(const rows_in *in) { return in->path; }
 
@@ -434,7 +438,8 @@ static rw_status drain(const rows_pass *p, chunk *c, rw_error *err) {
   return c->status;
 }
 
-rw_status rows_run(rows_in *in, pool *threads, const rows_pass *pass, rw_error *err) {
+rw_status rows_run(rows_in *in, const rows_pass *pass, rw_error *err) {
+  pool *threads = in->context->threads;
   size_t lanes = 2 * (size_t)pool_threads(threads), used = 1;
   chunk *c = mem_zalloc(lanes, sizeof *c);
   rw_status s = c ? RW_OK : rw_nomem(err, "rows"), read = RW_OK;
@@ -451,7 +456,7 @@ rw_status rows_run(rows_in *in, pool *threads, const rows_pass *pass, rw_error *
     pool_run(threads, used, work_task, &w);
     for (size_t i = 0; !s && i < used; i++) s = drain(pass, &c[i], err);
     if (!s && read && err) *err = kept;
-    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+    if (!s && log_interrupted(in->context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
   }
   for (size_t i = 0; c && i < lanes; i++) {
     str_free(&c[i].text);

@@ -8,16 +8,17 @@
 #ifndef FORMAT_ROWS_H
 #define FORMAT_ROWS_H
 
+#include "base/context.h"
 #include "base/file.h"
-#include "base/thread.h"
 #include "format/json.h"
 
 typedef struct rows_in rows_in;
-rw_status rows_open(rows_in **in, const char *path, rw_error *err);
+rw_status rows_open(rows_in **in, const char *path, rw_context *context, rw_error *err);
 /* The next row; *line counts from 1. RW_OK with row->p NULL at the end. The bytes stay valid until the next
  * call. A truncated compressed file is an error, not an end. */
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
 void rows_close(rows_in *in);
+rw_context *rows_context(const rows_in *in);
 const char *rows_path(const rows_in *in); /* for messages; "<stdin>" for "-" */
 const char *rows_label(const char *path); /* the same of a path that is not open */
 /* Bytes of the input (as stored) that the rows so far took up, about, and in all (0: unknown), for progress. */
@@ -47,7 +48,8 @@ typedef struct {
 
 /* An ordered parallel pass over a file. Each row is given to work() on some thread, which fills the row's result;
  * results are handed to sink() in row order, on the calling thread. Memory stays bounded. The first failure in row
- * order ends the pass, after the rows before it have been handed on; work's gets the row's FILE:LINE before it. */
+ * order ends the pass, after the rows before it have been handed on; work's gets the row's FILE:LINE before it. The
+ * file must have been opened with a context. */
 typedef struct {
   size_t result_size;                                          /* bytes of a row's result; zeroed before work */
   size_t lane_size;                                            /* bytes of a thread's own, zeroed; 0: it has none */
@@ -58,7 +60,7 @@ typedef struct {
   rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
   void *ctx;
 } rows_job;
-rw_status rows_map(rows_in *in, pool *threads, const rows_job *job, rw_error *err);
+rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err);
 
 /* The same with bytes as the result. */
 typedef struct {
@@ -66,6 +68,6 @@ typedef struct {
   rw_status (*sink)(void *ctx, slice row, uint64_t line, slice result, rw_error *err);
   void *ctx;
 } rows_pass;
-rw_status rows_run(rows_in *in, pool *threads, const rows_pass *pass, rw_error *err);
+rw_status rows_run(rows_in *in, const rows_pass *pass, rw_error *err);
 
 #endif

@@ -47,7 +47,7 @@ static void work_task(void *ctx, size_t task, int thread) {
     c->status = result ? job->work(job->ctx, &lane, row_text(c, c->failed), line, result, &c->err)
                        : rw_nomem(&c->err, "rows");
     if (c->status) {
-      rw_context(&c->err, c->status, "%s:%llu", rows_path(m->in), (unsigned long long)line);
+      rw_prefix(&c->err, c->status, "%s:%llu", rows_path(m->in), (unsigned long long)line);
       return;
     }
   }
@@ -115,7 +115,8 @@ static void map_close(mapping *m) {
   mem_free(m->chunks);
 }
 
-rw_status rows_map(rows_in *in, pool *threads, const rows_job *job, rw_error *err) {
+rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err) {
+  pool *threads = rows_context(in)->threads;
   mapping m = {.job = job, .in = in};
   rw_status s = map_open(&m, pool_threads(threads), err), read = RW_OK;
   for (size_t used = 1; !s && !read && used > 0;) {
@@ -130,7 +131,7 @@ rw_status rows_map(rows_in *in, pool *threads, const rows_job *job, rw_error *er
     pool_run(threads, used, work_task, &m);
     for (size_t i = 0; !s && i < used; i++) s = drain(job, &m.chunks[i], err);
     if (!s && read && err) *err = kept;
-    if (!s && log_interrupted()) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+    if (!s && log_interrupted(rows_context(in))) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
   }
   map_close(&m);
   return s ? s : read;

@@ -18,6 +18,7 @@
 struct frozen_cache {
   int fd;
   uint64_t bytes, max_bytes, hits;
+  rw_context *context;
   bool forward, score; /* passes that use it */
   map *at;             /* a group's ids and positions, and the precision, hashed: offset in the file */
   float *host;
@@ -29,7 +30,8 @@ rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool 
                             rw_error *err) {
   frozen_cache *c = mem_zalloc(1, sizeof *c);
   if (!c) return rw_nomem(err, dir);
-  *c = (frozen_cache){.fd = -1, .max_bytes = max_bytes, .forward = forward, .score = score, .at = map_new()};
+  *c = (frozen_cache){
+      .context = m->context, .fd = -1, .max_bytes = max_bytes, .forward = forward, .score = score, .at = map_new()};
   m->frozen = c;
   return c->at ? file_nameless(dir, &c->fd, err) : rw_nomem(err, dir);
 }
@@ -49,7 +51,7 @@ model_frozen_use model_frozen_used(const model *m) {
 
 static void give_up(frozen_cache *c, const char *what) {
   snprintf(c->fault, sizeof c->fault, "their file cannot be %s (%s)", what, strerror(errno));
-  log_warn("the states below the trained layers are computed again from here on: %s", c->fault);
+  log_warn(c->context, "the states below the trained layers are computed again from here on: %s", c->fault);
   close(c->fd);
   c->fd = -1;
 }

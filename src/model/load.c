@@ -222,6 +222,7 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   *out = NULL;
   model *m = mem_zalloc(1, sizeof *m);
   if (!m) return rw_nomem(err, dir);
+  m->context = o->context;
   loader l = {.m = m, .err = err};
   model_options over = *o;
   bool new_head = o->new_head;
@@ -237,8 +238,8 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   }
   if (!s) s = model_config_read(&m->cfg, dir, err);
   if (!s)
-    s = o->level ? backend_cpu(&m->be, o->threads, o->level, err)
-                 : backend_open(&m->be, o->device ? o->device : "auto", o->threads, err);
+    s = o->level ? backend_cpu(&m->be, o->context->threads, o->level, err)
+                 : backend_open(&m->be, o->device ? o->device : "auto", o->context->threads, err);
   if (!s) {
     bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0;
     model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->fast_bf16 : strcmp(o->dtype, "bf16") == 0);
@@ -293,9 +294,10 @@ void model_set_bf16(model *m, bool on) {
   m->bf16 = on;
   m->be->set_bf16(m->be, on);
 }
-void model_warn_length(const model_config *c, int64_t max_length) {
+void model_warn_length(rw_context *context, const model_config *c, int64_t max_length) {
   if (max_length > c->max_positions)
     log_warn(
+        context,
         "--max-length %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
         "at positions that the model was not made for",
         (long long)max_length, (long long)c->max_positions);

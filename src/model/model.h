@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/thread.h"
+#include "base/context.h"
 #include "compute/adamw8.h"
 #include "format/safetensors.h"
 
@@ -68,7 +68,7 @@ typedef struct {
   const char *level;  /* CPU level for tests; NULL: the best */
   const char *dtype;  /* of the layers' products: "f32", "bf16"; NULL, "auto": f32 */
   bool auto_bf16;     /* "auto": bf16 where the device has it fast */
-  pool *threads;
+  rw_context *context;
   const char *base; /* of a PEFT directory; NULL: the one that it names */
   bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
   uint64_t seed;
@@ -101,7 +101,7 @@ typedef struct {
 size_t model_group_tokens(const id_group *g, bool share);
 
 /* A warning where --max-length (0: not given) is more than the model's limit. */
-void model_warn_length(const model_config *c, int64_t max_length);
+void model_warn_length(rw_context *context, const model_config *c, int64_t max_length);
 /* Can this conversation be scored? Ids of the vocabulary; with dynamic rotary scaling no more than max_positions;
  * for a gated head an assistant turn among them. */
 rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err);

@@ -48,6 +48,7 @@ typedef struct {
 typedef struct frozen_cache frozen_cache;
 
 struct model {
+  rw_context *context;
   model_config cfg;
   char *dir;
   st_set *file;

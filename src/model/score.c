@@ -17,7 +17,7 @@ struct scorer {
   model *m, *owned;
   renderer *r, *owned_renderer;
   render_scratch **scratch; /* one a thread */
-  pool *threads;
+  rw_context *context;
   int64_t batch_tokens, max_length;
   overlong policy;
   bool share;
@@ -25,7 +25,7 @@ struct scorer {
 
 void scorer_free(scorer *s) {
   if (!s) return;
-  for (int i = 0; s->scratch && i < pool_threads(s->threads); i++) render_scratch_free(s->scratch[i]);
+  for (int i = 0; s->scratch && i < pool_threads(s->context->threads); i++) render_scratch_free(s->scratch[i]);
   mem_free(s->scratch);
   renderer_free(s->owned_renderer);
   model_free(s->owned);
@@ -36,12 +36,13 @@ rw_status scorer_wrap(scorer **out, model *m, renderer *r, const score_options *
   *out = NULL;
   scorer *s = mem_zalloc(1, sizeof *s);
   if (!s) return rw_nomem(err, "scorer");
-  *s = (scorer){.m = m, .r = r, .threads = o->threads, .policy = o->overlong, .share = !o->no_share};
+  *s = (scorer){.m = m, .r = r, .context = o->context, .policy = o->overlong, .share = !o->no_share};
   s->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : DEFAULT_BATCH_TOKENS;
   s->max_length = o->max_length > 0 ? o->max_length : model_info(m)->max_positions;
-  s->scratch = mem_zalloc((size_t)pool_threads(o->threads), sizeof(render_scratch *));
+  s->scratch = mem_zalloc((size_t)pool_threads(o->context->threads), sizeof(render_scratch *));
   bool ok = s->scratch != NULL;
-  for (int i = 0; ok && i < pool_threads(o->threads); i++) ok = (s->scratch[i] = render_scratch_new(r)) != NULL;
+  for (int i = 0; ok && i < pool_threads(o->context->threads); i++)
+    ok = (s->scratch[i] = render_scratch_new(r)) != NULL;
   if (!ok) {
     scorer_free(s);
     return rw_nomem(err, "scorer");
@@ -54,13 +55,13 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   *out = NULL;
   model *m = NULL;
   renderer *r = NULL;
-  model_options mo = {.device = o->device, .threads = o->threads, .base = o->base, .dtype = o->dtype};
+  model_options mo = {.device = o->device, .context = o->context, .base = o->base, .dtype = o->dtype};
   rw_status s = model_open(&m, o->model, &mo, err);
   if (!s && !o->no_golden_check) s = golden_check(m, o->model, err);
   if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
-  if (!s) model_warn_length(model_info(m), o->max_length);
+  if (!s) model_warn_length(o->context, model_info(m), o->max_length);
   if (s) {
     renderer_free(r);
     model_free(m);
@@ -73,6 +74,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
 
 size_t scorer_attributes(const scorer *s, const char *const **names) { return model_attributes(s->m, names); }
 bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
+rw_context *scorer_context(const scorer *s) { return s->context; }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
 const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }
@@ -80,7 +82,7 @@ int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 
 void scorer_notes(const scorer *s, render_notes *sum) {
   *sum = (render_notes){0};
-  for (int i = 0; i < pool_threads(s->threads); i++) {
+  for (int i = 0; i < pool_threads(s->context->threads); i++) {
     const render_notes *n = render_scratch_notes(s->scratch[i]);
     sum->escaped += n->escaped;
     sum->changed += n->changed;
@@ -192,7 +194,7 @@ static rw_status score_batches(scorer *s, render_job *j, size_t n, batch *b, rw_
       /* the branches just written move to the front of the next batch */
       size_t first = b->branches;
       RW_TRY(run_batch(s, b, err));
-      if (log_interrupted()) return rw_fail(err, RW_INTERRUPTED, "interrupted");
+      if (log_interrupted(s->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
       memmove(b->ids, b->ids + first, g.n * sizeof *b->ids);
       memmove(b->lens, b->lens + first, g.n * sizeof *b->lens);
       g.ids = b->ids;
@@ -227,7 +229,7 @@ rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err) {
       j.branch[i] = all + at;
       at += items[i].row->n_branches;
     }
-    pool_run(s->threads, n, render_task, &j);
+    pool_run(s->context->threads, n, render_task, &j);
     st = score_batches(s, &j, n, &b, err);
   }
   for (size_t i = 0; all && i < branches; i++) mem_free(all[i].p);

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "base/thread.h"
+#include "base/context.h"
 #include "data/conversation.h"
 #include "text/render.h"
 
@@ -26,7 +26,7 @@ typedef struct {
   overlong overlong;
   bool no_golden_check; /* take the model although its golden rows (golden.h) score otherwise */
   bool no_share;        /* compute every conversation whole; no score depends on it */
-  pool *threads;
+  rw_context *context;  /* with its threads; lives as long as the scorer */
 } score_options;
 
 typedef struct scorer scorer;
@@ -46,6 +46,7 @@ typedef struct {
  * go on (memory, interruption, a number that is not finite). */
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err);
 
+rw_context *scorer_context(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* of the model's weights: model_hash */

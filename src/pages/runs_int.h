@@ -65,7 +65,7 @@ typedef struct {
   arena *memory;
 } run_set;
 
-rw_status run_set_read(run_set *s, const char *const *paths, size_t n, size_t *unread,
+rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_context *context, size_t *unread,
                        rw_error *err); /* as runs_page */
 void run_set_free(run_set *s);
 /* runs_source.c: what a line of metrics.jsonl says of its sources; the table of all runs (nothing where none has

@@ -392,9 +392,10 @@ static rw_status draw(rep_page *p, run_set *s, rw_error *err) {
   return RW_OK;
 }
 
-rw_status runs_page(rep_page *p, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
+rw_status runs_page(rep_page *p, const char *const *paths, size_t n, rw_context *context, size_t *unread,
+                    rw_error *err) {
   run_set s;
-  RW_TRY(run_set_read(&s, paths, n, unread, err));
+  RW_TRY(run_set_read(&s, paths, n, context, unread, err));
   rw_status st = draw(p, &s, err);
   run_set_free(&s);
   return st;

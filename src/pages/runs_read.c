@@ -18,7 +18,7 @@ const run_curve run_curves[RUN_CURVES] = {{"loss", "Loss", true},
 static rw_status each_row(const char *path, rw_status (*take)(void *ctx, json_doc *d, rw_error *err), void *ctx,
                           rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, path, err));
+  RW_TRY(rows_open(&in, path, NULL, err));
   json_doc *d = json_new();
   rw_status s = d ? RW_OK : rw_nomem(err, path);
   slice row;
@@ -173,7 +173,8 @@ static rw_status read_one(run_set *s, const char *path, const char *const *paths
   return st;
 }
 
-rw_status run_set_read(run_set *s, const char *const *paths, size_t n, size_t *unread, rw_error *err) {
+rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_context *context, size_t *unread,
+                       rw_error *err) {
   *s = (run_set){.memory = arena_new()};
   *unread = 0;
   rw_status st = s->memory ? RW_OK : rw_nomem(err, "runs");
@@ -183,7 +184,7 @@ rw_status run_set_read(run_set *s, const char *const *paths, size_t n, size_t *u
     if (st && (n == 1 || st == RW_NOMEM || st == RW_INTERRUPTED)) {
       if (err) *err = why;
     } else if (st) {
-      log_warn("%s", why.text);
+      log_warn(context, "%s", why.text);
       ++*unread;
       st = RW_OK;
     }

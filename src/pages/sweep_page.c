@@ -200,7 +200,7 @@ static rw_status draw_runs(rep_page *p, const sweep_results *r, rw_error *err) {
     mem_free(path);
   }
   size_t unread = 0;
-  rw_status st = n ? runs_page(p, dirs, n, &unread, err) : RW_OK;
+  rw_status st = n ? runs_page(p, dirs, n, r->s->context, &unread, err) : RW_OK;
   if (!st && unread) st = rw_fail(err, RW_DATA, "%zu of %zu runs could not be read", unread, n);
   mem_free(dirs);
   return st;

@@ -178,7 +178,8 @@ static rw_status note_dropped(loading *l, uint64_t line, slice r, rw_error *err)
   size_t k = 0;
   while (kinds[k].status != r.p[0]) k++;
   if ((*kinds[k].n)++ < SHOWN_BAD_ROWS)
-    log_warn("%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line, (int)(r.len - 1), r.p + 1);
+    log_warn(l->o->context, "%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line,
+             (int)(r.len - 1), r.p + 1);
   str *s = &l->d->dropped;
   str_addz(s, "{\"file\": ");
   str_json(s, l->path, strlen(l->path));
@@ -239,7 +240,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
 }
 
 static void lanes_free(loading *l) {
-  for (int i = 0; l->lanes && i < pool_threads(l->o->threads); i++) {
+  for (int i = 0; l->lanes && i < pool_threads(l->o->context->threads); i++) {
     struct lane *w = &l->lanes[i];
     if (w->scratch) {
       l->d->counts.escaped += render_scratch_notes(w->scratch)->escaped;
@@ -257,8 +258,8 @@ static rw_status load_file(loading *l, const char *path, rw_error *err) {
   rows_in *in;
   rows_pass pass = {work, sink, l};
   l->path = rows_label(path);
-  RW_TRY(rows_open(&in, path, err));
-  rw_status s = rows_run(in, l->o->threads, &pass, err);
+  RW_TRY(rows_open(&in, path, l->o->context, err));
+  rw_status s = rows_run(in, &pass, err);
   rows_close(in);
   return s;
 }
@@ -275,10 +276,10 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   loading l = {.d = d, .o = o, .r = r, .cfg = c};
   l.max_length = dataset_limit(o, c);
   d->mem = arena_new();
-  l.lanes = mem_zalloc((size_t)pool_threads(o->threads), sizeof *l.lanes);
+  l.lanes = mem_zalloc((size_t)pool_threads(o->context->threads), sizeof *l.lanes);
   d->source_ids = map_new();
   bool ok = d->mem && l.lanes && d->source_ids;
-  for (int i = 0; ok && i < pool_threads(o->threads); i++) {
+  for (int i = 0; ok && i < pool_threads(o->context->threads); i++) {
     l.lanes[i].doc = json_new();
     l.lanes[i].mem = arena_new();
     l.lanes[i].scratch = render_scratch_new(r);

@@ -24,7 +24,7 @@ static rw_status load(trainer_eval *e, const char *spec, eval_data **out, rw_err
   eval_suite suite = EVAL_PAIRS;
   if (colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite)) path = colon + 1;
   (void)e;
-  return eval_load(out, suite, &path, 1, err);
+  return eval_load(out, suite, &path, 1, e->o->context, err);
 }
 
 rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, rw_error *err) {
@@ -35,7 +35,7 @@ rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m
   *out = e;
   *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
   if (!e->data) return rw_nomem(err, "evaluation");
-  score_options so = {.threads = o->threads, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
+  score_options so = {.context = o->context, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
   RW_TRY(scorer_wrap(&e->s, m, r, &so, err));
   for (size_t i = 0; i < o->n_eval; i++) RW_TRY(load(e, o->eval[i], &e->data[i], err));
   return RW_OK;
@@ -91,10 +91,11 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   str_addz(&s, "\n");
   const eval_figure *f = isnan(r.overall.percent) ? &r.items : &r.overall;
   *figure = f->percent;
-  log_note("step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step, e->o->eval[i],
-           f->percent, f->lo, f->hi, f->baseline);
+  log_note(e->o->context, "step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step,
+           e->o->eval[i], f->percent, f->lo, f->hi, f->baseline);
   if (r.truncated && step == 0)
     log_warn(
+        e->o->context,
         "--eval %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
         "without --overlong truncate",
         e->o->eval[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
@@ -128,6 +129,7 @@ bool trainer_eval_stop(const train_options *o, const train_state *state) {
 
 rw_status trainer_eval_best(trainer_eval *e, const train_state *state, rw_error *err) {
   if (!e || !keeps_best(e)) return RW_OK;
-  log_note("the best was after step %lld: %.2f; its weights are kept", (long long)state->best_step, state->best);
+  log_note(e->o->context, "the best was after step %lld: %.2f; its weights are kept", (long long)state->best_step,
+           state->best);
   return best_load(e->m, e->o->out, err);
 }

@@ -6,22 +6,22 @@
 #include "train/train.h"
 
 /* The merged model knows its golden rows too; it is opened as its users will. */
-static rw_status carry_golden(const char *adapter, const char *out, pool *threads, rw_error *err) {
+static rw_status carry_golden(const char *adapter, const char *out, rw_context *context, rw_error *err) {
   model *m = NULL;
-  RW_TRY(model_open(&m, out, &(model_options){.threads = threads}, err));
+  RW_TRY(model_open(&m, out, &(model_options){.context = context}, err));
   rw_status s = golden_carry(m, adapter, out, err);
   model_free(m);
   return s;
 }
 
 rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, bool no_golden_check,
-                      int dtype, pool *threads, rw_error *err) {
+                      int dtype, rw_context *context, rw_error *err) {
   model *m = NULL;
   renderer *r = NULL;
   rw_status s = peft_is(adapter)
                     ? RW_OK
                     : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
-  if (!s) s = model_open(&m, adapter, &(model_options){.threads = threads, .base = base}, err);
+  if (!s) s = model_open(&m, adapter, &(model_options){.context = context, .base = base}, err);
   if (!s && !no_golden_check) s = golden_check(m, adapter, err);
   out_dir dir = {NULL, -1, 0};
   if (!s) s = file_dir_begin(&dir, out, force, err);
@@ -34,7 +34,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
     s = text_copy(&o, r, pad, err);
     model_merge(m);
     if (!s) s = model_save(m, out, dtype, pad, err);
-    if (!s) s = carry_golden(adapter, out, threads, err);
+    if (!s) s = carry_golden(adapter, out, context, err);
   }
   file_dir_end(&dir, s == RW_OK);
   renderer_free(r);

@@ -18,7 +18,7 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
   if (step >= 0 && file_exists(path)) {
     rows_in *in;
     json_doc *d = json_new();
-    s = d ? rows_open(&in, path, err) : rw_nomem(err, path);
+    s = d ? rows_open(&in, path, NULL, err) : rw_nomem(err, path);
     if (!s) {
       slice row;
       uint64_t line;
@@ -68,13 +68,13 @@ rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const d
   return ok ? RW_OK : rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot write: %s", out, strerror(errno));
 }
 
-rw_status dropped_write(const char *out, const dataset *d, rw_error *err) {
+rw_status dropped_write(const char *out, const dataset *d, rw_context *context, rw_error *err) {
   slice rows = dataset_dropped(d);
   char *path = file_join(out, "dropped.jsonl");
   rw_status s = !path      ? rw_nomem(err, out)
                 : rows.len ? file_put(path, rows.p, rows.len, err)
                            : file_remove_tree(path, err); /* of an earlier run */
-  if (!s && rows.len) log_note("the rows that were left out are listed in %s", path);
+  if (!s && rows.len) log_note(context, "the rows that were left out are listed in %s", path);
   mem_free(path);
   return s;
 }
@@ -99,7 +99,8 @@ rw_status run_write(const run_record *r, rw_error *err) {
   str_addz(&s, ",\n  \"device\": ");
   str_json(&s, model_device(r->m), strlen(model_device(r->m)));
   str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
-             model_dtype(r->m), pool_threads(o->threads), (unsigned long long)o->seed, loss_names[o->loss.kind]);
+             model_dtype(r->m), pool_threads(o->context->threads), (unsigned long long)o->seed,
+             loss_names[o->loss.kind]);
   str_printf(&s, "  \"fingerprint\": \"%s\",\n", r->state->fingerprint);
   str_printf(&s, "  \"head\": \"%s\",\n",
              model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");

@@ -37,7 +37,7 @@ typedef struct {
   const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */
 } run_record;
 /* OUT/dropped.jsonl: the rows that were left out; no file where there are none. */
-rw_status dropped_write(const char *out, const dataset *d, rw_error *err);
+rw_status dropped_write(const char *out, const dataset *d, rw_context *context, rw_error *err);
 rw_status run_write(const run_record *r, rw_error *err);
 /* Does OUT/run.json say that the run is finished? (It says so only when everything else is written.) */
 rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err);

@@ -52,17 +52,17 @@ rw_status sweep_run_state(const char *dir, const char *const *command, size_t n,
 
 /* ---- scores ---- */
 
-static rw_status load_eval(const char *spec, eval_data **out, rw_error *err) {
+static rw_status load_eval(const char *spec, eval_data **out, rw_context *context, rw_error *err) {
   const char *colon = strchr(spec, ':'), *path = spec;
   eval_suite suite = EVAL_PAIRS;
   if (colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite)) path = colon + 1;
-  return eval_load(out, suite, &path, 1, err);
+  return eval_load(out, suite, &path, 1, context, err);
 }
 
 rw_status sweep_check_evals(const sweep *s, rw_error *err) {
   for (size_t e = 0; e < s->n_evals; e++) {
     eval_data *d;
-    RW_TRY(load_eval(s->evals[e], &d, err));
+    RW_TRY(load_eval(s->evals[e], &d, s->context, err));
     eval_data_free(d);
   }
   return RW_OK;
@@ -83,7 +83,7 @@ static char *scores_path(const char *spec, const char *dir, rw_error *err) {
 static rw_status score_one(scorer *m, const char *spec, const char *path, rw_error *err) {
   eval_data *d;
   eval_scores scores;
-  RW_TRY(load_eval(spec, &d, err));
+  RW_TRY(load_eval(spec, &d, scorer_context(m), err));
   rw_status st = eval_scores_model(&scores, d, m, err);
   if (!st) {
     /* sweeps compare whole figures; and a failure that is kept would never be tried again */
@@ -94,7 +94,7 @@ static rw_status score_one(scorer *m, const char *spec, const char *path, rw_err
   return st;
 }
 
-rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_error *err) {
+rw_status sweep_score(const sweep *s, const sweep_run *r, rw_error *err) {
   scorer *m = NULL;
   rw_status st = RW_OK;
   for (size_t e = 0; !st && e < s->n_evals; e++) {
@@ -107,7 +107,7 @@ rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_erro
       score_options o = {.model = r->dir,
                          .device = s->device,
                          .date = s->date,
-                         .threads = threads,
+                         .context = s->context,
                          .max_length = s->max_length,
                          .overlong = OVERLONG_TRUNCATE};
       if (!m) st = scorer_open(&m, &o, err);
@@ -135,7 +135,7 @@ static rw_status read_cell(const sweep_results *r, const sweep_run *run, size_t 
   rw_status st = RW_OK;
   if (file_exists(path)) {
     eval_options o = {0, 0};
-    st = eval_scores_read(&c->scores, r->data[e], path, err);
+    st = eval_scores_read(&c->scores, r->data[e], path, NULL, err);
     if (!st) st = eval_measure(&c->result, r->data[e], &c->scores, &o, err);
     c->there = !st;
   }
@@ -199,7 +199,7 @@ rw_status sweep_gather(sweep_results *r, const sweep *s, size_t *missing, rw_err
   r->tokens = mem_zalloc(n, sizeof *r->tokens);
   r->seconds = mem_zalloc(n, sizeof *r->seconds);
   if (!r->data || !r->cells || !r->figure || !r->steps || !r->tokens || !r->seconds) return rw_nomem(err, "sweep");
-  for (size_t e = 0; e < s->n_evals; e++) RW_TRY(load_eval(s->evals[e], &r->data[e], err));
+  for (size_t e = 0; e < s->n_evals; e++) RW_TRY(load_eval(s->evals[e], &r->data[e], s->context, err));
   *missing = 0;
   for (size_t i = 0; i < n; i++) {
     RW_TRY(read_run(r, i, err));

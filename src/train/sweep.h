@@ -27,8 +27,9 @@ typedef struct {
   const sweep_run *runs;    /* groups * seeds, a group's together, the seeds of each in the same order */
   const char *const *evals; /* [SUITE:]FILE; the first decides */
   size_t n_groups, n_seeds, n_evals, baseline;
-  bool equal_steps;          /* else equal epochs */
-  int64_t max_length;        /* as in training; 0: the model's limit */
+  bool equal_steps;   /* else equal epochs */
+  int64_t max_length; /* as in training; 0: the model's limit */
+  rw_context *context;
   const char *device, *date; /* as in training; date NULL: the default */
 } sweep;
 
@@ -39,7 +40,7 @@ rw_status sweep_run_state(const char *dir, const char *const *command, size_t n,
 /* Can all evaluations be read? To be asked before the first run. */
 rw_status sweep_check_evals(const sweep *s, rw_error *err);
 /* Scores the evaluations that the run has no scores of yet. */
-rw_status sweep_score(const sweep *s, const sweep_run *r, pool *threads, rw_error *err);
+rw_status sweep_score(const sweep *s, const sweep_run *r, rw_error *err);
 
 /* ---- what came of it ---- */
 

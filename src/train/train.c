@@ -295,14 +295,14 @@ static rw_status prepare_lora(run *t, rw_error *err) {
                ? RW_OK
                : rw_fail(err, RW_USAGE, "--lora-alpha, --lora-dropout: expected --lora-rank with them");
   if (o->lora_dropout >= 0) model_set_dropout(t->m, o->lora_dropout);
-  log_note("training adapters and the head");
+  log_note(o->context, "training adapters and the head");
   return RW_OK;
 }
 
 static rw_status prepare(run *t, rw_error *err) {
   const train_options *o = t->o;
   model_options mo = {.device = o->device,
-                      .threads = o->threads,
+                      .context = o->context,
                       .base = o->base,
                       .new_head = true,
                       .seed = o->seed,
@@ -310,7 +310,7 @@ static rw_status prepare(run *t, rw_error *err) {
                       .auto_bf16 = true};
   RW_TRY(model_open(&t->m, o->model, &mo, err));
   if (model_head_is_new(t->m))
-    log_note("%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
+    log_note(o->context, "%s has no score head: a new one is drawn from N(0, %g), seed %llu", o->model,
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, err));
@@ -349,17 +349,19 @@ static rw_status prepare(run *t, rw_error *err) {
 }
 
 static void say_data(const run *t) {
+  rw_context *context = t->o->context;
   const dataset_counts *c = dataset_stats(t->d);
-  log_note(
-      "%zu rows: %zu used, %zu invalid, %zu empty, %zu over-long dropped, %zu truncated, %zu with equal sides "
-      "dropped; %.4g "
-      "tokens an epoch",
-      c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
-  if (c->escaped) log_warn("%zu control tokens spelled in contents were encoded as plain text", c->escaped);
-  if (c->changed) log_warn("the template changed the contents of %zu conversations", c->changed);
-  model_warn_length(model_info(t->m), t->o->max_length);
-  log_note("%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps, (long long)t->o->batch_size,
-           loss_names[t->o->loss.kind], model_device(t->m), model_dtype(t->m));
+  log_note(context,
+           "%zu rows: %zu used, %zu invalid, %zu empty, %zu over-long dropped, %zu truncated, %zu with equal sides "
+           "dropped; %.4g "
+           "tokens an epoch",
+           c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
+  if (c->escaped)
+    log_warn(context, "%zu control tokens spelled in contents were encoded as plain text", c->escaped);
+  if (c->changed) log_warn(context, "the template changed the contents of %zu conversations", c->changed);
+  model_warn_length(context, model_info(t->m), t->o->max_length);
+  log_note(context, "%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps,
+           (long long)t->o->batch_size, loss_names[t->o->loss.kind], model_device(t->m), model_dtype(t->m));
 }
 
 static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
@@ -395,7 +397,7 @@ static rw_status plan_memory(run *t, rw_error *err) {
     char a[32], b[32];
     gigabytes(a, need);
     gigabytes(b, available);
-    if (need <= available) log_note("recomputing activations to fit: %s of %s available", a, b);
+    if (need <= available) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
   }
   t->predicted = used + need;
   if (need <= available) return RW_OK;
@@ -424,16 +426,16 @@ static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
     snprintf(why, sizeof t->frozen_why_not, "no training row comes again");
   } else if (need > room) {
     snprintf(why, sizeof t->frozen_why_not, "%s: no room for the frozen layers' states: %s of %s", dir, a, b);
-    log_note("%s", why);
+    log_note(o->context, "%s", why);
     again = false;
   } else if (!o->dry_run) {
-    log_note("the frozen layers' states are kept on disk after their first pass: %s", a);
+    log_note(o->context, "the frozen layers' states are kept on disk after their first pass: %s", a);
   }
   if (!again && !evals) return RW_OK;
   rw_status s = model_keep_frozen(t->m, dir, room, again, evals, err);
   if (s != RW_IO) return s;
   snprintf(why, sizeof t->frozen_why_not, "%s", err->text);
-  log_warn("the frozen layers' states are computed each time: %s", why);
+  log_warn(o->context, "the frozen layers' states are computed each time: %s", why);
   return RW_OK;
 }
 
@@ -521,7 +523,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   progress p;
   double began = log_seconds(), saved = began, spent = t->state.seconds;
-  progress_start(&p, "training", "steps", (uint64_t)t->steps);
+  progress_start(&p, o->context, "training", "steps", (uint64_t)t->steps);
   p.from = (uint64_t)t->state.step;
   if (t->state.step == 0 || t->state.eval_due) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
   t->state.eval_due = false;
@@ -547,11 +549,12 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
       rw_error other; /* the steps are not lost, and going on begins with the evaluation */
       progress_end(&p);
       t->state.eval_due = true;
-      if (save(t, &other)) log_warn("%s", other.text);
+      if (save(t, &other)) log_warn(o->context, "%s", other.text);
       return rw_prefix(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
                        (long long)t->state.step, (long long)t->steps);
     }
-    bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state), stop = log_interrupted() && more;
+    bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state),
+         stop = log_interrupted(o->context) && more;
     bool due =
         log_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
     if (stop || (due && more)) {
@@ -567,7 +570,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
   }
   progress_end(&p);
   if (t->state.step < t->steps)
-    log_note("stopped after step %lld of %lld: %lld evaluations brought nothing better than step %lld",
+    log_note(o->context, "stopped after step %lld of %lld: %lld evaluations brought nothing better than step %lld",
              (long long)t->state.step, (long long)t->steps, (long long)o->early_stop,
              (long long)t->state.best_step);
   *result = (train_result){t->state.step, t->state.recent_loss, t->state.recent_accuracy};
@@ -578,7 +581,9 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
 static rw_status finish(run *t, rw_error *err) {
   const train_options *o = t->o;
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
-  if (pad < 0) log_warn("no token can serve as the pad token: batches in transformers may pool at the wrong place");
+  if (pad < 0)
+    log_warn(o->context,
+             "no token can serve as the pad token: batches in transformers may pool at the wrong place");
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
   t->peak = peak_bytes(); /* of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
@@ -599,7 +604,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, err));
   if (o->resume) RW_TRY(run_finished(o->out, t->state.fingerprint, &finished, err));
   if (finished) {
-    log_note("%s holds a finished run; nothing to do", o->out);
+    log_note(o->context, "%s holds a finished run; nothing to do", o->out);
     return checkpoint_clear(o->out, kept_checkpoints(o), err); /* a kill may have come before this */
   }
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
@@ -609,16 +614,16 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   if (o->resume) {
     RW_TRY(checkpoint_load(t->m, o->out, &t->state, &found, err));
     if (found)
-      log_note("going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
+      log_note(o->context, "going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
     else
-      log_note("%s has no checkpoint; starting at the beginning", o->out);
+      log_note(o->context, "%s has no checkpoint; starting at the beginning", o->out);
   } else {
     RW_TRY(checkpoint_clear(o->out, 0, err));
   }
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
   if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, err));
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
-  RW_TRY(dropped_write(o->out, t->d, err));
+  RW_TRY(dropped_write(o->out, t->d, o->context, err));
   RW_TRY(write_run(t, false, err));
   RW_TRY(loop(t, result, err));
   return finish(t, err);

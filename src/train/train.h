@@ -78,7 +78,7 @@ struct train_options {
   int64_t save_every; /* steps between checkpoints, beside save_minutes; 0: by minutes alone */
   uint64_t seed;
   const char *device, *dtype;
-  pool *threads;
+  rw_context *context;
   /* Appends a JSON object, for run.json, to *out; NULL: {}. effective: these options with what took effect wherever
    * they leave it to the data, the model or the machine. */
   void (*arguments)(void *ctx, const train_options *effective, str *out);
@@ -104,7 +104,7 @@ rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err);
 /* Writes the PEFT directory `adapter` and its base (NULL: the one that it names) as one checkpoint directory, with
  * the text files and the golden rows. out: made, or empty; any with force. dtype: st_dtype, or -1: the base's. */
 rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, bool no_golden_check,
-                      int dtype, pool *threads, rw_error *err);
+                      int dtype, rw_context *context, rw_error *err);
 
 /* Learning rate at update k (from 0) of `steps`: warm-up lr·k/w while k < w = ceil(warmup·steps), then Hugging
  * Face's cosine or linear down to min_lr·lr. */

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file f = fuzz_file_of(data, size);
   rows_in *in;
   rw_error err;
-  if (size >= 4 && rows_open(&in, f.path, &err) == RW_OK) {
+  if (size >= 4 && rows_open(&in, f.path, NULL, &err) == RW_OK) {
     json_doc *d = json_new();
     slice row;
     uint64_t line;

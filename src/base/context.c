@@ -1,0 +1,23 @@
+/* context.c - the life of a context. */
+#include "base/context.h"
+
+enum { PROGRESS_SECONDS = 10 };
+
+void context_init(rw_context *context, rw_log_fn log, void *user) {
+  context->threads = NULL;
+  context->log = log;
+  context->user = user;
+  context->progress_seconds = PROGRESS_SECONDS;
+  pthread_mutex_init(&context->saying, NULL);
+  atomic_init(&context->interrupted, false);
+}
+
+rw_status context_start(rw_context *context, int threads, rw_error *err) {
+  return context->threads ? RW_OK : pool_new(&context->threads, threads, err);
+}
+
+void context_end(rw_context *context) {
+  pool_free(context->threads);
+  context->threads = NULL;
+  pthread_mutex_destroy(&context->saying);
+}

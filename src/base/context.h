@@ -1,0 +1,38 @@
+/* context.h - what a caller of the library works in: its threads, where its messages go, and the flag that
+ * interrupts its work. Nothing of these is global, so several contexts in one process know nothing of each other.
+ */
+#ifndef BASE_CONTEXT_H
+#define BASE_CONTEXT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/thread.h"
+
+typedef enum {
+  RW_LOG_WARNING,
+  RW_LOG_NOTE,
+  RW_LOG_PROGRESS, /* how far long work is; each line replaces the one before; an empty one: the work has ended */
+} rw_log_level;
+
+/* One line of text without its newline. Calls of one context never overlap, but may come from any thread that is
+ * inside a call of the library; must not call the library with the same context. */
+typedef void (*rw_log_fn)(void *user, rw_log_level level, const char *text);
+
+typedef struct rw_context rw_context;
+struct rw_context {
+  pool *threads; /* NULL until context_start */
+  rw_log_fn log; /* NULL: nothing is said */
+  void *user;
+  double progress_seconds; /* between two lines of progress */
+  pthread_mutex_t saying;
+  atomic_bool interrupted;
+};
+
+void context_init(rw_context *context, rw_log_fn log, void *user);
+/* Starts the pool, once; threads as for pool_new. */
+rw_status context_start(rw_context *context, int threads, rw_error *err);
+void context_end(rw_context *context); /* ends the pool */
+
+#endif
