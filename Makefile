@@ -40,7 +40,7 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
        libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
 
-.PHONY: all clean tests test lint bench bench-json demo deps fuzz help install compile_commands.json
+.PHONY: all clean tests test lint bench bench-json demo deps fuzz help install always compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
 $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
@@ -56,6 +56,14 @@ $(BUILD)/libreward.so: $(LIB_OBJ)
 # The one file linked to Arrow: opened when a Parquet file is met. Arrow is found in .deps of this tree, or beside it.
 $(BUILD)/libreward-parquet.so: $(BUILD)/src/format/parquet.o $(BUILD)/src/base/status.o
 	$(CXX) $(OPT) -shared -pthread $(SAN) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../.deps/pyarrow' -o $@ $^ $(ARROW_LIB)
+
+# The commit, as git describes it when the program is built; made anew only when it changes.
+COMMIT := $(if $(wildcard .git),$(shell git describe --always --dirty 2>/dev/null))
+$(BUILD)/src/cli/version.o: CFLAGS += -I$(BUILD)
+$(BUILD)/src/cli/version.o: $(BUILD)/commit.h
+$(BUILD)/commit.h: always
+	@mkdir -p $(@D)
+	@echo '#define REWARD_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define REWARD_COMMIT "$(COMMIT)"' >$@
 
 # Vector variants: the same kernel source built for a CPU level, chosen at run time.
 $(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3
@@ -135,7 +143,7 @@ tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY) $(PLUGIN)
 
 test: ; @tests/run.sh
 # Format and static analysis; a part of the tests.
-lint: ; @tests/lint.sh
+lint: $(BUILD)/commit.h ; @tests/lint.sh
 
 compile_commands.json:
 	make -n -B all tests BUILD=build | python3 -c 'import json,sys,os,shlex; c=[l.strip() for l in sys.stdin if " -c -o " in l]; print(json.dumps([dict(directory=os.getcwd(),command=l,file=shlex.split(l)[-1]) for l in c],indent=1))' > $@

@@ -23,7 +23,8 @@ fails 2 "one argument too many" score a b
 for c in train score eval compare curate decontaminate stats report tokenize convert; do
   "$reward" $c --help | grep -q "^Examples:" || { echo "$c --help lacks examples"; exit 1; }
 done
-[ "$("$reward" --version)" = "reward 0.1.0" ]
+[ "$("$reward" --version | head -n 1)" = "reward 0.1.0" ]
+"$reward" --version | grep -q "^cpu  *\(baseline\|avx2\|avx512\|amx\)$"
 
 fails 1 "nowhere.jsonl: cannot open" score "$tmp/nowhere.jsonl"
 fails 1 "config.json: cannot open" "$reward" score --model "$tmp" /dev/null

@@ -10,7 +10,7 @@ cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exi
 
 # One file of C: clang-tidy, unless it passed before with the same text in all that it includes.
 tidy() {
-  local flags=(-std=gnu11 -D_GNU_SOURCE= -DREWARD_VERSION='"lint"' -Isrc -Itests) model=(-include tests/lint_model.h) key
+  local flags=(-std=gnu11 -D_GNU_SOURCE= -DREWARD_VERSION='"lint"' -Isrc -Iinclude -Itests -I"$BUILD") model=(-include tests/lint_model.h) key
   [ "$1" = src/base/status.c ] && model=() # it defines what the model describes
   [ "$1" = src/compute/cpu/amx.c ] && flags+=(-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16)
   key=$LINT_DONE/$(cat .clang-tidy tests/lint.sh tests/lint_model.h $(gcc "${flags[@]}" -MM -MT '' "$1" | tr -d ':\\') | sha256sum | cut -c1-32)
@@ -21,7 +21,8 @@ tidy() {
   [ -e "$key" ]
 }
 export -f tidy
-export LINT_DONE=${BUILD:-build}/lint
+export BUILD=${BUILD:-build}
+export LINT_DONE=$BUILD/lint
 mkdir -p "$LINT_DONE"
 # kernels_baseline.c is the same source as the other levels' files
 git ls-files 'src/*.c' 'tests/fuzz/*.c' 'bench/*.c' | grep -v '_avx[25]' | xargs -P "$(nproc)" -I{} bash -c 'tidy {}' || bad=1

@@ -43,6 +43,7 @@ typedef struct {
   int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name; returns the exit status */
 } cli_command;
 extern const cli_command cli_commands[]; /* ends with name NULL; in main.c */
+void cli_print_version(void);            /* version.c */
 
 /* One line a command: the file cmd_NAME.c defines cmd_NAME_run. */
 #define CLI_COMMANDS(X)                                                \

@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   if (strcmp(argv[1], "--version") == 0) {
-    puts("reward " REWARD_VERSION);
+    cli_print_version();
     return flush_stdout("reward");
   }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {

@@ -74,7 +74,7 @@ static column *field(parquet_out *o, column *c, slice key) {
 }
 
 static rw_status widen(parquet_out *o, column *c, json_val v, rw_error *err) {
-  type t;
+  type t = T_NULL;
   RW_TRY(type_of(o, v, c->name, &t, err));
   if (t == T_NULL) return RW_OK;
   if (c->t == T_NULL || (c->t == T_INT && t == T_FLOAT)) c->t = t;
