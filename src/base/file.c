@@ -164,14 +164,14 @@ static rw_status write_all(file_out *o, const char *p, size_t len, rw_error *err
   return RW_OK;
 }
 
-static rw_status out_flush(file_out *o, rw_error *err) {
+rw_status file_out_flush(file_out *o, rw_error *err) {
   size_t n = o->used;
   o->used = 0;
   return write_all(o, o->buffer, n, err);
 }
 
 rw_status file_out_write(file_out *o, const void *p, size_t len, rw_error *err) {
-  if (o->used + len > OUT_BUFFER) RW_TRY(out_flush(o, err));
+  if (o->used + len > OUT_BUFFER) RW_TRY(file_out_flush(o, err));
   if (len >= OUT_BUFFER) return write_all(o, p, len, err);
   memcpy(o->buffer + o->used, p, len);
   o->used += len;
@@ -204,7 +204,7 @@ static void sync_parent(const char *path) {
 }
 
 rw_status file_out_commit(file_out *o, rw_error *err) {
-  rw_status s = out_flush(o, err);
+  rw_status s = file_out_flush(o, err);
   if (o->partial) {
     if (!s && fsync(o->fd) != 0 && errno != EINVAL && errno != ENOTSUP) s = sys_fail(err, o->path, "cannot sync");
     if (close(o->fd) != 0 && !s) s = sys_fail(err, o->path, "cannot close");

@@ -39,10 +39,7 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   rw_status st = eval_scores_model(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
-  if (notes.escaped)
-    log_warn(&cli_context, "%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
-  if (notes.changed)
-    log_warn(&cli_context, "the template changed the contents of %zu conversations", notes.changed);
+  render_notes_warn(&cli_context, &notes);
   if (record) {
     add_text(record, "model", model);
     add_text(record, "device", scorer_device(sc));

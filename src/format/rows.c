@@ -339,6 +339,10 @@ rw_status rows_write(rows_out *o, const char *row, size_t len, rw_error *err) {
   return put(o, "\n", 1, false, err);
 }
 
+rw_status rows_flush(rows_out *o, rw_error *err) {
+  return o->f && o->how == PLAIN ? file_out_flush(o->f, err) : RW_OK;
+}
+
 static void out_free(rows_out *o) {
   if (o->z_open) deflateEnd(&o->z);
   ZSTD_freeCStream(o->zs);

@@ -82,12 +82,8 @@ int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 
 void scorer_notes(const scorer *s, render_notes *sum) {
   *sum = (render_notes){0};
-  for (int i = 0; i < pool_threads(s->context->threads); i++) {
-    const render_notes *n = render_scratch_notes(s->scratch[i]);
-    sum->escaped += n->escaped;
-    sum->changed += n->changed;
-    sum->date |= n->date;
-  }
+  for (int i = 0; i < pool_threads(s->context->threads); i++)
+    render_notes_add(sum, render_scratch_notes(s->scratch[i]));
 }
 
 /* ---- rendering ---- */
@@ -146,11 +142,11 @@ static void render_task(void *ctx, size_t i, int thread) {
 
 typedef struct {
   id_group *groups;
-  score_item **items;
+  score_item **items; /* of all groups */
   const int32_t **ids;
   size_t *lens;
   float *rewards;
-  size_t n, branches;
+  size_t n, n_items, branches;
 } batch;
 
 static rw_status run_batch(scorer *s, batch *b, rw_error *err) {
@@ -159,12 +155,12 @@ static rw_status run_batch(scorer *s, batch *b, rw_error *err) {
   const char *const *names;
   const float *attributes = model_attribute_values(s->m);
   size_t n = model_attributes(s->m, &names);
-  for (size_t g = 0, at = 0; !st && g < b->n; at += b->groups[g++].n) {
-    memcpy(b->items[g]->score, b->rewards + at, b->groups[g].n * sizeof(float));
-    if (n && b->items[g]->attributes)
-      memcpy(b->items[g]->attributes, attributes + at * n, b->groups[g].n * n * sizeof(float));
+  for (size_t i = 0, at = 0; !st && i < b->n_items; at += b->items[i++]->row->n_branches) {
+    score_item *it = b->items[i];
+    memcpy(it->score, b->rewards + at, it->row->n_branches * sizeof(float));
+    if (n && it->attributes) memcpy(it->attributes, attributes + at * n, it->row->n_branches * n * sizeof(float));
   }
-  b->n = b->branches = 0;
+  b->n = b->n_items = b->branches = 0;
   return st;
 }
 
@@ -178,30 +174,38 @@ static void check_ids(scorer *s, score_item *it, const ids *branch) {
     }
 }
 
+/* The group of items first to end - 1, without those that have an error, its branches after the batch's. */
+static id_group gather(scorer *s, render_job *j, size_t first, size_t end, batch *b) {
+  id_group g = {b->ids + b->branches, b->lens + b->branches, 0};
+  for (size_t i = first; i < end; i++) {
+    if (!j->items[i].error[0]) check_ids(s, &j->items[i], j->branch[i]);
+    for (size_t k = 0; !j->items[i].error[0] && k < j->items[i].row->n_branches; k++) {
+      b->ids[b->branches + g.n] = j->branch[i][k].p;
+      b->lens[b->branches + g.n++] = j->branch[i][k].len;
+    }
+  }
+  return g;
+}
+
 static rw_status score_batches(scorer *s, render_job *j, size_t n, batch *b, rw_error *err) {
   size_t tokens = 0;
-  for (size_t i = 0; i < n; i++) {
-    score_item *it = &j->items[i];
-    if (!it->error[0]) check_ids(s, it, j->branch[i]);
-    if (it->error[0]) continue;
-    id_group g = {b->ids + b->branches, b->lens + b->branches, it->row->n_branches};
-    for (size_t k = 0; k < g.n; k++) {
-      b->ids[b->branches + k] = j->branch[i][k].p;
-      b->lens[b->branches + k] = j->branch[i][k].len;
-    }
+  for (size_t i = 0, end; i < n; i = end) {
+    for (end = i + 1; end < n && j->items[end].joins;) end++;
+    id_group g = gather(s, j, i, end, b);
+    if (g.n == 0) continue;
     size_t cost = model_group_tokens(&g, s->share);
     if (b->n > 0 && tokens + cost > (size_t)s->batch_tokens) {
-      /* the branches just written move to the front of the next batch */
-      size_t first = b->branches;
+      /* the branches just gathered move to the front of the next batch */
       RW_TRY(run_batch(s, b, err));
       if (log_interrupted(s->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
-      memmove(b->ids, b->ids + first, g.n * sizeof *b->ids);
-      memmove(b->lens, b->lens + first, g.n * sizeof *b->lens);
+      memmove(b->ids, g.ids, g.n * sizeof *b->ids);
+      memmove(b->lens, g.len, g.n * sizeof *b->lens);
       g.ids = b->ids;
       g.len = b->lens;
       tokens = 0;
     }
-    b->items[b->n] = it;
+    for (size_t k = i; k < end; k++)
+      if (!j->items[k].error[0]) b->items[b->n_items++] = &j->items[k];
     b->groups[b->n++] = g;
     b->branches += g.n;
     tokens += cost;
@@ -218,6 +222,7 @@ rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err) {
              mem_alloc(branches, sizeof(int32_t *)),
              mem_alloc(branches, sizeof(size_t)),
              mem_alloc(branches, sizeof(float)),
+             0,
              0,
              0};
   render_job j = {s, items, mem_alloc(n, sizeof(ids *))};

@@ -38,6 +38,7 @@ typedef struct {
   float *score;        /* out: one a branch (caller's array of row->n_branches); NaN where error is set */
   float *attributes;   /* out: scorer_attributes a branch, side by side; may be NULL */
   uint32_t *tokens;    /* out: one a branch, ids that were scored (after a cut); may be NULL */
+  bool joins;          /* in: shares its computation with the item before, as if their branches were one row's */
   bool dropped;        /* out: over-long under OVERLONG_DROP */
   bool truncated;      /* out: some branch was cut */
   char error[256];     /* out: "" or why the row could not be scored */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "format/peft.h"
 
 struct renderer {
@@ -85,6 +86,18 @@ void render_scratch_free(render_scratch *s) {
 }
 
 const render_notes *render_scratch_notes(const render_scratch *s) { return &s->notes; }
+
+void render_notes_add(render_notes *sum, const render_notes *n) {
+  sum->escaped += n->escaped;
+  sum->changed += n->changed;
+  sum->date |= n->date;
+}
+
+void render_notes_warn(rw_context *context, const render_notes *n) {
+  if (n->escaped)
+    log_warn(context, "%zu control tokens spelled in contents were encoded as plain text", n->escaped);
+  if (n->changed) log_warn(context, "the template changed the contents of %zu conversations", n->changed);
+}
 
 static rw_status render_messages(const renderer *r, render_scratch *s, const conversation *c, ids *out,
                                  rw_error *err) {

@@ -6,6 +6,7 @@
 #ifndef TEXT_RENDER_H
 #define TEXT_RENDER_H
 
+#include "base/context.h"
 #include "data/conversation.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
@@ -34,6 +35,9 @@ typedef struct {
   bool date;      /* the template asked for the date */
 } render_notes;
 const render_notes *render_scratch_notes(const render_scratch *s);
+void render_notes_add(render_notes *sum, const render_notes *n);
+/* Warns of what was escaped and changed; says nothing of the date. */
+void render_notes_warn(rw_context *context, const render_notes *n);
 
 /* Appends the conversation's ids to *out. */
 rw_status render_ids(const renderer *r, render_scratch *s, const conversation *c, ids *out, rw_error *err);

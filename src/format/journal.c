@@ -1,5 +1,5 @@
 /* journal.c - finished rows on disk, so that an interrupted command goes on where it was. */
-#include "cli/journal.h"
+#include "format/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  * JSONL. It survives interruption and kill -9 (a torn last line is dropped); commit turns it into OUT, packed by
  * OUT's name, so that an interrupted and resumed run gives the same bytes as one that was not.
  */
-#ifndef CLI_JOURNAL_H
-#define CLI_JOURNAL_H
+#ifndef FORMAT_JOURNAL_H
+#define FORMAT_JOURNAL_H
 
 #include <stdbool.h>
 

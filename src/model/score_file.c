@@ -1,0 +1,366 @@
+/* score_file.c - rows of a file scored in chunks, each chunk safe in the journal before the next is read. */
+#include "model/score_file.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "format/journal.h"
+#include "model/score_groups.h"
+#include "model/score_row.h"
+
+/* Rows held at a time; at least one, and a group whole. A slow model takes fewer, so that about so many seconds are
+ * lost when it is killed; no score depends on it. */
+enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10, SHOWN_BAD_ROWS = 5 };
+
+typedef struct {
+  const score_file_options *o;
+  score_form form;
+  rw_context *context;
+  rows_in *in;
+  score_groups *groups; /* NULL: rows are taken as they come */
+  rows_out *out;        /* stdout and devices; else: */
+  journal *journal;     /* of finished rows */
+  score_row *rows;      /* [cap_rows], of which n_rows are ready for use */
+  bool *joins;
+  score_item *items;
+  size_t *item_row; /* SIZE_MAX: the row has no item */
+  size_t n_rows, cap_rows, cap_joins, cap_items, cap_item_row, chunk_rows;
+  score_file_counts *counts;
+  str record; /* what the scores depend on: JSON without its last brace */
+  json_writer record_writer;
+  uint64_t tokens;
+} filing;
+
+/* ---- reading ---- */
+
+static rw_status room_for(filing *r, size_t n, rw_error *err) {
+  if (!mem_grow((void **)&r->rows, &r->cap_rows, n, sizeof *r->rows) ||
+      !mem_grow((void **)&r->joins, &r->cap_joins, n, sizeof *r->joins) ||
+      !mem_grow((void **)&r->items, &r->cap_items, n, sizeof *r->items) ||
+      !mem_grow((void **)&r->item_row, &r->cap_item_row, n, sizeof *r->item_row))
+    return rw_nomem(err, "rows");
+  for (; r->n_rows < n; r->n_rows++) {
+    rw_status s = score_row_init(&r->rows[r->n_rows], err);
+    if (!s) continue;
+    score_row_free(&r->rows[r->n_rows]);
+    return s;
+  }
+  return RW_OK;
+}
+
+static rw_status read_chunk(filing *r, size_t *n, rw_error *err) {
+  size_t bytes = 0;
+  for (*n = 0; (*n < r->chunk_rows && bytes < CHUNK_BYTES) || (r->groups && score_groups_more(r->groups)); ++*n) {
+    slice row;
+    uint64_t line;
+    RW_TRY(room_for(r, *n + 1, err));
+    r->joins[*n] = false;
+    if (r->groups)
+      score_groups_next(r->groups, &row, &line, &r->joins[*n]);
+    else
+      RW_TRY(rows_next(r->in, &row, &line, err));
+    if (!row.p) return RW_OK;
+    bytes += row.len;
+    RW_TRY(score_row_read(&r->rows[*n], &r->form, row, line, err));
+  }
+  return RW_OK;
+}
+
+/* ---- writing ---- */
+
+static rw_status write_text(filing *r, slice row, rw_error *err) {
+  return r->journal ? journal_write(r->journal, row.p, row.len, err) : rows_write(r->out, row.p, row.len, err);
+}
+
+/* The output of row i of a chunk of n. */
+static rw_status hand_on(filing *r, size_t i, size_t n, const str *line, rw_error *err) {
+  if (line->oom) return rw_nomem(err, "a row");
+  if (!r->groups) return write_text(r, (slice){line->p, line->len}, err);
+  RW_TRY(score_groups_put(r->groups, n - 1 - i, line->p, line->len, err));
+  for (slice row; (row = score_groups_take(r->groups)).p;) RW_TRY(write_text(r, row, err));
+  return RW_OK;
+}
+
+static void count(filing *r, const score_row *h, const score_item *it) {
+  const char *error = it ? it->error : h->error;
+  score_file_counts *c = r->counts;
+  c->rows++;
+  if (error[0]) {
+    c->dropped += it && it->dropped;
+    if (c->failed++ < SHOWN_BAD_ROWS)
+      log_warn(r->context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
+    return;
+  }
+  c->truncated += it->truncated;
+  for (size_t b = 0; b < it->row->n_branches; b++) r->tokens += it->tokens[b];
+}
+
+static const score_item *item_of(const filing *r, size_t i) {
+  return r->item_row[i] == SIZE_MAX ? NULL : &r->items[r->item_row[i]];
+}
+
+/* The best of the group that begins at row i of n; where all failed, p of its response and its index are of no
+ * use, and no row asks for them. */
+static score_best best_of_group(const filing *r, size_t i, size_t n) {
+  score_best best = {0};
+  float highest = 0;
+  for (size_t k = i; k == i || (k < n && r->joins[k]); k++) {
+    const score_item *it = item_of(r, k);
+    if (!it || it->error[0] || (best.response.p && it->score[0] <= highest)) continue;
+    highest = it->score[0];
+    best = (score_best){k - i, score_row_response(&r->rows[k])};
+  }
+  return best;
+}
+
+static rw_status score_chunk(filing *r, size_t n, str *line, rw_error *err) {
+  size_t items = 0;
+  for (size_t i = 0; i < n; i++) {
+    r->item_row[i] = SIZE_MAX;
+    if (!r->rows[i].readable) continue;
+    RW_TRY(score_row_item(&r->rows[i], &r->form, &r->items[items], err));
+    r->items[items].joins = r->joins[i];
+    r->item_row[i] = items++;
+  }
+  RW_TRY(score_items(r->form.scorer, r->items, items, err));
+  score_best best = {0};
+  for (size_t i = 0; i < n; i++) {
+    bool grouped = r->groups && r->o->best && r->rows[i].readable && r->rows[i].row.kind == ROW_SINGLE;
+    if (grouped && !r->joins[i]) best = best_of_group(r, i, n);
+    if (r->groups && score_groups_was_kept(r->groups, n - 1 - i)) continue;
+    str_clear(line);
+    score_row_write(line, &r->form, &r->rows[i], item_of(r, i), grouped ? &best : NULL);
+    count(r, &r->rows[i], item_of(r, i));
+    RW_TRY(hand_on(r, i, n, line, err));
+  }
+  return r->journal ? journal_flush(r->journal, err) : r->o->stream ? rows_flush(r->out, err) : RW_OK;
+}
+
+/* ---- going on with an interrupted run ---- */
+
+static rw_status next_kept(filing *r, score_row *h, bool *any, rw_error *err) {
+  slice row;
+  uint64_t line;
+  if (r->groups)
+    score_groups_kept(r->groups, &row, &line);
+  else
+    RW_TRY(rows_next(r->in, &row, &line, err));
+  *any = row.p != NULL;
+  return *any ? score_row_read(h, &r->form, row, line, err) : RW_OK;
+}
+
+/* Is it what row h gives? Its own fields come first, then ours; a row without any cannot have been scored. */
+static bool begins_alike(filing *r, const score_row *h, slice kept, str *line) {
+  json_writer w = {.out = line};
+  str_clear(line);
+  score_row_begin(&w, &r->form, h);
+  slice next = line->len > 1 ? SLICE(",") : SLICE("\"error\"");
+  return !line->oom && kept.len > line->len + next.len && memcmp(kept.p, line->p, line->len) == 0 &&
+         memcmp(kept.p + line->len, next.p, next.len) == 0;
+}
+
+/* The rows that an interrupted run has left: each must begin as its input row makes it begin. */
+static rw_status take_kept(filing *r, str *line, rw_error *err) {
+  slice kept;
+  score_file_counts *c = r->counts;
+  RW_TRY(room_for(r, 1, err));
+  score_row *h = &r->rows[0];
+  for (;;) {
+    RW_TRY(journal_next(r->journal, &kept, err));
+    if (!kept.p) break;
+    bool any;
+    RW_TRY(next_kept(r, h, &any, err));
+    bool same = any && begins_alike(r, h, kept, line);
+    if (line->oom) return rw_nomem(err, "a row");
+    if (!same)
+      return rw_fail(err, RW_USAGE,
+                     "%s%s%.0llu: not the input whose rows are kept, from row %zu on; leave out --resume",
+                     rows_path(r->in), any ? ":" : "", any ? (unsigned long long)h->line : 0, c->rows + 1);
+    RW_TRY(json_parse(h->doc, kept.p, kept.len, err));
+    c->failed += json_get(h->doc, 0, "error") != JSON_NONE;
+    c->dropped += json_get(h->doc, 0, "dropped") != JSON_NONE;
+    c->truncated += json_get(h->doc, 0, "truncated") != JSON_NONE;
+    c->rows++;
+  }
+  if (c->rows) log_note(r->context, "%zu rows are there already", c->rows);
+  return RW_OK;
+}
+
+/* ---- the record ---- */
+
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+static int is_model_file(const struct dirent *e) {
+  static const char *const ends[] = {".safetensors", ".json", ".jinja"};
+  size_t n = strlen(e->d_name);
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (n > strlen(ends[i]) && strcmp(e->d_name + n - strlen(ends[i]), ends[i]) == 0) return 1;
+  return 0;
+}
+
+/* The weights are known by size and time: hashing them would take as long as reading them. */
+static void add_files(json_writer *w, const char *dir) {
+  struct dirent **e = NULL;
+  int n = scandir(dir, &e, is_model_file, by_name);
+  jw_array(w, "files");
+  for (int i = 0; i < n; i++) {
+    char *path = file_join(dir, e[i]->d_name);
+    struct stat st = {0};
+    if (path && stat(path, &st) == 0) {
+      jw_array(w, NULL);
+      jw_string(w, NULL, e[i]->d_name);
+      jw_int(w, NULL, st.st_size);
+      str_printf(jw_value(w, NULL), "%lld.%09ld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+      jw_end(w);
+    }
+    mem_free(path);
+    free(e[i]);
+  }
+  free(e);
+  jw_end(w);
+}
+
+/* All that the rows depend on besides the input, as the journal's first line; its object stays open for the counts
+ * of OUT.run.json. */
+static void begin_record(filing *r) {
+  static const char *const policies[] = {
+      [OVERLONG_ERROR] = "error", [OVERLONG_TRUNCATE] = "truncate", [OVERLONG_DROP] = "drop"};
+  const score_options *m = r->o->model;
+  const scorer *s = r->form.scorer;
+  json_writer *w = &r->record_writer;
+  w->out = &r->record;
+  jw_object(w, NULL);
+  jw_string(w, "program", "reward.c " REWARD_VERSION " score");
+  jw_string(w, "model", m->model);
+  jw_string(w, "device", scorer_device(s));
+  jw_string(w, "dtype", scorer_dtype(s));
+  jw_int(w, "max_length", scorer_max_length(s));
+  jw_string(w, "overlong", policies[m->overlong]);
+  if (m->chat_template) jw_string(w, "chat_template", m->chat_template);
+  if (m->date) jw_string(w, "date", m->date);
+  if (r->o->best) jw_bool(w, "best", true);
+  if (r->o->best && r->o->group_by) jw_string(w, "group_by", r->o->group_by);
+  add_files(w, m->model);
+}
+
+/* stdout and devices take rows as they come; a file gets a journal first. */
+static rw_status open_output(filing *r, rw_error *err) {
+  const char *out = r->o->output;
+  if (!journal_possible(out)) return rows_create(&r->out, out, err);
+  begin_record(r);
+  char *line = mem_printf("%s}", r->record.p ? r->record.p : "");
+  rw_status s = line && !r->record.oom ? journal_open(&r->journal, out, line, r->o->resume, r->context, err)
+                                       : rw_nomem(err, out);
+  mem_free(line);
+  return s;
+}
+
+static rw_status write_record(filing *r, rw_error *err) {
+  json_writer *w = &r->record_writer;
+  char *path = mem_printf("%s.run.json", r->o->output);
+  jw_uint(w, "rows", r->counts->rows);
+  jw_uint(w, "failed", r->counts->failed);
+  jw_uint(w, "dropped", r->counts->dropped);
+  jw_uint(w, "truncated", r->counts->truncated);
+  jw_end(w);
+  str_addc(&r->record, '\n');
+  rw_status s =
+      path && !r->record.oom ? file_put(path, r->record.p, r->record.len, err) : rw_nomem(err, r->o->output);
+  mem_free(path);
+  return s;
+}
+
+static rw_status close_output(filing *r, rw_status s, rw_error *err) {
+  if (s) {
+    journal_abort(r->journal);
+    rows_abort(r->out);
+    return s;
+  }
+  if (!r->journal) return rows_commit(r->out, err);
+  RW_TRY(journal_commit(r->journal, err));
+  return write_record(r, err);
+}
+
+/* ---- all of it ---- */
+
+static rw_status read_groups(filing *r, rw_error *err) {
+  if (!r->o->group_by) return RW_OK;
+  RW_TRY(score_groups_read(&r->groups, r->in, r->o->group_by, err));
+  if (score_groups_size(r->groups) && !score_groups_grouped(r->groups))
+    log_warn(r->context, "%s: no one-candidate row has the field %s, so there is nothing to group",
+             rows_path(r->in), r->o->group_by);
+  return RW_OK;
+}
+
+static rw_status score_rows(filing *r, rw_error *err) {
+  progress p;
+  str line = {0};
+  size_t *done = &r->counts->rows;
+  bool shown = !r->o->stream;
+  if (shown) progress_start(&p, r->context, "scoring", "rows", r->groups ? score_groups_size(r->groups) : 0);
+  rw_status s = r->journal ? take_kept(r, &line, err) : RW_OK;
+  if (!s && r->groups) s = score_groups_begin(r->groups, err);
+  r->chunk_rows = r->o->stream ? 1 : FIRST_CHUNK_ROWS;
+  p.from = *done;
+  for (size_t n = 1; !s && n > 0;) {
+    double began = log_seconds();
+    s = read_chunk(r, &n, err);
+    if (!s) s = score_chunk(r, n, &line, err);
+    uint64_t part, whole;
+    rows_position(r->in, &part, &whole);
+    p.share = whole ? (double)part / (double)whole : 0;
+    if (shown) progress_set(&p, *done, NULL);
+    if (!s && log_interrupted(r->context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
+    double rows = (double)n * CHUNK_SECONDS / (log_seconds() - began + 1e-3);
+    if (!r->o->stream) r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
+  }
+  if (shown) progress_end(&p);
+  str_free(&line);
+  return s;
+}
+
+static void say(const filing *r, double seconds) {
+  const score_file_counts *c = r->counts;
+  const scorer *s = r->form.scorer;
+  render_notes notes;
+  scorer_notes(s, &notes);
+  log_note(r->context, "%llu tokens in %.2f s: %.0f tokens/s", (unsigned long long)r->tokens, seconds,
+           (double)r->tokens / seconds);
+  render_notes_warn(r->context, &notes);
+  if (c->truncated)
+    log_warn(r->context, "%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
+             c->truncated, c->rows, (long long)scorer_max_length(s));
+  own_fields_warn(r->context, r->form.replaced, SCORE_FIELDS);
+  if (c->failed)
+    log_warn(r->context, "%zu of %zu rows could not be scored%s", c->failed, c->rows,
+             c->dropped == c->failed ? ": all of them too long" : "");
+}
+
+static void filing_free(filing *r) {
+  for (size_t i = 0; i < r->n_rows; i++) score_row_free(&r->rows[i]);
+  void *p[] = {r->rows, r->joins, r->items, r->item_row};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
+  score_groups_free(r->groups);
+  str_free(&r->record);
+}
+
+rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
+                     rw_error *err) {
+  filing r = {.o = o, .context = scorer_context(s), .in = in, .counts = counts};
+  *counts = (score_file_counts){0};
+  if (o->stream && o->group_by)
+    return rw_fail(err, RW_USAGE, "stream, group_by: expected one of them: a group is known when all rows are");
+  r.form = (score_form){.scorer = s, .best = o->best};
+  score_form_init(&r.form);
+  rw_status st = read_groups(&r, err);
+  if (!st) st = open_output(&r, err);
+  double began = log_seconds();
+  if (!st) st = score_rows(&r, err);
+  if (!st) say(&r, log_seconds() - began);
+  st = close_output(&r, st, err);
+  filing_free(&r);
+  return st;
+}

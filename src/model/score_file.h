@@ -1,0 +1,30 @@
+/* score_file.h - a file of rows scored: the same rows out, in order, and what an interrupted run has finished kept.
+ *
+ * A file as output gets a journal (format/journal.h) first and OUT.run.json beside it: model, device, dtype,
+ * limits, counts. stdout, devices and pipes take rows as they come.
+ */
+#ifndef MODEL_SCORE_FILE_H
+#define MODEL_SCORE_FILE_H
+
+#include "format/rows.h"
+#include "model/score.h"
+
+typedef struct {
+  const score_options *model; /* that the scorer was opened with: the record names what is in it */
+  const char *output;         /* "-": stdout */
+  bool resume;                /* goes on with what an interrupted run has left of output */
+  bool best;                  /* adds "best" and "best_response" to rows with responses, and to grouped rows */
+  const char *group_by;       /* one-candidate rows with the same value of this field share their computation, as
+                                 one row's responses do, wherever they stand; NULL: none. All rows are held. */
+  bool stream;                /* each row is answered before the next is read */
+} score_file_options;
+
+typedef struct {
+  size_t rows, failed, dropped, truncated;
+} score_file_counts;
+
+/* Scores the rows of `in`, which stays the caller's. Progress, notes and warnings go to the scorer's context. A row
+ * that cannot be scored counts as failed, and RW_OK is returned all the same. */
+rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts, rw_error *err);
+
+#endif
