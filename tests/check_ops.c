@@ -3,17 +3,16 @@
  *
  * usage: check-ops [--speed]. Prints a line an operation and level; exit status 1 when anything failed.
  */
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 
 #include "base/half.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rng.h"
+#include "ops_measure.h"
+#include "ops_peer.h"
 #include "ops_ref.h"
 
 static int failed, passed;
-static rng R;
 
 static void report(const char *level, const char *what, double error, double bound) {
   bool ok = error <= bound;
@@ -21,51 +20,20 @@ static void report(const char *level, const char *what, double error, double bou
   ok ? passed++ : failed++;
 }
 
-static float *random_f(size_t n, double scale) {
-  float *p = mem_aligned(n, sizeof *p);
-  for (size_t i = 0; i < n; i++) p[i] = (float)(rng_normal(&R) * scale);
-  return p;
-}
-static double *widen(const float *x, size_t n) {
-  double *p = malloc(n * sizeof *p);
-  for (size_t i = 0; i < n; i++) p[i] = x[i];
-  return p;
-}
-/* Largest |a - b| over the largest |b|. */
-static double distance(const float *a, const double *b, size_t n) {
-  double e = 0, top = 1e-30;
-  for (size_t i = 0; i < n; i++) {
-    double d = fabs(a[i] - b[i]);
-    if (!(d <= e)) e = d;
-    if (fabs(b[i]) > top) top = fabs(b[i]);
-  }
-  return e / top;
-}
-static double bits_differ(const void *a, const void *b, size_t bytes) { return memcmp(a, b, bytes) ? 1 : 0; }
+/* ---- calls ---- */
 
-/* d(sum dy·f(x))/dx by central differences, at `probes` places of x, compared with dx. */
-typedef void (*map_fn)(double *y, const double *x, const void *ctx);
-static double gradient_error(const float *dx, const double *x, size_t n, const float *dy, size_t ny, map_fn f,
-                             const void *ctx, size_t probes) {
-  double *at = malloc(n * sizeof *at), *y = malloc(ny * sizeof *y), worst = 0, top = 1e-30;
-  memcpy(at, x, n * sizeof *at);
-  for (size_t p = 0; p < probes; p++) {
-    size_t i = (size_t)rng_below(&R, n);
-    double h = 1e-5, s[2];
-    for (int k = 0; k < 2; k++) {
-      at[i] = x[i] + (k ? h : -h);
-      f(y, at, ctx);
-      s[k] = 0;
-      for (size_t j = 0; j < ny; j++) s[k] += dy[j] * y[j];
-    }
-    at[i] = x[i];
-    double want = (s[1] - s[0]) / (2 * h), e = fabs(want - dx[i]);
-    if (!(e <= worst)) worst = e;
-    if (fabs(want) > top) top = fabs(want);
-  }
-  free(at);
-  free(y);
-  return worst / top;
+/* A batch of m rows without a forest, in pieces that end at `ends`; the keys of dropout. */
+typedef struct {
+  batch_layout l;
+  batch *b;
+} rows_of;
+static void rows_make(backend *be, rows_of *r, size_t m, const size_t *ends, size_t n_ends, const uint64_t *keys) {
+  *r = (rows_of){.l = {.f = {.rows = m}, .pieces = {ends, n_ends}, .drop_keys = keys}};
+  if (be->batch_make(be, &r->b, &r->l, NULL)) failed++;
+}
+static void must_sync(backend *be) {
+  rw_error err;
+  if (be->sync(be, &err)) printf("FAIL %s\n", err.text), failed++;
 }
 
 /* ---- products ---- */
@@ -86,8 +54,10 @@ static void check_linear(backend *be, const char *level, bool bf16) {
     if (rounds) round_all(x, m * in), round_all(w, out * in);
     double *xd = widen(x, m * in), *wd = widen(w, out * in), *bd = widen(bias, out), *yd = malloc(m * out * 8);
     /* two weights side by side are the same as one */
-    weight ws[2] = {{w, T_F32, half, in, bias}, {w + half * in, T_F32, out - half, in, bias + half}};
-    if (be->linear(be, y, out, x, in, ws, 2, m, false, NULL)) failed++;
+    weight ws[2] = {{w, T_F32, half, in, in, bias}, {w + half * in, T_F32, out - half, in, in, bias + half}};
+    mat mx = mat_f32(x, in), my = mat_f32(y, out);
+    be->linear(be, my, mx, ws, 2, m, false);
+    must_sync(be);
     ref_linear(yd, xd, wd, bd, m, out, in);
     char what[64];
     snprintf(what, sizeof what, "linear %s %zux%zux%zu", suffix, m, in, out);
@@ -96,7 +66,8 @@ static void check_linear(backend *be, const char *level, bool bf16) {
     float *one = mem_aligned(out, sizeof *one);
     double differ = 0;
     for (size_t i = 0; i < m; i++) {
-      if (be->linear(be, one, out, x + i * in, in, ws, 2, 1, false, NULL)) failed++;
+      be->linear(be, mat_f32(one, out), mat_from(mx, i, 0), ws, 2, 1, false);
+      must_sync(be);
       differ += bits_differ(one, y + i * out, out * sizeof(float));
     }
     snprintf(what, sizeof what, "linear %s %zux%zux%zu rows alone, bits", suffix, m, in, out);
@@ -111,19 +82,27 @@ static void check_linear(backend *be, const char *level, bool bf16) {
           dxd[i * in + k] += (double)y[i * out + j] * wd[j * in + k];
           dwd[j * in + k] += (double)y[i * out + j] * xd[i * in + k];
         }
-    if (be->linear_dx(be, dx, in, y, out, ws, 2, m, false, NULL)) failed++;
+    be->linear_dx(be, mat_f32(dx, in), my, ws, 2, m, false);
+    must_sync(be);
     snprintf(what, sizeof what, "linear_dx %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(dx, dxd, m * in), 4e-6);
     memset(dw, 0, out * in * 4);
     memset(dw1, 0, out * in * 4);
     size_t ends[16], n_ends = 0;
     for (size_t i = 13; i < m + 13; i += 13) ends[n_ends++] = i < m ? i : m;
-    if (be->linear_dw(be, dw, y, out, x, in, m, &(row_pieces){ends, n_ends}, out, in, NULL)) failed++;
+    rows_of rows;
+    rows_make(be, &rows, m, ends, n_ends, NULL);
+    be->linear_dw(be, dw, my, mx, rows.b, ROWS_ALL, out, in);
+    must_sync(be);
     snprintf(what, sizeof what, "linear_dw %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(dw, dwd, out * in), 4e-6);
-    for (size_t i = 0; i < m; i += 13)
-      if (be->linear_dw(be, dw1, y + i * out, out, x + i * in, in, m - i < 13 ? m - i : 13, NULL, out, in, NULL))
-        failed++;
+    for (size_t i = 0; i < m; i += 13) {
+      rows_of some = {.b = rows.b, .l = {.f = {.rows = m - i < 13 ? m - i : 13}}};
+      if (be->batch_make(be, &some.b, &some.l, NULL)) failed++;
+      be->linear_dw(be, dw1, mat_from(my, i, 0), mat_from(mx, i, 0), some.b, ROWS_ALL, out, in);
+      must_sync(be);
+    }
+    be->batch_free(be, rows.b);
     snprintf(what, sizeof what, "linear_dw %s %zux%zux%zu in pieces, bits", suffix, m, in, out);
     report(level, what, bits_differ(dw, dw1, out * in * 4), 0);
     /* bf16 weights are exact in f32 */
@@ -136,10 +115,10 @@ static void check_linear(backend *be, const char *level, bool bf16) {
       memcpy(&w[i], &u, 4);
     }
     float *y2 = mem_aligned(m * out, 4);
-    weight wf = {w, T_F32, out, in, bias}, wh = {h, T_BF16, out, in, bias};
-    if (be->linear(be, y, out, x, in, &wf, 1, m, false, NULL) ||
-        be->linear(be, y2, out, x, in, &wh, 1, m, false, NULL))
-      failed++;
+    weight wf = {w, T_F32, out, in, in, bias}, wh = {h, T_BF16, out, in, in, bias};
+    be->linear(be, my, mx, &wf, 1, m, false);
+    be->linear(be, mat_f32(y2, out), mx, &wh, 1, m, false);
+    must_sync(be);
     snprintf(what, sizeof what, "linear %s %zux%zux%zu bf16 weights, bits", suffix, m, in, out);
     report(level, what, bits_differ(y, y2, m * out * 4), 0);
     void *all[] = {x, w, bias, y, xd, wd, bd, yd, one, dx, dw, dw1, dxd, dwd, h, y2};
@@ -198,10 +177,14 @@ static void check_rows(backend *be, const char *level) {
   float *rstd = random_f(m * groups, 1), *dw = mem_zalloc(n, 4);
   double *xd = widen(x, all), *wd = widen(w, n), *yd = malloc(all * 8);
   struct norm_ctx c = {wd, 1.0, m, groups, n};
-  be->rmsnorm(be, y, groups * n, x, groups * n, w, 1.0f, 1e-5f, m, groups, n, rstd);
+  mat mx = mat_f32(x, groups * n), my = mat_f32(y, groups * n), mdx = mat_f32(dx, groups * n),
+      mdy = mat_f32(dy, groups * n);
+  rows_of rows;
+  rows_make(be, &rows, m, NULL, 0, NULL);
+  be->rmsnorm(be, my, mx, w, 1.0f, 1e-5f, m, groups, n, rstd);
   norm_map(yd, xd, &c);
   report(level, "rmsnorm", distance(y, yd, all), 2e-6);
-  be->rmsnorm_bwd(be, dx, groups * n, dw, dy, groups * n, x, groups * n, w, 1.0f, rstd, m, groups, n, false);
+  be->rmsnorm_bwd(be, mdx, dw, mdy, mx, w, 1.0f, rstd, rows.b, ROWS_ALL, groups, n, false);
   report(level, "rmsnorm dx", gradient_error(dx, xd, all, dy, all, norm_map, &c, 300), 1e-5);
   struct norm_w_ctx wc = {xd, c};
   report(level, "rmsnorm dw", gradient_error(dw, wd, n, dy, all, norm_w_map, &wc, 72), 1e-5);
@@ -209,15 +192,17 @@ static void check_rows(backend *be, const char *level) {
     static const char *const names[][2] = {
         {"gated silu", "gated silu dx"}, {"gated gelu", "gated gelu dx"}, {"squared relu", "squared relu dx"}};
     struct gated_ctx g = {m, act == ACT_RELU2 ? groups * n : groups * n / 2, (activation)act};
-    be->gated(be, y, x, m, g.n, g.a);
+    my = mat_f32(y, g.n), mdy = mat_f32(dy, g.n);
+    be->gated(be, my, mx, m, g.n, g.a);
     gated_map(yd, xd, &g);
     report(level, names[act][0], distance(y, yd, m * g.n), 2e-6);
-    be->gated_bwd(be, dx, dy, x, m, g.n, g.a);
+    be->gated_bwd(be, mdx, mdy, mx, m, g.n, g.a);
     report(level, names[act][1], gradient_error(dx, xd, all, dy, m * g.n, gated_map, &g, 300), 1e-5);
   }
   double squares = 0;
   for (size_t i = 0; i < all; i++) squares += xd[i] * xd[i];
   report(level, "sum_squares", fabs(be->sum_squares(be, x, all) / squares - 1), 1e-12);
+  be->batch_free(be, rows.b);
   void *p[] = {x, w, y, dy, dx, rstd, dw, xd, wd, yd};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
 }
@@ -230,15 +215,19 @@ static void check_layernorm(backend *be, const char *level) {
   for (size_t i = 0; i < all; i++) x[i] += 3;
   double *xd = widen(x, all), *wd = widen(w, n), *bd = widen(b, n), *yd = malloc(all * 8);
   struct layernorm_ctx c = {xd, wd, bd, m, n};
-  be->layernorm(be, y, x, w, b, 1, 1e-5f, m, n, stats);
+  mat mx = mat_f32(x, n), my = mat_f32(y, n), mdx = mat_f32(dx, n), mdy = mat_f32(dy, n);
+  rows_of rows;
+  rows_make(be, &rows, m, NULL, 0, NULL);
+  be->layernorm(be, my, mx, w, b, 1, 1e-5f, m, n, stats);
   layernorm_x_map(yd, xd, &c);
   report(level, "layernorm", distance(y, yd, all), 2e-6);
-  be->layernorm_bwd(be, dx, dw, db, dy, x, w, 1, stats, m, n, false);
+  be->layernorm_bwd(be, mdx, dw, db, mdy, mx, w, 1, stats, rows.b, ROWS_ALL, n, false);
   report(level, "layernorm dx", gradient_error(dx, xd, all, dy, all, layernorm_x_map, &c, 300), 1e-5);
   report(level, "layernorm dw", gradient_error(dw, wd, n, dy, all, layernorm_w_map, &c, n), 1e-5);
   report(level, "layernorm db", gradient_error(db, bd, n, dy, all, layernorm_b_map, &c, n), 1e-5);
   double *before = widen(dx, all);
-  be->layernorm_bwd(be, dx, NULL, NULL, dy, x, w, 1, stats, m, n, true);
+  be->layernorm_bwd(be, mdx, NULL, NULL, mdy, mx, w, 1, stats, rows.b, ROWS_ALL, n, true);
+  be->batch_free(be, rows.b);
   for (size_t i = 0; i < all; i++) before[i] *= 2;
   report(level, "layernorm dx, added", distance(dx, before, all), 1e-6);
   void *p[] = {x, w, b, y, dy, dx, stats, dw, db, xd, wd, bd, yd, before};
@@ -255,7 +244,7 @@ static void check_adamw(backend *be, const char *level) {
     double gi = (double)g[i] * 0.5, mi = 0.9 * m[i] + 0.1 * gi, vi = 0.95 * v[i] + 0.05 * gi * gi;
     wd[i] = wd[i] * (1 - 1e-2 * 0.1) - 1e-2 / o.bias1 * mi / (sqrt(vi / o.bias2) + 1e-8);
   }
-  be->adamw(be, w, g, m, v, n, &o, 0.5f);
+  be->adamw(be, (master){.value = w}, g, m, v, n, &o, 0.5f);
   report(level, "adamw", distance(w, wd, n), 1e-6);
   free(w), free(g), free(m), free(v), free(wd);
 }
@@ -276,8 +265,8 @@ static void check_adamw8(backend *be, const char *level) {
   for (int i = 0; i < 2; i++) q[i] = (adamw8_state){calloc(N, 1), calloc(BLOCKS, 4)};
   memcpy(w2, w, N * 4), memcpy(g2, g, N * 4);
   adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1};
-  be->adamw(be, w, g, m, v, N, &o, 0.5f);
-  be->adamw8(be, w2, g2, q[0], q[1], N, &o, 0.5f);
+  be->adamw(be, (master){.value = w}, g, m, v, N, &o, 0.5f);
+  be->adamw8(be, (master){.value = w2}, g2, q[0], q[1], N, &o, 0.5f);
   report(level, "adamw8, first update, bits", bits_differ(w, w2, N * 4), 0);
   double worst[2] = {0, 0}, mean[2] = {0, 0};
   for (size_t i = 0; i < N; i++)
@@ -301,11 +290,13 @@ static void check_adamw8(backend *be, const char *level) {
 /* A forest of the given conversations; prompt lengths as shared. Ids are not used. */
 typedef struct {
   forest f;
+  batch_layout l;
+  batch *b;
   tree trees[8];
   span branches[16];
   int32_t pos[4096];
 } grove;
-static void plant(grove *g, const size_t (*shape)[4], size_t n, bool share) {
+static void plant(backend *be, grove *g, const size_t (*shape)[4], size_t n, bool share) {
   size_t rows = 0, nb = 0, nt = 0;
   for (size_t t = 0; t < n; t++)
     for (size_t b = 0; b < 3 && shape[t][1 + b]; b++) {
@@ -320,6 +311,8 @@ static void plant(grove *g, const size_t (*shape)[4], size_t n, bool share) {
       g->trees[nt - 1].n_branches++;
     }
   g->f = (forest){rows, NULL, g->pos, nt, nb, g->trees, g->branches};
+  g->l = (batch_layout){.f = g->f};
+  if (be->batch_make(be, &g->b, &g->l, NULL)) failed++;
 }
 
 struct attn_ctx {
@@ -344,19 +337,22 @@ static void check_attention(backend *be, const char *level, bool bf16) {
   grove *g = calloc(1, sizeof *g), *alone = calloc(1, sizeof *alone);
   for (size_t k = 0; k < 4; k++) {
     const attention_shape *a = &kinds[k];
-    plant(g, shape, 3, true);
-    plant(alone, shape, 3, false);
+    plant(be, g, shape, 3, true);
+    plant(be, alone, shape, 3, false);
     size_t d = a->head_dim, ld = (a->q_heads + 2 * a->kv_heads) * d, ldo = a->q_heads * d, rows = g->f.rows;
     float *x = random_f(rows * ld, 1), *o = random_f(rows * ldo, 1), *lse = random_f(rows * a->q_heads, 1);
     float *dy = random_f(rows * ldo, 1), *dx = random_f(rows * ld, 1);
     double *xd = widen(x, rows * ld), *od = malloc(rows * ldo * 8);
     char what[64];
-    if (be->attention(be, o, ldo, x, ld, &g->f, a, lse, NULL)) failed++;
+    mat mx = mat_f32(x, ld), mo = mat_f32(o, ldo);
+    be->attention(be, mo, mx, g->b, a, lse);
+    must_sync(be);
     struct attn_ctx c = {&g->f, a};
     attn_map(od, xd, &c);
     snprintf(what, sizeof what, "attention, %s", names[bf16][k]);
     report(level, what, distance(o, od, rows * ldo), 4e-6 * loose);
-    if (be->attention_bwd(be, dx, ld, dy, ldo, o, ldo, x, ld, lse, &g->f, a, NULL)) failed++;
+    be->attention_bwd(be, mat_f32(dx, ld), mat_f32(dy, ldo), mo, mx, lse, g->b, a);
+    must_sync(be);
     snprintf(what, sizeof what, "attention dqkv, %s", names[bf16][k]);
     report(level, what, gradient_error(dx, xd, rows * ld, dy, rows * ldo, attn_map, &c, 60), 2e-5 * loose);
     /* the same conversations without sharing: every branch row has the same bits */
@@ -373,13 +369,16 @@ static void check_attention(backend *be, const char *level, bool bf16) {
             else
               differ += bits_differ(oa + to * ldo, o + from * ldo, ldo * 4);
           }
-      if (pass == 0 && be->attention(be, oa, ldo, xa, ld, &alone->f, a, NULL, NULL)) failed++;
+      if (pass == 0) be->attention(be, mat_f32(oa, ldo), mat_f32(xa, ld), alone->b, a, NULL);
+      must_sync(be);
     }
     snprintf(what, sizeof what, "attention, %s: shared and alone, bits", names[bf16][k]);
     report(level, what, differ, 0);
     void *all[] = {x, o, lse, dy, dx, xd, od, xa, oa};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   }
+  be->batch_free(be, g->b);
+  be->batch_free(be, alone->b);
   free(g);
   free(alone);
 }
@@ -393,7 +392,10 @@ static void check_dropout(backend *be, const char *level) {
   size_t dropped = 0, wrong = 0, same = 0;
   double p = 0.2, apart = 0;
   for (size_t i = 0; i < M; i++) keys[i] = 1000 + i; /* keys that hardly differ */
-  be->dropout(be, y, N, x, N, keys, 9, p, M, N, false);
+  mat mx = mat_f32(x, N), my = mat_f32(y, N), mz = mat_f32(z, N);
+  rows_of batch_rows;
+  rows_make(be, &batch_rows, M, NULL, 0, keys);
+  be->dropout(be, my, mx, batch_rows.b, ROWS_ALL, 9, p, N, false);
   for (size_t i = 0; i < M * N; i++) {
     dropped += y[i] == 0;
     wrong += y[i] != 0 && y[i] != x[i] * (float)(1 / (1 - p));
@@ -402,16 +404,20 @@ static void check_dropout(backend *be, const char *level) {
   /* 22,311 draws: the share's standard deviation is 0.0027 */
   report(level, "dropout: share dropped", fabs((double)dropped / (M * N) - p), 0.011);
   for (size_t i = 0; i < M; i++) {
-    be->dropout(be, one, N, x + i * N, N, keys + i, 9, p, 1, N, false);
+    rows_of alone;
+    rows_make(be, &alone, 1, NULL, 0, keys + i);
+    be->dropout(be, mat_f32(one, N), mat_from(mx, i, 0), alone.b, ROWS_ALL, 9, p, N, false);
+    be->batch_free(be, alone.b);
     apart += bits_differ(one, y + i * N, N * 4);
   }
   report(level, "dropout, rows one by one, bits", apart, 0);
   memcpy(z, x, M * N * 4);
-  be->dropout(be, z, N, x, N, keys, 9, p, M, N, true);
+  be->dropout(be, mz, mx, batch_rows.b, ROWS_ALL, 9, p, N, true);
   for (size_t i = 0; i < M * N; i++) wrong += z[i] != x[i] + y[i];
   report(level, "dropout, added, values off", (double)wrong, 0);
   /* neighbours in rows, columns and keys drop apart: both of a pair with probability p² (s.d. 0.0013) */
-  be->dropout(be, z, N, x, N, keys, 10, p, M, N, false);
+  be->dropout(be, mz, mx, batch_rows.b, ROWS_ALL, 10, p, N, false);
+  be->batch_free(be, batch_rows.b);
   size_t rows = 0, cols = 0;
   for (size_t i = 0; i + N < M * N; i++) {
     rows += y[i] == 0 && y[i + N] == 0;
@@ -431,82 +437,46 @@ static void fingerprint(backend *be, float *out, size_t *n) {
   R = rng_new(7, 7);
   static const size_t shape[][4] = {{40, 30, 20, 0}, {0, 60, 0, 0}};
   grove *g = calloc(1, sizeof *g);
-  plant(g, shape, 2, true);
+  plant(be, g, shape, 2, true);
   attention_shape a = {4, 2, 32, 0.18f, 0, 0};
   size_t rows = g->f.rows, in = 100, ld = 8 * 32;
   float *x = random_f(rows * in, 1), *w = random_f(ld * in, 0.2), *y = random_f(rows * ld, 1);
   float *gu = random_f(rows * 2 * 64, 1), *nw = random_f(ld, 1);
-  weight wt = {w, T_F32, ld, in, NULL};
-  if (be->linear(be, y, ld, x, in, &wt, 1, rows, false, NULL)) failed++;
-  *n = 0;
-  be->rmsnorm(be, out + *n, ld, y, ld, nw, 0, 1e-6f, rows, 1, ld, NULL);
-  if (be->attention(be, out + (*n += rows * ld), 128, out, ld, &g->f, &a, NULL, NULL)) failed++;
-  be->gated(be, out + (*n += rows * 128), gu, rows, 64, ACT_SILU);
-  be->gated(be, out + (*n += rows * 64), gu, rows, 64, ACT_GELU_TANH);
-  be->gated(be, out + (*n += rows * 64), gu, rows, 128, ACT_RELU2);
-  be->layernorm(be, out + (*n += rows * 128), gu, nw, nw + 128, 1, 1e-5f, rows, 128, NULL);
-  be->layernorm_bwd(be, out + (*n += rows * 128), NULL, NULL, y, gu, nw, 1, x, rows, 128, false);
   uint64_t keys[200]; /* the grove has 150 rows */
   for (size_t i = 0; i < rows; i++) keys[i] = i * i;
-  be->dropout(be, out + (*n += rows * 128), 128, gu, 128, keys, 3, 0.1, rows, 128, false);
+  g->l.drop_keys = keys;
+  if (be->batch_make(be, &g->b, &g->l, NULL)) failed++;
+  weight wt = {w, T_F32, ld, in, in, NULL};
+  mat my = mat_f32(y, ld), mgu = mat_f32(gu, 128), normed = mat_f32(out, ld);
+  be->linear(be, my, mat_f32(x, in), &wt, 1, rows, false);
+  *n = 0;
+  be->rmsnorm(be, normed, my, nw, 0, 1e-6f, rows, 1, ld, NULL);
+  be->attention(be, mat_f32(out + (*n += rows * ld), 128), normed, g->b, &a, NULL);
+  be->gated(be, mat_f32(out + (*n += rows * 128), 64), mgu, rows, 64, ACT_SILU);
+  be->gated(be, mat_f32(out + (*n += rows * 64), 64), mgu, rows, 64, ACT_GELU_TANH);
+  be->gated(be, mat_f32(out + (*n += rows * 64), 128), mgu, rows, 128, ACT_RELU2);
+  be->layernorm(be, mat_f32(out + (*n += rows * 128), 128), mgu, nw, nw + 128, 1, 1e-5f, rows, 128, NULL);
+  be->layernorm_bwd(be, mat_f32(out + (*n += rows * 128), 128), NULL, NULL, mat_f32(y, 128), mgu, nw, 1, x, g->b,
+                    ROWS_ALL, 128, false);
+  be->dropout(be, mat_f32(out + (*n += rows * 128), 128), mgu, g->b, ROWS_ALL, 3, 0.1, 128, false);
+  must_sync(be);
   *n += rows * 128;
   float *grads = random_f(ld * in, 1), scales[2][200] = {{0}};
   uint8_t *codes = calloc(2, ld * in);
   for (uint64_t t = 1; t <= 3; t++) {
     adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - pow(0.9, (double)t), 1 - pow(0.95, (double)t), t};
-    be->adamw8(be, w, grads, (adamw8_state){codes, scales[0]}, (adamw8_state){codes + ld * in, scales[1]}, ld * in,
-               &o, 1);
+    be->adamw8(be, (master){.value = w}, grads, (adamw8_state){codes, scales[0]},
+               (adamw8_state){codes + ld * in, scales[1]}, ld * in, &o, 1);
   }
   memcpy(out + *n, w, ld * in * 4);
   memcpy(out + (*n += ld * in), codes, 2 * ld * in);
   *n += ld * in / 2;
+  be->batch_free(be, g->b);
   free(grads), free(codes);
   free(x), free(w), free(y), free(gu), free(nw), free(g);
 }
 
 /* ---- speed ---- */
-
-/* oneDNN's matrix product of bf16 factors that lie as it wants them, with f32 sums: the machine's limit for bf16.
- */
-typedef struct {
-  dnnl_engine_t engine;
-  dnnl_stream_t stream;
-  dnnl_primitive_t product;
-  dnnl_exec_arg_t arg[3];
-} peer;
-static bool peer_open(peer *p, size_t m, size_t in, size_t out) {
-  dnnl_dim_t dims[3][DNNL_MAX_NDIMS] = {
-      {(dnnl_dim_t)m, (dnnl_dim_t)in}, {(dnnl_dim_t)in, (dnnl_dim_t)out}, {(dnnl_dim_t)m, (dnnl_dim_t)out}};
-  dnnl_memory_desc_t md[3];
-  dnnl_matmul_desc_t desc;
-  dnnl_primitive_desc_t pd = NULL;
-  bool ok = dnnl_engine_create(&p->engine, dnnl_cpu, 0) == dnnl_success &&
-            dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags) == dnnl_success;
-  for (int i = 0; ok && i < 3; i++)
-    ok = dnnl_memory_desc_init_by_tag(&md[i], 2, dims[i], i == 2 ? dnnl_f32 : dnnl_bf16,
-                                      i == 1 ? dnnl_format_tag_any : dnnl_ab) == dnnl_success;
-  ok = ok && dnnl_matmul_desc_init(&desc, &md[0], &md[1], NULL, &md[2]) == dnnl_success &&
-       dnnl_primitive_desc_create(&pd, &desc, NULL, p->engine, NULL) == dnnl_success &&
-       dnnl_primitive_create(&p->product, pd) == dnnl_success;
-  static const dnnl_query_t query[3] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md};
-  static const int as[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-  for (int i = 0; ok && i < 3; i++) {
-    void *at;
-    const dnnl_memory_desc_t *d = dnnl_primitive_desc_query_md(pd, query[i], 0);
-    p->arg[i].arg = as[i];
-    ok = dnnl_memory_create(&p->arg[i].memory, d, p->engine, DNNL_MEMORY_ALLOCATE) == dnnl_success &&
-         dnnl_memory_get_data_handle(p->arg[i].memory, &at) == dnnl_success;
-    if (ok) memset(at, 0, dnnl_memory_desc_get_size(d));
-  }
-  if (pd) dnnl_primitive_desc_destroy(pd);
-  return ok;
-}
-static void peer_close(peer *p) {
-  for (int i = 0; i < 3; i++) dnnl_memory_destroy(p->arg[i].memory);
-  dnnl_primitive_destroy(p->product);
-  dnnl_stream_destroy(p->stream);
-  dnnl_engine_destroy(p->engine);
-}
 
 static void speed(backend *be, const char *level, bool bf16, int threads) {
   static const size_t shapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}};
@@ -518,17 +488,20 @@ static void speed(backend *be, const char *level, bool bf16, int threads) {
     size_t in = shapes[s][0], out = shapes[s][1];
     float *x = random_f(m * in, 1), *w = random_f(out * in, 1), *y = random_f(m * out, 1),
           *dw = random_f(out * in, 1);
-    weight wt = {w, T_F32, out, in, NULL};
+    weight wt = {w, T_F32, out, in, in, NULL};
+    mat mx = mat_f32(x, in), my = mat_f32(y, out);
+    rows_of all;
+    rows_make(be, &all, m, NULL, 0, NULL);
     double best[4] = {1e9, 1e9, 1e9, 1e9};
     peer onednn = {0};
     if (bf16 && !peer_open(&onednn, m, in, out)) failed++;
     for (int r = 0; r < 10; r++)
       for (int k = 0; k < 4; k++) {
         double t = log_seconds();
-        rw_status st = RW_OK;
-        if (k == 0) st = be->linear(be, y, out, x, in, &wt, 1, m, false, NULL);
-        if (k == 1) st = be->linear_dx(be, x, in, y, out, &wt, 1, m, false, NULL);
-        if (k == 2) st = be->linear_dw(be, dw, y, out, x, in, m, NULL, out, in, NULL);
+        if (k == 0) be->linear(be, my, mx, &wt, 1, m, false);
+        if (k == 1) be->linear_dx(be, mx, my, &wt, 1, m, false);
+        if (k == 2) be->linear_dw(be, dw, my, mx, all.b, ROWS_ALL, out, in);
+        must_sync(be);
         if (k == 3 && bf16) {
           if (dnnl_primitive_execute(onednn.product, onednn.stream, 3, onednn.arg) ||
               dnnl_stream_wait(onednn.stream))
@@ -537,12 +510,12 @@ static void speed(backend *be, const char *level, bool bf16, int threads) {
           dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)out, (dnnl_dim_t)in, 1, x, (dnnl_dim_t)in, w,
                      (dnnl_dim_t)in, 0, y, (dnnl_dim_t)out);
         t = log_seconds() - t;
-        if (st) failed++;
         if (t < best[k]) best[k] = t;
       }
     double flop = 2e-9 * (double)(m * in * out);
     printf("%-9s %4zu -> %4zu            %8.1f %8.1f %8.1f %8.1f\n", level, in, out, flop / best[0], flop / best[1],
            flop / best[2], flop / best[3]);
+    be->batch_free(be, all.b);
     if (bf16) peer_close(&onednn);
     free(x), free(w), free(y), free(dw);
   }
@@ -596,7 +569,7 @@ int main(int argc, char **argv) {
       backend *be;
       if (backend_cpu(&be, p, levels[l], NULL)) continue;
       speed(be, levels[l], false, pool_threads(p));
-      if (be->fast_bf16) speed(be, levels[l], true, pool_threads(p));
+      if (be->traits.fast_bf16) speed(be, levels[l], true, pool_threads(p));
       be->close(be);
     }
     pool_free(p);

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "format/peft.h"
 #include "model/model.h"
+#include "model_values.h"
 
 static const char *const cases[] = {"llama", "qwen2", "gemma2", "nemotron", "llama_bias"};
 enum { CASES = sizeof cases / sizeof *cases };
@@ -135,14 +136,14 @@ static void gradients_match(void **state) {
     for (size_t i = 0; i < st_count(f.want); i++) recorded += strncmp(st_at(f.want, i)->name, "grad.", 5) == 0;
     for (size_t i = 0; i < n; i++) {
       if (!params[i].grad) {
-        assert_null(params[i].value);
+        assert_null(params[i].w.value);
         assert_null(params[i].m1);
         continue;
       }
       trained++;
       bool head = strcmp(params[i].name, "score.weight") == 0;
       const st_tensor *t = want(&f, "grad.%s%s", head ? "base_model.model." : "", params[i].name);
-      double d = distance(params[i].grad, t->data, params[i].count);
+      double d = distance(host_grad(f.m, &params[i]), t->data, params[i].count);
       if (!(d < 1e-4)) fail_msg("%s: gradient of %s is off by %g", cases[k], params[i].name, d);
     }
     assert_int_equal(trained, recorded);
@@ -191,22 +192,26 @@ static void dropout_gradients_are_right(void **state) {
     const model_param *params;
     size_t n = model_params(f.m, &params);
     for (size_t i = 0; i < n; i++) {
-      if (!params[i].value) continue;
+      if (!params[i].w.value) continue;
       bt_step(f.m, &p, true, 3, r);
       double square = 0, side[2];
-      for (size_t j = 0; j < params[i].count; j++) square += (double)params[i].grad[j] * params[i].grad[j];
-      float *way = malloc(params[i].count * sizeof *way), *was = malloc(params[i].count * sizeof *was);
-      memcpy(was, params[i].value, params[i].count * sizeof *was);
-      for (size_t j = 0; j < params[i].count; j++) way[j] = (float)(params[i].grad[j] / sqrt(square));
+      size_t count = params[i].count;
+      const float *grad = host_grad(f.m, &params[i]);
+      float *way = malloc(count * sizeof *way), *was = malloc(count * sizeof *was),
+            *now = malloc(count * sizeof *now);
+      for (size_t j = 0; j < count; j++) square += (double)grad[j] * grad[j];
+      model_get_values(f.m, &params[i], was);
+      for (size_t j = 0; j < count; j++) way[j] = (float)(grad[j] / sqrt(square));
       for (int s = 0; s < 2; s++) {
-        for (size_t j = 0; j < params[i].count; j++) params[i].value[j] = was[j] + (s ? -2e-3f : 2e-3f) * way[j];
+        for (size_t j = 0; j < count; j++) now[j] = was[j] + (s ? -2e-3f : 2e-3f) * way[j];
+        model_put_values(f.m, &params[i], now);
         side[s] = bt_step(f.m, &p, true, 3, r);
       }
-      memcpy(params[i].value, was, params[i].count * sizeof *was);
+      model_put_values(f.m, &params[i], was);
       double slope = (side[0] - side[1]) / 4e-3;
       if (!(fabs(slope - sqrt(square)) < 1e-2 * sqrt(square) + 1e-4))
         fail_msg("%s: %s: slope %g, gradient %g", cases[k], params[i].name, slope, sqrt(square));
-      free(way), free(was);
+      free(way), free(was), free(now);
     }
     close_case(&f);
   }
@@ -237,7 +242,8 @@ static void dropout_keeps_bits(void **state) {
   size_t n = model_params(f.m, &x);
   model_params(h.m, &y);
   for (size_t i = 0; i < n; i++)
-    if (x[i].grad && memcmp(x[i].grad, y[i].grad, x[i].count * 4) != 0) fail_msg("gradient of %s", x[i].name);
+    if (x[i].grad && memcmp(host_grad(f.m, &x[i]), host_grad(h.m, &y[i]), x[i].count * 4) != 0)
+      fail_msg("gradient of %s", x[i].name);
   bt_step(f.m, &p, false, 2, c);
   assert_memory_equal(a, c, sizeof a);
   OK(model_score(f.m, p.g, 3, true, scored, &err));
@@ -280,8 +286,10 @@ static void projections_drop_apart(void **state) {
     OK(model_backward(f.m, &d, &err));
     for (int k = 0; k < N; k++) {
       for (size_t i = 0; i < n; i++)
-        if (strstr(p[i].name, inputs[k]) && strstr(p[i].name, "lora_A"))
-          for (size_t c = 0; c < H; c++) zeros[k] |= (uint64_t)(p[i].grad[c] == 0) << c;
+        if (strstr(p[i].name, inputs[k]) && strstr(p[i].name, "lora_A")) {
+          const float *grad = host_grad(f.m, &p[i]);
+          for (size_t c = 0; c < H; c++) zeros[k] |= (uint64_t)(grad[c] == 0) << c;
+        }
       dropped += (size_t)__builtin_popcountll(zeros[k]);
       for (int other = 0; other < k; other++) assert_true(zeros[k] != zeros[other]);
     }

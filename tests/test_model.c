@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "model/model.h"
+#include "model_values.h"
 
 static const char *const families[] = {"llama",         "llama3",     "mistral",        "qwen2",
                                        "qwen3",         "gemma2",     "gemma3_text",    "llama_bias",
@@ -155,7 +156,7 @@ static void gradients_match(void **state) {
       const model_param *params;
       size_t n = model_params(f.m, &params);
       for (size_t i = 0; i < n; i++) {
-        double d = distance(params[i].grad, want(&f, "grad.%s", params[i].name)->data, params[i].count);
+        double d = distance(host_grad(f.m, &params[i]), want(&f, "grad.%s", params[i].name)->data, params[i].count);
         if (!(d < 1e-4))
           fail_msg("%s, share %d: gradient of %s is off by %g", families[k], share, params[i].name, d);
       }
@@ -258,7 +259,8 @@ static void accumulation_keeps_bits(void **state) {
     size_t n = model_params(f.m, &a);
     model_params(h.m, &b);
     for (size_t j = 0; j < n; j++)
-      if (memcmp(a[j].grad, b[j].grad, a[j].count * 4) != 0) fail_msg("%s: gradient of %s", families[k], a[j].name);
+      if (memcmp(host_grad(f.m, &a[j]), host_grad(h.m, &b[j]), a[j].count * 4) != 0)
+        fail_msg("%s: gradient of %s", families[k], a[j].name);
     close_family(&f);
     close_family(&h);
   }
@@ -277,10 +279,10 @@ static void frozen_layers_stay(void **state) {
   size_t n = model_params(f.m, &params), trained = 0;
   for (size_t i = 0; i < n; i++) {
     bool low = strstr(params[i].name, "layers.0.") || strstr(params[i].name, "embed");
-    assert_int_equal(low, params[i].value == NULL);
+    assert_int_equal(low, params[i].w.value == NULL);
     if (!params[i].grad) continue;
     trained++;
-    double d = distance(params[i].grad, want(&f, "grad.%s", params[i].name)->data, params[i].count);
+    double d = distance(host_grad(f.m, &params[i]), want(&f, "grad.%s", params[i].name)->data, params[i].count);
     assert_true(d < 1e-4);
   }
   assert_true(trained > 0 && trained < n);

@@ -18,7 +18,7 @@ static void print_cpu(void) {
   rw_error err;
   rw_status s = pool_new(&threads, 1, &err);
   if (!s) s = backend_open(&cpu, "cpu", threads, &err);
-  printf("cpu         %s\n", s ? err.text : cpu->name);
+  printf("cpu         %s\n", s ? err.text : cpu->traits.name);
   if (!s) cpu->close(cpu);
   pool_free(threads);
 }

@@ -1,15 +1,19 @@
-/* backend.h - what a device must be able to do: one struct of operations over f32 matrices.
+/* backend.h - what a device must be able to do: one struct of operations over matrices in its memory.
  *
- * The model code (src/model) knows shapes and layers and calls these; it never looks at device memory itself
- * except through upload and download. cpu/ fills the struct; ref.c holds the plain definitions that check-ops
- * compares every backend with.
+ * The model code (src/model) knows shapes and layers and calls these; it never looks at device memory itself, but
+ * moves values through put and get. cpu/ fills the struct for this machine's processor. check-ops compares a
+ * backend with the plain definitions in tests/ops_ref.h.
  *
  * Letters: m rows (tokens), n/k columns; H hidden, Q query heads, G key-value heads, D head size.
- * All matrices are row-major f32 with a row stride (ld) in elements; weights may be f32, f16 or bf16.
  *
- * Promise of every implementation: a row's result has the same bits whatever other rows are in the call, at
- * any number of threads; sums over rows (weight gradients) add the rows, or the pieces of rows that the caller
- * names, in order, to what is there already.
+ * Operations return nothing and may run later: in the order of the calls, as put and get do among them. Where one
+ * cannot run (no memory for its working space, a fault of the device), neither it nor what follows does anything,
+ * until sync has returned that first fault. A pass calls sync once, at its end, before it believes what get gave.
+ * One thread at a time calls a backend; another backend of the same device, in another thread, may read its memory.
+ *
+ * Promise of every implementation: a row's result has the same bits whatever other rows are in the call, at any
+ * number of threads; sums over rows (weight gradients) add the rows, or the pieces of rows that the batch names, in
+ * order, to what is there already.
  */
 #ifndef COMPUTE_BACKEND_H
 #define COMPUTE_BACKEND_H
@@ -20,17 +24,32 @@
 
 #include "base/status.h"
 #include "base/thread.h"
-#include "compute/adamw8.h"
+#include "compute/trained.h"
 
-typedef enum { T_F32, T_F16, T_BF16 } tensor_type;
 /* ACT_RELU2: max(x, 0)², without a gate. */
 typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_RELU2 } activation;
 
-/* A weight matrix as PyTorch's nn.Linear has it: [out, in], row-major, contiguous. */
+static inline size_t type_size(tensor_type t) { return t == T_F32 ? 4 : 2; }
+
+/* Activations or their gradients in device memory: row-major, ld elements from one row to the next. type is the
+ * backend's (traits.act), or T_F32 where an operation allows it. */
+typedef struct {
+  void *p;
+  size_t ld;
+  tensor_type type;
+} mat;
+
+static inline mat mat_f32(const float *p, size_t ld) { return (mat){(void *)(uintptr_t)p, ld, T_F32}; }
+/* x without its first rows and columns. */
+static inline mat mat_from(mat x, size_t row, size_t column) {
+  return (mat){(char *)x.p + (row * x.ld + column) * type_size(x.type), x.ld, x.type};
+}
+
+/* A weight matrix as PyTorch's nn.Linear has it: [out, in], row-major, rows ld elements apart. */
 typedef struct {
   const void *data;
-  tensor_type type;
-  size_t out, in;
+  tensor_type type; /* one of traits.weights */
+  size_t out, in, ld;
   const float *bias; /* [out] or NULL */
 } weight;
 
@@ -52,6 +71,25 @@ typedef struct {
   const span *branches;
 } forest;
 
+/* Rows in pieces: piece i ends before row end[i]. */
+typedef struct {
+  const size_t *end; /* [n], ascending; the last is the number of rows */
+  size_t n;
+} row_pieces;
+
+/* All that operations read about a pass's rows, in host memory. */
+typedef struct {
+  forest f;
+  const size_t *last; /* [n_last], distinct: the rows that go through the end of the last layer, and the head */
+  size_t n_last;
+  row_pieces pieces, last_pieces;        /* of all rows, and of those in `last`; n 0: they are one piece */
+  const uint64_t *drop_keys, *drop_last; /* dropout's keys of all rows, and of those in `last`; NULL: no dropout */
+} batch_layout;
+/* The backend's own form of it. */
+typedef struct batch batch;
+/* The rows that an operation is over: all of the batch, or those in `last`, one after another. */
+typedef enum { ROWS_ALL, ROWS_LAST } row_set;
+
 typedef struct {
   size_t q_heads, kv_heads, head_dim;
   float scale;    /* multiplies q·k */
@@ -59,113 +97,134 @@ typedef struct {
   int32_t window; /* 0: all earlier positions; else the last `window` including itself */
 } attention_shape;
 
-/* Rows in pieces: piece i ends before row end[i]. A piece's rows are in one call, whatever else is in it. */
-typedef struct {
-  const size_t *end; /* [n], ascending; the last is the number of rows */
-  size_t n;
-} row_pieces;
-
 typedef struct {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t */
   uint64_t t;          /* update number, from 1 */
 } adamw_step;
 
+/* DEVICE: what operations read and write. STATES: the optimizer's moments, which may lie in memory of the host that
+ * the device reaches. STAGING: of the host; put and get are fast from there. */
+typedef enum { MEM_DEVICE, MEM_STATES, MEM_STAGING } mem_kind;
+
+typedef struct {
+  const char *name;              /* "avx512" */
+  tensor_type act;               /* of activations */
+  tensor_type trained;           /* of trained matrices; T_BF16: with their low halves */
+  unsigned weights;              /* bits 1 << tensor_type: what products and embed read */
+  bool maps_host;                /* device memory is the host's: weights may stay in the mapping of their file */
+  bool fast_bf16;                /* set_bf16 makes products much faster */
+  size_t row_align;              /* buffers of activations have room for a multiple of so many rows */
+  size_t piece_rows;             /* the least rows of a piece of a weight gradient, but for the last */
+  size_t train_rows, score_rows; /* rows of a pass that suit it */
+} backend_traits;
+
 typedef struct backend backend;
 struct backend {
-  const char *name; /* "avx512" */
-  bool fast_bf16;   /* products in bf16 are much faster than in f32 */
+  backend_traits traits;
   void (*close)(backend *be);
-  /* Do the three products below round their factors to bf16 (sums stay f32)? At first they do not. Products with
-   * fewer than 16 outputs, a head's, never do. */
+  /* Waits for all that was called; then RW_OK, or the first fault since the last sync, with its operation's name.
+   */
+  rw_status (*sync)(backend *be, rw_error *err);
+  /* Do the three products round their factors to bf16 (sums stay f32)? At first they do not. Products with fewer
+   * than 16 outputs, a head's, never do. NULL: traits.act decides alone. */
   void (*set_bf16)(backend *be, bool on);
 
-  void *(*alloc)(backend *be, size_t bytes); /* device memory, 64-byte aligned, uninitialised; NULL: none left */
-  void (*release)(backend *be, void *p);
-  void (*upload)(backend *be, void *dst, const void *src, size_t bytes);
-  void (*download)(backend *be, void *dst, const void *src, size_t bytes);
+  /* 64-byte aligned (more where the device wants it), uninitialised; NULL: none left. */
+  void *(*alloc)(backend *be, mem_kind kind, size_t bytes);
+  void (*release)(backend *be, mem_kind kind, void *p); /* NULL is fine */
+  /* Of the device; both 0 where that is the host's memory. */
+  void (*memory)(backend *be, uint64_t *free, uint64_t *total);
+  /* What operations take for themselves at most: passes of `rows` rows, activations of at most `width` columns,
+   * weights of at most `largest` values. */
+  uint64_t (*scratch_bytes)(backend *be, size_t rows, size_t width, size_t largest);
+  void (*put)(backend *be, void *dst, const void *src,
+              size_t bytes); /* to the device; src may be used again at once */
+  void (*get)(backend *be, void *dst, const void *src, size_t bytes); /* to the host; waits */
   void (*zero)(backend *be, void *p, size_t bytes);
+  /* Values [at, at + n) of a trained tensor of `all` values, as f32 in host memory. */
+  void (*put_master)(backend *be, master w, size_t at, const float *src, size_t n);
+  void (*get_master)(backend *be, float *dst, master w, size_t at, size_t n);
 
-  /* y[m, sum of out] (+)= x[m, in] · stack(w)^T + bias; the nw weights share `in` and stand side by side in y. */
-  rw_status (*linear)(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const weight *w, int nw,
-                      size_t m, bool acc, rw_error *err);
-  /* dx[m, in] (+)= dy[m, sum of out] · stack(w) */
-  rw_status (*linear_dx)(backend *be, float *dx, size_t lddx, const float *dy, size_t lddy, const weight *w, int nw,
-                         size_t m, bool acc, rw_error *err);
-  /* dw[out, in] += dy[m, out]^T · x[m, in]. The bits depend on the pieces and their order, not on how calls divide
-   * them; NULL: all rows are one piece. */
-  rw_status (*linear_dw)(backend *be, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t m,
-                         const row_pieces *pieces, size_t out, size_t in, rw_error *err);
-  /* db[n] += column sums of dy[m, n] */
-  void (*bias_grad)(backend *be, float *db, const float *dy, size_t lddy, size_t m, size_t n);
+  /* *io: NULL, or a batch to use again. The layout and what it points to stay as they are while the batch is used.
+   */
+  rw_status (*batch_make)(backend *be, batch **io, const batch_layout *l, rw_error *err);
+  void (*batch_free)(backend *be, batch *b); /* NULL is fine */
+
+  /* y[m, sum of out] (+)= x[m, in] · stack(w)^T + bias; the nw weights share `in` and ld, and stand side by side in
+   * y. y may be f32. */
+  void (*linear)(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
+  /* dx[m, in] (+)= dy[m, sum of out] · stack(w); dy may be f32. */
+  void (*linear_dx)(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc);
+  /* dw[out, in] += dy^T · x over the rows, piece by piece; dy may be f32. The bits depend on the pieces and their
+   * order, not on what else is in the batch. */
+  void (*linear_dw)(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in);
+  /* db[n] += column sums of dy */
+  void (*bias_grad)(backend *be, float *db, mat dy, const batch *b, row_set rows, size_t n);
 
   /* Each row of x holds `groups` vectors of n side by side; each is normalised by itself:
    * y = x / sqrt(mean(x²) + eps) · (w + offset). rstd[m, groups] is kept for the backward pass (may be NULL).
    * (Zhang & Sennrich 2019; offset 1: Gemma; groups > 1: the per-head norms of Qwen3.) y may be x. */
-  void (*rmsnorm)(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const float *w, float offset,
-                  float eps, size_t m, size_t groups, size_t n, float *rstd);
+  void (*rmsnorm)(backend *be, mat y, mat x, const float *w, float offset, float eps, size_t m, size_t groups,
+                  size_t n, float *rstd);
   /* dx (+)= …; dw[n] += … (NULL: not wanted). dx may be dy where acc is false. */
-  void (*rmsnorm_bwd)(backend *be, float *dx, size_t lddx, float *dw, const float *dy, size_t lddy, const float *x,
-                      size_t ldx, const float *w, float offset, const float *rstd, size_t m, size_t groups,
-                      size_t n, bool acc);
+  void (*rmsnorm_bwd)(backend *be, mat dx, float *dw, mat dy, mat x, const float *w, float offset,
+                      const float *rstd, const batch *b, row_set rows, size_t groups, size_t n, bool acc);
 
   /* y[m, n] = (x - mean) / sqrt(variance + eps) · (w + offset) + b; stats[m, 2] (mean, 1/sqrt) may be NULL. (Ba et
    * al. 2016; offset 1: Nemotron.) */
-  void (*layernorm)(backend *be, float *y, const float *x, const float *w, const float *b, float offset, float eps,
-                    size_t m, size_t n, float *stats);
+  void (*layernorm)(backend *be, mat y, mat x, const float *w, const float *b, float offset, float eps, size_t m,
+                    size_t n, float *stats);
   /* dx (+)= …; dw[n] and db[n] += … (NULL: not wanted). */
-  void (*layernorm_bwd)(backend *be, float *dx, float *dw, float *db, const float *dy, const float *x,
-                        const float *w, float offset, const float *stats, size_t m, size_t n, bool acc);
+  void (*layernorm_bwd)(backend *be, mat dx, float *dw, float *db, mat dy, mat x, const float *w, float offset,
+                        const float *stats, const batch *b, row_set rows, size_t n, bool acc);
 
-  /* Rotates `heads` heads of each row in place: x[m, ldx] from column 0, pairs (i, i+half) of the first 2*half
-   * of D columns; cos/sin tables [positions, half]; sign -1 is the backward rotation. (Su et al. 2021) */
-  void (*rope)(backend *be, float *x, size_t ldx, const forest *f, size_t heads, size_t head_dim, const float *cos,
+  /* Rotates `heads` heads of each row in place, from column 0: pairs (i, i+half) of the first 2*half of D columns;
+   * cos/sin tables [positions, half]; sign -1 is the backward rotation. (Su et al. 2021) */
+  void (*rope)(backend *be, mat x, const batch *b, size_t heads, size_t head_dim, const float *cos,
                const float *sin, size_t half, float sign);
 
   /* o[rows, Q*D] from qkv[rows, ld]: q at column 0, k at Q*D, v at (Q+G)*D. lse[rows, Q] (may be NULL) receives
    * max + log(sum) of each row's scores for the backward pass. */
-  rw_status (*attention)(backend *be, float *o, size_t ldo, const float *qkv, size_t ld, const forest *f,
-                         const attention_shape *a, float *lse, rw_error *err);
+  void (*attention)(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse);
   /* dqkv[rows, ld] = …, overwritten whole. */
-  rw_status (*attention_bwd)(backend *be, float *dqkv, size_t ldd, const float *d_o, size_t lddo, const float *o,
-                             size_t ldo, const float *qkv, size_t ld, const float *lse, const forest *f,
-                             const attention_shape *a, rw_error *err);
+  void (*attention_bwd)(backend *be, mat dqkv, mat d_o, mat o, mat qkv, const float *lse, const batch *b,
+                        const attention_shape *a);
 
-  /* y[m, n] = act(gu[:, 0:n]) · gu[:, n:2n]; rows of gu are 2n wide. Without a gate: act(gu), rows n wide. */
-  void (*gated)(backend *be, float *y, const float *gu, size_t m, size_t n, activation act);
+  /* y[m, n] = act(gu[:, 0:n]) · gu[:, n:2n]. Without a gate: act(gu[:, 0:n]). y is not gu. */
+  void (*gated)(backend *be, mat y, mat gu, size_t m, size_t n, activation act);
   /* dgu (as gu) from dy[m, n] and gu; dgu may be gu. */
-  void (*gated_bwd)(backend *be, float *dgu, const float *dy, const float *gu, size_t m, size_t n, activation act);
+  void (*gated_bwd)(backend *be, mat dgu, mat dy, mat gu, size_t m, size_t n, activation act);
 
-  void (*add)(backend *be, float *y, const float *x, size_t n);  /* y += x */
-  void (*copy)(backend *be, float *y, const float *x, size_t n); /* y = x */
-  /* y[m, n] = the first n columns of x, rows ldy and ldx apart */
-  void (*copy_columns)(backend *be, float *y, size_t ldy, const float *x, size_t ldx, size_t m, size_t n);
-  /* y[i] = x[rows[i]], and the scatter y[rows[i]] (+)= x[i]; rows are distinct. n columns. */
-  void (*gather)(backend *be, float *y, const float *x, const size_t *rows, size_t m, size_t n);
-  void (*scatter)(backend *be, float *y, const float *x, const size_t *rows, size_t m, size_t n, bool acc);
+  void (*add)(backend *be, mat y, mat x, size_t m, size_t n);     /* y += x */
+  void (*copy)(backend *be, mat y, mat x, size_t m, size_t n);    /* y = x, also from one type to another */
+  void (*scale)(backend *be, mat x, float s, size_t m, size_t n); /* x *= s */
+  /* y[i] = x[last[i]], and the scatter y[last[i]] (+)= x[i]. n columns. */
+  void (*gather)(backend *be, mat y, mat x, const batch *b, size_t n);
+  void (*scatter)(backend *be, mat y, mat x, const batch *b, size_t n, bool acc);
   /* y[i] = table[ids[i]]·scale; and dtable[ids[i]] += dy[i]·scale in row order. */
-  void (*embed)(backend *be, float *y, const weight *table, const int32_t *ids, size_t m, float scale);
-  void (*embed_bwd)(backend *be, float *dtable, const float *dy, const int32_t *ids, size_t m, size_t n,
-                    float scale);
+  void (*embed)(backend *be, mat y, const weight *table, const batch *b, float scale);
+  void (*embed_bwd)(backend *be, float *dtable, mat dy, const batch *b, size_t n, float scale);
 
-  void (*scale)(backend *be, float *x, float s, size_t n); /* x *= s */
-  /* Inverted dropout (Srivastava et al. 2014; as torch's): y[m, n] (+)= x / (1 - p), or 0 with probability p. What
-   * is dropped is a hash of the row's own key, `key` and the column, so it does not depend on what else is in the
-   * call; p counts in steps of 2^-32. keys: host memory. y is not x. */
-  void (*dropout)(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const uint64_t *keys, uint64_t key,
-                  double p, size_t m, size_t n, bool acc);
-  /* Sum of squares of n values in f64, in blocks of a fixed size. */
+  /* Inverted dropout (Srivastava et al. 2014; as torch's): y (+)= x / (1 - p), or 0 with probability p. What is
+   * dropped is a hash of the row's key in the batch, `key` and the column, so it does not depend on what else is in
+   * the call; p counts in steps of 2^-32. y is not x. */
+  void (*dropout)(backend *be, mat y, mat x, const batch *b, row_set rows, uint64_t key, double p, size_t n,
+                  bool acc);
+
+  /* Sum of squares of n values in f64, in blocks of a fixed size. Waits. */
   double (*sum_squares)(backend *be, const float *x, size_t n);
-  /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW): g is first multiplied by clip. */
-  void (*adamw)(backend *be, float *w, float *g, float *m, float *v, size_t n, const adamw_step *o, float clip);
+  /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW) of n values: g is first multiplied
+   * by clip. */
+  void (*adamw)(backend *be, master w, float *g, float *m, float *v, size_t n, const adamw_step *o, float clip);
   /* The same with moments of 8 bits: decoded, updated in f32 (w takes the f32 moments), and rounded up or down at
    * random, so that their mean is right (else a slow average would stand still). The choice is a hash of o->t and
    * the value's index, so it is the same in every run. Codes: m as sign, v without; then exponent and 3 bits of
    * mantissa of |x| / scale. */
-  void (*adamw8)(backend *be, float *w, float *g, adamw8_state m, adamw8_state v, size_t n, const adamw_step *o,
+  void (*adamw8)(backend *be, master w, float *g, adamw8_state m, adamw8_state v, size_t n, const adamw_step *o,
                  float clip);
-  /* Index of the first value that is not finite, or n. */
-  size_t (*first_bad)(backend *be, const float *x, size_t n);
+  /* Index (row·n + column) of the first value that is not finite, or m·n. Waits. x may be f32. */
+  size_t (*first_bad)(backend *be, mat x, size_t m, size_t n);
 
   void *state;
 };

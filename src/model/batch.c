@@ -51,7 +51,6 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last) ||
       !mem_grow((void **)&m->ends, &m->cap_ends, 2 * trees, sizeof *m->ends))
     return rw_nomem(err, "a batch's ids");
-  m->n_last = m->cfg.head == HEAD_GATED ? 2 * branches : branches;
   size_t *gate = m->last + branches;
   rows = branches = trees = 0;
   for (size_t g = 0; g < n; g++) {
@@ -76,14 +75,16 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
     m->ends[t] = m->branches[next - 1].first + m->branches[next - 1].len;
     m->ends[trees + t] = next;
   }
-  m->pieces = (row_pieces){m->ends, trees};
-  m->last_pieces = (row_pieces){m->ends + trees, trees};
-  m->f = (forest){.rows = rows,
-                  .ids = m->ids,
-                  .pos = m->pos,
-                  .n_trees = trees,
-                  .n_branches = branches,
-                  .trees = m->trees,
-                  .branches = m->branches};
+  m->rows = (batch_layout){.f = {.rows = rows,
+                                 .ids = m->ids,
+                                 .pos = m->pos,
+                                 .n_trees = trees,
+                                 .n_branches = branches,
+                                 .trees = m->trees,
+                                 .branches = m->branches},
+                           .last = m->last,
+                           .n_last = m->cfg.head == HEAD_GATED ? 2 * branches : branches,
+                           .pieces = {m->ends, trees},
+                           .last_pieces = {m->ends + trees, trees}};
   return RW_OK;
 }

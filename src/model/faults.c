@@ -8,14 +8,9 @@ const char *model_bad_weight(const model *m, size_t *index) {
   float part[PART];
   for (size_t i = 0; i < m->n_tensors; i++) {
     const tensor *t = &m->t[i];
-    const float *held = t->pub.value ? t->pub.value : t->copy;
-    st_dtype type = t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16;
     for (size_t at = 0; at < t->pub.count; at += PART) {
       size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
-      if (held)
-        m->be->download(m->be, part, held + at, n * sizeof(float));
-      else
-        st_to_f32(part, (const char *)t->data + at * st_dtype_size(type), type, n);
+      tensor_read(m, t, at, n, part);
       for (size_t k = 0; k < n; k++)
         if (!isfinite(part[k])) {
           *index = at + k;
@@ -28,7 +23,7 @@ const char *model_bad_weight(const model *m, size_t *index) {
 
 static bool bad(const model *m, int tensor_index) {
   const model_param *p = &m->t[tensor_index].pub;
-  return p->grad && m->be->first_bad(m->be, p->grad, p->count) < p->count;
+  return p->grad && m->be->first_bad(m->be, mat_f32(p->grad, p->count), 1, p->count) < p->count;
 }
 
 /* In the order of the backward pass: the head, then layers from the last. Within a layer the file's order. */

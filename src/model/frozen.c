@@ -21,7 +21,7 @@ struct frozen_cache {
   rw_context *context;
   bool forward, score; /* passes that use it */
   map *at;             /* a group's ids and positions, and the precision, hashed: offset in the file */
-  float *host;
+  char *host;
   size_t cap;
   char fault[160]; /* why the file was given up; "": it was not */
 };
@@ -58,7 +58,7 @@ static void give_up(frozen_cache *c, const char *what) {
 
 static bool transfer(frozen_cache *c, bool out, uint64_t at, size_t bytes) {
   for (size_t done = 0; done < bytes;) {
-    char *p = (char *)c->host + done;
+    char *p = c->host + done;
     ssize_t n = out ? pwrite(c->fd, p, bytes - done, (off_t)(at + done))
                     : pread(c->fd, p, bytes - done, (off_t)(at + done));
     if (n < 0 && errno == EINTR) continue;
@@ -76,22 +76,22 @@ static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
 }
 
 /* x: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
-static bool walk(model *m, const id_group *groups, size_t n, bool share, float *x, bool store) {
+static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, bool store) {
   frozen_cache *c = m->frozen;
   bool last = m->freeze == m->cfg.layers;
   size_t row = 0, out = 0, h = m->cfg.hidden;
   for (size_t g = 0; g < n && c->fd >= 0; g++) {
     size_t rows = model_group_tokens(&groups[g], share), kept = last ? groups[g].n : rows,
-           bytes = kept * h * sizeof(float);
+           bytes = kept * h * type_size(x.type);
     XXH128_hash_t key = key_of(m, row, rows);
     int64_t *at = map_get(c->at, (const char *)&key, sizeof key);
     if (!at && !store) return false;
-    if (!mem_grow((void **)&c->host, &c->cap, kept * h, sizeof(float))) return false; /* computing needs none */
+    if (!mem_grow((void **)&c->host, &c->cap, bytes, 1)) return false; /* computing needs none */
     if (!store) {
       if (!transfer(c, false, (uint64_t)*at, bytes)) return false;
-      m->be->upload(m->be, x + out * h, c->host, bytes);
+      m->be->put(m->be, mat_from(x, out, 0).p, c->host, bytes);
     } else if (!at && c->bytes + bytes <= c->max_bytes) {
-      m->be->download(m->be, c->host, x + out * h, bytes);
+      m->be->get(m->be, c->host, mat_from(x, out, 0).p, bytes);
       if (!transfer(c, true, c->bytes, bytes) ||
           !map_put(c->at, (const char *)&key, sizeof key, (int64_t)c->bytes, NULL))
         return false;
@@ -108,12 +108,15 @@ static bool in_use(const model *m, bool forward) {
   return c && c->fd >= 0 && m->training && m->freeze > 0 && (forward ? c->forward : c->score);
 }
 
-bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x) {
+bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x) {
   if (!in_use(m, forward) || !walk(m, groups, n, share, x, false)) return false;
   m->frozen->hits += n;
   return true;
 }
 
-void frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x) {
-  if (in_use(m, forward)) walk(m, groups, n, share, x, true);
+rw_status frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x, rw_error *err) {
+  if (!in_use(m, forward)) return RW_OK;
+  RW_TRY(m->be->sync(m->be, err)); /* what a fault left is not kept */
+  walk(m, groups, n, share, x, true);
+  return m->be->sync(m->be, err);
 }

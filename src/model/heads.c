@@ -106,19 +106,22 @@ rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_err
 }
 
 /* x: [branches, H], normalised, at the gates' tokens; gate: [branches, outputs] before the softmax. */
-static rw_status run_gate(model *m, const float *x, float *gate, rw_error *err) {
+static rw_status run_gate(model *m, mat x, float *gate, rw_error *err) {
   const model_config *c = &m->cfg;
   backend *be = m->be;
-  size_t nb = m->f.n_branches, wide = c->gate_hidden > c->n_outputs ? c->gate_hidden : c->n_outputs;
-  RW_TRY(buffer_need(m, &m->gate_in, nb * wide, "the gate", err));
-  RW_TRY(buffer_need(m, &m->gate_out, nb * wide, "the gate", err));
+  size_t nb = m->rows.f.n_branches, wide = c->gate_hidden > c->n_outputs ? c->gate_hidden : c->n_outputs;
+  RW_TRY(buffer_need(m, &m->gate_in, nb, wide, x.type, err));
+  RW_TRY(buffer_need(m, &m->gate_out, nb, wide, T_F32, err));
   for (size_t i = 0; i <= c->gate_layers; i++) {
     weight w = model_matrix(m, m->gate[i], m->gate_bias[i]);
-    const float *in = i ? m->gate_in.p : x;
-    RW_TRY(be->linear(be, m->gate_out.p, w.out, in, w.in, &w, 1, nb, false, err));
-    be->download(be, gate, m->gate_out.p, nb * w.out * sizeof(float));
-    for (size_t k = 0; i < c->gate_layers && k < nb * w.out; k++) gate[k] = gate[k] > 0 ? gate[k] : 0;
-    if (i < c->gate_layers) be->upload(be, m->gate_in.p, gate, nb * w.out * sizeof(float));
+    mat out = mat_f32(m->gate_out.p, w.out), in = {m->gate_in.p, w.out, x.type};
+    be->linear(be, out, x, &w, 1, nb, false);
+    be->get(be, gate, out.p, nb * w.out * sizeof(float));
+    if (i == c->gate_layers) break;
+    for (size_t k = 0; k < nb * w.out; k++) gate[k] = gate[k] > 0 ? gate[k] : 0;
+    be->put(be, out.p, gate, nb * w.out * sizeof(float));
+    be->copy(be, in, out, nb, w.out);
+    x = in;
   }
   return RW_OK;
 }
@@ -146,27 +149,27 @@ static float weighted_score(float *attr, size_t b, size_t outputs) {
   return (float)score;
 }
 
-rw_status head_run(model *m, const float *x, float *rewards, rw_error *err) {
+rw_status head_run(model *m, mat x, float *rewards, rw_error *err) {
   const model_config *c = &m->cfg;
   backend *be = m->be;
-  size_t h = c->hidden, nb = m->f.n_branches, n = c->n_outputs;
+  size_t h = c->hidden, nb = m->rows.f.n_branches, n = c->n_outputs;
   weight w = model_matrix(m, m->head, -1);
-  model_norm(m, m->last_h.p, x, m->norm_final, m->norm_final_bias, m->n_last, m->rstd_final.p);
-  RW_TRY(be->linear(be, m->rewards.p, n, m->last_h.p, h, &w, 1, nb, false, err));
+  mat last = model_mat(m, &m->last_h, h), out = mat_f32(m->rewards.p, n);
+  model_norm(m, last, x, m->norm_final, m->norm_final_bias, ROWS_LAST, m->rstd_final.p);
+  be->linear(be, out, last, &w, 1, nb, false);
   if (c->head == HEAD_SCALAR) {
-    be->download(be, rewards, m->rewards.p, nb * sizeof(float));
-    return RW_OK;
+    be->get(be, rewards, out.p, nb * sizeof(float));
+    return be->sync(be, err);
   }
   size_t wide = c->gate_hidden > n ? c->gate_hidden : n;
   if (!mem_grow((void **)&m->attributes, &m->cap_attributes, nb * n, sizeof(float)) ||
       !mem_grow((void **)&m->gates, &m->cap_gates, nb * wide, sizeof(float)))
     return rw_nomem(err, "attributes");
-  be->download(be, m->attributes, m->rewards.p, nb * n * sizeof(float));
-  if (c->head == HEAD_WEIGHTED) {
-    for (size_t b = 0; b < nb; b++) rewards[b] = weighted_score(m->attributes, b, n);
-    return RW_OK;
-  }
-  RW_TRY(run_gate(m, m->last_h.p + nb * h, m->gates, err));
-  for (size_t b = 0; b < nb; b++) rewards[b] = gated_score(m, m->attributes + b * n, m->gates + b * n);
+  be->get(be, m->attributes, out.p, nb * n * sizeof(float));
+  if (c->head == HEAD_GATED) RW_TRY(run_gate(m, mat_from(last, nb, 0), m->gates, err));
+  RW_TRY(be->sync(be, err));
+  for (size_t b = 0; b < nb; b++)
+    rewards[b] = c->head == HEAD_GATED ? gated_score(m, m->attributes + b * n, m->gates + b * n)
+                                       : weighted_score(m->attributes, b, n);
   return RW_OK;
 }

@@ -19,6 +19,53 @@ static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, s
                  want, got);
 }
 
+/* Values of tensor t that only its copy on the device holds; NULL: zeros. */
+rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err) {
+  size_t bytes = t->pub.count * sizeof(float);
+  m->be->release(m->be, MEM_DEVICE, t->copy);
+  t->copy = m->be->alloc(m->be, MEM_DEVICE, bytes);
+  if (!t->copy) return rw_nomem(err, t->pub.name);
+  if (values)
+    m->be->put(m->be, t->copy, values, bytes);
+  else
+    m->be->zero(m->be, t->copy, bytes);
+  t->data = t->copy;
+  t->type = T_F32;
+  t->file = NULL;
+  return RW_OK;
+}
+
+void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out) {
+  if (t->pub.w.value)
+    m->be->get_master(m->be, out, t->pub.w, at, n);
+  else if (t->file)
+    st_to_f32(out, (const char *)t->file->data + at * st_dtype_size(t->file->dtype), t->file->dtype, n);
+  else
+    m->be->get(m->be, out, (const float *)t->copy + at, n * sizeof *out);
+}
+
+/* A copy of the file's values on the device, as f32 or as they are. */
+static rw_status copy_file(loader *l, tensor *t, bool f32) {
+  enum { PART = 1 << 18 }; /* values */
+  backend *be = l->m->be;
+  size_t unit = f32 ? sizeof(float) : st_dtype_size(t->file->dtype);
+  t->copy = be->alloc(be, MEM_DEVICE, t->pub.count * unit);
+  char *part = be->alloc(be, MEM_STAGING, (t->pub.count < PART ? t->pub.count : PART) * unit);
+  for (size_t at = 0; t->copy && part && at < t->pub.count; at += PART) {
+    size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
+    if (f32)
+      tensor_read(l->m, t, at, n, (float *)(void *)part);
+    else
+      memcpy(part, (const char *)t->file->data + at * unit, n * unit);
+    be->put(be, (char *)t->copy + at * unit, part, n * unit);
+  }
+  bool ok = t->copy && part;
+  be->release(be, MEM_STAGING, part);
+  t->data = t->copy;
+  t->type = f32 ? T_F32 : t->type;
+  return ok ? RW_OK : rw_nomem(l->err, t->pub.name);
+}
+
 rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
   model *m = l->m;
   const st_tensor *s = st_find(m->file, name);
@@ -34,20 +81,16 @@ rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *
                    st_dtype_name(s->dtype));
   if (!mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) return rw_nomem(l->err, name);
   tensor *t = &m->t[m->n_tensors];
-  *t = (tensor){.data = s->data, .file_type = s->dtype, .cols = cols};
+  *t = (tensor){.data = s->data, .file = s, .file_type = s->dtype, .cols = cols};
   t->type = s->dtype == DT_F32 ? T_F32 : s->dtype == DT_F16 ? T_F16 : T_BF16;
   t->pub.name = s->name;
   t->pub.rows = rows;
   t->pub.count = rows * (cols ? cols : 1);
   *out = (int)m->n_tensors++;
-  if (cols == 0 || (t->type == T_F32 && (uintptr_t)s->data % 4 != 0)) {
-    t->copy = m->be->alloc(m->be, t->pub.count * sizeof(float));
-    if (!t->copy) return rw_nomem(l->err, name);
-    st_to_f32(t->copy, s->data, s->dtype, t->pub.count);
-    t->data = t->copy;
-    t->type = T_F32;
-  }
-  return RW_OK;
+  const backend_traits *traits = &m->be->traits;
+  bool readable = (traits->weights & 1u << t->type) && !(t->type == T_F32 && (uintptr_t)s->data % 4 != 0);
+  if (cols > 0 && readable && traits->maps_host) return RW_OK;
+  return copy_file(l, t, cols == 0 || !readable);
 }
 
 static rw_status take_layer(loader *l, size_t i, const char *what, size_t rows, size_t cols, int *out) {
@@ -157,17 +200,12 @@ static rw_status make_head(loader *l, const char *name, uint64_t seed) {
   m->head = (int)m->n_tensors++;
   m->head_is_new = true;
   float *w = mem_alloc(m->cfg.hidden, sizeof *w);
-  t->copy = m->be->alloc(m->be, m->cfg.hidden * sizeof(float));
-  if (!w || !t->copy) {
-    mem_free(w);
-    return rw_nomem(l->err, name);
-  }
+  if (!w) return rw_nomem(l->err, name);
   rng r = rng_new(seed, 1);
   for (size_t i = 0; i < m->cfg.hidden; i++) w[i] = (float)(rng_normal(&r) * m->cfg.initializer_range);
-  m->be->upload(m->be, t->copy, w, m->cfg.hidden * sizeof(float));
+  rw_status st = tensor_own(m, t, w, l->err);
   mem_free(w);
-  t->data = t->copy;
-  return RW_OK;
+  return st;
 }
 
 static rw_status load_head(loader *l, const model_options *o) {
@@ -242,7 +280,7 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
                  : backend_open(&m->be, o->device ? o->device : "auto", o->context->threads, err);
   if (!s) {
     bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0;
-    model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->fast_bf16 : strcmp(o->dtype, "bf16") == 0);
+    model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : strcmp(o->dtype, "bf16") == 0);
   }
   if (!s) s = st_open(&m->file, dir, err);
   if (!s) {
@@ -252,6 +290,7 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
     s = m->dir && m->layers && l.used ? load_tensors(&l, o) : rw_nomem(err, dir);
   }
   if (!s && adapter) s = lora_load(m, adapter, &peft, new_head, err);
+  if (!s) s = m->be->sync(m->be, err);
   mem_free(l.used);
   peft_free(&peft);
   if (s)
@@ -263,19 +302,25 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
 
 void model_free(model *m) {
   if (!m) return;
-  buffer *b[] = {&m->h,       &m->a,         &m->work,    &m->saved,    &m->dx,     &m->dh,
-                 &m->dqkv,    &m->d_o,       &m->last_x,  &m->last_o,   &m->last_h, &m->rstd_final,
-                 &m->rewards, &m->d_rewards, &m->gate_in, &m->gate_out, &m->lora_u, &m->lora_du,
-                 &m->lora_x,  &m->cos[0],    &m->cos[1],  &m->sin[0],   &m->sin[1]};
-  for (size_t i = 0; m->be && i < sizeof b / sizeof *b; i++) m->be->release(m->be, b[i]->p);
-  for (size_t i = 0; m->be && i < m->n_tensors; i++) {
-    if (m->t[i].copy) m->be->release(m->be, m->t[i].copy);
-    mem_free(m->t[i].own_name);
+  backend *be = m->be;
+  if (be) {
+    buffer *b[] = {&m->h,          &m->a,          &m->work,       &m->saved,   &m->dx,       &m->dh,
+                   &m->dqkv,       &m->d_o,        &m->last_x,     &m->last_o,  &m->final,    &m->last_h,
+                   &m->rstd_final, &m->rewards,    &m->d_rewards,  &m->gate_in, &m->gate_out, &m->lora_u,
+                   &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,  &m->cos[0],   &m->cos[1],
+                   &m->sin[0],     &m->sin[1]};
+    for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+      be->release(be, MEM_DEVICE, m->t[i].copy);
+      mem_free(m->t[i].own_name);
+    }
+    be->release(be, MEM_DEVICE, m->values);
+    be->release(be, MEM_DEVICE, m->grads);
+    void *states[] = {m->m1, m->m2, m->codes};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
+    be->batch_free(be, m->batch);
+    be->close(be);
   }
-  void *blocks[] = {m->values, m->grads, m->m1, m->m2, m->codes};
-  for (size_t i = 0; m->be && i < sizeof blocks / sizeof *blocks; i++)
-    if (blocks[i]) m->be->release(m->be, blocks[i]);
-  if (m->be) m->be->close(m->be);
   st_close(m->file);
   frozen_free(m->frozen);
   void *host[] = {m->t,     m->params,      m->layers,    m->dir,       m->ids,        m->pos,
@@ -285,14 +330,26 @@ void model_free(model *m) {
   mem_free(m);
 }
 
+void model_get(const model *m, void *host, const void *device, size_t bytes) {
+  m->be->get(m->be, host, device, bytes);
+}
+void model_put(model *m, void *device, const void *host, size_t bytes) { m->be->put(m->be, device, host, bytes); }
+void model_get_values(const model *m, const model_param *p, float *host) {
+  m->be->get_master(m->be, host, p->w, 0, p->count);
+}
+void model_put_values(model *m, const model_param *p, const float *host) {
+  m->be->put_master(m->be, p->w, 0, host, p->count);
+}
+rw_status model_sync(const model *m, rw_error *err) { return m->be->sync(m->be, err); }
+
 const model_config *model_info(const model *m) { return &m->cfg; }
 const char *model_dir(const model *m) { return m->dir; }
-const char *model_device(const model *m) { return m->be->name; }
+const char *model_device(const model *m) { return m->be->traits.name; }
 const char *model_dtype(const model *m) { return m->bf16 ? "bf16" : "f32"; }
 bool model_is_bf16(const model *m) { return m->bf16; }
 void model_set_bf16(model *m, bool on) {
-  m->bf16 = on;
-  m->be->set_bf16(m->be, on);
+  m->bf16 = on || m->be->traits.act == T_BF16;
+  if (m->be->set_bf16) m->be->set_bf16(m->be, on);
 }
 void model_warn_length(rw_context *context, const model_config *c, int64_t max_length) {
   if (max_length > c->max_positions)
@@ -309,23 +366,34 @@ size_t model_params(const model *m, const model_param **params) {
   return m->n_tensors;
 }
 
+/* Values that are not in the base's file. */
+static rw_status hash_own(const model *m, const tensor *t, XXH3_state_t *x, rw_error *err) {
+  float *values = mem_alloc(t->pub.count, sizeof *values);
+  if (!values) return rw_nomem(err, t->pub.name);
+  m->be->get(m->be, values, t->copy, t->pub.count * sizeof *values);
+  rw_status s = m->be->sync(m->be, err);
+  if (!s) XXH3_128bits_update(x, values, t->pub.count * sizeof *values);
+  mem_free(values);
+  return s;
+}
+
 rw_status model_hash(const model *m, char out[33], rw_error *err) {
   XXH3_state_t *x = XXH3_createState();
   if (!x) return rw_nomem(err, m->dir);
   XXH3_128bits_reset(x);
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    const st_tensor *t = st_find(m->file, m->t[i].pub.name);
-    XXH3_128bits_update(x, m->t[i].pub.name, strlen(m->t[i].pub.name));
-    bool in_copy = m->t[i].own_name || (i == (size_t)m->head && !m->t[i].made && m->t[i].copy);
-    if (m->t[i].own_name) XXH3_128bits_update(x, &m->t[i].scale, sizeof m->t[i].scale);
-    if (in_copy) /* an adapter's */
-      XXH3_128bits_update(x, m->t[i].copy, m->t[i].pub.count * sizeof(float));
-    else if (t)
-      XXH3_128bits_update(x, t->data, t->bytes);
+  rw_status s = RW_OK;
+  for (size_t i = 0; !s && i < m->n_tensors; i++) {
+    const tensor *t = &m->t[i];
+    XXH3_128bits_update(x, t->pub.name, strlen(t->pub.name));
+    if (t->own_name) XXH3_128bits_update(x, &t->scale, sizeof t->scale); /* an adapter's */
+    if (t->file)
+      XXH3_128bits_update(x, t->file->data, t->file->bytes);
+    else if (!t->made)
+      s = hash_own(m, t, x, err);
   }
   XXH128_hash_t h = XXH3_128bits_digest(x);
   XXH3_freeState(x);
   st_forget(m->file); /* a frozen embedding's pages among them, most of which nothing reads again */
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-  return RW_OK;
+  return s;
 }

@@ -32,8 +32,8 @@ static void span_keys(model *m, span s, uint64_t group, size_t shared, size_t b)
 }
 
 rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *err) {
-  if (!mem_grow((void **)&m->drop_rows, &m->cap_drop_rows, m->f.rows, sizeof *m->drop_rows) ||
-      !mem_grow((void **)&m->drop_last, &m->cap_drop_last, m->n_last, sizeof *m->drop_last))
+  if (!mem_grow((void **)&m->drop_rows, &m->cap_drop_rows, m->rows.f.rows, sizeof *m->drop_rows) ||
+      !mem_grow((void **)&m->drop_last, &m->cap_drop_last, m->rows.n_last, sizeof *m->drop_last))
     return rw_nomem(err, "adapters");
   const tree *t = m->trees;
   for (size_t g = 0, conversation = 0; g < n; g++) {
@@ -42,27 +42,21 @@ rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *e
     for (size_t b = 0; b < groups[g].n; b++)
       group = XXH3_64bits_withSeed(groups[g].ids[b], groups[g].len[b] * sizeof(int32_t), group);
     for (size_t b = 0; b < groups[g].n; b++, conversation++) {
-      if (t < m->trees + m->f.n_trees && t->first_branch == conversation)
+      if (t < m->trees + m->rows.f.n_trees && t->first_branch == conversation)
         span_keys(m, t++->prompt, group, shared, 0);
       span_keys(m, m->branches[conversation], group, shared, b);
     }
   }
-  for (size_t i = 0; i < m->n_last; i++) m->drop_last[i] = m->drop_rows[m->last[i]];
+  for (size_t i = 0; i < m->rows.n_last; i++) m->drop_last[i] = m->drop_rows[m->last[i]];
+  m->rows.drop_keys = m->drop_rows;
+  m->rows.drop_last = m->drop_last;
   m->dropping = true;
   return RW_OK;
 }
 
-/* Are `rows` rows all of the batch? The last layer's later projections see the last tokens only; where all tokens
- * are last ones, these are all rows. */
-static bool all_rows(const model *m, size_t rows) { return rows == m->f.rows; }
-static const row_pieces *pieces_of(const model *m, size_t rows) {
-  return all_rows(m, rows) ? &m->pieces : &m->last_pieces;
-}
-
 /* y (+)= what dropout leaves of x, the input of adapter a or its gradient. */
-static void drop(model *m, int a, float *y, size_t ldy, const float *x, size_t ldx, size_t rows, bool acc) {
-  const uint64_t *keys = all_rows(m, rows) ? m->drop_rows : m->drop_last;
-  m->be->dropout(m->be, y, ldy, x, ldx, keys, m->drop_key + (uint64_t)a, m->lora_dropout, rows, m->t[a].cols, acc);
+static void drop(model *m, int a, mat y, mat x, row_set rows, bool acc) {
+  m->be->dropout(m->be, y, x, m->batch, rows, m->drop_key + (uint64_t)a, m->lora_dropout, m->t[a].cols, acc);
 }
 
 /* ---- products ---- */
@@ -72,95 +66,98 @@ static int weights_of(const model *m, const projection *p, bool bias, weight w[3
   return p->n;
 }
 
-/* u[rows, rank] = s · drop(x)·Aᵀ; *x becomes drop(x), which lives until the next call. */
-static rw_status low(model *m, int a, const float **x, size_t *ldx, size_t rows, rw_error *err) {
-  size_t r = m->t[a].pub.rows, in = m->t[a].cols;
+/* u [rows, rank] = s · drop(x)·Aᵀ; *x becomes drop(x), which lives until the next call. */
+static mat low(model *m, int a, mat *x, row_set rows) {
+  backend *be = m->be;
   weight wa = model_matrix(m, a, -1);
+  mat u = model_mat(m, &m->lora_u, wa.out), dropped = model_mat(m, &m->lora_x, wa.in);
+  size_t n = model_rows(m, rows);
   if (m->dropping) {
-    RW_TRY(buffer_need(m, &m->lora_x, rows * in, "adapters", err));
-    drop(m, a, m->lora_x.p, in, *x, *ldx, rows, false);
-    *x = m->lora_x.p;
-    *ldx = in;
+    drop(m, a, dropped, *x, rows, false);
+    *x = dropped;
   }
-  RW_TRY(buffer_need(m, &m->lora_u, rows * r, "adapters", err));
-  RW_TRY(m->be->linear(m->be, m->lora_u.p, r, *x, *ldx, &wa, 1, rows, false, err));
-  m->be->scale(m->be, m->lora_u.p, m->t[a].scale, rows * r);
-  return RW_OK;
+  be->linear(be, u, *x, &wa, 1, n, false);
+  be->scale(be, u, m->t[a].scale, n, wa.out);
+  return u;
 }
 
-rw_status model_linear(model *m, float *y, size_t ldy, const float *x, size_t ldx, const projection *p, size_t rows,
-                       bool acc, rw_error *err) {
+void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc) {
   weight w[3] = {{0}};
-  int n = weights_of(m, p, true, w);
-  RW_TRY(m->be->linear(m->be, y, ldy, x, ldx, w, n, rows, acc, err));
-  for (int i = 0; i < n; y += w[i++].out) {
-    int a = m->t[p->w[i]].adapter;
+  size_t n = model_rows(m, rows), column = 0;
+  int nw = weights_of(m, &p, true, w);
+  m->be->linear(m->be, y, x, w, nw, n, acc);
+  for (int i = 0; i < nw; column += w[i++].out) {
+    int a = m->t[p.w[i]].adapter;
     if (!a) continue;
     weight b = model_matrix(m, a + 1, -1);
-    const float *in = x;
-    size_t ldin = ldx;
-    RW_TRY(low(m, a, &in, &ldin, rows, err));
-    RW_TRY(m->be->linear(m->be, y, ldy, m->lora_u.p, b.in, &b, 1, rows, true, err));
+    mat in = x, u = low(m, a, &in, rows);
+    m->be->linear(m->be, mat_from(y, 0, column), u, &b, 1, n, true);
   }
-  return RW_OK;
 }
 
 static float *grad_of(const model *m, int i) { return i >= 0 ? m->t[i].pub.grad : NULL; }
 
-/* The gradients of one adapter; du = s · dy·B. */
-static rw_status adapter_grads(model *m, int a, float *du, const float *dy, size_t lddy, const float *x, size_t ldx,
-                               size_t rows, rw_error *err) {
+/* The gradients of one adapter; du [rows, rank] = s · dy·B. */
+static void adapter_grads(model *m, int a, mat du, mat dy, mat x, row_set rows) {
+  backend *be = m->be;
   weight b = model_matrix(m, a + 1, -1);
-  size_t r = b.in;
-  RW_TRY(low(m, a, &x, &ldx, rows, err));
-  RW_TRY(m->be->linear_dw(m->be, grad_of(m, a + 1), dy, lddy, m->lora_u.p, r, rows, pieces_of(m, rows), b.out, r,
-                          err));
-  RW_TRY(m->be->linear_dx(m->be, du, r, dy, lddy, &b, 1, rows, false, err));
-  m->be->scale(m->be, du, m->t[a].scale, rows * r);
-  return m->be->linear_dw(m->be, grad_of(m, a), du, r, x, ldx, rows, pieces_of(m, rows), r, m->t[a].cols, err);
+  size_t n = model_rows(m, rows), rank = b.in;
+  mat u = low(m, a, &x, rows);
+  be->linear_dw(be, grad_of(m, a + 1), dy, u, m->batch, rows, b.out, rank);
+  be->linear_dx(be, du, dy, &b, 1, n, false);
+  be->scale(be, du, m->t[a].scale, n, rank);
+  be->linear_dw(be, grad_of(m, a), du, x, m->batch, rows, rank, m->t[a].cols);
 }
 
 /* dx += what comes through adapter a. */
-static rw_status adapter_dx(model *m, int a, float *dx, size_t lddx, const float *du, size_t rows, rw_error *err) {
+static void adapter_dx(model *m, int a, mat dx, mat du, row_set rows) {
   weight wa = model_matrix(m, a, -1);
-  if (!m->dropping) return m->be->linear_dx(m->be, dx, lddx, du, wa.out, &wa, 1, rows, true, err);
-  RW_TRY(buffer_need(m, &m->lora_x, rows * wa.in, "adapters", err));
-  RW_TRY(m->be->linear_dx(m->be, m->lora_x.p, wa.in, du, wa.out, &wa, 1, rows, false, err));
-  drop(m, a, dx, lddx, m->lora_x.p, wa.in, rows, true);
+  mat dropped = model_mat(m, &m->lora_x, wa.in);
+  size_t n = model_rows(m, rows);
+  m->be->linear_dx(m->be, m->dropping ? dropped : dx, du, &wa, 1, n, !m->dropping);
+  if (m->dropping) drop(m, a, dx, dropped, rows, true);
+}
+
+void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set rows) {
+  backend *be = m->be;
+  weight w[3] = {{0}};
+  mat du[3] = {{0}};
+  size_t n = model_rows(m, rows), out = 0, column = 0;
+  int nw = weights_of(m, &p, false, w);
+  for (int i = 0; i < nw; i++) out += w[i].out;
+  /* the gradients of weights that stand together lie side by side: one product */
+  if (p.bias[0] >= 0 && grad_of(m, p.bias[0])) be->bias_grad(be, grad_of(m, p.bias[0]), dy, m->batch, rows, out);
+  if (grad_of(m, p.w[0])) be->linear_dw(be, grad_of(m, p.w[0]), dy, x, m->batch, rows, out, w[0].in);
+  for (int i = 0; i < nw; column += w[i++].out) { /* dx may be x: every adapter's du first */
+    int a = m->t[p.w[i]].adapter;
+    if (!a) continue;
+    du[i] = model_mat(m, &m->lora_du[i], m->t[a].pub.rows);
+    adapter_grads(m, a, du[i], mat_from(dy, 0, column), x, rows);
+  }
+  be->linear_dx(be, dx, dy, w, nw, n, false);
+  for (int i = 0; i < nw; i++)
+    if (m->t[p.w[i]].adapter) adapter_dx(m, m->t[p.w[i]].adapter, dx, du[i], rows);
+}
+
+/* The widest input of an adapter's projection. */
+static size_t widest_input(const model_config *c) {
+  size_t widest = c->ff > c->hidden ? c->ff : c->hidden, q = c->q_heads * c->head_dim;
+  return q > widest ? q : widest;
+}
+
+rw_status lora_need(model *m, rw_error *err) {
+  size_t rows = m->rows.f.rows;
+  tensor_type act = m->be->traits.act;
+  if (m->lora_rank == 0) return RW_OK;
+  RW_TRY(buffer_need(m, &m->lora_u, rows, m->lora_rank, act, err));
+  if (m->dropping) RW_TRY(buffer_need(m, &m->lora_x, rows, widest_input(&m->cfg), act, err));
+  for (int i = 0; m->training && i < 3; i++) RW_TRY(buffer_need(m, &m->lora_du[i], rows, m->lora_rank, act, err));
   return RW_OK;
 }
 
-rw_status model_linear_bwd(model *m, float *dx, size_t lddx, const float *dy, size_t lddy, const float *x,
-                           size_t ldx, const projection *p, size_t rows, rw_error *err) {
-  weight w[3] = {{0}};
-  int n = weights_of(m, p, false, w);
-  size_t out = 0, each = rows * m->lora_rank;
-  bool any = false;
-  for (int i = 0; i < n; i++) {
-    out += w[i].out;
-    any |= m->t[p->w[i]].adapter != 0;
-  }
-  /* the gradients of weights that stand together lie side by side: one product */
-  if (p->bias[0] >= 0 && grad_of(m, p->bias[0]))
-    m->be->bias_grad(m->be, grad_of(m, p->bias[0]), dy, lddy, rows, out);
-  if (grad_of(m, p->w[0]))
-    RW_TRY(m->be->linear_dw(m->be, grad_of(m, p->w[0]), dy, lddy, x, ldx, rows, pieces_of(m, rows), out, w[0].in,
-                            err));
-  if (!any) return m->be->linear_dx(m->be, dx, lddx, dy, lddy, w, n, rows, false, err);
-
-  /* dx may be x: every adapter's du first */
-  RW_TRY(buffer_need(m, &m->lora_du, 3 * each, "adapters", err));
-  const float *part = dy;
-  for (int i = 0; i < n; part += w[i++].out) {
-    int a = m->t[p->w[i]].adapter;
-    if (a) RW_TRY(adapter_grads(m, a, m->lora_du.p + (size_t)i * each, part, lddy, x, ldx, rows, err));
-  }
-  RW_TRY(m->be->linear_dx(m->be, dx, lddx, dy, lddy, w, n, rows, false, err));
-  for (int i = 0; i < n; i++) {
-    int a = m->t[p->w[i]].adapter;
-    if (a) RW_TRY(adapter_dx(m, a, dx, lddx, m->lora_du.p + (size_t)i * each, rows, err));
-  }
-  return RW_OK;
+size_t lora_bytes(const model *m, size_t n) {
+  size_t columns = 4 * m->lora_rank + (m->lora_dropout > 0 ? widest_input(&m->cfg) : 0);
+  return n * columns * type_size(m->be->traits.act);
 }
 
 /* ---- which projections ---- */
@@ -226,12 +223,6 @@ size_t model_lora_from(const model *m) {
       if (m->t[of[i]].adapter) return l;
   }
   return m->cfg.layers;
-}
-
-size_t lora_floats(const model *m, size_t n) {
-  size_t widest = m->cfg.ff > m->cfg.hidden ? m->cfg.ff : m->cfg.hidden, q = m->cfg.q_heads * m->cfg.head_dim;
-  if (q > widest) widest = q;
-  return n * (4 * m->lora_rank + (m->lora_dropout > 0 ? widest : 0));
 }
 
 /* A drawn as PEFT draws it, kaiming_uniform with a = sqrt(5): uniform within 1/sqrt(in); B zero. */

@@ -34,14 +34,7 @@ rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const 
   tensor *t = &m->t[m->n_tensors++];
   *t = (tensor){.type = T_F32, .file_type = DT_F32, .cols = cols, .own_name = name};
   t->pub = (model_param){.name = name, .rows = rows, .count = rows * cols};
-  t->copy = m->be->alloc(m->be, t->pub.count * sizeof(float));
-  if (!t->copy) return rw_nomem(err, name);
-  t->data = t->copy;
-  if (values)
-    m->be->upload(m->be, t->copy, values, t->pub.count * sizeof(float));
-  else
-    m->be->zero(m->be, t->copy, t->pub.count * sizeof(float));
-  return RW_OK;
+  return tensor_own(m, t, values, err);
 }
 
 /* ---- reading ---- */
@@ -104,14 +97,10 @@ static rw_status load_head(model *m, st_set *f, const char *dir, const char *nam
   }
   RW_TRY(read_values(f, dir, name, m->cfg.n_outputs, m->cfg.hidden, &values, err));
   tensor *t = &m->t[m->head];
-  if (!t->copy) t->copy = m->be->alloc(m->be, t->pub.count * sizeof(float));
-  if (t->copy) m->be->upload(m->be, t->copy, values, t->pub.count * sizeof(float));
+  rw_status s = tensor_own(m, t, values, err);
   mem_free(values);
-  if (!t->copy) return rw_nomem(err, name);
-  t->data = t->copy;
-  t->type = T_F32;
   t->made = m->head_is_new = false;
-  return RW_OK;
+  return s;
 }
 
 /* Every tensor of the file is the head or an adapter that was read. */
@@ -231,18 +220,13 @@ typedef struct {
 } writer;
 
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
-  (void)err;
   const writer *w = ctx;
   const tensor *t = &w->m->t[(size_t)w->m->head + i];
-  const void *from = t->pub.value ? (const void *)t->pub.value : t->data;
-  if (t->pub.value || t->type == T_F32)
-    w->m->be->download(w->m->be, w->values, from, t->pub.count * sizeof(float));
-  else
-    st_to_f32(w->values, from, t->type == T_F16 ? DT_F16 : DT_BF16, t->pub.count);
-  if (w->specs[i].dtype == DT_F32)
-    memcpy(out, w->values, t->pub.count * sizeof(float));
-  else
-    st_from_f32(out, w->values, w->specs[i].dtype, t->pub.count);
+  bool f32 = w->specs[i].dtype == DT_F32;
+  float *values = f32 ? out : w->values;
+  tensor_read(w->m, t, 0, t->pub.count, values);
+  RW_TRY(w->m->be->sync(w->m->be, err));
+  if (!f32) st_from_f32(out, values, w->specs[i].dtype, t->pub.count);
   return RW_OK;
 }
 
@@ -269,15 +253,24 @@ rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err) {
   return s;
 }
 
-/* row += s·B·A of tensor t, in f32 [rows, cols]. */
+/* row += s·B·A of tensor t, in f32 [rows, cols] of host memory. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err) {
+  backend *be = m->be;
   const tensor *b = &m->t[t->adapter + 1];
-  float *sb = m->be->alloc(m->be, b->pub.count * sizeof(float));
-  if (!sb) return rw_nomem(err, t->pub.name);
-  m->be->copy(m->be, sb, b->pub.value ? b->pub.value : b->data, b->pub.count);
-  m->be->scale(m->be, sb, m->t[t->adapter].scale, b->pub.count);
-  weight a = model_matrix(m, t->adapter, -1);
-  rw_status s = m->be->linear_dx(m->be, row, t->cols, sb, a.out, &a, 1, t->pub.rows, true, err);
-  m->be->release(m->be, sb);
+  size_t rows = t->pub.rows, rank = b->cols, bytes = t->pub.count * sizeof *row;
+  weight a = model_matrix(m, t->adapter, -1), wb = model_matrix(m, t->adapter + 1, -1);
+  mat sb = mat_f32(be->alloc(be, MEM_DEVICE, b->pub.count * sizeof *row), rank),
+      sum = mat_f32(be->alloc(be, MEM_DEVICE, bytes), t->cols);
+  rw_status s = sb.p && sum.p ? RW_OK : rw_nomem(err, t->pub.name);
+  if (!s) {
+    be->copy(be, sb, mat_f32(wb.data, rank), rows, rank);
+    be->scale(be, sb, m->t[t->adapter].scale, rows, rank);
+    be->put(be, sum.p, row, bytes);
+    be->linear_dx(be, sum, sb, &a, 1, rows, true);
+    be->get(be, row, sum.p, bytes);
+    s = be->sync(be, err);
+  }
+  be->release(be, MEM_DEVICE, sb.p);
+  be->release(be, MEM_DEVICE, sum.p);
   return s;
 }

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/context.h"
-#include "compute/adamw8.h"
+#include "compute/trained.h"
 #include "format/safetensors.h"
 
 enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
@@ -118,9 +118,10 @@ const float *model_attribute_values(const model *m);
 /* ---- training ---- */
 
 typedef struct {
-  const char *name;              /* as in the checkpoint */
-  float *value, *grad, *m1, *m2; /* f32 [count]; device memory. Frozen: all NULL */
-  adamw8_state q1, q2;           /* instead of m1, m2 with 8-bit states */
+  const char *name;      /* as in the checkpoint */
+  master w;              /* device memory, as all here: model_get and model_put reach it. Frozen: all NULL */
+  float *grad, *m1, *m2; /* [count] */
+  adamw8_state q1, q2;   /* instead of m1, m2 with 8-bit states */
   size_t count;
   size_t rows; /* first dimension */
   bool is_norm, is_bias;
@@ -166,6 +167,12 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
  * optimizer states (zeroed). */
 rw_status model_train(model *m, const model_train_options *o, rw_error *err);
 size_t model_params(const model *m, const model_param **params);
+/* Between device and host memory; and a parameter's values as f32. model_sync tells of faults of the device. */
+void model_get(const model *m, void *host, const void *device, size_t bytes);
+void model_put(model *m, void *device, const void *host, size_t bytes);
+void model_get_values(const model *m, const model_param *p, float *host);
+void model_put_values(model *m, const model_param *p, const float *host);
+rw_status model_sync(const model *m, rw_error *err);
 /* From now on the states below the trained layers are kept, up to max_bytes, in a nameless file in the folder dir,
  * and taken from there when model_forward (forward) or model_score (score) see the same group again. The same bits
  * as without. */

@@ -1,6 +1,6 @@
 /* model_impl.h - the inside of a model: its tensors by role, its working memory.
  *
- * load.c opens checkpoints, batch.c lays groups out as a forest, decoder.c runs it forward and backward,
+ * load.c opens checkpoints, batch.c lays groups out as a forest, ops.c, forward.c and backward.c run it,
  * save.c writes checkpoints. Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
 #ifndef MODEL_MODEL_IMPL_H
@@ -12,16 +12,17 @@
 
 /* A tensor of the checkpoint. */
 typedef struct {
-  model_param pub;    /* value NULL: use `data` */
-  const void *data;   /* in the file's mapping, or in `copy` */
-  tensor_type type;   /* of data */
-  st_dtype file_type; /* as stored; written back unless another is asked for */
-  void *copy;         /* f32, owned: norms, biases, the head, and whatever is not aligned in the file */
-  size_t cols;        /* 0: a vector */
-  bool made;          /* not in the checkpoint: a new head */
-  int adapter;        /* index of its adapter's A; B is the next; 0: none */
-  float scale;        /* of an adapter's A: B·A·x counts so much */
-  char *own_name;     /* pub.name, when not the file's */
+  model_param pub;       /* w.value NULL: use `data` */
+  const void *data;      /* device memory: the file's mapping, where that is device memory too, or `copy` */
+  tensor_type type;      /* of data */
+  const st_tensor *file; /* the same values there; NULL: they are in `copy` only */
+  st_dtype file_type;    /* as stored; written back unless another is asked for */
+  void *copy;            /* owned; f32 for norms, biases, adapters and heads that are not in the base's file */
+  size_t cols;           /* 0: a vector */
+  bool made;             /* not in the checkpoint: a new head */
+  int adapter;           /* index of its adapter's A; B is the next; 0: none */
+  float scale;           /* of an adapter's A: B·A·x counts so much */
+  char *own_name;        /* pub.name, when not the file's */
 } tensor;
 
 /* Indices into tensors; -1: the family has none. */
@@ -31,18 +32,21 @@ typedef struct {
   int norm_in_bias, norm_mid_bias; /* LayerNorm */
 } layer;
 
+/* Device memory that grows; its contents are then lost. */
 typedef struct {
-  float *p;
-  size_t cap;
+  void *p;
+  size_t cap; /* bytes */
 } buffer;
 
 /* What one layer keeps for its backward pass (or scratch, when only scoring). */
 typedef struct {
-  float *x, *qkv, *o, *lse, *x_mid,
-      *gate_up;              /* [R, H] [R, (Q+2G)D] [R, QD] [R, Q] [R, H] [R, 2F], without a gate [R, F] */
-  float *rstd_in, *rstd_mid; /* [R]; LayerNorm: [R, 2] */
-  float *attn_out, *mlp_out, *rstd_attn, *rstd_mlp; /* before the post norms (Gemma): [R, H], [R] */
-  float *qk, *rstd_qk;                              /* before the per-head norms: [R, (Q+G)D], [R, Q+G] */
+  mat x, qkv, o, x_mid, gate_up; /* [R, H] [R, (Q+2G)D] [R, QD] [R, H] [R, 2F], without a gate [R, F] */
+  float *lse;                    /* [R, Q] */
+  float *rstd_in, *rstd_mid;     /* [R]; LayerNorm: [R, 2] */
+  mat attn_out, mlp_out;         /* before the post norms (Gemma): [R, H] */
+  float *rstd_attn, *rstd_mlp;   /* [R] */
+  mat qk;                        /* before the per-head norms: [R, (Q+G)D] */
+  float *rstd_qk;                /* [R, Q], then [R, G] */
 } acts;
 
 typedef struct frozen_cache frozen_cache;
@@ -72,26 +76,26 @@ struct model {
   size_t freeze;  /* layers below are not trained */
   bool recompute; /* see model_train_options */
   size_t most_rows;
-  frozen_cache *frozen;            /* NULL: none */
-  float *values, *grads, *m1, *m2; /* one block each, trained tensors in order */
-  uint8_t *codes;                  /* 8-bit states: both moments' codes, then m1 holds their scales */
-  size_t n_trained;                /* floats */
+  frozen_cache *frozen;   /* NULL: none */
+  char *values;           /* one block each, trained tensors in order; 4 bytes a value */
+  float *grads, *m1, *m2; /* the same */
+  uint8_t *codes;         /* 8-bit states: both moments' codes, then m1 holds their scales */
+  size_t n_trained;       /* values */
 
   /* the batch (batch.c) */
-  forest f;
+  batch_layout rows; /* what follows, as operations see it */
+  batch *batch;
   int32_t *ids, *pos;
   tree *trees;
   span *branches;
   size_t *last; /* row of each branch's last token; then, for a gated head, of each branch's gate */
-  size_t n_last;
-  size_t *ends;                   /* where each tree ends: among all rows, then among those in `last` (training) */
-  row_pieces pieces, last_pieces; /* the same */
+  size_t *ends; /* where each tree ends: among all rows, then among those in `last` (training) */
   size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last, cap_ends;
   bool have_forward; /* the saved activations belong to this batch */
 
-  /* working memory (decoder.c) */
-  buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, last_h, rstd_final, rewards, d_rewards;
-  buffer lora_u, lora_du, lora_x;
+  /* working memory */
+  buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, final, last_h, rstd_final, rewards, d_rewards;
+  buffer lora_u, lora_du[3], lora_x;
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
 
@@ -106,11 +110,11 @@ struct model {
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err);
 /* frozen.c: x [rows, H], the batch's states before the first trained layer, of the file; false: not all of them are
  * there. After the last layer [branches, H]. */
-bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x);
-void frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, float *x);
+bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x);
+rw_status frozen_store(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x, rw_error *err);
 void frozen_free(frozen_cache *c); /* NULL is fine */
 /* heads.c: rewards[branches] from the states after the last layer, x [n_last, H]. */
-rw_status head_run(model *m, const float *x, float *rewards, rw_error *err);
+rw_status head_run(model *m, mat x, float *rewards, rw_error *err);
 /* Where the gate of a conversation reads; -1: nowhere. */
 ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
 /* Tokens that all conversations of the group begin with; each keeps at least one of its own. */
@@ -121,15 +125,15 @@ typedef struct {
   int w[3], bias[3];
 } projection;
 /* y = W·x + bias and the adapters' part; acc: added to y. */
-rw_status model_linear(model *m, float *y, size_t ldy, const float *x, size_t ldx, const projection *p, size_t rows,
-                       bool acc, rw_error *err);
+void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc);
 /* Adds what is trained of the projections to its gradients and sets dx, which may be x. */
-rw_status model_linear_bwd(model *m, float *dx, size_t lddx, const float *dy, size_t lddy, const float *x,
-                           size_t ldx, const projection *p, size_t rows, rw_error *err);
+void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set rows);
 /* The keys of the batch that batch_build laid out; from here until the next batch, adapters drop. */
 rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *err);
-/* Floats that adapters take beside the decoder's with passes of n rows. */
-size_t lora_floats(const model *m, size_t n);
+/* Room for the adapters' working memory of this batch. */
+rw_status lora_need(model *m, rw_error *err);
+/* Bytes that adapters take beside the decoder's with passes of n rows. */
+size_t lora_bytes(const model *m, size_t n);
 /* The projections of a layer; returns how many. */
 size_t lora_projections(const layer *y, int out[7]);
 /* lora_file.c; new_head: neither adapter nor base need have one */
@@ -143,11 +147,18 @@ rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const 
 slice lora_short_name(const char *name);
 /* row [rows, cols] += s·B·A of a tensor with an adapter. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err);
-/* decoder.c: a tensor (-1: no bias) as an operand, trained or as stored. */
+/* load.c: gives tensor t f32 values of its own, of host memory; NULL: zeros. */
+rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err);
+/* Values [at, at + n) of a tensor, trained or as stored, as f32 in host memory; sync tells of faults. */
+void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out);
+/* ops.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */
-void model_norm(model *m, float *y, const float *x, int w, int bias, size_t rows, float *kept);
-/* Grows a device buffer; its contents are lost. */
-rw_status buffer_need(model *m, buffer *b, size_t floats, const char *what, rw_error *err);
+void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *kept);
+size_t model_rows(const model *m, row_set rows);
+/* A buffer of activations, `columns` wide. */
+mat model_mat(const model *m, const buffer *b, size_t columns);
+/* Grows a device buffer to rows of so many columns of a type; its contents are lost. */
+rw_status buffer_need(model *m, buffer *b, size_t rows, size_t columns, tensor_type type, rw_error *err);
 
 #endif

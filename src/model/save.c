@@ -59,18 +59,14 @@ typedef struct {
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   const writer *w = ctx;
   const tensor *t = &w->m->t[i];
-  st_dtype held = t->type == T_F32 ? DT_F32 : t->type == T_F16 ? DT_F16 : DT_BF16;
-  bool merged = t->adapter != 0;
-  if (!merged && !t->pub.value && !t->copy && held == w->specs[i].dtype) {
-    memcpy(out, t->data, t->pub.count * st_dtype_size(held));
+  bool merged = t->adapter != 0, f32 = w->specs[i].dtype == DT_F32;
+  if (!merged && !t->pub.w.value && t->file && t->file->dtype == w->specs[i].dtype) {
+    memcpy(out, t->file->data, t->file->bytes);
     return RW_OK;
   }
-  bool f32 = w->specs[i].dtype == DT_F32;
   float *row = f32 ? out : w->row;
-  if (t->pub.value || t->copy)
-    w->m->be->download(w->m->be, row, t->pub.value ? t->pub.value : t->copy, t->pub.count * sizeof(float));
-  else
-    st_to_f32(row, t->data, held, t->pub.count);
+  tensor_read(w->m, t, 0, t->pub.count, row);
+  RW_TRY(w->m->be->sync(w->m->be, err));
   if (merged) RW_TRY(lora_merge_into(w->m, t, row, err));
   if (!f32) st_from_f32(out, row, w->specs[i].dtype, t->pub.count);
   return RW_OK;

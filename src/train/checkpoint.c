@@ -15,29 +15,39 @@ static const char PREFIX[] = "checkpoint-";
 /* What a checkpoint holds of a parameter: its value and, under the names of PyTorch's AdamW, the moments. */
 enum { WEIGHTS = 1, PARTS = 5 };
 typedef struct {
-  void *data;
+  const model_param *param;
+  void *moment; /* device memory; NULL: the value itself */
   st_dtype dtype;
   size_t count;
   const char *suffix;
 } part;
 
-/* Part `which` of p; data NULL: there is none. */
-static part part_of(const model_param *p, size_t which) {
+/* Part `which` of p; false: there is none. */
+static bool part_of(const model_param *p, size_t which, part *out) {
   size_t blocks = (p->count + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK;
   const part all[PARTS] = {
-      {p->value, DT_F32, p->count, ""},
-      {p->q1.code ? (void *)p->q1.code : p->m1, p->q1.code ? DT_U8 : DT_F32, p->count, ".exp_avg"},
-      {p->q2.code ? (void *)p->q2.code : p->m2, p->q2.code ? DT_U8 : DT_F32, p->count, ".exp_avg_sq"},
-      {p->q1.scale, DT_F32, blocks, ".exp_avg.scale"},
-      {p->q2.scale, DT_F32, blocks, ".exp_avg_sq.scale"}};
-  return all[which];
+      {p, NULL, DT_F32, p->count, ""},
+      {p, p->q1.code ? (void *)p->q1.code : p->m1, p->q1.code ? DT_U8 : DT_F32, p->count, ".exp_avg"},
+      {p, p->q2.code ? (void *)p->q2.code : p->m2, p->q2.code ? DT_U8 : DT_F32, p->count, ".exp_avg_sq"},
+      {p, p->q1.scale, DT_F32, blocks, ".exp_avg.scale"},
+      {p, p->q2.scale, DT_F32, blocks, ".exp_avg_sq.scale"}};
+  *out = all[which];
+  return which == 0 ? p->w.value != NULL : out->moment != NULL;
 }
 
+typedef struct {
+  model *m;
+  const part *plan;
+} reading;
+
 static rw_status read_part(void *ctx, size_t i, void *out, rw_error *err) {
-  (void)err;
-  const part *p = (const part *)ctx + i;
-  memcpy(out, p->data, p->count * st_dtype_size(p->dtype));
-  return RW_OK;
+  const reading *r = ctx;
+  const part *p = &r->plan[i];
+  if (p->moment)
+    model_get(r->m, out, p->moment, p->count * st_dtype_size(p->dtype));
+  else
+    model_get_values(r->m, p->param, out);
+  return model_sync(r->m, err);
 }
 
 static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error *err) {
@@ -50,8 +60,8 @@ static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error
   rw_status s = specs && plan && names ? RW_OK : rw_nomem(err, dir);
   for (size_t i = 0; !s && i < all; i++)
     for (size_t k = 0; k < parts; k++) {
-      part p = part_of(&params[i], k);
-      if (!p.data) continue;
+      part p;
+      if (!part_of(&params[i], k, &p)) continue;
       char name[256];
       int len = snprintf(name, sizeof name, "%s%s", params[i].name, p.suffix);
       char *copy = arena_strndup(names, name, (size_t)len);
@@ -59,7 +69,7 @@ static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error
       specs[n] = (st_spec){copy, p.dtype, 1, {(int64_t)p.count}};
       plan[n++] = p;
     }
-  if (!s) s = st_write(dir, "model", specs, n, UINT64_MAX, read_part, plan, err);
+  if (!s) s = st_write(dir, "model", specs, n, UINT64_MAX, read_part, &(reading){m, plan}, err);
   mem_free(specs);
   mem_free(plan);
   arena_free(names);
@@ -201,6 +211,13 @@ static rw_status read_state(const char *dir, train_state *t, rw_error *err) {
   return s;
 }
 
+static void put_part(model *m, const part *p, const st_tensor *t) {
+  if (p->moment)
+    model_put(m, p->moment, t->data, t->bytes);
+  else
+    model_put_values(m, p->param, t->data);
+}
+
 static rw_status read_tensors(model *m, const char *dir, size_t parts, rw_error *err) {
   st_set *f;
   RW_TRY(st_open(&f, dir, err));
@@ -209,8 +226,8 @@ static rw_status read_tensors(model *m, const char *dir, size_t parts, rw_error 
   rw_status s = RW_OK;
   for (size_t i = 0; !s && i < n; i++)
     for (size_t k = 0; !s && k < parts; k++) {
-      part p = part_of(&params[i], k);
-      if (!p.data) continue;
+      part p;
+      if (!part_of(&params[i], k, &p)) continue;
       char name[256];
       snprintf(name, sizeof name, "%s%s", params[i].name, p.suffix);
       const st_tensor *t = st_find(f, name);
@@ -218,8 +235,9 @@ static rw_status read_tensors(model *m, const char *dir, size_t parts, rw_error 
         s = rw_fail(err, RW_DATA, "%s: tensor %s: expected %zu values of %s; the checkpoint is of another model",
                     dir, name, p.count, st_dtype_name(p.dtype));
       else
-        memcpy(p.data, t->data, t->bytes);
+        put_part(m, &p, t);
     }
+  if (!s) s = model_sync(m, err);
   st_close(f);
   return s;
 }

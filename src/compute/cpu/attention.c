@@ -337,26 +337,28 @@ static rw_status run(job *j, rw_error *err) {
   return RW_OK;
 }
 
-rw_status cpu_attention(backend *be, float *o, size_t ldo, const float *qkv, size_t ld, const forest *f,
-                        const attention_shape *a, float *lse, rw_error *err) {
-  job j = {.s = cpu_of(be), .f = f, .a = a, .qkv = qkv, .o = o, .lse = lse, .ld = ld, .ldo = ldo};
-  return run(&j, err);
+void cpu_attention(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse) {
+  cpu_state *s = cpu_of(be);
+  job j = {.s = s, .f = &b->l->f, .a = a, .qkv = qkv.p, .o = o.p, .lse = lse, .ld = qkv.ld, .ldo = o.ld};
+  rw_error err;
+  if (!cpu_faulty(s)) cpu_fault(s, "attention", run(&j, &err), &err);
 }
 
-rw_status cpu_attention_bwd(backend *be, float *dqkv, size_t ldd, const float *d_o, size_t lddo, const float *o,
-                            size_t ldo, const float *qkv, size_t ld, const float *lse, const forest *f,
-                            const attention_shape *a, rw_error *err) {
-  job j = {.s = cpu_of(be),
-           .f = f,
+void cpu_attention_bwd(backend *be, mat dqkv, mat d_o, mat o, mat qkv, const float *lse, const batch *b,
+                       const attention_shape *a) {
+  cpu_state *s = cpu_of(be);
+  job j = {.s = s,
+           .f = &b->l->f,
            .a = a,
-           .qkv = qkv,
-           .d_o = d_o,
-           .out_in = o,
-           .dqkv = dqkv,
+           .qkv = qkv.p,
+           .d_o = d_o.p,
+           .out_in = o.p,
+           .dqkv = dqkv.p,
            .lse_in = lse,
-           .ld = ld,
-           .ldd = ldd,
-           .lddo = lddo,
-           .ldout = ldo};
-  return run(&j, err);
+           .ld = qkv.ld,
+           .ldd = dqkv.ld,
+           .lddo = d_o.ld,
+           .ldout = o.ld};
+  rw_error err;
+  if (!cpu_faulty(s)) cpu_fault(s, "attention_bwd", run(&j, &err), &err);
 }

@@ -21,12 +21,38 @@ typedef struct {
   products products;
   bool amx;
   pool *threads;
+  rw_error fault;      /* the first since the last sync; its code RW_OK: none */
   scratch a, b;        /* packed operands of a product */
   scratch chunks;      /* how AMX cuts the inner index */
   scratch *per_thread; /* attention's working rows */
 } cpu_state;
 
 static inline cpu_state *cpu_of(backend *be) { return be->state; }
+
+struct batch {
+  const batch_layout *l; /* host memory is device memory: operations read it there */
+};
+static inline size_t cpu_batch_rows(const batch *b, row_set rows) {
+  return rows == ROWS_ALL ? b->l->f.rows : b->l->n_last;
+}
+static inline float *cpu_row(mat x, size_t row) { return (float *)x.p + row * x.ld; }
+
+/* cpu.c: how operations run; none of these does anything after a fault. */
+bool cpu_faulty(const cpu_state *s);
+void cpu_fault(cpu_state *s, const char *operation, rw_status status, const rw_error *err); /* RW_OK: none */
+void cpu_tasks(cpu_state *s, size_t tasks, void (*task)(void *ctx, size_t task, int thread), void *ctx);
+/* one(call, row) for each of m rows; rows go to the threads some at a time. */
+void cpu_rows(cpu_state *s, size_t m, void (*one)(const void *call, size_t row), const void *call);
+/* some(call, at, width) for spans of n columns, so that each sum over rows adds them in order. */
+void cpu_columns(cpu_state *s, size_t n, void (*some)(const void *call, size_t at, size_t width), const void *call);
+/* some(call, at, len) for pieces of a vector of n values, at a multiple of CPU_CHUNK. */
+enum { CPU_CHUNK = 1 << 16 };
+void cpu_vector(cpu_state *s, size_t n, void (*some)(const void *call, size_t at, size_t len), const void *call);
+
+/* rows.c, vectors.c, optimizer.c: fill in their operations. */
+void cpu_rows_ops(backend *be);
+void cpu_vectors_ops(backend *be);
+void cpu_optimizer_ops(backend *be);
 
 /* gemm.c */
 enum { OPERAND_MAX_PARTS = 4 };
@@ -47,21 +73,16 @@ typedef struct {
 size_t operand_panels(const operand *o, size_t r);
 /* Where panel number `panel` begins: its part, its first element in the part and in all, its width. */
 void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width);
-rw_status cpu_linear(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const weight *w, int nw,
-                     size_t m, bool acc, rw_error *err);
-rw_status cpu_linear_dx(backend *be, float *dx, size_t lddx, const float *dy, size_t lddy, const weight *w, int nw,
-                        size_t m, bool acc, rw_error *err);
-rw_status cpu_linear_dw(backend *be, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t m,
-                        const row_pieces *pieces, size_t out, size_t in, rw_error *err);
+void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
+void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc);
+void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in);
 /* gemm_amx.c: c [a's n, b's n] (+)= a · b by tiles; pieces (NULL: one) cut the inner index of a plain product. */
 rw_status gemm_amx(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, const row_pieces *pieces,
                    bool acc, rw_error *err);
 
 /* attention.c */
-rw_status cpu_attention(backend *be, float *o, size_t ldo, const float *qkv, size_t ld, const forest *f,
-                        const attention_shape *a, float *lse, rw_error *err);
-rw_status cpu_attention_bwd(backend *be, float *dqkv, size_t ldd, const float *d_o, size_t lddo, const float *o,
-                            size_t ldo, const float *qkv, size_t ld, const float *lse, const forest *f,
-                            const attention_shape *a, rw_error *err);
+void cpu_attention(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse);
+void cpu_attention_bwd(backend *be, mat dqkv, mat d_o, mat o, mat qkv, const float *lse, const batch *b,
+                       const attention_shape *a);
 
 #endif

@@ -60,8 +60,6 @@ void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *
   *width = n - *at < r ? n - *at : r;
 }
 
-static size_t type_size(tensor_type t) { return t == T_F32 ? 4 : 2; }
-
 /* Packs panels [from, to) of one block of k into dst (panels kw*r apart, the first at dst). */
 static void pack_panels(const cpu_state *s, float *dst, const operand *o, size_t r, size_t from, size_t to,
                         size_t k0, size_t kw) {
@@ -151,18 +149,24 @@ static rw_status gemm_chains(cpu_state *s, float *c, size_t ldc, const operand *
 /* A product with so few outputs is a head's: one chain in f32 whatever the rest is in. */
 enum { FEW_OUTPUTS = 16 };
 
-static rw_status gemm_run(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, size_t out,
-                          const row_pieces *rows, bool acc, rw_error *err) {
-  bool chains = out < FEW_OUTPUTS || s->products == PRODUCTS_F32 || s->products == PRODUCTS_BF16;
-  if (!chains) return gemm_amx(s, c, ldc, a, b, rows, acc, err);
-  return gemm_chains(s, c, ldc, a, b, acc, out >= FEW_OUTPUTS && s->products == PRODUCTS_BF16, err);
+static void product(cpu_state *s, const char *operation, mat c, const operand *a, const operand *b, size_t out,
+                    const row_pieces *rows, bool acc) {
+  if (cpu_faulty(s)) return;
+  bool chains = out < FEW_OUTPUTS || s->products == PRODUCTS_F32 || s->products == PRODUCTS_BF16,
+       round = out >= FEW_OUTPUTS && s->products == PRODUCTS_BF16;
+  rw_error err;
+  cpu_fault(
+      s, operation,
+      chains ? gemm_chains(s, c.p, c.ld, a, b, acc, round, &err) : gemm_amx(s, c.p, c.ld, a, b, rows, acc, &err),
+      &err);
 }
 
-static operand matrix(const float *p, size_t n, size_t kn, size_t si, size_t sk) {
+static operand matrix(const void *p, size_t n, size_t kn, size_t si, size_t sk) {
   return (operand){1, false, {{p, n}}, T_F32, si, sk, n, kn};
 }
 
-/* stack(w) as a factor: i runs over outputs and k over inputs (forward), or the other way round. */
+/* stack(w) as a factor: i runs over outputs and k over inputs (forward), or the other way round. Its weights have
+ * the same ld. */
 static operand stacked(const weight *w, int nw, bool forward) {
   operand o = {.parts = nw, .along_k = !forward, .type = w[0].type};
   for (int i = 0; i < nw; i++) {
@@ -171,47 +175,43 @@ static operand stacked(const weight *w, int nw, bool forward) {
     *(forward ? &o.n : &o.kn) += w[i].out;
   }
   *(forward ? &o.kn : &o.n) = w[0].in;
-  o.si = forward ? w[0].in : 1;
-  o.sk = forward ? 1 : w[0].in;
+  o.si = forward ? w[0].ld : 1;
+  o.sk = forward ? 1 : w[0].ld;
   return o;
 }
 
 struct bias_job {
-  float *y;
-  size_t ldy;
+  mat y;
   const weight *w;
   int nw;
   const kernels *k;
 };
 
-static void bias_task(void *ctx, size_t row, int thread) {
-  (void)thread;
-  const struct bias_job *j = ctx;
-  float *y = j->y + row * j->ldy;
+static void bias_row(const void *call, size_t row) {
+  const struct bias_job *j = call;
+  float *y = cpu_row(j->y, row);
   for (int i = 0; i < j->nw; y += j->w[i].out, i++)
     if (j->w[i].bias) j->k->add(y, j->w[i].bias, j->w[i].out);
 }
 
-rw_status cpu_linear(backend *be, float *y, size_t ldy, const float *x, size_t ldx, const weight *w, int nw,
-                     size_t m, bool acc, rw_error *err) {
+void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc) {
   cpu_state *s = cpu_of(be);
-  operand a = matrix(x, m, w[0].in, ldx, 1), b = stacked(w, nw, true);
-  RW_TRY(gemm_run(s, y, ldy, &a, &b, b.n, NULL, acc, err));
+  operand a = matrix(x.p, m, w[0].in, x.ld, 1), b = stacked(w, nw, true);
+  product(s, "linear", y, &a, &b, b.n, NULL, acc);
   bool any = false;
   for (int i = 0; i < nw; i++) any |= w[i].bias != NULL;
-  struct bias_job j = {y, ldy, w, nw, s->k};
-  if (any) pool_run(s->threads, m, bias_task, &j);
-  return RW_OK;
+  struct bias_job j = {y, w, nw, s->k};
+  if (any) cpu_rows(s, m, bias_row, &j);
 }
 
-rw_status cpu_linear_dx(backend *be, float *dx, size_t lddx, const float *dy, size_t lddy, const weight *w, int nw,
-                        size_t m, bool acc, rw_error *err) {
-  operand b = stacked(w, nw, false), a = matrix(dy, m, b.kn, lddy, 1);
-  return gemm_run(cpu_of(be), dx, lddx, &a, &b, b.kn, NULL, acc, err);
+void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc) {
+  operand b = stacked(w, nw, false), a = matrix(dy.p, m, b.kn, dy.ld, 1);
+  product(cpu_of(be), "linear_dx", dx, &a, &b, b.kn, NULL, acc);
 }
 
-rw_status cpu_linear_dw(backend *be, float *dw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t m,
-                        const row_pieces *pieces, size_t out, size_t in, rw_error *err) {
-  operand a = matrix(dy, out, m, 1, lddy), b = matrix(x, in, m, 1, ldx);
-  return gemm_run(cpu_of(be), dw, in, &a, &b, out, pieces, true, err);
+void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in) {
+  size_t m = cpu_batch_rows(b, rows);
+  const row_pieces *pieces = rows == ROWS_ALL ? &b->l->pieces : &b->l->last_pieces;
+  operand a = matrix(dy.p, out, m, 1, dy.ld), x_factor = matrix(x.p, in, m, 1, x.ld);
+  product(cpu_of(be), "linear_dw", mat_f32(dw, in), &a, &x_factor, out, pieces->n ? pieces : NULL, true);
 }

@@ -1,0 +1,239 @@
+/* forward.c - the decoder's forward pass over a forest of conversations, and what is asked of it: rewards, states.
+ *
+ * One code path for all families; what differs is in model_config. Only the last token of each conversation (and a
+ * gated head's token) goes through the last layer's output projection, its MLP and the head. Scoring keeps nothing;
+ * training keeps, for each trained layer, what `acts` lists.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "model/decoder.h"
+
+/* y = x + f(x) ends here: out = base + branch·w, or with post norms base + norm(branch·w). out may be base, or
+ * NULL with post norms when only kept and rstd are wanted. */
+static void add_branch(model *m, const mat *out, mat base, mat branch, projection w, row_set rows, int post_norm,
+                       mat kept, float *rstd) {
+  backend *be = m->be;
+  size_t h = m->cfg.hidden, n = model_rows(m, rows);
+  mat normed = model_mat(m, &m->h, h);
+  if (post_norm >= 0) {
+    model_linear(m, kept, branch, w, rows, false);
+    model_norm(m, normed, kept, post_norm, -1, rows, rstd);
+  }
+  if (!out) return;
+  if (out->p != base.p) be->copy(be, *out, base, n, h);
+  if (post_norm >= 0)
+    be->add(be, *out, normed, n, h);
+  else
+    model_linear(m, *out, branch, w, rows, true);
+}
+
+/* Normalises the layer's input and projects it; then per-head norms and rotation: s->qkv from s->x. */
+static void project_qkv(model *m, size_t l, acts *s) {
+  const model_config *c = &m->cfg;
+  const layer *y = &m->layers[l];
+  backend *be = m->be;
+  size_t rows = m->rows.f.rows, q = q_width(c);
+  mat normed = model_mat(m, &m->h, c->hidden), theirs = model_mat(m, &m->a, qkv_width(c));
+  model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, s->rstd_in);
+  model_linear(m, c->grouped_qkv ? theirs : s->qkv, normed, qkv_of(m, y), ROWS_ALL, false);
+  if (c->grouped_qkv) regroup(m, s->qkv, theirs, true);
+  if (c->qk_norm) { /* with nothing to keep, in place; else from the kept copy */
+    mat from = s->qk.p ? s->qk : s->qkv;
+    if (s->qk.p) be->copy(be, s->qk, s->qkv, rows, qk_width(c));
+    be->rmsnorm(be, s->qkv, from, vec(m, y->q_norm), c->norm_offset, c->norm_eps, rows, c->q_heads, c->head_dim,
+                s->rstd_qk);
+    be->rmsnorm(be, mat_from(s->qkv, 0, q), mat_from(from, 0, q), vec(m, y->k_norm), c->norm_offset, c->norm_eps,
+                rows, c->kv_heads, c->head_dim, s->rstd_qk ? s->rstd_qk + rows * c->q_heads : NULL);
+  }
+  model_rope(m, s->qkv, l, 1);
+}
+
+void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
+  const model_config *c = &m->cfg;
+  const layer *y = &m->layers[l];
+  backend *be = m->be;
+  attention_shape a = shape_of(c, l);
+  row_set rows = last ? ROWS_LAST : ROWS_ALL;
+  mat normed = model_mat(m, &m->h, c->hidden), gated = model_mat(m, &m->a, c->ff), o = s->o, x = s->x;
+  project_qkv(m, l, s);                                  /* [R, H] -> [R, (Q+2G)D] */
+  be->attention(be, s->o, s->qkv, m->batch, &a, s->lse); /* -> [R, QD] */
+  if (last) {
+    o = model_mat(m, &m->last_o, q_width(c));
+    x = model_mat(m, &m->last_x, c->hidden);
+    be->gather(be, o, s->o, m->batch, q_width(c));
+    be->gather(be, x, s->x, m->batch, c->hidden);
+  }
+  add_branch(m, &s->x_mid, x, o, o_of(y), rows, y->norm_post_attn, s->attn_out, s->rstd_attn); /* -> [R, H] */
+  model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
+  model_linear(m, s->gate_up, normed, up_of(m, y), rows, false); /* -> [R, 2F] */
+  if (!out && !c->post_norms) return;
+  be->gated(be, gated, s->gate_up, model_rows(m, rows), c->ff, act_of(c));                          /* -> [R, F] */
+  add_branch(m, out, s->x_mid, gated, down_of(y), rows, y->norm_post_mlp, s->mlp_out, s->rstd_mlp); /* -> [R, H] */
+}
+
+/* Lays the groups out as this pass's batch, with its rotary tables and buffers. */
+static rw_status prepare(model *m, const id_group *groups, size_t n, bool share, bool drop, rw_error *err) {
+  const model_config *c = &m->cfg;
+  RW_TRY(batch_build(m, groups, n, share, err));
+  if (m->rows.f.n_branches == 0) return RW_OK;
+  if (drop) RW_TRY(lora_drop_keys(m, groups, n, err));
+  RW_TRY(m->be->batch_make(m->be, &m->batch, &m->rows, err));
+  size_t rows = m->rows.f.rows, last = m->rows.n_last, positions = 0;
+  tensor_type act = m->be->traits.act;
+  for (size_t i = 0; i < rows; i++)
+    if ((size_t)m->pos[i] >= positions) positions = (size_t)m->pos[i] + 1;
+  for (size_t i = 0; i < c->layers; i++) RW_TRY(rope_tables(m, c->rope_of[i], positions, err));
+  size_t wide = c->grouped_qkv && qkv_width(c) > c->ff ? qkv_width(c) : c->ff;
+  RW_TRY(buffer_need(m, &m->h, rows, c->hidden, act, err));
+  RW_TRY(buffer_need(m, &m->a, rows, wide, act, err));
+  RW_TRY(buffer_need(m, &m->last_x, last, c->hidden, act, err));
+  RW_TRY(buffer_need(m, &m->last_o, last, q_width(c), act, err));
+  RW_TRY(buffer_need(m, &m->last_h, last, c->hidden, act, err));
+  RW_TRY(buffer_need(m, &m->rstd_final, last, 2, T_F32, err));
+  RW_TRY(lora_need(m, err));
+  return buffer_need(m, &m->rewards, m->rows.f.n_branches, c->n_outputs, T_F32, err);
+}
+
+/* Working memory of layers that keep nothing. */
+static rw_status scoring_acts(model *m, acts *s, rw_error *err) {
+  size_t rows = m->rows.f.rows;
+  RW_TRY(buffer_need_bytes(m, &m->work, cut_acts(m, s, NULL, rows, false), err));
+  cut_acts(m, s, m->work.p, rows, false);
+  return RW_OK;
+}
+
+static void embed(model *m, mat x) {
+  weight e = model_matrix(m, m->embed, -1);
+  m->be->embed(m->be, x, &e, m->batch, m->cfg.embed_scale);
+}
+
+/* Runs layers [from, end) with nothing kept; the state is in s->x. */
+static void run_layers(model *m, acts *s, size_t from, size_t end) {
+  for (size_t l = from; l < end; l++) forward_layer(m, l, s, &s->x, l + 1 == m->cfg.layers);
+}
+
+/* The embedding and layers [0, end) with nothing kept; the state is in s->x. */
+static void run_below(model *m, acts *s, size_t end) {
+  embed(m, s->x);
+  run_layers(m, s, 0, end);
+}
+
+/* The state before the first trained layer, computed or as it was the last time. */
+static rw_status run_frozen(model *m, const id_group *groups, size_t n, bool share, bool forward, acts *s,
+                            rw_error *err) {
+  if (frozen_fetch(m, groups, n, share, forward, s->x)) return RW_OK;
+  run_below(m, s, m->freeze);
+  return frozen_store(m, groups, n, share, forward, s->x, err);
+}
+
+static bool has_bad(const model *m, mat x, size_t rows) {
+  return m->be->first_bad(m->be, x, rows, x.ld) < rows * x.ld;
+}
+
+/* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
+static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, rw_error *err) {
+  const layer *y = &m->layers[l];
+  size_t rows = m->rows.f.rows, end = last ? m->rows.n_last : rows, token = last ? m->last[row] : row;
+  const char *what = "the input or output of", *name = m->t[y->down].pub.name;
+  if (has_bad(m, s->qkv, rows))
+    name = m->t[y->q].pub.name, what = "the projections to query, key and value, from";
+  else if (has_bad(m, s->o, rows))
+    name = m->t[y->o].pub.name, what = "the attention before";
+  else if (has_bad(m, s->gate_up, end))
+    name = m->t[y->up].pub.name, what = "the projections from the normalised state, with";
+  return rw_fail(err, RW_NUMERIC,
+                 "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another "
+                 "--dtype may help",
+                 l, what, name, m->pos[token]);
+}
+
+/* A reward is not finite: runs the batch again, layer by layer, to say where it began. */
+static rw_status blame(model *m, rw_error *err) {
+  acts s;
+  size_t h = m->cfg.hidden, at;
+  const char *weight_name = model_bad_weight(m, &at);
+  if (weight_name)
+    return rw_fail(err, RW_NUMERIC, "tensor %s: the weight at index %zu is not finite", weight_name, at);
+  RW_TRY(scoring_acts(m, &s, err));
+  for (size_t l = 0; l <= m->cfg.layers; l++) {
+    if (l == 0)
+      run_below(m, &s, 0);
+    else
+      forward_layer(m, l - 1, &s, &s.x, l == m->cfg.layers);
+    size_t rows = model_rows(m, l == m->cfg.layers ? ROWS_LAST : ROWS_ALL),
+           bad = m->be->first_bad(m->be, s.x, rows, h);
+    RW_TRY(m->be->sync(m->be, err));
+    if (bad == rows * h) continue;
+    if (l == 0)
+      return rw_fail(err, RW_NUMERIC, "the embedding of token %d is not finite; the checkpoint is damaged",
+                     m->ids[bad / h]);
+    return blame_layer(m, &s, l - 1, l == m->cfg.layers, bad / h, err);
+  }
+  return rw_fail(err, RW_NUMERIC, "the reward head's output is not finite; a lower learning rate may help");
+}
+
+static rw_status check(model *m, const float *rewards, rw_error *err) {
+  for (size_t i = 0; i < m->rows.f.n_branches; i++)
+    if (!isfinite(rewards[i])) return blame(m, err);
+  return RW_OK;
+}
+
+rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
+  acts s;
+  RW_TRY(prepare(m, groups, n, share, false, err));
+  if (m->rows.f.n_branches == 0) return RW_OK;
+  RW_TRY(scoring_acts(m, &s, err));
+  RW_TRY(run_frozen(m, groups, n, share, false, &s, err));
+  run_layers(m, &s, m->freeze, m->cfg.layers);
+  RW_TRY(head_run(m, s.x, rewards, err));
+  return check(m, rewards, err);
+}
+
+rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
+  RW_TRY(prepare(m, groups, n, share, m->lora_dropout > 0, err));
+  if (m->rows.f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
+  const model_config *c = &m->cfg;
+  backend *be = m->be;
+  size_t rows = m->rows.f.rows, last = m->rows.n_last, trained = c->layers - m->freeze;
+  RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->recompute), err));
+  RW_TRY(buffer_need(m, &m->final, last, c->hidden, be->traits.act, err));
+  mat final = model_mat(m, &m->final, c->hidden);
+  if (m->freeze > 0) {
+    acts below;
+    RW_TRY(scoring_acts(m, &below, err));
+    RW_TRY(run_frozen(m, groups, n, share, true, &below, err));
+    if (trained > 0)
+      be->copy(be, kept_acts(m, m->freeze).x, below.x, rows, c->hidden);
+    else
+      be->copy(be, final, below.x, last, c->hidden);
+  } else {
+    embed(m, kept_acts(m, 0).x);
+  }
+  for (size_t l = m->freeze; l < c->layers; l++) {
+    acts s = kept_acts(m, l);
+    bool is_last = l + 1 == c->layers;
+    mat out = is_last ? final : kept_acts(m, l + 1).x;
+    forward_layer(m, l, &s, &out, is_last);
+  }
+  RW_TRY(head_run(m, final, rewards, err));
+  RW_TRY(check(m, rewards, err));
+  m->have_forward = true;
+  return RW_OK;
+}
+
+rw_status model_hidden(model *m, const int32_t *ids, size_t len, size_t l, float *out, rw_error *err) {
+  id_group g = {&ids, &len, 1};
+  size_t h = m->cfg.hidden;
+  acts s;
+  RW_TRY(prepare(m, &g, 1, false, false, err));
+  RW_TRY(scoring_acts(m, &s, err));
+  embed(m, s.x);
+  for (size_t i = 0; i < l; i++) forward_layer(m, i, &s, &s.x, false);
+  buffer f32 = {0};
+  RW_TRY(buffer_need(m, &f32, len, h, T_F32, err));
+  m->be->copy(m->be, mat_f32(f32.p, h), s.x, len, h);
+  m->be->get(m->be, out, f32.p, len * h * sizeof(float));
+  m->be->release(m->be, MEM_DEVICE, f32.p);
+  return m->be->sync(m->be, err);
+}
