@@ -37,10 +37,12 @@ CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 
-APT := gcc g++ make pkg-config libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev \
-       libcurl4-openssl-dev libcmocka-dev libjansson-dev libdnnl-dev clang-format clang-tidy cppcheck python3 python3-pip
+# Debian's names, of Ubuntu too. g++ and pip are for Parquet: Arrow's library comes in a wheel.
+APT     := gcc g++ make pkg-config python3 python3-pip \
+           libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev libcurl4-openssl-dev
+APT_DEV := libcmocka-dev libjansson-dev libdnnl-dev clang clang-format clang-tidy cppcheck procps python3-venv patchelf
 
-.PHONY: all clean tests test lint bench bench-json demo deps fuzz help install always compile_commands.json
+.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install always compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
 $(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
@@ -139,9 +141,13 @@ ifneq ($(PLUGIN),)
 	install -m 644 $(PLUGIN) $(ARROW_LIB) $(TO)/lib/reward
 endif
 
-tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY) $(PLUGIN)
+# what opens Parquet files looks for the plugin when it runs
+$(BUILD)/tests/test_parquet $(BUILD)/tests/test_rows $(BUILD)/replay/parquet: | $(PLUGIN)
 
-test: ; @tests/run.sh
+tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
+
+test: ; @T='$(T)' tests/run.sh
+quick: ; @T='$(T)' tests/run.sh quick
 # Format and static analysis; a part of the tests.
 lint: $(BUILD)/commit.h ; @tests/lint.sh
 
@@ -154,22 +160,28 @@ $(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
 bench-json: $(BUILD)/bench_json ; @$< $(or $(ROWS),examples/sources/magpie-ultra.jsonl)
 # a make of its own: what deps brings is looked for when one begins
-demo: deps
+demo: deps-model
 	@$(MAKE) all
 	@examples/demo.sh
-deps: ; @tests/deps.sh $(APT)
+# What building needs; what the tests and contributors need besides; the small real model of demo, README and tests.
+deps: ; @tests/deps.sh apt $(APT) && tests/deps.sh arrow
+deps-dev: deps-model ; @tests/deps.sh apt $(APT_DEV)
+deps-model: deps ; @tests/deps.sh model
 
 help:
 	@echo "make            build/reward and build/libreward.a"
-	@echo "make deps       install what the build needs (Debian 12), and the small model of the demo"
+	@echo "make deps       install what the build needs (Debian, Ubuntu): packages, Arrow for Parquet"
+	@echo "make deps-dev   what the tests and contributors need besides, and the small model"
+	@echo "make deps-model the small model alone (98 MB)"
 	@echo "make install    program, library, header, pkg-config: DESTDIR, PREFIX (/usr/local)"
-	@echo "make test       every test, plain and under sanitizers"
+	@echo "make test       every test, plain and under sanitizers; T=PATTERN: those whose name matches"
+	@echo "make quick      the tests that take a minute"
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
 	@echo "make bench      speeds beside peers and the machine's limit, and of curation at full size (10 GB of disk)"
 	@echo "make bench-json the JSON reader alone: ROWS=FILE"
 
 clean:
-	rm -rf $(BUILD) build-asan build-fuzz
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`reward eval --endpoint` against llama.cpp's own server with a real model: SmolLM2-135M-Instruct of `make deps`.
+"""`reward eval --endpoint` against llama.cpp's own server with a real model: SmolLM2-135M-Instruct of `make deps-model`.
 
     python3 -m venv v && v/bin/pip install xllamacpp        # llama.cpp's server in a wheel
     LLAMA_PYTHON=v/bin/python tests/check_llama_server.py
@@ -36,7 +36,7 @@ if subprocess.run([PYTHON, "-c", "import xllamacpp"], capture_output=True).retur
     print(f"{PYTHON} has no xllamacpp")
     sys.exit(77)
 if not GGUF.exists():
-    print(f"{GGUF} is not there; make deps fetches it")
+    print(f"{GGUF} is not there; make deps-model fetches it")
     sys.exit(77)
 
 work = Path(tempfile.mkdtemp())

