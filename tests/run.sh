@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# run.sh - every test of the project: plain and under ASan+UBSan; ends with one line of counts.
+# run.sh - every test of the project: plain, under ASan+UBSan, what has threads under TSan; ends with a line of counts.
 #
-# usage: tests/run.sh            (from `make test`; BUILD and ASAN name the build folders, LIMIT a test's seconds)
+# usage: tests/run.sh [quick]    (from `make test`, `make quick`)
+# T is a pattern (of bash's =~) of the names of tests to run: make test T=rows, T='^test_rows', T='^asan cli_'. Only what
+# these need is built. BUILD, ASAN, TSAN name the build folders, LIMIT a test's seconds.
 # A test that needs what a machine may lack (../shared, a CPU level) is skipped and counted as skipped.
 set -u
 cd "$(dirname "$0")/.."
-BUILD=${BUILD:-build} ASAN=${ASAN:-build-asan}
-SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
+BUILD=${BUILD:-build} ASAN=${ASAN:-build-asan} TSAN=${TSAN:-build-tsan}
 LIMIT=${LIMIT:-900}
-jobs=$(nproc)
+QUICK='^(test_|check_layers|cli_formats|cli_golden)' # with BUILD alone: under a minute where little is to be built
+THREADED='^test_(base_thread|base_context|rows_map|api)$'   # run under TSan, too
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -33,57 +35,75 @@ limited() {
   return $status
 }
 
-# one NAME COMMAND…: a test that is its exit status; 77 is a skip.
+# counts of a cmocka program from its output: each of its tests counts
+cmocka_counts() {
+  local ok bad skip
+  ok=$(grep -ac '^\[       OK \]' "$1") skip=$(grep -ac '^\[  SKIPPED \] [a-z_]*$' "$1")
+  [ "$skip" -gt 0 ] && skip=$((skip / 2)) # cmocka names a skipped test once more at the end
+  passed=$((passed + ok)) skipped=$((skipped + skip))
+  detail="$ok passed, $skip skipped, "
+}
+
+# one NAME COMMAND…: a test that is its exit status, 77 a skip; or a cmocka program (test_…).
 one() {
-  local name=$1 log="$logs/one" status
+  local name=$1 log="$logs/one" began=$SECONDS status detail=
   shift
   limited "$log" "$@"
   status=$?
+  case $name in *test_*) cmocka_counts "$log" ;; esac
   if [ $status -eq 0 ]; then
-    passed=$((passed + 1)); echo "ok    $name"
+    [ -n "$detail" ] || passed=$((passed + 1))
+    echo "ok    $name (${detail}$((SECONDS - began)) s)"
   elif [ $status -eq 77 ]; then
     skipped=$((skipped + 1)); echo "skip  $name: $(tail -n 1 "$log")"
   else
-    failed=$((failed + 1)); echo "FAIL  $name (exit $status)"; tail -n 30 "$log" | sed 's/^/      /'
+    failed=$((failed + 1)); echo "FAIL  $name (exit $status)"; grep -av '^\[ RUN\|^\[       OK' "$log" | tail -n 30 | sed 's/^/      /'
   fi
 }
 
-# unit FOLDER LABEL: the cmocka programs of a build; each of their tests counts.
-unit() {
-  local t name log ok bad skip status
-  for t in tests/test_*.c; do
-    name=$(basename "$t" .c) log="$logs/$name"
-    limited "$log" "$1/tests/$name"
-    status=$?
-    ok=$(grep -ac '^\[       OK \]' "$log") bad=$(grep -ac '^\[  FAILED  \] [a-z_]*$' "$log") skip=$(grep -ac '^\[  SKIPPED \] [a-z_]*$' "$log")
-    [ $skip -gt 0 ] && skip=$((skip / 2)) # cmocka names a skipped test once more at the end
-    passed=$((passed + ok)) skipped=$((skipped + skip))
-    if [ $status -ne 0 ]; then
-      failed=$((failed + 1)); echo "FAIL  $2 $name (exit $status)"; grep -av '^\[ RUN\|^\[       OK' "$log" | tail -n 30 | sed 's/^/      /'
-    else
-      echo "ok    $2 $name: $ok passed, $skip skipped"
-    fi
-  done
+# add NAME FOLDER TARGET COMMAND…: a test that needs TARGET of the build in FOLDER ("" nothing), if its name is asked for
+names=() folders=() targets=() commands=()
+add() {
+  [[ $1 =~ ${T:-} ]] && { [ "${mode:-}" != quick ] || [[ $1 =~ $QUICK ]]; } || return 0
+  names+=("$1") folders+=("$2") targets+=("$3") commands+=("$(printf '%q ' "${@:4}")")
 }
 
-make=(make -s -j"$jobs" WERROR="${WERROR:-1}")
-one "build" "${make[@]}" BUILD="$BUILD" SAN= all tests
-one "build with sanitizers" "${make[@]}" BUILD="$ASAN" SAN="$SANITIZE" all tests
-one "lint" tests/lint.sh
-one "check-ops" "$BUILD/check-ops"
-unit "$BUILD" ""
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
-unit "$ASAN" "asan"
-for t in tests/fuzz/fuzz_*.c; do
-  name=$(basename "$t" .c) name=${name#fuzz_}
-  one "asan corpus of $name" "$ASAN/replay/$name" tests/fuzz/corpus/"$name"/*
-done
-export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
-for t in tests/cli_*.sh; do
-  one "$(basename "$t" .sh)" env BUILD="$BUILD" bash "$t"
-  one "asan $(basename "$t" .sh)" env BUILD="$ASAN" bash "$t"
-done
-for t in tests/check_*.py tests/check_*.sh; do [ -e "$t" ] && one "$(basename "$t")" env BUILD="$BUILD" "$t"; done
+# build FOLDER SANITIZERS: what the tests that were added need of it
+build() {
+  local want=() i
+  for i in "${!names[@]}"; do [ "${folders[i]}" != "$1" ] || [ -z "${targets[i]}" ] || want+=("${targets[i]}"); done
+  [ ${#want[@]} -gt 0 ] || return 0
+  one "build in $1" make -s -j"$(nproc)" WERROR="${WERROR:-1}" BUILD="$1" SAN="$2" $(printf '%s\n' "${want[@]}" | sort -u)
+}
 
+mode=${1:-}
+export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+add "lint" "$BUILD" "$BUILD/commit.h" tests/lint.sh
+add "check-ops" "$BUILD" "$BUILD/check-ops" "$BUILD/check-ops"
+for f in tests/test_*.c; do
+  t=$(basename "$f" .c)
+  add "$t" "$BUILD" "$BUILD/tests/$t" "$BUILD/tests/$t"
+done
+for f in tests/test_*.c; do
+  t=$(basename "$f" .c)
+  add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
+  [[ ! $t =~ $THREADED ]] || add "tsan $t" "$TSAN" "$TSAN/tests/$t" "$TSAN/tests/$t"
+done
+for f in tests/fuzz/fuzz_*.c; do
+  t=$(basename "$f" .c) t=${t#fuzz_}
+  add "asan corpus of $t" "$ASAN" "$ASAN/replay/$t" "$ASAN/replay/$t" tests/fuzz/corpus/"$t"/*
+done
+for f in tests/cli_*.sh; do
+  t=$(basename "$f" .sh)
+  add "$t" "$BUILD" all env BUILD="$BUILD" bash "$f"
+  add "asan $t" "$ASAN" all env BUILD="$ASAN" bash "$f"
+done
+for f in tests/check_*.py tests/check_*.sh; do add "$(basename "$f")" "$BUILD" all env BUILD="$BUILD" "$f"; done
+
+build "$BUILD" ""
+build "$ASAN" '-fsanitize=address,undefined -fno-sanitize-recover=all'
+build "$TSAN" -fsanitize=thread
+for i in "${!names[@]}"; do eval "one ${names[i]@Q} ${commands[i]}"; done
 echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
