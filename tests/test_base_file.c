@@ -1,0 +1,226 @@
+/* test_base_file.c - files that appear whole or not at all, folders that two processes want, and what is refused.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+
+static rw_error err;
+#define OK(e)                                           \
+  do {                                                  \
+    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
+  } while (0)
+#define SAYS(part) assert_non_null(strstr(err.text, part))
+
+static char dir[] = "/tmp/reward-file-XXXXXX";
+static int setup(void **state) {
+  (void)state;
+  return mkdtemp(dir) ? 0 : -1;
+}
+static int teardown(void **state) {
+  (void)state;
+  return file_remove_tree(dir, NULL) ? -1 : 0;
+}
+static const char *in_dir(const char *name) {
+  static char path[4][128];
+  static int turn;
+  char *p = path[turn++ % 4];
+  snprintf(p, sizeof *path, "%s/%s", dir, name);
+  return p;
+}
+static void holds(const char *path, const char *want) {
+  str s = {0};
+  OK(file_read(path, 1 << 24, &s, &err));
+  assert_true(slice_is((slice){s.p, s.len}, want));
+  str_free(&s);
+}
+
+static void a_name_appears_when_all_is_there(void **state) {
+  (void)state;
+  const char *path = in_dir("out");
+  file_out *out;
+  OK(file_put(path, "before", 6, &err));
+  OK(file_out_open(&out, path, &err));
+  OK(file_out_write(out, "af", 2, &err));
+  OK(file_out_write(out, "", 0, &err));
+  holds(path, "before");
+  OK(file_out_write(out, "ter", 3, &err));
+  OK(file_out_commit(out, &err));
+  holds(path, "after");
+  OK(file_out_open(&out, path, &err));
+  OK(file_out_write(out, "never", 5, &err));
+  file_out_abort(out);
+  file_out_abort(NULL);
+  holds(path, "after");
+  OK(file_out_open(&out, path, &err));
+  OK(file_out_at(out, 4, "four", 4, &err)); /* what is between is zeros */
+  OK(file_out_commit(out, &err));
+  file_map m;
+  OK(file_map_open(&m, path, &err));
+  assert_true(m.len == 8 && memcmp(m.p, "\0\0\0\0four", 8) == 0);
+  file_map_close(&m);
+}
+
+static void long_writes_are_whole(void **state) {
+  (void)state;
+  enum { PIECE = 100000, PIECES = 30, LONG = 1 << 20 };
+  char *piece = mem_alloc(LONG, 1);
+  file_out *out;
+  OK(file_out_open(&out, in_dir("long"), &err));
+  for (int i = 0; i < PIECES; i++) {
+    memset(piece, i, PIECE);
+    OK(file_out_write(out, piece, PIECE, &err));
+  }
+  memset(piece, 99, LONG);
+  OK(file_out_write(out, piece, LONG, &err)); /* more than a buffer at once */
+  OK(file_out_commit(out, &err));
+  mem_free(piece);
+  file_map m;
+  OK(file_map_open(&m, in_dir("long"), &err));
+  assert_int_equal(m.len, PIECE * PIECES + LONG);
+  for (size_t i = 0; i < m.len; i++)
+    if (m.p[i] != (i / PIECE < PIECES ? i / PIECE : 99)) fail_msg("byte %zu is %d", i, m.p[i]);
+  file_map_close(&m);
+}
+
+/* A process that is killed between open and commit leaves the old file; the next one clears up after it. */
+static void a_kill_leaves_the_old_file(void **state) {
+  (void)state;
+  char partial[160];
+  OK(file_out_dir(in_dir("killed"), false, &err));
+  const char *path = in_dir("killed/out");
+  OK(file_put(path, "old", 3, &err));
+  pid_t child = fork();
+  if (child == 0) {
+    file_out *out;
+    if (!file_out_open(&out, path, NULL) && !file_out_write(out, "new", 3, NULL)) kill(getpid(), SIGKILL);
+    _exit(1);
+  }
+  int status;
+  assert_true(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+  holds(path, "old");
+  snprintf(partial, sizeof partial, "%s.partial-%ld", path, (long)child);
+  assert_true(file_exists(partial));
+  assert_int_equal(file_out_dir(in_dir("killed"), false, &err), RW_USAGE); /* not empty: but swept */
+  SAYS("--force");
+  assert_false(file_exists(partial));
+  holds(path, "old");
+}
+
+static void a_folder_is_one_processs_at_a_time(void **state) {
+  (void)state;
+  out_dir d, e;
+  OK(file_dir_begin(&d, in_dir("a/b/c"), false, &err));
+  assert_int_equal(file_dir_begin(&e, in_dir("a/b/c"), true, &err), RW_USAGE);
+  SAYS("another process");
+  file_dir_end(&e, true); /* after a begin that failed: nothing */
+  assert_true(file_exists(in_dir("a/b/c/.unfinished")));
+  file_dir_end(&d, false); /* empty: the folders that begin made go */
+  assert_false(file_exists(in_dir("a")));
+  OK(file_dir_begin(&d, in_dir("a/b"), false, &err));
+  OK(file_put(in_dir("a/b/part"), "1", 1, &err));
+  file_dir_end(&d, false);
+  assert_true(file_exists(in_dir("a/b/.unfinished")));
+  OK(file_dir_begin(&d, in_dir("a/b"), false, &err)); /* taken again without force */
+  file_dir_end(&d, true);
+  assert_false(file_exists(in_dir("a/b/.unfinished")));
+  assert_int_equal(file_dir_begin(&d, in_dir("a/b"), false, &err), RW_USAGE);
+  file_dir_end(&d, true);
+}
+
+static void what_is_no_file_is_refused(void **state) {
+  (void)state;
+  file_map m;
+  file_out *out;
+  str s = {0};
+  OK(file_mkdirs(in_dir("folder/inner"), &err));
+  assert_int_equal(file_map_open(&m, in_dir("folder"), &err), RW_IO);
+  SAYS("a folder");
+  assert_int_equal(file_map_open(&m, "/dev/null", &err), RW_IO);
+  SAYS("special file");
+  assert_int_equal(file_map_open(&m, in_dir("nowhere"), &err), RW_IO);
+  assert_int_equal(file_out_open(&out, in_dir("folder"), &err), RW_IO);
+  assert_null(out);
+  assert_int_equal(file_out_open(&out, in_dir("nowhere/x"), &err), RW_IO);
+  OK(file_put(in_dir("text"), "one\ntwo\xff", 8, &err));
+  assert_int_equal(file_read_text(in_dir("text"), 100, &s, &err), RW_DATA);
+  SAYS("text:2: expected UTF-8 text, got the byte 0xff");
+  str_free(&s);
+  assert_int_equal(file_read(in_dir("text"), 7, &s, &err), RW_DATA);
+  str_free(&s);
+  OK(file_read(in_dir("text"), 8, &s, &err));
+  str_free(&s);
+  assert_int_equal(file_mkdirs(in_dir("text/x"), &err), RW_IO);
+  const char *in[] = {in_dir("text")};
+  assert_int_equal(file_check_output(in_dir("./text"), in, 1, &err), RW_USAGE);
+  OK(file_check_output(in_dir("other"), in, 1, &err));
+  OK(file_check_output("/dev/null", (const char *[]){"/dev/null"}, 1, &err));
+  OK(file_put("/dev/null", "x", 1, &err)); /* as it is: nothing is renamed over a device */
+  struct stat st;
+  assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+}
+
+static void an_empty_file_maps_and_hashes(void **state) {
+  (void)state;
+  char a[33], b[33];
+  file_map m;
+  OK(file_put(in_dir("empty"), "", 0, &err));
+  OK(file_map_open(&m, in_dir("empty"), &err));
+  assert_int_equal(m.len, 0);
+  file_map_close(&m);
+  file_map_close(&m); /* once more does nothing */
+  OK(file_hash(in_dir("empty"), a, &err));
+  assert_string_equal(a, "99aa06d3014798d86001c324468d497f"); /* XXH3-128 of nothing */
+  OK(file_put(in_dir("x"), "x", 1, &err));
+  OK(file_hash(in_dir("x"), b, &err));
+  assert_string_not_equal(a, b);
+}
+
+static void folders_are_replaced_and_removed_whole(void **state) {
+  (void)state;
+  OK(file_mkdirs(in_dir("from"), &err));
+  OK(file_mkdirs(in_dir("to/deep/er"), &err));
+  OK(file_put(in_dir("from/f"), "new", 3, &err));
+  OK(file_put(in_dir("to/deep/er/f"), "old", 3, &err));
+  OK(file_replace_dir(in_dir("from"), in_dir("to"), &err));
+  holds(in_dir("to/f"), "new");
+  assert_false(file_exists(in_dir("from")) || file_exists(in_dir("to/deep")));
+  assert_int_equal(symlink("/etc", in_dir("to/link")), 0);
+  OK(file_remove_dir(in_dir("to"), &err)); /* a link is removed, not followed */
+  assert_false(file_exists(in_dir("to")) || file_exists(in_dir("to.removed")));
+  assert_true(file_is_dir("/etc"));
+  OK(file_remove_dir(in_dir("to"), &err));
+  OK(file_remove_tree(in_dir("to"), &err));
+  char *near = file_nearest_dir(in_dir("no/such/place"));
+  assert_string_equal(near, dir);
+  assert_true(file_room(near) > 0);
+  mem_free(near);
+  int fd;
+  OK(file_nameless(dir, &fd, &err));
+  assert_int_equal(write(fd, "x", 1), 1);
+  close(fd);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_name_appears_when_all_is_there),
+      cmocka_unit_test(long_writes_are_whole),
+      cmocka_unit_test(a_kill_leaves_the_old_file),
+      cmocka_unit_test(a_folder_is_one_processs_at_a_time),
+      cmocka_unit_test(what_is_no_file_is_refused),
+      cmocka_unit_test(an_empty_file_maps_and_hashes),
+      cmocka_unit_test(folders_are_replaced_and_removed_whole),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
