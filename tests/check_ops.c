@@ -59,7 +59,7 @@ static void check_linear(backend *be, const char *level, bool bf16) {
     be->linear(be, my, mx, ws, 2, m, false);
     must_sync(be);
     ref_linear(yd, xd, wd, bd, m, out, in);
-    char what[64];
+    char what[96];
     snprintf(what, sizeof what, "linear %s %zux%zux%zu", suffix, m, in, out);
     report(level, what, distance(y, yd, m * out), 2e-6);
     /* each row alone */
