@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # What goes wrong is said with its place, in the right exit status, and leaves nothing half-written.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap '[ -z "${mounted:-}" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 model=tests/data/model/llama
-# fails STATUS 'TEXT IN STDERR' COMMAND…
-fails() {
-  local want=$1 text=$2 status=0
-  shift 2
-  "$@" >"$tmp/stdout" 2>"$tmp/stderr" || status=$?
-  [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/stderr"; exit 1; }
-  grep -qF -- "$text" "$tmp/stderr" || { echo "expected '$text' from: $*"; cat "$tmp/stderr"; exit 1; }
-}
 score() { "$reward" score --quiet --model "$model" "$@"; }
 
 fails 2 "unknown command" "$reward" nonsense
@@ -408,8 +397,7 @@ if [ -e /dev/full ]; then
     grep -q "stdout: cannot write" "$tmp/stderr"
   done
 fi
-if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=64k none "$tmp/small" 2>/dev/null; then
-  mounted=$tmp/small # a full disk: the error says so, and nothing is left
+if small_disk 64k; then # a full disk: the error says so, and nothing is left
   fails 1 "No space left" "$reward" train --quiet --model $model --data <(echo '{"chosen_ids": [5], "rejected_ids": [6]}') --out "$tmp/small/out" --epochs 1
   [ ! -e "$tmp/small/out/model.safetensors" ]
   [ -z "$(ls "$tmp/small/out" | grep partial || true)" ]

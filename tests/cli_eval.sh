@@ -1,29 +1,15 @@
 #!/usr/bin/env bash
 # `reward eval`, `compare` and `report` as users call them: what they print, write and return.
 set -u
-cd "$(dirname "$0")/.."
-REWARD=${BUILD:-build}/reward
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-bad=0
-fail() { echo "FAIL: $*"; bad=1; }
-# expect STATUS TEXT COMMAND…: the exit status, and TEXT in what it printed.
-expect() {
-  local status=$1 text=$2 got
-  shift 2
-  "$@" >"$work/out" 2>&1
-  got=$?
-  [ $got -eq "$status" ] || fail "$*: exit status $got, expected $status: $(tail -n 1 "$work/out")"
-  [ -z "$text" ] || grep -qF -- "$text" "$work/out" || fail "$*: expected '$text' in: $(cat "$work/out")"
-}
+. "$(dirname "$0")/lib.sh"
 data=tests/data/eval
 
 for suite in rewardbench rewardbench2 rm-bench judgebench; do
-  expect 0 "length baseline" "$REWARD" eval --suite $suite --data $data/$suite.jsonl --scores $data/$suite.jsonl \
-    -o "$work/$suite.json" --html "$work/$suite.html"
-  gzip -c $data/$suite.jsonl >"$work/$suite.gz"
-  "$REWARD" eval --suite $suite --data "$work/$suite.gz" --scores "$work/$suite.gz" -o - -q 2>/dev/null >"$work/again.json"
-  python3 - "$work" $suite <<'P' || fail "$suite: results"
+  expect 0 "length baseline" "$reward" eval --suite $suite --data $data/$suite.jsonl --scores $data/$suite.jsonl \
+    -o "$tmp/$suite.json" --html "$tmp/$suite.html"
+  gzip -c $data/$suite.jsonl >"$tmp/$suite.gz"
+  "$reward" eval --suite $suite --data "$tmp/$suite.gz" --scores "$tmp/$suite.gz" -o - -q 2>/dev/null >"$tmp/again.json"
+  python3 - "$tmp" $suite <<'P' || fail "$suite: results"
 import json, math, sys
 work, suite = sys.argv[1:]
 r, again = json.load(open(f"{work}/{suite}.json")), json.load(open(f"{work}/again.json"))
@@ -44,18 +30,18 @@ assert r == again
 P
 done
 
-head -n 30 $data/rewardbench.jsonl >"$work/part.jsonl"
-expect 0 "Without rows: " "$REWARD" eval --suite rewardbench --data "$work/part.jsonl" --scores "$work/part.jsonl" -o "$work/part.json"
-python3 -c "import json; r = json.load(open('$work/part.json')); assert r['overall'] is None and r['interval'] is None and r['missing']" ||
+head -n 30 $data/rewardbench.jsonl >"$tmp/part.jsonl"
+expect 0 "Without rows: " "$reward" eval --suite rewardbench --data "$tmp/part.jsonl" --scores "$tmp/part.jsonl" -o "$tmp/part.json"
+python3 -c "import json; r = json.load(open('$tmp/part.json')); assert r['overall'] is None and r['interval'] is None and r['missing']" ||
   fail "a part of the data has an overall"
-expect 1 "expected 59 rows" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/part.jsonl" -o "$work/no.json"
-expect 1 "is --suite right" "$REWARD" eval --suite rewardbench2 --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl
-sed '2s/"chosen_score"/"error": "too long", "x"/' $data/rewardbench.jsonl >"$work/error.jsonl"
+expect 1 "expected 59 rows" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$tmp/part.jsonl" -o "$tmp/no.json"
+expect 1 "is --suite right" "$reward" eval --suite rewardbench2 --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl
+sed '2s/"chosen_score"/"error": "too long", "x"/' $data/rewardbench.jsonl >"$tmp/error.jsonl"
 # an item without a score is named and counted; what it is part of has no figure, the rest is written
-expect 1 "error.jsonl:2: too long" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
-  -o "$work/error.json" --html "$work/error.html"
-grep -qF "Without a score: 1 of 59 items" "$work/error.html" || fail "the page does not name the item without a score"
-python3 - "$work" <<'P' || fail "an item without a score"
+expect 1 "error.jsonl:2: too long" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$tmp/error.jsonl" \
+  -o "$tmp/error.json" --html "$tmp/error.html"
+grep -qF "Without a score: 1 of 59 items" "$tmp/error.html" || fail "the page does not name the item without a score"
+python3 - "$tmp" <<'P' || fail "an item without a score"
 import json, sys
 work = sys.argv[1]
 r, whole = json.load(open(f"{work}/error.json")), json.load(open(f"{work}/rewardbench.json"))
@@ -72,28 +58,28 @@ for k, v in r["subsets"].items():
     else:
         assert v == whole["subsets"][k]
 P
-expect 1 "1 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
-  --format rewardbench -o "$work/error.public.json"
-expect 1 "1 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/error.jsonl" \
-  --format rewardbench -o "$work/error.public.jsonl"
-python3 - "$work" <<'P' || fail "public files with an item without a score"
+expect 1 "1 of 59 items have no score" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$tmp/error.jsonl" \
+  --format rewardbench -o "$tmp/error.public.json"
+expect 1 "1 of 59 items have no score" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$tmp/error.jsonl" \
+  --format rewardbench -o "$tmp/error.public.jsonl"
+python3 - "$tmp" <<'P' || fail "public files with an item without a score"
 import json, sys
 s, rows = json.load(open(f"{sys.argv[1]}/error.public.json")), [json.loads(l) for l in open(f"{sys.argv[1]}/error.public.jsonl")]
 assert s["accuracy"] is None and s["unscored"] == 1 and s["num_prompts"] == 58 and s[rows[1]["subset"]] is None
 assert len(rows) == 59 and rows[1]["results"] is None and all(r["results"] is not None for r in rows[2:])
 P
-expect 1 "error.jsonl:2: too long" "$REWARD" compare $data/rewardbench.jsonl "$work/error.jsonl" $data/rewardbench.jsonl --suite rewardbench -o "$work/c.json"
-python3 -c "import json; c = json.load(open('$work/c.json')); assert c['overall']['a'] is None and c['unscored'] == 1 and c['n'] == 58 == c['equal']" ||
+expect 1 "error.jsonl:2: too long" "$reward" compare $data/rewardbench.jsonl "$tmp/error.jsonl" $data/rewardbench.jsonl --suite rewardbench -o "$tmp/c.json"
+python3 -c "import json; c = json.load(open('$tmp/c.json')); assert c['overall']['a'] is None and c['unscored'] == 1 and c['n'] == 58 == c['equal']" ||
   fail "comparison with an item without a score"
-sed 's/"chosen_score"/"error": "bad", "x"/' $data/rewardbench.jsonl >"$work/errors.jsonl"
-expect 1 "59 of 59 items have no score" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$work/errors.jsonl" -o "$work/no.json"
-[ ! -e "$work/no.json" ] || fail "a result was written although there is no score"
-expect 2 "one of --model, --scores and --endpoint" "$REWARD" eval --suite pairs --data x
-expect 2 "--suite" "$REWARD" eval --suite mine --data x --scores y
+sed 's/"chosen_score"/"error": "bad", "x"/' $data/rewardbench.jsonl >"$tmp/errors.jsonl"
+expect 1 "59 of 59 items have no score" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores "$tmp/errors.jsonl" -o "$tmp/no.json"
+[ ! -e "$tmp/no.json" ] || fail "a result was written although there is no score"
+expect 2 "one of --model, --scores and --endpoint" "$reward" eval --suite pairs --data x
+expect 2 "--suite" "$reward" eval --suite mine --data x --scores y
 
 # beside results with all four sections stand the published systems, as bars and as Table 2; with a caution where
 # the items are others than the published ones
-python3 - "$work" <<'P'
+python3 - "$tmp" <<'P'
 import json, sys
 counts = {"alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40, "mt-bench-hard": 37,
           "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
@@ -105,22 +91,22 @@ with open(sys.argv[1] + "/full.jsonl", "w") as f:
             f.write(json.dumps({"id": f"{subset}{i}", "subset": subset, "prompt": "p", "chosen": "a", "rejected": "b",
                                 "chosen_score": 1 if i % 4 else -1, "rejected_score": 0}) + "\n")
 P
-expect 0 "Items 2985" "$REWARD" eval --suite rewardbench --data "$work/full.jsonl" --scores "$work/full.jsonl" --name mine --html "$work/full.html"
+expect 0 "Items 2985" "$reward" eval --suite rewardbench --data "$tmp/full.jsonl" --scores "$tmp/full.jsonl" --name mine --html "$tmp/full.html"
 for text in "mine (this page)" "Skywork-Reward-Gemma-2-27B-v0.2" "gpt-4o-2024-08-06" "Table 2 of the report"; do
-  grep -qF "$text" "$work/full.html" || fail "the page of the whole RewardBench lacks $text"
+  grep -qF "$text" "$tmp/full.html" || fail "the page of the whole RewardBench lacks $text"
 done
-[ "$(grep -o '<figure' "$work/full.html" | wc -l)" -eq 6 ] || fail "bars of sections and of the published systems"
-grep -qF "Caution" "$work/full.html" && fail "a caution beside the whole RewardBench"
+[ "$(grep -o '<figure' "$tmp/full.html" | wc -l)" -eq 6 ] || fail "bars of sections and of the published systems"
+grep -qF "Caution" "$tmp/full.html" && fail "a caution beside the whole RewardBench"
 for text in "gpt-4o-2024-08-06" "rewardbench.jsonl (this page)" "not the published 2,985 items (rewardbench.jsonl: 59)"; do
-  grep -qF "$text" "$work/rewardbench.html" || fail "the page of 59 items of RewardBench lacks $text"
+  grep -qF "$text" "$tmp/rewardbench.html" || fail "the page of 59 items of RewardBench lacks $text"
 done
-expect 0 "" "$REWARD" eval --suite rewardbench --data "$work/part.jsonl" --scores "$work/part.jsonl" --html "$work/part.html"
-grep -qF "gpt-4o-2024-08-06" "$work/part.html" && fail "published systems beside a part without all sections"
+expect 0 "" "$reward" eval --suite rewardbench --data "$tmp/part.jsonl" --scores "$tmp/part.jsonl" --html "$tmp/part.html"
+grep -qF "gpt-4o-2024-08-06" "$tmp/part.html" && fail "published systems beside a part without all sections"
 
 # the public tools' files
-expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.json"
-expect 0 "" "$REWARD" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$work/public.jsonl"
-python3 - "$work" <<'P' || fail "public files"
+expect 0 "" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$tmp/public.json"
+expect 0 "" "$reward" eval --suite rewardbench --data $data/rewardbench.jsonl --scores $data/rewardbench.jsonl --format rewardbench -o "$tmp/public.jsonl"
+python3 - "$tmp" <<'P' || fail "public files"
 import json, sys
 work = sys.argv[1]
 s, rows = json.load(open(f"{work}/public.json")), [json.loads(l) for l in open(f"{work}/public.jsonl")]
@@ -130,22 +116,22 @@ assert len(rows) == s["num_prompts"] and abs(sum(r["results"] for r in rows) / l
 assert all(r["results"] == (r["scores_chosen"] > r["scores_rejected"]) for r in rows)
 P
 
-expect 0 "+0.00" "$REWARD" compare $data/rewardbench.jsonl $data/rewardbench.jsonl $data/rewardbench.jsonl --suite rewardbench -o "$work/c.json"
-python3 -c "import json; c = json.load(open('$work/c.json')); assert c['overall']['difference'] == 0 == c['a_better'] and c['equal'] == c['n'] == 59" ||
+expect 0 "+0.00" "$reward" compare $data/rewardbench.jsonl $data/rewardbench.jsonl $data/rewardbench.jsonl --suite rewardbench -o "$tmp/c.json"
+python3 -c "import json; c = json.load(open('$tmp/c.json')); assert c['overall']['difference'] == 0 == c['a_better'] and c['equal'] == c['n'] == 59" ||
   fail "comparison with itself"
 
 # agreement, correlation and the items apart, against the same reckoned here; b: other scores of the same rows
-python3 - "$work" <<'P'
+python3 - "$tmp" <<'P'
 import json, sys
 with open(f"{sys.argv[1]}/b.jsonl", "w") as f:
     for k, line in enumerate(open("tests/data/eval/rewardbench.jsonl")):
         r = json.loads(line)
         f.write(json.dumps({"chosen_score": 7 * r["chosen_score"] + k % 5, "rejected_score": 7 * r["rejected_score"] + k % 3}) + "\n")
 P
-"$REWARD" compare $data/rewardbench.jsonl "$work/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 3 -o "$work/c.json" >"$work/table"
-[ "$(tail -n 1 "$work/table" | cut -c1-9)" = "Items 59:" ] || fail "comparison's last line"
-grep -q "^Where they differ most, 3 of the [0-9]* items" "$work/table" || fail "comparison's items: $(cat "$work/table")"
-python3 - "$work" <<'P' || fail "comparison: where they differ"
+"$reward" compare $data/rewardbench.jsonl "$tmp/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 3 -o "$tmp/c.json" >"$tmp/table"
+[ "$(tail -n 1 "$tmp/table" | cut -c1-9)" = "Items 59:" ] || fail "comparison's last line"
+grep -q "^Where they differ most, 3 of the [0-9]* items" "$tmp/table" || fail "comparison's items: $(cat "$tmp/table")"
+python3 - "$tmp" <<'P' || fail "comparison: where they differ"
 import json, statistics as st, sys
 work = sys.argv[1]
 c, path = json.load(open(f"{work}/c.json")), "tests/data/eval/rewardbench.jsonl"
@@ -168,22 +154,22 @@ for g, (distance, _) in zip(got, apart):
 assert c["scored_by"] == {"a": {"scores": path}, "b": {"scores": f"{work}/b.jsonl"}}
 assert [d["path"] for d in c["data"]] == [path] and len(c["data"][0]["xxh3_128"]) == 32
 P
-"$REWARD" compare $data/rewardbench.jsonl "$work/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 0 -o "$work/c.json" >"$work/table"
-grep -q "differ most" "$work/table" && fail "--show 0 shows items"
-grep -qF '"differ_most": []' "$work/c.json" || fail "--show 0: JSON"
+"$reward" compare $data/rewardbench.jsonl "$tmp/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 0 -o "$tmp/c.json" >"$tmp/table"
+grep -q "differ most" "$tmp/table" && fail "--show 0 shows items"
+grep -qF '"differ_most": []' "$tmp/c.json" || fail "--show 0: JSON"
 
 # what each side was: as results.json says it
-printf '{"chosen_ids": [%s], "rejected_ids": [%s]}\n' "5, 6, 7" "5, 6" "9, 8" "9, 4, 3" "5" "7" >"$work/ids.jsonl"
+printf '{"chosen_ids": [%s], "rejected_ids": [%s]}\n' "5, 6, 7" "5, 6" "9, 8" "9, 4, 3" "5" "7" >"$tmp/ids.jsonl"
 model=tests/data/model/llama
-"$REWARD" score -q --model $model "$work/ids.jsonl" -o "$work/ids.scored.jsonl"
+"$reward" score -q --model $model "$tmp/ids.jsonl" -o "$tmp/ids.scored.jsonl"
 # by a model: rows that are too long for it
-expect 1 "ids.jsonl:1: 3 tokens, more than --max-length 2" "$REWARD" eval -q --suite pairs --data "$work/ids.jsonl" --model $model --max-length 2 -o "$work/long.json"
-python3 -c "import json; r = json.load(open('$work/long.json')); assert r['overall'] is None and r['unscored'] == 2 and r['items']['n'] == 1, r" ||
+expect 1 "ids.jsonl:1: 3 tokens, more than --max-length 2" "$reward" eval -q --suite pairs --data "$tmp/ids.jsonl" --model $model --max-length 2 -o "$tmp/long.json"
+python3 -c "import json; r = json.load(open('$tmp/long.json')); assert r['overall'] is None and r['unscored'] == 2 and r['items']['n'] == 1, r" ||
   fail "rows too long for the model"
-sed 's/"chosen_score/"x/; s/"rejected_score/"chosen_score/; s/"x/"rejected_score/' "$work/ids.scored.jsonl" >"$work/ids.other.jsonl"
-expect 0 "" "$REWARD" eval -q --suite pairs --data "$work/ids.jsonl" --model $model --max-length 64 --overlong drop -o "$work/ids.json"
-expect 0 "ids.jsonl:" "$REWARD" compare -q $model "$work/ids.other.jsonl" "$work/ids.jsonl" --max-length 64 --overlong drop -o "$work/c.json"
-python3 - "$work" <<'P' || fail "comparison: what scored"
+sed 's/"chosen_score/"x/; s/"rejected_score/"chosen_score/; s/"x/"rejected_score/' "$tmp/ids.scored.jsonl" >"$tmp/ids.other.jsonl"
+expect 0 "" "$reward" eval -q --suite pairs --data "$tmp/ids.jsonl" --model $model --max-length 64 --overlong drop -o "$tmp/ids.json"
+expect 0 "ids.jsonl:" "$reward" compare -q $model "$tmp/ids.other.jsonl" "$tmp/ids.jsonl" --max-length 64 --overlong drop -o "$tmp/c.json"
+python3 - "$tmp" <<'P' || fail "comparison: what scored"
 import json, sys
 c, r = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("c", "ids"))
 side = c["scored_by"]["a"]
@@ -192,26 +178,26 @@ assert all(r[k] == v for k, v in side.items()) and c["data"] == r["data"]
 assert c["a"] == side["model"] and c["scored_by"]["b"] == {"scores": c["b"]}
 P
 
-expect 2 "expected A, B and ROWS" "$REWARD" compare a b
-expect 2 "--show: expected 0 or more, got -1" "$REWARD" compare a b c --show -1
+expect 2 "expected A, B and ROWS" "$reward" compare a b
+expect 2 "--show: expected 0 or more, got -1" "$reward" compare a b c --show -1
 
-expect 0 "" "$REWARD" report "$work/rewardbench.json" "$work/rm-bench.json" -o "$work/report.html"
-grep -q "Evaluation: rm-bench" "$work/report.html" || fail "report"
-grep -qE "<script|https?://" "$work/report.html" && fail "the report refers to something outside"
-expect 1 "README.md" "$REWARD" report README.md -o "$work/no.html"
+expect 0 "" "$reward" report "$tmp/rewardbench.json" "$tmp/rm-bench.json" -o "$tmp/report.html"
+grep -q "Evaluation: rm-bench" "$tmp/report.html" || fail "report"
+grep -qE "<script|https?://" "$tmp/report.html" && fail "the report refers to something outside"
+expect 1 "README.md" "$reward" report README.md -o "$tmp/no.html"
 # one that cannot be read is named, the others make the page: also a run whose second line is broken
-mkdir -p "$work/torn" "$work/run"
-printf '%s\n' '{"step": 1, "loss": 0.5}' '{"step": 2, "loss": 0.4}' >"$work/run/metrics.jsonl"
-printf '%s\n' '{"step": 1, "loss": 0.5, "sources": {"a": {"n": 1}}}' '{"loss": 1}' >"$work/torn/metrics.jsonl"
-for bad_one in README.md "$work/nowhere.json" "$work/torn"; do
-  rm -f "$work/some.html"
-  expect 1 "$bad_one" "$REWARD" report "$work/run" "$bad_one" "$work/rm-bench.json" -o "$work/some.html"
-  grep -qF "1 of 3 could not be read and are not on the page" "$work/out" || fail "report: $(cat "$work/out")"
-  grep -q "Evaluation: rm-bench" "$work/some.html" || fail "report without $bad_one"
-  "$REWARD" report "$work/run" "$work/rm-bench.json" -o "$work/without.html"
-  cmp -s "$work/some.html" "$work/without.html" || fail "report: $bad_one left something on the page"
+mkdir -p "$tmp/torn" "$tmp/run"
+printf '%s\n' '{"step": 1, "loss": 0.5}' '{"step": 2, "loss": 0.4}' >"$tmp/run/metrics.jsonl"
+printf '%s\n' '{"step": 1, "loss": 0.5, "sources": {"a": {"n": 1}}}' '{"loss": 1}' >"$tmp/torn/metrics.jsonl"
+for bad_one in README.md "$tmp/nowhere.json" "$tmp/torn"; do
+  rm -f "$tmp/some.html"
+  expect 1 "$bad_one" "$reward" report "$tmp/run" "$bad_one" "$tmp/rm-bench.json" -o "$tmp/some.html"
+  grep -qF "1 of 3 could not be read and are not on the page" "$tmp/out" || fail "report: $(cat "$tmp/out")"
+  grep -q "Evaluation: rm-bench" "$tmp/some.html" || fail "report without $bad_one"
+  "$reward" report "$tmp/run" "$tmp/rm-bench.json" -o "$tmp/without.html"
+  cmp -s "$tmp/some.html" "$tmp/without.html" || fail "report: $bad_one left something on the page"
 done
-expect 1 "none of the 2 could be read" "$REWARD" report README.md "$work/torn" -o "$work/no.html"
-[ ! -e "$work/no.html" ] || fail "a page of nothing"
-expect 2 "are needed" "$REWARD" report "$work/rewardbench.json"
+expect 1 "none of the 2 could be read" "$reward" report README.md "$tmp/torn" -o "$tmp/no.html"
+[ ! -e "$tmp/no.html" ] || fail "a page of nothing"
+expect 2 "are needed" "$reward" report "$tmp/rewardbench.json"
 exit $bad

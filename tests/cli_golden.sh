@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # reward.json of a trained checkpoint: its calibration, and golden rows that every command checks before it scores.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(5)
@@ -73,14 +70,14 @@ assert c["n"] == 2 and "steps 5 to 6" in c["on"] and math.isclose(c["mean"], (m[
 E2
 
 # other weights under the same reward.json: each command refuses, and says which row and how to go on
-fails() { local status=0; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq 1 ] && grep -q "reward.json: golden row 1: expected the recorded score" "$tmp/out" && grep -q no-golden-check "$tmp/out" || { echo "got $status: $*"; cat "$tmp/out"; exit 1; }; }
+refused() { fails 1 "reward.json: golden row 1: expected the recorded score" "$@" && grep -q no-golden-check "$tmp/stderr"; }
 "$reward" score --quiet --model "$tmp/bf16" "$tmp/rows.jsonl" -o "$tmp/ok.jsonl"
 cp "$tmp/f32/reward.json" "$tmp/good.json"
 cp "$tmp/kept/checkpoint-00000004/model.safetensors" "$tmp/kept/checkpoint-00000006/"
-fails "$reward" score --quiet --model "$tmp/kept/checkpoint-00000006" "$tmp/rows.jsonl" -o "$tmp/s.jsonl"
+refused "$reward" score --quiet --model "$tmp/kept/checkpoint-00000006" "$tmp/rows.jsonl" -o "$tmp/s.jsonl"
 cp tests/data/model/llama/model.safetensors "$tmp/f32/model.safetensors"
 for extra in "" --no-golden-check; do
-  check=fails
+  check=refused
   [ -z "$extra" ] || check=
   $check "$reward" score --quiet --model "$tmp/f32" "$tmp/rows.jsonl" -o "$tmp/s.jsonl" $extra
   $check "$reward" eval --quiet --suite pairs --model "$tmp/f32" --data "$tmp/rows.jsonl" -o "$tmp/e.json" $extra >"$tmp/table"

@@ -2,10 +2,7 @@
 # Adapters from the command line: training with dropout has the same bits at any threads, passes and after kill -9; the
 # base found by name, beside the adapter or by --base; going on from an adapter; merging; what must be refused.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 cp -r tests/data/model/llama "$tmp/base"
 python3 - "$tmp" <<'E2'
 import json, random, sys
@@ -21,20 +18,14 @@ train() { (exec "$reward" train "${options[@]}" "$@" 2>>"$tmp/warnings"); }
 lora=(--model "$tmp/base" --lora-rank 4 --lora-targets q_proj,v_proj,down_proj --lora-alpha 6 --lora-dropout 0.1)
 scores() { "$reward" score --quiet --model "$@" "$tmp/pairs.jsonl"; }
 same() { cmp "$1/adapter_model.safetensors" "$2/adapter_model.safetensors"; }
-fails() { local want=$1 says=$2 status=0; shift 2; "$@" >"$tmp/out" 2>&1 || status=$?
-  [ $status -eq "$want" ] && grep -q -e "$says" "$tmp/out" || { echo "expected exit $want and '$says', got $status: $*"; cat "$tmp/out"; exit 1; }; }
 
 train --out "$tmp/a" "${lora[@]}" --threads 1
 for i in 1 2 3 4 5 6; do # kill -9 at random moments, a checkpoint after every step
-  "$reward" train "${options[@]}" --out "$tmp/b" "${lora[@]}" --threads 2 --batch-tokens 64 --save-minutes 0 --resume 2>>"$tmp/warnings" &
-  pid=$!
-  sleep "0.0$((RANDOM % 10))"
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed "$reward" train "${options[@]}" --out "$tmp/b" "${lora[@]}" --threads 2 --batch-tokens 64 --save-minutes 0 --resume 2>>"$tmp/warnings"
 done
 train --out "$tmp/b" "${lora[@]}" --threads 3 --batch-tokens 1 --recompute full --resume
 same "$tmp/a" "$tmp/b"
-cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/b/metrics.jsonl")
+same_metrics "$tmp/a" "$tmp/b"
 [ -z "$(ls "$tmp/b" | grep -E 'checkpoint|partial' || true)" ]
 train --out "$tmp/c" "${lora[@]}" --lora-dropout 0
 cmp -s "$tmp/a/adapter_model.safetensors" "$tmp/c/adapter_model.safetensors" && { echo "dropout changed nothing"; exit 1; }
@@ -66,9 +57,9 @@ cp -r "$tmp/a" "$tmp/moved"
 sed -i 's|"base_model_name_or_path": "[^"]*"|"base_model_name_or_path": "../base"|' "$tmp/moved/adapter_config.json"
 scores "$tmp/moved" | cmp - "$tmp/a.jsonl"
 mv "$tmp/base" "$tmp/elsewhere"
-fails 1 "--base DIR" scores "$tmp/a"
+expect 1 "--base DIR" scores "$tmp/a"
 scores "$tmp/a" --base "$tmp/elsewhere" | cmp - "$tmp/a.jsonl"
-fails 2 "expected an adapter" scores "$tmp/elsewhere" --base "$tmp/elsewhere"
+expect 2 "expected an adapter" scores "$tmp/elsewhere" --base "$tmp/elsewhere"
 "$reward" inspect "$tmp/a" --base "$tmp/elsewhere" >"$tmp/inspect"
 grep -q "LoRA of rank 4, alpha 6, dropout 0.1, on q_proj, v_proj, down_proj" "$tmp/inspect"
 grep -q "^loads *yes" "$tmp/inspect"
@@ -76,15 +67,15 @@ grep -q "^loads *yes" "$tmp/inspect"
 # merged: no adapter, the base's names, the adapter's scores
 "$reward" merge --quiet "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
 "$reward" merge --quiet "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/half" --save-dtype bf16
-fails 2 "expected a PEFT directory" "$reward" merge "$tmp/merged" -o "$tmp/x"
-fails 2 "" "$reward" merge "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
+expect 2 "expected a PEFT directory" "$reward" merge "$tmp/merged" -o "$tmp/x"
+expect 2 "" "$reward" merge "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
 scores "$tmp/merged" >"$tmp/m.jsonl"
 # its golden rows are the adapter's, with its own scores; an adapter whose rows score otherwise is not merged
 grep -q '"ids": ' "$tmp/merged/reward.json"
 grep -o '"ids".*' "$tmp/a/reward.json" | cmp - <(grep -o '"ids".*' "$tmp/half/reward.json")
 cp -r "$tmp/a" "$tmp/other"
 sed -i 's/{"score": [^,]*/{"score": 77/' "$tmp/other/reward.json"
-fails 1 "golden row 1" "$reward" merge "$tmp/other" --base "$tmp/elsewhere" -o "$tmp/x"
+expect 1 "golden row 1" "$reward" merge "$tmp/other" --base "$tmp/elsewhere" -o "$tmp/x"
 "$reward" merge --quiet "$tmp/other" --base "$tmp/elsewhere" -o "$tmp/taken" --no-golden-check
 scores "$tmp/half" >"$tmp/h.jsonl"
 python3 - "$tmp" <<'E2'
@@ -109,11 +100,11 @@ scores "$tmp/on" >/dev/null
 train --out "$tmp/high" --model "$tmp/elsewhere" --lora-rank 2 --freeze-layers 1 --epochs 1 --save-dtype bf16
 grep -q '"layers_to_transform": \[1\]' "$tmp/high/adapter_config.json"
 scores "$tmp/high" >/dev/null
-fails 2 "must be the same" "$reward" train "${options[@]}" --model "$tmp/on" --lora-rank 8 --out "$tmp/x"
-fails 2 "expected all-linear or names" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-targets c_attn --out "$tmp/x"
-fails 2 "expected --lora-rank" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-dropout 0.1 --out "$tmp/x"
-fails 2 "0 <= P < 1" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-dropout 1 --out "$tmp/x"
-fails 2 "left for adapters" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --freeze-layers 2 --out "$tmp/x"
+expect 2 "must be the same" "$reward" train "${options[@]}" --model "$tmp/on" --lora-rank 8 --out "$tmp/x"
+expect 2 "expected all-linear or names" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-targets c_attn --out "$tmp/x"
+expect 2 "expected --lora-rank" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-dropout 0.1 --out "$tmp/x"
+expect 2 "0 <= P < 1" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-dropout 1 --out "$tmp/x"
+expect 2 "left for adapters" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --freeze-layers 2 --out "$tmp/x"
 [ ! -e "$tmp/x" ]
 # a whole model trained over an adapter is what the folder then holds
 train --out "$tmp/whole" --model "$tmp/elsewhere" --epochs 1

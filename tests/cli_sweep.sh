@@ -2,10 +2,7 @@
 # `reward sweep`: the grid it lays out, that done runs are skipped and interrupted ones go on, that its figures are those
 # of `reward eval` and `compare`, and what it refuses.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(6)
@@ -20,7 +17,6 @@ def pairs(name, n):
 pairs("a", 40); pairs("b", 64); pairs("c", 10); pairs("eval", 90); pairs("other", 30)
 E2
 sweep() { "$reward" sweep --quiet --model tests/data/model/llama --batch-size 8 --lr 2e-3 --threads 1 "$@"; }
-fails() { local want=$1 status=0; shift; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 losses=(--losses bt,ce,hinge --seeds 0,5 --data "$tmp/a.jsonl" --epochs 3 --eval "$tmp/eval.jsonl" --eval "pairs:$tmp/other.jsonl" --out "$tmp/losses")
 
 sweep "${losses[@]}" --dry-run >"$tmp/plan"
@@ -116,19 +112,19 @@ sweep --config "$tmp/grid.yaml" --data "$tmp/c.jsonl" --steps 1 --out "$tmp/grid
 [ "$(ls -d "$tmp"/grid/*/ | xargs -n1 basename | tr '\n' ' ')" = "bt-0 bt-1 ce-0 ce-1 " ]
 grep -q q_proj "$tmp/grid/ce-1/adapter_config.json" && grep -q '"--shuffle=no"' "$tmp/grid/ce-1/run.json"
 echo 'nonsense: 1' >"$tmp/unknown.yaml"
-fails 2 sweep "${losses[@]}" --config "$tmp/unknown.yaml"
+fails 2 "" sweep "${losses[@]}" --config "$tmp/unknown.yaml"
 grep -q "unknown.yaml: 'nonsense': unknown option" "$tmp/out"
 
-fails 2 sweep "${losses[@]}" --lr 1e-4 # other arguments
+fails 2 "" sweep "${losses[@]}" --lr 1e-4 # other arguments
 grep -q "other arguments" "$tmp/out"
-fails 2 sweep "${losses[@]}" --seed 3
-fails 2 sweep "${losses[@]}" --loss bt
-fails 2 sweep "${losses[@]}" --nonsense 1
-fails 2 sweep "${losses[@]}" --baseline nobody
-fails 2 sweep --losses nonsense --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
-fails 2 sweep --losses bt,bt --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
-fails 2 sweep --seeds 0,x --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
-fails 2 sweep --data "$tmp/a.jsonl" --out "$tmp/z"
-fails 2 "$reward" sweep
+fails 2 "" sweep "${losses[@]}" --seed 3
+fails 2 "" sweep "${losses[@]}" --loss bt
+fails 2 "" sweep "${losses[@]}" --nonsense 1
+fails 2 "" sweep "${losses[@]}" --baseline nobody
+fails 2 "" sweep --losses nonsense --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
+fails 2 "" sweep --losses bt,bt --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
+fails 2 "" sweep --seeds 0,x --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
+fails 2 "" sweep --data "$tmp/a.jsonl" --out "$tmp/z"
+fails 2 "" "$reward" sweep
 sweep "${losses[@]}" --lr 1e-4 --losses bt --force >/dev/null
 echo "sweep: grid, resumption, figures, refusals"

@@ -2,10 +2,7 @@
 # Training from the command line on a tiny model: the same bits at any --threads and --batch-tokens, after Ctrl-C and
 # after kill -9 at any moment; counts of unusable rows; refusals.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap '[ -z "${mounted:-}" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(1)
@@ -36,19 +33,15 @@ assert config["architectures"] == ["LlamaForSequenceClassification"] and len(con
 E2
 train --out "$tmp/b" --threads 3 --batch-tokens 1
 same "$tmp/a" "$tmp/b"
-cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/b/metrics.jsonl")
+same_metrics "$tmp/a" "$tmp/b"
 
 for i in 1 2 3 4 5 6; do # kill -9 at random moments, a checkpoint after every step
-  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
-    --max-length 90 --seed 3 --out "$tmp/c" --threads 2 --save-minutes 0 --resume 2>>"$tmp/warnings" &
-  pid=$!
-  sleep "0.0$((RANDOM % 10))"
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/c" --threads 2 --save-minutes 0 --resume 2>>"$tmp/warnings"
 done
 train --out "$tmp/c" --resume
 same "$tmp/a" "$tmp/c"
-cmp <(sed 's/, "tokens_per_s.*//' "$tmp/a/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$tmp/c/metrics.jsonl")
+same_metrics "$tmp/a" "$tmp/c"
 [ -z "$(ls "$tmp/c" | grep -E 'checkpoint|partial' || true)" ]
 
 for i in 1 2 3 4; do # with checkpoints that stay, each a model with its reward.json
@@ -73,12 +66,8 @@ same "$tmp/a" "$tmp/r"
 train --out "$tmp/f" --freeze-layers 1 --batch-tokens 1
 python3 -c "import json, sys; k = json.load(open(sys.argv[1]))['frozen_states']; assert k['bytes'] > 0 and k['rows_reused'] == 180, k" "$tmp/f/run.json"
 for i in 1 2 3 4; do
-  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
-    --max-length 90 --seed 3 --out "$tmp/g" --freeze-layers 1 --save-minutes 0 --resume 2>>"$tmp/warnings" &
-  pid=$!
-  sleep "0.0$((RANDOM % 10))"
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/g" --freeze-layers 1 --save-minutes 0 --resume 2>>"$tmp/warnings"
 done
 train --out "$tmp/g" --freeze-layers 1 --resume
 same "$tmp/f" "$tmp/g"
@@ -104,8 +93,7 @@ many=(--model tests/data/model/llama --data "$tmp/many.jsonl" --freeze-layers 1 
 why "$tmp/cut/run.json" "their file cannot be written (File too large)" bytes
 "$reward" train --quiet "${many[@]}" --out "$tmp/whole"
 same "$tmp/cut" "$tmp/whole"
-if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=1m none "$tmp/small" 2>/dev/null; then
-  mounted=$tmp/small
+if small_disk 1m; then
   "$reward" train "${many[@]}" --out "$tmp/small/rm" 2>"$tmp/said"
   grep -q "small/rm: no room" "$tmp/said"
   why "$tmp/small/rm/run.json" "small/rm: no room for the frozen layers' states: 0.00102 GB of" 0
@@ -115,12 +103,8 @@ fi
 # 8-bit optimizer states: the same bits at any threads and after kill -9; the loss falls nearly as far
 train --out "$tmp/q" --optimizer-states 8bit --threads 1
 for i in 1 2 3 4; do
-  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
-    --max-length 90 --seed 3 --out "$tmp/q2" --threads 2 --optimizer-states 8bit --save-minutes 0 --resume 2>>"$tmp/warnings" &
-  pid=$!
-  sleep "0.0$((RANDOM % 10))"
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/q2" --threads 2 --optimizer-states 8bit --save-minutes 0 --resume 2>>"$tmp/warnings"
 done
 train --out "$tmp/q2" --optimizer-states 8bit --threads 3 --resume
 same "$tmp/q" "$tmp/q2"
@@ -135,12 +119,8 @@ E2
 # adapters: the same bits at any threads, passes and after kill -9; a PEFT directory; merged it scores alike
 train --out "$tmp/lora" --lora-rank 4 --lr 1e-2 --threads 1
 for i in 1 2 3; do
-  "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
-    --max-length 90 --seed 3 --out "$tmp/lora2" --threads 2 --lora-rank 4 --lr 1e-2 --save-minutes 0 --resume 2>>"$tmp/warnings" &
-  pid=$!
-  sleep "0.0$((RANDOM % 10))"
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --batch-size 8 --epochs 4 --lr 1e-3 \
+    --max-length 90 --seed 3 --out "$tmp/lora2" --threads 2 --lora-rank 4 --lr 1e-2 --save-minutes 0 --resume 2>>"$tmp/warnings"
 done
 train --out "$tmp/lora2" --lora-rank 4 --lr 1e-2 --threads 3 --batch-tokens 1 --recompute full --resume
 cmp "$tmp/lora/adapter_model.safetensors" "$tmp/lora2/adapter_model.safetensors"
@@ -190,17 +170,17 @@ assert run["rows"]["read"] == 50, run["rows"]
 assert sum("--eval=" in a for a in run["arguments"]["command"]) == 2, run["arguments"]
 E2
 
-fails() { local want=$1 status=0; shift; : >"$tmp/warnings"; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
-fails 2 train --out "$tmp/a"
-fails 2 train --out "$tmp/d" --loss nonsense
-fails 2 train --out "$tmp/d" --lora-rank 4 --lora-targets q_proj,nowhere
-fails 2 "$reward" merge "$tmp/a" -o "$tmp/d"
-fails 2 train --out "$tmp/d" --overlong error --max-length 90
+fails 2 "" train --out "$tmp/a"
+fails 2 "" train --out "$tmp/d" --loss nonsense
+fails 2 "" train --out "$tmp/d" --lora-rank 4 --lora-targets q_proj,nowhere
+fails 2 "" "$reward" merge "$tmp/a" -o "$tmp/d"
+: >"$tmp/warnings"
+fails 2 "" train --out "$tmp/d" --overlong error --max-length 90
 grep -q "pairs.jsonl:" "$tmp/warnings"
-fails 2 "$reward" train --model tests/data/model/llama
-fails 1 "$reward" train --model tests/data/model/nowhere --data "$tmp/pairs.jsonl" --out "$tmp/d"
+fails 2 "" "$reward" train --model tests/data/model/llama
+fails 1 "" "$reward" train --model tests/data/model/nowhere --data "$tmp/pairs.jsonl" --out "$tmp/d"
 train --out "$tmp/e" --epochs 1 --save-minutes 0 --threads 1
-fails 2 "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --out "$tmp/a" --force --lr nan
+fails 2 "" "$reward" train --quiet --model tests/data/model/llama --data "$tmp/pairs.jsonl" --out "$tmp/a" --force --lr nan
 for loss in bt focal focal-penalty hinge margin-mse ce tempered-log temperature-bt plackett-luce; do
   train --out "$tmp/l-$loss" --loss "$loss" --epochs 1 --center 0.01
 done

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # What surrounds the training step: kept checkpoints, early stopping, figures by source.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(2)
@@ -21,11 +18,10 @@ pairs("plain", 16, None)
 pairs("eval", 24, ["x", "y"])
 E2
 train() { "$reward" train --quiet --model tests/data/model/llama --batch-size 8 --lr 1e-3 --seed 3 --threads 1 "$@" 2>>"$tmp/warnings"; }
-fails() { local want=$1 status=0; shift; "$@" >"$tmp/out" 2>&1 || status=$?; [ $status -eq "$want" ] || { echo "expected exit $want, got $status: $*"; cat "$tmp/out"; exit 1; }; }
 
 # an evaluation whose items cannot all be scored ends the run before its first step: no figure of fewer items chooses the best
 sed '3s/.*/{"chosen_ids": [5, 9999999], "rejected_ids": [6]}/' "$tmp/eval.jsonl" >"$tmp/odd.jsonl"
-fails 1 train --data "$tmp/train.jsonl" --out "$tmp/odd" --steps 2 --keep best --eval "$tmp/odd.jsonl"
+fails 1 "" train --data "$tmp/train.jsonl" --out "$tmp/odd" --steps 2 --keep best --eval "$tmp/odd.jsonl"
 grep -q "odd.jsonl: 1 of 24 items have no score.*odd.jsonl:3" "$tmp/warnings"
 [ ! -e "$tmp/odd/model.safetensors" ]
 
@@ -146,10 +142,10 @@ assert run["best_step"] == 0 and run["status"] == "finished"
 assert len(open(sys.argv[1] + "/metrics.jsonl").readlines()) == 12
 E2
 grep -q stopped_early "$tmp/a/run.json" && exit 1
-for bad in 0 -1 two 2x; do fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --keep "$bad"; done
-fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2
-fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2 --eval "$tmp/eval.jsonl"
-fails 2 train --data "$tmp/train.jsonl" --out "$tmp/z" --ranking worst
+for bad in 0 -1 two 2x; do fails 2 "" train --data "$tmp/train.jsonl" --out "$tmp/z" --keep "$bad"; done
+fails 2 "" train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2
+fails 2 "" train --data "$tmp/train.jsonl" --out "$tmp/z" --early-stop 2 --eval "$tmp/eval.jsonl"
+fails 2 "" train --data "$tmp/train.jsonl" --out "$tmp/z" --ranking worst
 
 # Ctrl-C during an evaluation: the steps are saved, and going on begins with that evaluation
 for i in $(seq 400); do cat "$tmp/eval.jsonl"; done >"$tmp/long.jsonl"
@@ -167,12 +163,12 @@ cmp "$tmp/whole/model.safetensors" "$tmp/cut/model.safetensors"
 cmp <(cut -d, -f 1-3 "$tmp/whole/evals.jsonl") <(cut -d, -f 1-3 "$tmp/cut/evals.jsonl")
 # a finished run is not another one: other arguments, another template
 train "${same[@]}" --out "$tmp/cut" --resume
-fails 2 train "${same[@]}" --out "$tmp/cut" --resume --lr 2e-3
+fails 2 "" train "${same[@]}" --out "$tmp/cut" --resume --lr 2e-3
 grep -q "finished run with other arguments" "$tmp/warnings"
 # an --eval that cannot be read stops before OUT is made
-fails 1 train --data "$tmp/train.jsonl" --out "$tmp/never" --eval "rewardbench:$tmp/eval.jsonl"
+fails 1 "" train --data "$tmp/train.jsonl" --out "$tmp/never" --eval "rewardbench:$tmp/eval.jsonl"
 [ ! -e "$tmp/never" ]
-fails 1 train --data "$tmp/train.jsonl" --out "$tmp/never" --chat-template <(echo x)
+fails 1 "" train --data "$tmp/train.jsonl" --out "$tmp/never" --chat-template <(echo x)
 [ ! -e "$tmp/never" ]
 
 # a model without tokenizer and pad token gets one that no row ends with

@@ -2,10 +2,7 @@
 # Bad rows in a mixed file are named and counted and the rest trains; a number that is not finite stops the run and is
 # traced to step, row and tensor.
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 mkdir "$tmp/model"
 cp tests/data/model/llama/{config.json,model.safetensors} tests/data/tokenizer/digits/* "$tmp/model/"
 echo "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}" >"$tmp/template"

@@ -2,10 +2,7 @@
 # What ends a training before its end: Ctrl-C, a full disk, a limit on files. What was saved stays whole, and going on,
 # with other --threads too, gives the bits of a run that nothing disturbed. (kill -9: cli_train.sh)
 set -eu
-cd "$(dirname "$0")/.."
-reward=$PWD/${BUILD:-build}/reward
-tmp=$(mktemp -d)
-trap '[ -z "${mounted:-}" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/lib.sh"
 python3 - "$tmp" <<'E2'
 import json, random, sys
 random.seed(6)
@@ -18,14 +15,11 @@ train() { "$reward" "${args[@]}" "$@" 2>"$tmp/said"; }
 # same A B: weights and metrics, but for the speed
 same() {
   cmp "$1/model.safetensors" "$2/model.safetensors"
-  cmp <(sed 's/, "tokens_per_s.*//' "$1/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$2/metrics.jsonl")
+  same_metrics "$1" "$2"
 }
-fails() { # TEXT COMMAND…: exit 1, the text on stderr
-  local text=$1 status=0
-  shift
-  "$@" || status=$?
-  [ $status -eq 1 ] || { echo "expected exit 1, got $status: $*"; cat "$tmp/said"; exit 1; }
-  grep -qF -- "$text" "$tmp/said" || { echo "expected '$text' from: $*"; cat "$tmp/said"; exit 1; }
+stops() { # TEXT OPTION…: train ends with exit 1, the text on stderr
+  expect 1 "" train "${@:2}"
+  grep -qF -- "$1" "$tmp/said" || fail "${*:2}: expected '$1' in: $(cat "$tmp/said")"
 }
 unfinished() { # DIR: nothing half-written, and nothing that looks like a result
   [ ! -e "$1/model.safetensors" ]
@@ -75,24 +69,23 @@ for last in 298 299 300 300 300 300 300 300; do
 done
 
 # a limit on files that a checkpoint, or the result, does not fit into
-(ulimit -f 200; fails "File too large" train --steps 20 --out "$tmp/limit" --save-every 5)
+(ulimit -f 200; stops "File too large" --steps 20 --out "$tmp/limit" --save-every 5)
 unfinished "$tmp/limit"
 [ "$(wc -l <"$tmp/limit/metrics.jsonl")" -eq 5 ]
-(ulimit -f 100; fails "limit/model.safetensors: cannot write: File too large" train --steps 20 --out "$tmp/limit" --resume)
+(ulimit -f 100; stops "limit/model.safetensors: cannot write: File too large" --steps 20 --out "$tmp/limit" --resume)
 unfinished "$tmp/limit"
 train --steps 20 --out "$tmp/limit" --resume
 train --steps 20 --out "$tmp/twenty"
 same "$tmp/limit" "$tmp/twenty"
 
 # a disk that holds one checkpoint, but not the next beside it; then one that is full while lines are written
-if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size=500k none "$tmp/small" 2>/dev/null; then
-  mounted=$tmp/small
+if small_disk 500k; then
   small=(--steps 20 --tensorboard no --out "$tmp/small/rm")
-  fails "No space left" train "${small[@]}" --save-every 3
+  stops "No space left" "${small[@]}" --save-every 3
   unfinished "$tmp/small/rm"
   [ "$(ls -d "$tmp"/small/rm/checkpoint-*)" = "$tmp/small/rm/checkpoint-00000003" ]
   head -c 150000 /dev/zero >"$tmp/small/filler" 2>/dev/null || true
-  fails "small/rm" train "${small[@]}" --save-minutes 1000 --resume
+  stops "small/rm" "${small[@]}" --save-minutes 1000 --resume
   unfinished "$tmp/small/rm"
   ls -d "$tmp/small/rm/checkpoint-00000003" >/dev/null
   rm "$tmp/small/filler"
