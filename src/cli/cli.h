@@ -100,13 +100,6 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
 int cli_missing(const char *what);
 
-/* Rows that had a field of their own under a name that is written anew. */
-typedef struct {
-  const char *name;
-  size_t rows;
-} cli_replaced;
-void cli_say_replaced(const cli_replaced *r, size_t n);
-
 /* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */
 int cli_check_output(const char *out, const char *const *in, size_t n);
 

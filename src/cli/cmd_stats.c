@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "cli/cli.h"
+#include "format/json_write.h"
 #include "format/rows.h"
 #include "report/report.h"
 #include "text/render.h"
@@ -43,10 +44,20 @@ enum {
   N_PUBLISHED_CATEGORIES = sizeof published_categories / sizeof *published_categories - 1
 };
 
-/* Figures of one row, as rows_run hands them on. */
 typedef struct {
   double turns, prompt, response;
 } figures;
+
+/* What a row adds. */
+typedef struct {
+  figures f;
+  slice source, category; /* p NULL: none */
+} counted;
+
+typedef struct {
+  tok_scratch *scratch;
+  ids ids;
+} lane;
 
 typedef struct {
   size_t pairs;
@@ -55,13 +66,6 @@ typedef struct {
 
 typedef struct {
   const tokenizer *t;
-  struct lane {
-    json_doc *doc;
-    arena *mem;
-    tok_scratch *scratch;
-    ids ids;
-  } * lanes;
-  const char *path;
   map *source_ids, *category_ids;
   arena *mem;
   slice *sources, *categories;
@@ -71,7 +75,7 @@ typedef struct {
   size_t n_sources, n_categories, cap_s, cap_t, cap_c, cap_n;
 } run;
 
-static rw_status count(struct lane *l, const tokenizer *t, slice text, double *sum, rw_error *err) {
+static rw_status count(lane *l, const tokenizer *t, slice text, double *sum, rw_error *err) {
   l->ids.len = 0;
   tok_span all = {0, text.len, true}; /* contents hold no control tokens */
   RW_TRY(tok_encode(t, l->scratch, text, &all, 1, &l->ids, NULL, err));
@@ -79,12 +83,14 @@ static rw_status count(struct lane *l, const tokenizer *t, slice text, double *s
   return RW_OK;
 }
 
-static rw_status measure(run *r, struct lane *l, slice row, str *out, rw_error *err) {
+static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *result, rw_error *err) {
+  const run *r = ctx;
+  counted *out = result;
+  lane *l = rl->own;
   conv_row c;
-  figures f = {0};
-  arena_reset(l->mem);
-  RW_TRY(json_parse(l->doc, row.p, row.len, err));
-  RW_TRY(conv_read(&c, l->doc, 0, l->mem, err));
+  (void)line;
+  RW_TRY(json_parse(rl->doc, row.p, row.len, err));
+  RW_TRY(conv_read(&c, rl->doc, 0, rl->mem, err));
   if (c.kind != ROW_PAIR || !c.branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
   for (size_t b = 0; b < c.n_branches; b++) {
@@ -92,23 +98,13 @@ static rw_status measure(run *r, struct lane *l, slice row, str *out, rw_error *
     double share = 1.0 / (double)c.n_branches, prompt = 0, response = 0;
     for (size_t i = 0; i + 1 < v->n_messages; i++) RW_TRY(count(l, r->t, v->messages[i].content, &prompt, err));
     RW_TRY(count(l, r->t, v->messages[v->n_messages - 1].content, &response, err));
-    f.turns += share * (double)v->n_messages;
-    f.prompt += share * prompt;
-    f.response += share * response;
+    out->f.turns += share * (double)v->n_messages;
+    out->f.prompt += share * prompt;
+    out->f.response += share * response;
   }
-  slice category = json_string(l->doc, json_get(l->doc, 0, "task_category"));
-  uint64_t len = c.source.len;
-  str_add(out, (const char *)&f, sizeof f);
-  str_add(out, (const char *)&len, sizeof len);
-  str_add(out, c.source.p ? c.source.p : "", c.source.len);
-  str_add(out, category.p ? category.p : "", category.len);
-  return RW_OK;
-}
-
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  run *r = ctx;
-  rw_status s = measure(r, &r->lanes[thread], row, out, err);
-  return s ? rw_prefix(err, s, "%s:%llu", r->path, (unsigned long long)line) : RW_OK;
+  out->source = rows_keep(rl, c.source);
+  out->category = rows_keep(rl, json_string(rl->doc, json_get(rl->doc, 0, "task_category")));
+  return out->source.p && out->category.p ? RW_OK : rw_nomem(err, "a row");
 }
 
 static void add(tally *t, const figures *f) {
@@ -127,22 +123,18 @@ static int64_t index_of(run *r, map *m, slice key, slice name, slice **names, si
   return *was_new && (!copy.p || !vec_push(*names, *n, *cap, copy)) ? -1 : *i;
 }
 
-static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
   run *r = ctx;
-  figures f;
-  uint64_t len;
+  const counted *x = result;
+  slice source = x->source, category = x->category;
   bool was_new;
   (void)row, (void)line;
-  memcpy(&f, result.p, sizeof f);
-  memcpy(&len, result.p + sizeof f, sizeof len);
-  slice source = {result.p + sizeof f + sizeof len, len},
-        category = {source.p + len, result.len - sizeof f - sizeof len - len};
-  add(&r->all, &f);
+  add(&r->all, &x->f);
   int64_t s = index_of(r, r->source_ids, source, source, &r->sources, &r->n_sources, &r->cap_s, &was_new);
   if (s < 0 || !mem_grow((void **)&r->by_source, &r->cap_t, r->n_sources, sizeof *r->by_source))
     return rw_nomem(err, "sources");
   if (was_new) r->by_source[s] = (tally){0};
-  add(&r->by_source[s], &f);
+  add(&r->by_source[s], &x->f);
   if (category.len == 0) return RW_OK;
   str_clear(&r->key);
   str_add_lower(&r->key, category.p, category.len);
@@ -197,75 +189,65 @@ static beside what_beside(const run *r) {
   return b;
 }
 
-static void add_published(str *s, const published_source *p) {
-  str_printf(s, "{\"pairs_378k\": %d, \"pairs_80k\": %d, \"mean_turns\": ", p->pairs_378k, p->pairs_80k);
-  str_json_num(s, p->turns);
-  str_addz(s, ", \"mean_prompt_tokens\": ");
-  str_json_num(s, p->prompt);
-  str_addz(s, ", \"mean_response_tokens\": ");
-  str_json_num(s, p->response);
-  str_addc(s, '}');
+static void published_json(json_writer *w, const char *name, const published_source *p) {
+  jw_object(w, name);
+  jw_int(w, "pairs_378k", p->pairs_378k);
+  jw_int(w, "pairs_80k", p->pairs_80k);
+  jw_num(w, "mean_turns", p->turns);
+  jw_num(w, "mean_prompt_tokens", p->prompt);
+  jw_num(w, "mean_response_tokens", p->response);
+  jw_end(w);
 }
 
-static void add_report(str *s, const run *r) {
+static void report_json(json_writer *w, const run *r) {
   beside b = what_beside(r);
-  const char *sep = "";
   if (!b.sources) return;
-  str_addz(s, ", \"report\": {\"sources\": {");
+  jw_object(w, "report");
+  jw_object(w, "sources");
   for (size_t i = 0; i < r->n_sources; i++) {
     const published_source *p = published_of(r->sources[i]);
-    if (!p) continue;
-    str_printf(s, "%s\"%s\": ", sep, p->source);
-    add_published(s, p);
-    sep = ", ";
+    if (p) published_json(w, p->source, p);
   }
-  str_addc(s, '}');
-  if (b.all_sources) {
-    str_addz(s, ", \"all\": ");
-    add_published(s, &published[N_PUBLISHED]);
-  }
-  str_addz(s, ", \"task_categories\": {");
-  sep = "";
+  jw_end(w);
+  if (b.all_sources) published_json(w, "all", &published[N_PUBLISHED]);
+  jw_object(w, "task_categories");
   for (size_t i = 0; b.categories && i < r->n_categories; i++) {
     int pairs = published_pairs(r->categories[i]);
     if (pairs == 0) continue;
-    str_addz(s, sep);
-    str_json(s, r->categories[i].p, r->categories[i].len);
-    str_printf(s, ": %d", pairs);
-    sep = ", ";
+    jw_key(w, r->categories[i]);
+    jw_int(w, NULL, pairs);
   }
-  str_addz(s, "}}");
+  jw_end(w);
+  jw_end(w);
+}
+
+static void tally_json(json_writer *w, slice name, const tally *t) {
+  double n = (double)t->pairs; /* of none there is no mean: NaN */
+  jw_key(w, name);
+  jw_object(w, NULL);
+  jw_uint(w, "pairs", t->pairs);
+  jw_num(w, "mean_turns", t->sum.turns / n);
+  jw_num(w, "mean_prompt_tokens", t->sum.prompt / n);
+  jw_num(w, "mean_response_tokens", t->sum.response / n);
+  jw_end(w);
 }
 
 static void print_json(const run *r) {
   str s = {0};
-  str_addz(&s, "{\"sources\": {");
-  for (size_t i = 0; i <= r->n_sources; i++) {
-    const tally *t = i < r->n_sources ? &r->by_source[i] : &r->all;
-    double n = (double)t->pairs; /* of none there is no mean: NaN */
-    if (i < r->n_sources) {
-      str_addz(&s, i ? ", " : "");
-      str_json(&s, r->sources[i].p, r->sources[i].len);
-    } else {
-      str_addz(&s, "}, \"all\"");
-    }
-    str_printf(&s, ": {\"pairs\": %zu, \"mean_turns\": ", t->pairs);
-    str_json_num(&s, t->sum.turns / n);
-    str_addz(&s, ", \"mean_prompt_tokens\": ");
-    str_json_num(&s, t->sum.prompt / n);
-    str_addz(&s, ", \"mean_response_tokens\": ");
-    str_json_num(&s, t->sum.response / n);
-    str_addc(&s, '}');
-  }
-  str_addz(&s, ", \"task_categories\": {");
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_object(&w, "sources");
+  for (size_t i = 0; i < r->n_sources; i++) tally_json(&w, r->sources[i], &r->by_source[i]);
+  jw_end(&w);
+  tally_json(&w, SLICE("all"), &r->all);
+  jw_object(&w, "task_categories");
   for (size_t i = 0; i < r->n_categories; i++) {
-    str_addz(&s, i ? ", " : "");
-    str_json(&s, r->categories[i].p, r->categories[i].len);
-    str_printf(&s, ": %zu", r->by_category[i]);
+    jw_key(&w, r->categories[i]);
+    jw_uint(&w, NULL, r->by_category[i]);
   }
-  str_addc(&s, '}');
-  add_report(&s, r);
-  str_addc(&s, '}');
+  jw_end(&w);
+  report_json(&w, r);
+  jw_end(&w);
   puts(s.oom ? "" : s.p);
   str_free(&s);
 }
@@ -335,35 +317,34 @@ static rw_status print_tables(const run *r, rw_error *err) {
   return st;
 }
 
+static rw_status lane_open(void *ctx, void *own, rw_error *err) {
+  lane *l = own;
+  l->scratch = tok_scratch_new(((const run *)ctx)->t);
+  return l->scratch ? RW_OK : rw_nomem(err, "rows");
+}
+
+static void lane_close(void *ctx, void *own) {
+  lane *l = own;
+  (void)ctx;
+  tok_scratch_free(l->scratch);
+  mem_free(l->ids.p);
+}
+
 static rw_status run_file(run *r, const char *path, rw_error *err) {
-  int n = pool_threads(cli_context.threads);
   r->mem = arena_new();
   r->source_ids = map_new();
   r->category_ids = map_new();
-  r->lanes = mem_zalloc((size_t)n, sizeof *r->lanes);
-  bool ok = r->mem && r->source_ids && r->category_ids && r->lanes;
-  for (int i = 0; ok && i < n; i++) {
-    r->lanes[i] = (struct lane){json_new(), arena_new(), tok_scratch_new(r->t), {0}};
-    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch;
-  }
+  if (!r->mem || !r->source_ids || !r->category_ids) return rw_nomem(err, "rows");
   rows_in *in;
-  rows_pass pass = {work, sink, r};
-  if (!ok) return rw_nomem(err, "rows");
+  const rows_job job = {sizeof(counted), sizeof(lane), lane_open, lane_close, work, sink, r};
   RW_TRY(rows_open(&in, path, &cli_context, err));
-  r->path = rows_path(in);
-  rw_status s = rows_run(in, &pass, err);
+  rw_status s = rows_map(in, &job, err);
   rows_close(in);
   return s;
 }
 
-static void run_free(run *r, int n) {
-  for (int i = 0; r->lanes && i < n; i++) {
-    json_free(r->lanes[i].doc);
-    arena_free(r->lanes[i].mem);
-    tok_scratch_free(r->lanes[i].scratch);
-    mem_free(r->lanes[i].ids.p);
-  }
-  void *p[] = {r->lanes, r->sources, r->categories, r->by_source, r->by_category};
+static void run_free(run *r) {
+  void *p[] = {r->sources, r->categories, r->by_source, r->by_category};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   map_free(r->source_ids);
   map_free(r->category_ids);
@@ -391,7 +372,7 @@ int cmd_stats_run(int argc, char **argv) {
   if (!s) s = run_file(&r, words.n ? words.items[0] : "-", &err);
   if (!s && json) print_json(&r);
   if (!s && !json) s = print_tables(&r, &err);
-  run_free(&r, pool_threads(cli_context.threads));
+  run_free(&r);
   tok_free(t);
   return s ? cli_fail(&err) : 0;
 }

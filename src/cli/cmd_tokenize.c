@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "format/json_write.h"
+#include "format/own_fields.h"
 #include "format/rows.h"
 #include "text/render.h"
 
@@ -18,24 +20,31 @@ static const char EXAMPLES[] =
     "  echo '{\"text\": \"Hello world\"}' | reward tokenize --model rm\n"
     "  reward tokenize --model rm conversations.jsonl -o ids.jsonl.gz\n";
 
-enum { OURS = 2 };
+enum { OURS = 2, SHOWN_BAD_ROWS = 5 };
 static const char *const ours[OURS] = {"input_ids", "error"};
 
 typedef struct {
-  json_doc *doc;
-  arena *mem;
   render_scratch *scratch;
   ids ids;
-  size_t replaced[OURS]; /* rows whose own field of that name was left out */
+  str line;
+  own_field replaced[OURS];
+  const json_doc *doc; /* of the row at hand */
 } lane;
+
+/* A row's output. */
+typedef struct {
+  slice line;
+  const char *error; /* NULL: none */
+} tokenized;
 
 typedef struct {
   const renderer *r;
-  lane *lanes;
   rows_out *out;
   const char *path;
   size_t failed, done;
   progress p;
+  render_notes notes;       /* of all lanes */
+  own_field replaced[OURS]; /* the same */
 } run;
 
 /* Is it a field that is written anew? Counted, unless it says nothing. */
@@ -43,100 +52,96 @@ static bool replaced(void *ctx, slice key, json_val v) {
   lane *l = ctx;
   for (size_t i = 0; i < OURS; i++) {
     if (!slice_is(key, ours[i])) continue;
-    l->replaced[i] += json_kind(l->doc, v) != JSON_NULL;
+    l->replaced[i].rows += json_kind(l->doc, v) != JSON_NULL;
     return true;
   }
   return false;
 }
 
-/* The row's own fields but those that are written anew, and the name of the one that follows them. */
-static void begin_row(str *out, lane *l, const char *next) {
-  str_addc(out, '{');
-  json_members(out, l->doc, ", ", replaced, l);
-  str_json_key(out, next);
-}
-
-static rw_status encode(run *r, lane *l, slice row, str *out, rw_error *err) {
+static rw_status encode(const run *r, rows_lane *rl, slice row, rw_error *err) {
+  lane *l = rl->own;
   conv_row c;
-  arena_reset(l->mem);
-  RW_TRY(json_parse(l->doc, row.p, row.len, err));
-  json_val messages = json_get(l->doc, 0, "messages");
+  RW_TRY(json_parse(rl->doc, row.p, row.len, err));
+  json_val messages = json_get(rl->doc, 0, "messages");
   conversation whole = {0}, *branch = &whole;
   if (messages != JSON_NONE) { /* also one that does not end with the assistant */
-    RW_TRY(conv_messages(&whole.messages, &whole.n_messages, l->doc, messages, "messages", l->mem, err));
+    RW_TRY(conv_messages(&whole.messages, &whole.n_messages, rl->doc, messages, "messages", rl->mem, err));
   } else {
-    RW_TRY(conv_read(&c, l->doc, 0, l->mem, err));
+    RW_TRY(conv_read(&c, rl->doc, 0, rl->mem, err));
     if (c.kind != ROW_SINGLE)
       return rw_fail(err, RW_DATA, "row: expected text or messages, got a pair or several responses");
     branch = &c.branch[0];
   }
   l->ids.len = 0;
-  RW_TRY(render_ids(r->r, l->scratch, branch, &l->ids, err));
-  begin_row(out, l, "input_ids");
-  str_addc(out, '[');
-  for (size_t i = 0; i < l->ids.len; i++) str_printf(out, i ? ", %d" : "%d", l->ids.p[i]);
-  str_addz(out, "]}");
-  return RW_OK;
+  return render_ids(r->r, l->scratch, branch, &l->ids, err);
 }
 
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  run *r = ctx;
-  rw_error e;
-  size_t from = out->len;
-  (void)line;
-  rw_status s = encode(r, &r->lanes[thread], row, out, &e);
-  if (s == RW_OK) return RW_OK;
-  if (s == RW_NOMEM) return rw_nomem(err, "a row");
-  out->len = from;
-  lane *l = &r->lanes[thread];
-  if (json_parse(l->doc, row.p, row.len, NULL) == RW_OK && json_kind(l->doc, 0) == JSON_OBJECT)
-    begin_row(out, l, "error");
-  else
-    str_addz(out, "{\"error\": ");
-  str_json(out, e.text, strlen(e.text));
-  str_addc(out, '}');
-  return RW_OK;
-}
-
-static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
-  run *r = ctx;
-  (void)row;
-  /* a row of ids ends in "]}", an error in "\"}"; within a message quotes are escaped */
-  static const char mark[] = "\"error\": \"";
-  if (result.p[result.len - 2] == '"' && r->failed++ < 5) {
-    const char *text = result.p, *end = result.p + result.len - 2;
-    for (const char *at = text; (at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1));)
-      text = at += sizeof mark - 1;
-    log_warn(&cli_context, "%s:%llu: %.*s", r->path, (unsigned long long)line, (int)(end - text), text);
+/* The row's own fields but those that are written anew, then its ids or why it has none (NULL: it has). */
+static void write_row(rows_lane *rl, slice row, const char *error) {
+  lane *l = rl->own;
+  json_writer w = {.out = &l->line};
+  l->doc = rl->doc;
+  str_clear(&l->line);
+  jw_object(&w, NULL);
+  bool is_object =
+      !error || (json_parse(rl->doc, row.p, row.len, NULL) == RW_OK && json_kind(rl->doc, 0) == JSON_OBJECT);
+  if (is_object) jw_members(&w, rl->doc, replaced, l);
+  if (error) {
+    jw_string(&w, "error", error);
+  } else {
+    jw_array(&w, "input_ids");
+    for (size_t i = 0; i < l->ids.len; i++) jw_int(&w, NULL, l->ids.p[i]);
+    jw_end(&w);
   }
+  jw_end(&w);
+}
+
+static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *result, rw_error *err) {
+  tokenized *t = result;
+  lane *l = rl->own;
+  rw_error e;
+  (void)line;
+  rw_status s = encode(ctx, rl, row, &e);
+  if (s == RW_NOMEM) return rw_nomem(err, "a row");
+  write_row(rl, row, s ? e.text : NULL);
+  t->line = rows_keep(rl, (slice){l->line.p, l->line.len});
+  t->error = s ? arena_strndup(rl->keep, e.text, strlen(e.text)) : NULL;
+  return l->line.oom || !t->line.p || (s && !t->error) ? rw_nomem(err, "a row") : RW_OK;
+}
+
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
+  run *r = ctx;
+  const tokenized *t = result;
+  (void)row;
+  if (t->error && r->failed++ < SHOWN_BAD_ROWS)
+    log_warn(&cli_context, "%s:%llu: %s", r->path, (unsigned long long)line, t->error);
   progress_set(&r->p, ++r->done, NULL);
-  return rows_write(r->out, result.p, result.len, err);
+  return rows_write(r->out, t->line.p, t->line.len, err);
+}
+
+static rw_status lane_open(void *ctx, void *own, rw_error *err) {
+  lane *l = own;
+  l->scratch = render_scratch_new(((const run *)ctx)->r);
+  return l->scratch ? RW_OK : rw_nomem(err, "rows");
+}
+
+static void lane_close(void *ctx, void *own) {
+  run *r = ctx;
+  lane *l = own;
+  if (l->scratch) render_notes_add(&r->notes, render_scratch_notes(l->scratch));
+  for (size_t k = 0; k < OURS; k++)
+    r->replaced[k] = (own_field){ours[k], r->replaced[k].rows + l->replaced[k].rows};
+  render_scratch_free(l->scratch);
+  mem_free(l->ids.p);
+  str_free(&l->line);
 }
 
 static rw_status run_rows(run *r, rows_in *in, rw_error *err) {
-  int n = pool_threads(cli_context.threads);
-  r->lanes = mem_zalloc((size_t)n, sizeof *r->lanes);
-  if (!r->lanes) return rw_nomem(err, "rows");
-  for (int i = 0; i < n; i++) {
-    lane *l = &r->lanes[i];
-    *l = (lane){.doc = json_new(), .mem = arena_new(), .scratch = render_scratch_new(r->r)};
-    if (!l->doc || !l->mem || !l->scratch) return rw_nomem(err, "rows");
-  }
-  rows_pass pass = {work, sink, r};
+  const rows_job job = {sizeof(tokenized), sizeof(lane), lane_open, lane_close, work, sink, r};
   progress_start(&r->p, &cli_context, "tokenizing", "rows", 0);
-  rw_status s = rows_run(in, &pass, err);
+  rw_status s = rows_map(in, &job, err);
   progress_end(&r->p);
   return s;
-}
-
-static void free_lanes(run *r, int n) {
-  for (int i = 0; r->lanes && i < n; i++) {
-    json_free(r->lanes[i].doc);
-    arena_free(r->lanes[i].mem);
-    render_scratch_free(r->lanes[i].scratch);
-    mem_free(r->lanes[i].ids.p);
-  }
-  mem_free(r->lanes);
 }
 
 int cmd_tokenize_run(int argc, char **argv) {
@@ -171,29 +176,15 @@ int cmd_tokenize_run(int argc, char **argv) {
     t.path = rows_path(in);
     s = run_rows(&t, in, &err);
   }
-  render_notes notes = {0};
-  cli_replaced own[OURS] = {{0}};
-  for (int i = 0; t.lanes && i < pool_threads(cli_context.threads); i++) {
-    if (!t.lanes[i].scratch) continue;
-    const render_notes *n = render_scratch_notes(t.lanes[i].scratch);
-    notes.escaped += n->escaped;
-    notes.changed += n->changed;
-    notes.date |= n->date;
-    for (size_t k = 0; k < OURS; k++) own[k] = (cli_replaced){ours[k], own[k].rows + t.lanes[i].replaced[k]};
-  }
   if (!s)
     s = rows_commit(t.out, &err);
   else
     rows_abort(t.out);
-  if (notes.escaped)
-    log_warn(&cli_context, "%zu control tokens spelled in contents were encoded as plain text", notes.escaped);
-  if (notes.changed)
-    log_warn(&cli_context, "the template changed the contents of %zu conversations", notes.changed);
-  if (notes.date && !date)
+  render_notes_warn(&cli_context, &t.notes);
+  if (t.notes.date && !date)
     log_note(&cli_context, "the template asks for the date: 26 Jul 2024 is used; --date sets another");
-  cli_say_replaced(own, OURS);
+  own_fields_warn(&cli_context, t.replaced, OURS);
   if (t.failed) log_warn(&cli_context, "%zu of %zu rows could not be tokenized", t.failed, t.done);
-  free_lanes(&t, pool_threads(cli_context.threads));
   renderer_free(r);
   rows_close(in);
   if (s) return cli_fail(&err);

@@ -56,16 +56,6 @@ int cli_check_output(const char *out, const char *const *in, size_t n) {
   return out && file_check_output(out, in, n, &err) ? cli_usage("%s", err.text) : -1;
 }
 
-void cli_say_replaced(const cli_replaced *r, size_t n) {
-  str s = {0};
-  for (size_t i = 0; i < n; i++)
-    if (r[i].rows) str_printf(&s, "%s%s %zu", s.len ? ", " : "", r[i].name, r[i].rows);
-  if (s.len)
-    log_warn(&cli_context,
-             "the rows' own fields of these names are replaced (by rows): %s; rename them to keep them", s.p);
-  str_free(&s);
-}
-
 int cli_fail(const rw_error *err) {
   fprintf(stderr, "reward %s: %s\n", cli_name, err->text);
   return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;

@@ -46,6 +46,8 @@ typedef struct {
   arena *keep;   /* for what the result points to: stays until sink has had it */
   void *own;     /* the thread's lane_size bytes */
 } rows_lane;
+/* A copy of the bytes in lane->keep; p NULL: no memory. Of no bytes (p NULL) an empty one. */
+slice rows_keep(rows_lane *lane, slice bytes);
 
 /* An ordered parallel pass over a file. Each row is given to work() on some thread, which fills the row's result;
  * results are handed to sink() in row order, on the calling thread. Memory stays bounded. The first failure in row

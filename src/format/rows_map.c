@@ -32,6 +32,10 @@ typedef struct {
   size_t n_lanes, n_chunks;
 } mapping;
 
+slice rows_keep(rows_lane *lane, slice bytes) {
+  return (slice){arena_strndup(lane->keep, bytes.p, bytes.len), bytes.len};
+}
+
 static slice row_text(const chunk *c, size_t i) { return (slice){c->text.p + c->rows[i].at, c->rows[i].len}; }
 
 static void work_task(void *ctx, size_t task, int thread) {
