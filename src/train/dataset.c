@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
+#include "format/json_write.h"
 #include "format/rows.h"
 #include "model/scorer.h"
 
@@ -32,19 +33,22 @@ typedef struct {
   const model_config *cfg;
   int64_t max_length;
   const char *path;
-  struct lane { /* one a thread */
-    json_doc *doc;
-    arena *mem;
-    render_scratch *scratch;
-    ids buf;
-  } * lanes;
 } loading;
 
-/* The first byte of a row's result; what follows USED and TRUNCATED is the row, else why it is left out, in words.
- */
-enum { USED = 'u', TRUNCATED = 't', OVERLONG = 'o', IDENTICAL = 'i', EMPTY = 'e', INVALID = 'x' };
+typedef struct { /* one a thread */
+  render_scratch *scratch;
+  ids buf;
+} lane;
 
-static void put(str *out, const void *p, size_t n) { str_add(out, p, n); }
+/* What becomes of a row. */
+typedef enum { USED, TRUNCATED, INVALID, EMPTY, OVERLONG, IDENTICAL } row_fate;
+typedef struct {
+  row_fate fate;
+  const char *why; /* of a row that is left out, in words */
+  conv_row row;    /* of one that is not: n_branches, scores, source, id and margin */
+  int32_t **ids;   /* [n_branches] */
+  size_t *len;     /* [n_branches] */
+} loaded;
 
 static rw_status check_row(const loading *l, const conv_row *row, rw_error *err) {
   bool ranking = row->kind == ROW_RESPONSES && row->scores;
@@ -75,82 +79,82 @@ static bool no_order(const conv_row *row) {
   return row->scores != NULL;
 }
 
-/* The row's result, which began at `at`, becomes this status and text. */
-static rw_status leave_out(str *out, size_t at, char status, const char *why, rw_error *err) {
-  if (!out->oom) out->len = at;
-  str_addc(out, status);
-  str_addz(out, why);
-  return out->oom ? rw_nomem(err, "training rows") : RW_OK;
+static rw_status leave_out(rows_lane *rl, loaded *x, row_fate fate, const char *why, rw_error *err) {
+  x->fate = fate;
+  x->why = arena_strndup(rl->keep, why, strlen(why));
+  return x->why ? RW_OK : rw_nomem(err, "training rows");
 }
 
-/* Renders the row's branches into *out: status byte, margin, n, scores flag, source, id, then each branch's ids. */
-static rw_status pack_row(const loading *l, struct lane *w, const conv_row *row, str *out, rw_error *err) {
-  RW_TRY(check_row(l, row, err));
-  size_t status_at = out->len;
-  str_addc(out, USED);
-  double margin = row->has_margin ? row->margin : NAN;
-  uint64_t head[4] = {row->n_branches, row->scores != NULL, row->source.len, row->id.len < 200 ? row->id.len : 200};
-  put(out, &margin, sizeof margin);
-  put(out, head, sizeof head);
-  put(out, row->source.p ? row->source.p : "", row->source.len);
-  put(out, row->id.p ? row->id.p : "", head[3]);
-  if (row->scores) put(out, row->scores, row->n_branches * sizeof(double));
+/* The ids of branch b into the lane's buffer; one that is too long is cut or, with *why, left out. */
+static rw_status render_branch(const loading *l, lane *w, loaded *x, size_t b, char why[80], rw_error *err) {
   const tokenizer *t = renderer_tokenizer(l->r);
-  char status = USED;
-  for (size_t b = 0; b < row->n_branches; b++)
-    if (is_empty(&row->branch[b])) return leave_out(out, status_at, EMPTY, "a response is empty", err);
-  size_t first_at = 0, first_len = 0; /* the first branch's ids in *out */
-  bool same = true;                   /* all branches' ids */
-  for (size_t b = 0; b < row->n_branches; b++) {
-    w->buf.len = 0;
-    RW_TRY(render_ids(l->r, w->scratch, &row->branch[b], &w->buf, err));
-    if (w->buf.len == 0) return rw_fail(err, RW_DATA, "a conversation has no tokens");
-    for (size_t i = 0; i < w->buf.len; i++)
-      if ((size_t)w->buf.p[i] >= l->cfg->vocab)
-        return rw_fail(err, RW_DATA, "token id %d: expected below %zu (vocab_size)", w->buf.p[i], l->cfg->vocab);
-    if ((int64_t)w->buf.len > l->max_length) {
-      char why[80];
-      snprintf(why, sizeof why, "%zu tokens, more than --max-length %lld", w->buf.len, (long long)l->max_length);
-      if (l->o->overlong == OVERLONG_ERROR)
-        return rw_fail(err, RW_USAGE, "%s; use --overlong drop or truncate", why);
-      if (l->o->overlong == OVERLONG_DROP) return leave_out(out, status_at, OVERLONG, why, err);
-      status = TRUNCATED;
-      w->buf.len = overlong_cut(w->buf.p, w->buf.len, (size_t)l->max_length, t ? tok_bos(t) : -1);
-    }
-    uint64_t n = w->buf.len;
-    put(out, &n, sizeof n);
-    size_t at = out->len;
-    put(out, w->buf.p, n * sizeof(int32_t));
-    if (out->oom) return rw_nomem(err, "training rows");
-    if (b == 0) {
-      first_at = at;
-      first_len = n;
-    } else if (n != first_len || memcmp(out->p + first_at, out->p + at, n * sizeof(int32_t)) != 0) {
-      same = false;
-    }
-  }
-  if (same || no_order(row)) /* teaches nothing */
-    return leave_out(out, status_at, IDENTICAL, "its sides, or all its scores, are the same", err);
-  out->p[status_at] = status;
+  w->buf.len = 0;
+  RW_TRY(render_ids(l->r, w->scratch, &x->row.branch[b], &w->buf, err));
+  if (w->buf.len == 0) return rw_fail(err, RW_DATA, "a conversation has no tokens");
+  for (size_t i = 0; i < w->buf.len; i++)
+    if ((size_t)w->buf.p[i] >= l->cfg->vocab)
+      return rw_fail(err, RW_DATA, "token id %d: expected below %zu (vocab_size)", w->buf.p[i], l->cfg->vocab);
+  if ((int64_t)w->buf.len <= l->max_length) return RW_OK;
+  snprintf(why, 80, "%zu tokens, more than --max-length %lld", w->buf.len, (long long)l->max_length);
+  if (l->o->overlong == OVERLONG_ERROR) return rw_fail(err, RW_USAGE, "%s; use --overlong drop or truncate", why);
+  if (l->o->overlong == OVERLONG_DROP) return RW_OK;
+  why[0] = 0;
+  x->fate = TRUNCATED;
+  w->buf.len = overlong_cut(w->buf.p, w->buf.len, (size_t)l->max_length, t ? tok_bos(t) : -1);
   return RW_OK;
 }
 
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  loading *l = ctx;
-  struct lane *w = &l->lanes[thread];
+/* What outlives the row's document. */
+static rw_status keep_row(rows_lane *rl, loaded *x, rw_error *err) {
+  conv_row *row = &x->row;
+  if (row->id.len > 200) row->id.len = 200;
+  row->source = rows_keep(rl, row->source);
+  row->id = rows_keep(rl, row->id);
+  const double *scores = row->scores;
+  if (scores) row->scores = arena_alloc(rl->keep, row->n_branches, sizeof *row->scores);
+  x->ids = arena_alloc(rl->keep, row->n_branches, sizeof *x->ids);
+  x->len = arena_alloc(rl->keep, row->n_branches, sizeof *x->len);
+  if (!row->source.p || !row->id.p || (scores && !row->scores) || !x->ids || !x->len)
+    return rw_nomem(err, "training rows");
+  if (scores) memcpy(row->scores, scores, row->n_branches * sizeof *scores);
+  return RW_OK;
+}
+
+static rw_status load_row(const loading *l, rows_lane *rl, loaded *x, rw_error *err) {
+  lane *w = rl->own;
+  const conv_row *row = &x->row;
+  RW_TRY(check_row(l, row, err));
+  for (size_t b = 0; b < row->n_branches; b++)
+    if (is_empty(&row->branch[b])) return leave_out(rl, x, EMPTY, "a response is empty", err);
+  bool same = true; /* all branches' ids */
+  RW_TRY(keep_row(rl, x, err));
+  for (size_t b = 0; b < row->n_branches; b++) {
+    char why[80] = "";
+    RW_TRY(render_branch(l, w, x, b, why, err));
+    if (why[0]) return leave_out(rl, x, OVERLONG, why, err);
+    size_t n = x->len[b] = w->buf.len;
+    x->ids[b] = arena_alloc(rl->keep, n, sizeof **x->ids);
+    if (!x->ids[b]) return rw_nomem(err, "training rows");
+    memcpy(x->ids[b], w->buf.p, n * sizeof **x->ids);
+    same &= n == x->len[0] && memcmp(x->ids[0], x->ids[b], n * sizeof **x->ids) == 0;
+  }
+  if (same || no_order(row)) /* teaches nothing */
+    return leave_out(rl, x, IDENTICAL, "its sides, or all its scores, are the same", err);
+  return RW_OK;
+}
+
+static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *result, rw_error *err) {
+  loaded *x = result;
   rw_error e;
-  conv_row cr;
-  arena_reset(w->mem);
-  size_t start = out->len;
-  rw_status s = json_parse(w->doc, row.p, row.len, &e);
-  if (!s) s = conv_read(&cr, w->doc, 0, w->mem, &e);
-  if (!s) s = pack_row(l, w, &cr, out, &e);
-  if (!s) return RW_OK;
+  (void)line;
+  rw_status s = json_parse(rl->doc, row.p, row.len, &e);
+  if (!s) s = conv_read(&x->row, rl->doc, 0, rl->mem, &e);
+  if (!s) s = load_row(ctx, rl, x, &e);
   if (s == RW_USAGE || s == RW_NOMEM) {
     if (err) *err = e;
-    return rw_prefix(err, s, "%s:%llu", l->path, (unsigned long long)line);
+    return s;
   }
-  return leave_out(out, start, INVALID, e.text, err);
+  return s ? leave_out(rl, x, INVALID, e.text, err) : RW_OK;
 }
 
 /* The index of a source's name, made when it is new. */
@@ -164,71 +168,58 @@ static rw_status source_id(dataset *d, const char *name, size_t len, size_t *id,
   return copy && vec_push(d->sources, d->n_sources, d->cap_sources, copy) ? RW_OK : rw_nomem(err, "sources");
 }
 
-/* Counts a row that is left out, lists it, and names the first few. r: its result. */
-static rw_status note_dropped(loading *l, uint64_t line, slice r, rw_error *err) {
+/* Counts a row that is left out, lists it, and names the first few. */
+static rw_status note_dropped(loading *l, uint64_t line, const loaded *x, rw_error *err) {
   dataset_counts *c = &l->d->counts;
   const struct {
-    char status;
     const char *count; /* in run.json */
     size_t *n;
-  } kinds[] = {{INVALID, "invalid", &c->invalid},
-               {EMPTY, "empty_dropped", &c->empty},
-               {OVERLONG, "overlong_dropped", &c->overlong},
-               {IDENTICAL, "identical_dropped", &c->identical}};
-  size_t k = 0;
-  while (kinds[k].status != r.p[0]) k++;
-  if ((*kinds[k].n)++ < SHOWN_BAD_ROWS)
-    log_warn(l->o->context, "%s:%llu: %.*s; the row is left out", l->path, (unsigned long long)line,
-             (int)(r.len - 1), r.p + 1);
+  } kinds[] = {[INVALID] = {"invalid", &c->invalid},
+               [EMPTY] = {"empty_dropped", &c->empty},
+               [OVERLONG] = {"overlong_dropped", &c->overlong},
+               [IDENTICAL] = {"identical_dropped", &c->identical}};
+  if ((*kinds[x->fate].n)++ < SHOWN_BAD_ROWS)
+    log_warn(l->o->context, "%s:%llu: %s; the row is left out", l->path, (unsigned long long)line, x->why);
   str *s = &l->d->dropped;
-  str_addz(s, "{\"file\": ");
-  str_json(s, l->path, strlen(l->path));
-  str_printf(s, ", \"line\": %llu, \"count\": \"%s\", \"reason\": ", (unsigned long long)line, kinds[k].count);
-  str_json(s, r.p + 1, r.len - 1);
-  str_addz(s, "}\n");
+  json_writer w = {.out = s};
+  jw_object(&w, NULL);
+  jw_string(&w, "file", l->path);
+  jw_uint(&w, "line", line);
+  jw_string(&w, "count", kinds[x->fate].count);
+  jw_string(&w, "reason", x->why);
+  jw_end(&w);
+  str_addc(s, '\n');
   return s->oom ? rw_nomem(err, "rows left out") : RW_OK;
 }
 
-static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *err) {
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
   (void)row;
   loading *l = ctx;
+  const loaded *in = result;
+  const conv_row *r = &in->row;
   dataset *d = l->d;
   dataset_counts *c = &d->counts;
   c->rows++;
-  char status = r.p[0];
-  if (status != USED && status != TRUNCATED) return note_dropped(l, line, r, err);
-  c->truncated += status == TRUNCATED;
-  const char *p = r.p + 1;
-  uint64_t head[4];
+  if (in->fate != USED && in->fate != TRUNCATED) return note_dropped(l, line, in, err);
+  c->truncated += in->fate == TRUNCATED;
   if (!mem_grow((void **)&d->rows, &d->cap, d->n + 1, sizeof *d->rows)) return rw_nomem(err, "training rows");
   example *x = &d->rows[d->n];
-  memset(x, 0, sizeof *x);
-  memcpy(&x->margin, p, sizeof x->margin);
-  memcpy(head, p + 8, sizeof head);
-  p += 8 + sizeof head;
-  x->n = head[0];
-  RW_TRY(source_id(d, p, head[2], &x->source, err));
-  p += head[2];
+  *x = (example){.n = r->n_branches, .margin = r->has_margin ? r->margin : NAN};
+  RW_TRY(source_id(d, r->source.p, r->source.len, &x->source, err));
   char where[800];
   int wl = snprintf(where, sizeof where, "%.500s:%llu", l->path, (unsigned long long)line);
-  if (head[3]) wl += snprintf(where + wl, sizeof where - (size_t)wl, " (id %.*s)", (int)head[3], p);
-  p += head[3];
+  if (r->id.len) wl += snprintf(where + wl, sizeof where - (size_t)wl, " (id %.*s)", (int)r->id.len, r->id.p);
   x->where = arena_strndup(d->mem, where, (size_t)wl);
   x->ids = arena_alloc(d->mem, x->n, sizeof *x->ids);
   x->len = arena_alloc(d->mem, x->n, sizeof *x->len);
-  if (head[1]) x->scores = arena_alloc(d->mem, x->n, sizeof(double));
-  if (!x->where || !x->ids || !x->len || (head[1] && !x->scores)) return rw_nomem(err, "training rows");
-  if (head[1]) {
-    memcpy(x->scores, p, x->n * sizeof(double));
-    p += x->n * sizeof(double);
-  }
+  if (r->scores) x->scores = arena_alloc(d->mem, x->n, sizeof(double));
+  if (!x->where || !x->ids || !x->len || (r->scores && !x->scores)) return rw_nomem(err, "training rows");
+  if (r->scores) memcpy(x->scores, r->scores, x->n * sizeof(double));
   for (size_t b = 0; b < x->n; b++) {
-    uint64_t n;
-    memcpy(&n, p, sizeof n);
+    size_t n = in->len[b];
     int32_t *copy = arena_alloc(d->mem, n, sizeof *copy);
     if (!copy) return rw_nomem(err, "training rows");
-    memcpy(copy, p + 8, n * sizeof *copy);
-    p += 8 + n * sizeof *copy;
+    memcpy(copy, in->ids[b], n * sizeof *copy);
     x->ids[b] = copy;
     x->len[b] = n;
     c->tokens += n;
@@ -239,27 +230,29 @@ static rw_status sink(void *ctx, slice row, uint64_t line, slice r, rw_error *er
   return RW_OK;
 }
 
-static void lanes_free(loading *l) {
-  for (int i = 0; l->lanes && i < pool_threads(l->o->context->threads); i++) {
-    struct lane *w = &l->lanes[i];
-    if (w->scratch) {
-      l->d->counts.escaped += render_scratch_notes(w->scratch)->escaped;
-      l->d->counts.changed += render_scratch_notes(w->scratch)->changed;
-    }
-    json_free(w->doc);
-    arena_free(w->mem);
-    render_scratch_free(w->scratch);
-    mem_free(w->buf.p);
+static rw_status lane_open(void *ctx, void *own, rw_error *err) {
+  lane *w = own;
+  w->scratch = render_scratch_new(((const loading *)ctx)->r);
+  return w->scratch ? RW_OK : rw_nomem(err, "training rows");
+}
+
+static void lane_close(void *ctx, void *own) {
+  loading *l = ctx;
+  lane *w = own;
+  if (w->scratch) {
+    l->d->counts.escaped += render_scratch_notes(w->scratch)->escaped;
+    l->d->counts.changed += render_scratch_notes(w->scratch)->changed;
   }
-  mem_free(l->lanes);
+  render_scratch_free(w->scratch);
+  mem_free(w->buf.p);
 }
 
 static rw_status load_file(loading *l, const char *path, rw_error *err) {
   rows_in *in;
-  rows_pass pass = {work, sink, l};
+  const rows_job job = {sizeof(loaded), sizeof(lane), lane_open, lane_close, work, sink, l};
   l->path = rows_label(path);
   RW_TRY(rows_open(&in, path, l->o->context, err));
-  rw_status s = rows_run(in, &pass, err);
+  rw_status s = rows_map(in, &job, err);
   rows_close(in);
   return s;
 }
@@ -276,18 +269,9 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   loading l = {.d = d, .o = o, .r = r, .cfg = c};
   l.max_length = dataset_limit(o, c);
   d->mem = arena_new();
-  l.lanes = mem_zalloc((size_t)pool_threads(o->context->threads), sizeof *l.lanes);
   d->source_ids = map_new();
-  bool ok = d->mem && l.lanes && d->source_ids;
-  for (int i = 0; ok && i < pool_threads(o->context->threads); i++) {
-    l.lanes[i].doc = json_new();
-    l.lanes[i].mem = arena_new();
-    l.lanes[i].scratch = render_scratch_new(r);
-    ok = l.lanes[i].doc && l.lanes[i].mem && l.lanes[i].scratch;
-  }
-  rw_status s = ok ? RW_OK : rw_nomem(err, "training rows");
+  rw_status s = d->mem && d->source_ids ? RW_OK : rw_nomem(err, "training rows");
   for (size_t i = 0; !s && i < o->n_data; i++) s = load_file(&l, o->data[i], err);
-  lanes_free(&l);
   const dataset_counts *n = &d->counts;
   if (!s && d->n == 0)
     s = rw_fail(err, RW_DATA,
