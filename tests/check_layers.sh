@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A folder of src/ includes only folders below it, and each header compiles alone.
+# A folder of src/ includes only folders below it, messages name fields, and each header compiles alone.
 set -eu
 cd "$(dirname "$0")/.."
 order="base format data text compute model report eval train curate pages serve api cli"
@@ -11,6 +11,9 @@ while IFS=: read -r file include; do
     echo "$file includes $include: $from may not look at $to"; bad=1
   fi
 done < <(grep -roE '#include "[a-z]+/[^"]*"' src | sed 's/#include "//; s/"$//')
+# the library names an option's field, FIELD(max_length); only the program knows its option
+flags=$(grep -rnE '"[^"]*--[a-z]' src --include='*.c' | grep -vE '^src/(cli/|report/style\.c|train/sweep\.c)|`reward |--pooler-config|with `--seed' || true)
+[ -z "$flags" ] || { echo "an option's name in a message of the library: $flags"; bad=1; }
 for h in src/*/*.h src/curate/*/*.h; do
   case $h in */kernels_impl.h | */avx512.h) continue ;; esac # the body of kernels_LEVEL.c, and for one level only
   echo "#include \"${h#src/}\"" | ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Isrc -fsyntax-only -x c - || { echo "$h does not compile alone"; bad=1; }

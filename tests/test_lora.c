@@ -416,8 +416,8 @@ static void bad_configurations_are_named(void **state) {
       {"\"layers_to_transform\": null", "\"layers_to_transform\": [0, 1], \"layers_pattern\": \"h\"",
        RW_UNSUPPORTED, "target_modules"},
       {"\"exclude_modules\": null", "\"exclude_modules\": [\"q_proj\"]", RW_UNSUPPORTED, "q_proj.lora_"},
-      {"\"../../model/llama\"", "\"nowhere\"", RW_IO, "--base"},
-      {"\"../../model/llama\"", "null", RW_DATA, "--base"},
+      {"\"../../model/llama\"", "\"nowhere\"", RW_IO, FIELD(base)},
+      {"\"../../model/llama\"", "null", RW_DATA, FIELD(base)},
       {"{", "[", RW_DATA, "adapter_config.json"},
   };
   char dir[] = "/tmp/reward-test-XXXXXX", path[80], base[600], cwd[500];
@@ -441,7 +441,7 @@ static void bad_configurations_are_named(void **state) {
     char *text = mem_printf("%.*s%s%s", (int)(at - good.p), good.p, edits[i].new, at + strlen(edits[i].old));
     OK(file_put(path, text, strlen(text), &err));
     mem_free(text);
-    bool finds_base = strstr(edits[i].says, "--base") != NULL;
+    bool finds_base = strstr(edits[i].says, FIELD(base)) != NULL;
     rw_status s =
         model_open(&m, dir, &(model_options){.context = &context, .base = finds_base ? NULL : base}, &err);
     if (s != edits[i].status || !strstr(err.text, edits[i].says))

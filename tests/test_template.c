@@ -326,7 +326,7 @@ static void a_model_without_a_template_says_so(void **state) {
   (void)state;
   chat_template *t;
   assert_int_equal(tmpl_load(&t, "tests/data/template", NULL, &err), RW_DATA);
-  assert_non_null(strstr(err.text, "--chat-template"));
+  assert_non_null(strstr(err.text, FIELD(chat_template)));
   assert_null(t);
   assert_int_equal(tmpl_load(&t, "tests/data/template", "tests/data/template/absent", &err), RW_IO);
 }

@@ -10,6 +10,7 @@ void context_init(rw_context *context, rw_log_fn log, void *user) {
   context->progress_seconds = PROGRESS_SECONDS;
   pthread_mutex_init(&context->saying, NULL);
   atomic_init(&context->interrupted, false);
+  context->options = false;
 }
 
 rw_status context_start(rw_context *context, int threads, rw_error *err) {
@@ -20,4 +21,8 @@ void context_end(rw_context *context) {
   pool_free(context->threads);
   context->threads = NULL;
   pthread_mutex_destroy(&context->saying);
+}
+
+size_t context_spell(const rw_context *context, char *text) {
+  return field_spell(text, context && context->options);
 }

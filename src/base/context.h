@@ -28,11 +28,15 @@ struct rw_context {
   double progress_seconds; /* between two lines of progress */
   pthread_mutex_t saying;
   atomic_bool interrupted;
+  bool options; /* messages spell an option's field as the program's option */
 };
 
 void context_init(rw_context *context, rw_log_fn log, void *user);
 /* Starts the pool, once; threads as for pool_new. */
 rw_status context_start(rw_context *context, int threads, rw_error *err);
 void context_end(rw_context *context); /* ends the pool */
+
+/* Spells the fields (FIELD of status.h) in a message as the context's user knows them; returns its length. */
+size_t context_spell(const rw_context *context, char *text);
 
 #endif

@@ -305,7 +305,8 @@ rw_status file_out_dir(const char *path, bool force, rw_error *err) {
   sweep_partials(path);
   if (file_is_dir(path) && !force && !dir_is_empty(path))
     return rw_fail(err, RW_USAGE,
-                   "%s: expected a new or empty folder, got one with files; use --force to write into it", path);
+                   "%s: expected a new or empty folder, got one with files; use " FIELD(force) " to write into it",
+                   path);
   return file_mkdirs(path, err);
 }
 

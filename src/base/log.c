@@ -7,7 +7,8 @@
 
 #include "base/mem.h"
 
-static void hand_over(rw_context *context, rw_log_level level, const char *text) {
+static void hand_over(rw_context *context, rw_log_level level, char *text) {
+  context_spell(context, text);
   pthread_mutex_lock(&context->saying);
   context->log(context->user, level, text);
   pthread_mutex_unlock(&context->saying);
@@ -75,7 +76,7 @@ void progress_set(progress *p, uint64_t done, const char *extra) {
 }
 
 void progress_end(progress *p) {
-  if (p->context && p->context->log) hand_over(p->context, RW_LOG_PROGRESS, "");
+  if (p->context && p->context->log) hand_over(p->context, RW_LOG_PROGRESS, (char[]){""});
 }
 
 void log_interrupt(rw_context *context) { atomic_store(&context->interrupted, true); }

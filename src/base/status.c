@@ -33,3 +33,23 @@ rw_status rw_prefix(rw_error *err, rw_status code, const char *fmt, ...) {
 rw_status rw_nomem(rw_error *err, const char *what) {
   return rw_fail(err, RW_NOMEM, "%s: memory ran out; free some or use smaller batches", what);
 }
+
+size_t field_spell(char *text, bool options) {
+  char *to = text;
+  for (const char *c = text; *c; c++) {
+    size_t n = strcspn(c, "\2");
+    if (*c != '\1' || c[n] == 0) {
+      *to++ = *c;
+      continue;
+    }
+    size_t dashes = options ? 2 : 0; /* as long as the two marks */
+    char *name = memmove(to + dashes, c + 1, n - 1);
+    memset(to, '-', dashes);
+    to = name + n - 1;
+    for (; options && name < to; name++)
+      if (*name == '_') *name = '-';
+    c += n;
+  }
+  *to = 0;
+  return (size_t)(to - text);
+}

@@ -8,6 +8,9 @@
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 typedef enum {
   RW_OK = 0,
   RW_USAGE,       /* the caller's arguments make no sense together */
@@ -23,6 +26,12 @@ typedef struct {
   rw_status code;
   char text[1000]; /* one line: "FILE:LINE: field: expected X, got Y; what to do" */
 } rw_error;
+
+/* An option's field within a message: rw_fail(err, RW_USAGE, FIELD(max_length) ": expected …"). Whoever shows the
+ * message first spells its fields: as max_length, or with `options` as --max-length, which the program's user
+ * knows. Returns the text's new length, which is never more than the old. */
+#define FIELD(name) "\1" #name "\2"
+size_t field_spell(char *text, bool options);
 
 /* Fills *err (when not NULL) and returns code, so that `return rw_fail(...)` is the usual form. */
 rw_status rw_fail(rw_error *err, rw_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

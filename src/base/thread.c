@@ -105,8 +105,8 @@ rw_status pool_new(pool **out, int threads, rw_error *err) {
     p->workers[i].index = i;
     if (pthread_create(&p->ids[i], NULL, worker_main, &p->workers[i]) != 0) {
       pool_free(p);
-      return rw_fail(err, RW_IO, "thread pool: could not start thread %d of %d; use --threads %d", i + 1, threads,
-                     i);
+      return rw_fail(err, RW_IO, "thread pool: could not start thread %d of %d; use " FIELD(threads) " %d", i + 1,
+                     threads, i);
     }
     p->threads++;
   }

@@ -94,8 +94,10 @@ void cli_options_json(str *out, const opt *table);
 /* Was --name given on the command line (not just its default)? */
 bool cli_given(const char *name);
 
+/* The error's text as the user should read it. */
+const char *cli_text(rw_error *err);
 /* Prints "reward COMMAND: text" and returns the exit status that the code stands for. */
-int cli_fail(const rw_error *err);
+int cli_fail(rw_error *err);
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
 int cli_missing(const char *what);

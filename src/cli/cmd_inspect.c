@@ -216,7 +216,7 @@ static rw_status show_text(const char *dir, rw_error *err) {
   rw_error why;
   rw_status s = scratch ? render_ids(r, scratch, &c, &out, &why) : rw_nomem(&why, dir);
   if (s) {
-    line("template", "%s", why.text);
+    line("template", "%s", cli_text(&why));
   } else {
     printf("%-11s user \"Hello\", assistant \"Hi\" are %zu tokens, the last ", "template", out.len);
     print_text(out.len ? tok_text(t, out.p[out.len - 1]) : SLICE(""));
@@ -249,15 +249,15 @@ static rw_status show_dir(const char *dir, bool tensors, rw_error *err) {
   if (!first) first = show_config(base ? base : dir, err);
   mem_free(base);
   rw_status s = show_weights(dir, tensors, &e);
-  if (first) line("family", "%s", err->text);
-  if (s) line("weights", "%s", e.text);
+  if (first) line("family", "%s", cli_text(err));
+  if (s) line("weights", "%s", cli_text(&e));
   rw_status t = show_text(dir, &e);
-  if (t) line("tokenizer", "%s", e.text);
+  if (t) line("tokenizer", "%s", cli_text(&e));
   if (t && !first) *err = e;
   if (t && !first) first = t;
   s = show_loading(dir, &e);
   if (!s) return first;
-  line("loads", "no: %s", e.text);
+  line("loads", "no: %s", cli_text(&e));
   *err = e;
   return s;
 }
@@ -312,7 +312,7 @@ static rw_status show_gguf(const char *path, bool tensors, rw_error *err) {
   gguf_close(g);
   rw_status s = gguf_convert(path, NULL, DT_F32, err);
   if (s)
-    line("converts", "no: %s", err->text);
+    line("converts", "no: %s", cli_text(err));
   else
     line("converts", "yes: reward convert %s -o DIR", path);
   return s;

@@ -103,7 +103,7 @@ static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *
   (void)line;
   rw_status s = encode(ctx, rl, row, &e);
   if (s == RW_NOMEM) return rw_nomem(err, "a row");
-  write_row(rl, row, s ? e.text : NULL);
+  write_row(rl, row, s ? cli_text(&e) : NULL);
   t->line = rows_keep(rl, (slice){l->line.p, l->line.len});
   t->error = s ? arena_strndup(rl->keep, e.text, strlen(e.text)) : NULL;
   return l->line.oom || !t->line.p || (s && !t->error) ? rw_nomem(err, "a row") : RW_OK;

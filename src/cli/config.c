@@ -113,7 +113,7 @@ static bool push_option(const config *c, struct fy_node *key, struct fy_node *va
 static int read_config(const config *c) {
   yaml_file f;
   rw_error err;
-  if (yaml_open(&f, c->path, &err)) return cli_usage("--config %s", err.text);
+  if (yaml_open(&f, c->path, &err)) return cli_usage("--config %s", cli_text(&err));
   struct fy_node *root = fy_document_root(f.doc);
   struct fy_node_pair *p;
   void *it = NULL;

@@ -53,11 +53,16 @@ int cli_missing(const char *what) {
 
 int cli_check_output(const char *out, const char *const *in, size_t n) {
   rw_error err;
-  return out && file_check_output(out, in, n, &err) ? cli_usage("%s", err.text) : -1;
+  return out && file_check_output(out, in, n, &err) ? cli_usage("%s", cli_text(&err)) : -1;
 }
 
-int cli_fail(const rw_error *err) {
-  fprintf(stderr, "reward %s: %s\n", cli_name, err->text);
+const char *cli_text(rw_error *err) {
+  context_spell(&cli_context, err->text);
+  return err->text;
+}
+
+int cli_fail(rw_error *err) {
+  fprintf(stderr, "reward %s: %s\n", cli_name, cli_text(err));
   return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;
 }
 

@@ -39,6 +39,7 @@ static void say(void *user, rw_log_level level, const char *text) {
 
 void cli_context_begin(void) {
   context_init(&cli_context, say, NULL);
+  cli_context.options = true;
   if (isatty(STDERR_FILENO)) cli_context.progress_seconds = TERMINAL_SECONDS;
 }
 

@@ -79,7 +79,7 @@ static rw_status agree_by_file(curation *r, const uint8_t *want, rw_error *err) 
     if (!with_ids) k = order < (int64_t)n ? &order : NULL;
     if (!k)
       s = rw_fail(err, RW_DATA,
-                  "%s: no score for the pair %s; write the pairs with --agree-pairs FILE and score them with "
+                  "%s: no score for the pair %s; write the pairs with " FIELD(agree_pairs) " FILE and score them with "
                   "`reward score`",
                   r->o->scores, id.p ? id.p : "");
     else if (list[*k].failed)

@@ -44,20 +44,20 @@ static bool recipe_has(const curation *r, const source *src) {
 rw_status curation_check_names(const curation *r, rw_error *err) {
   for (size_t i = 0; i < r->o->n_only; i++) {
     const source *src = curate_source(slice_of(r->o->only[i]));
-    if (!src) return rw_fail(err, RW_USAGE, "--only: '%s' is no source", r->o->only[i]);
+    if (!src) return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source", r->o->only[i]);
     if (!recipe_has(r, src))
-      return rw_fail(err, RW_USAGE, "--only: the recipe %s has no source %s", r->recipe.path, src->name);
+      return rw_fail(err, RW_USAGE, FIELD(only) ": the recipe %s has no source %s", r->recipe.path, src->name);
   }
   for (size_t i = 0; i < r->o->n_inputs; i++) {
     const char *eq = strchr(r->o->inputs[i], '=');
     slice name = {r->o->inputs[i], eq ? (size_t)(eq - r->o->inputs[i]) : 0};
     const source *src = eq ? curate_source(name) : NULL;
     if (!src)
-      return rw_fail(err, RW_USAGE, "--input: expected SOURCE=FILE with a source's name, got '%s'",
+      return rw_fail(err, RW_USAGE, FIELD(input) ": expected SOURCE=FILE with a source's name, got '%s'",
                      r->o->inputs[i]);
     if (!recipe_has(r, src))
-      return rw_fail(err, RW_USAGE, "--input %s: the recipe %s has no source %s", r->o->inputs[i], r->recipe.path,
-                     src->name);
+      return rw_fail(err, RW_USAGE, FIELD(input) " %s: the recipe %s has no source %s", r->o->inputs[i],
+                     r->recipe.path, src->name);
   }
   return RW_OK;
 }
@@ -83,8 +83,9 @@ static void warn_unused(const curation *r, const char *option, stage_kind kind) 
 
 const char *curation_lacks(const curation *r, const stage *s) {
   const curate_options *o = r->o;
-  if (s->kind == STAGE_AGREE && !o->scores && !o->model.model && !o->agree_pairs) return "--model or --scores";
-  return s->kind == STAGE_DECONTAMINATE && o->n_bench == 0 ? "--bench" : NULL;
+  if (s->kind == STAGE_AGREE && !o->scores && !o->model.model && !o->agree_pairs)
+    return FIELD(model) " or " FIELD(scores);
+  return s->kind == STAGE_DECONTAMINATE && o->n_bench == 0 ? FIELD(bench) : NULL;
 }
 
 static rw_status check_needs(const curation *r, rw_error *err) {
@@ -93,11 +94,12 @@ static rw_status check_needs(const curation *r, rw_error *err) {
     if (s->kind == STAGE_SOURCE || !curation_concerns(r, s)) continue;
     if (s->kind == STAGE_AGREE && curation_lacks(r, s))
       return rw_fail(err, RW_USAGE,
-                     "%s:%d: agree: this stage needs a reward model (--model DIR), or its scores (--scores FILE; "
-                     "--agree-pairs FILE writes the pairs to score)",
+                     "%s:%d: agree: this stage needs a reward model (" FIELD(model) " DIR), or its scores (" FIELD(
+                         scores) " FILE; " FIELD(agree_pairs) " FILE writes the pairs to score)",
                      r->recipe.path, s->line);
     if (s->kind == STAGE_DECONTAMINATE && curation_lacks(r, s))
-      return rw_fail(err, RW_USAGE, "%s:%d: decontaminate: this stage needs the benchmark's rows: --bench FILE",
+      return rw_fail(err, RW_USAGE,
+                     "%s:%d: decontaminate: this stage needs the benchmark's rows: " FIELD(bench) " FILE",
                      r->recipe.path, s->line);
     if (s->kind == STAGE_AGREE && r->o->agree_pairs) break; /* the run ends here */
   }
@@ -106,7 +108,7 @@ static rw_status check_needs(const curation *r, rw_error *err) {
 
 /* Before hours of work. */
 static rw_status check_parquet(const curation *r, rw_error *err) {
-  const char *what = r->o->parquet ? "--format parquet" : NULL;
+  const char *what = r->o->parquet ? FIELD(format) " parquet" : NULL;
   for (size_t k = 0; k < r->recipe.n; k++) {
     const char *file = r->recipe.stages[k].file, *end = file ? strrchr(file, '.') : NULL;
     if (end && strcmp(end, ".parquet") == 0 && curation_concerns(r, &r->recipe.stages[k])) what = file;
@@ -131,20 +133,22 @@ static rw_status check_apart(const curation *r, rw_error *err) {
 rw_status curation_check(const curation *r, rw_error *err) {
   const curate_options *o = r->o;
   if (o->scores && o->model.model)
-    return rw_fail(err, RW_USAGE, "--scores and --model: expected one of them, got both");
+    return rw_fail(err, RW_USAGE, FIELD(scores) " and " FIELD(model) ": expected one of them, got both");
   if (o->agree_pairs && (o->dry_run || o->explain))
-    return rw_fail(err, RW_USAGE, "--agree-pairs writes a file, --dry-run and --explain write none: leave one out");
+    return rw_fail(
+        err, RW_USAGE,
+        FIELD(agree_pairs) " writes a file, " FIELD(dry_run) " and " FIELD(explain) " write none: leave one out");
   RW_TRY(check_file("the recipe", r->recipe.path, err));
-  for (size_t i = 0; i < r->n_inputs; i++) RW_TRY(check_file("--input", r->inputs[i].path, err));
-  for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file("--bench", o->bench[i], err));
-  if (o->scores) RW_TRY(check_file("--scores", o->scores, err));
+  for (size_t i = 0; i < r->n_inputs; i++) RW_TRY(check_file(FIELD(input), r->inputs[i].path, err));
+  for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file(FIELD(bench), o->bench[i], err));
+  if (o->scores) RW_TRY(check_file(FIELD(scores), o->scores, err));
   RW_TRY(check_apart(r, err));
   if (o->agree_pairs && !curation_has(r, STAGE_AGREE))
-    return rw_fail(err, RW_USAGE, "--agree-pairs: no agree stage of %s is for the sources that are read",
+    return rw_fail(err, RW_USAGE, FIELD(agree_pairs) ": no agree stage of %s is for the sources that are read",
                    r->recipe.path);
-  if (o->n_bench > 0) warn_unused(r, "--bench", STAGE_DECONTAMINATE);
-  if (o->scores) warn_unused(r, "--scores", STAGE_AGREE);
-  if (o->model.model) warn_unused(r, "--model", STAGE_AGREE);
+  if (o->n_bench > 0) warn_unused(r, FIELD(bench), STAGE_DECONTAMINATE);
+  if (o->scores) warn_unused(r, FIELD(scores), STAGE_AGREE);
+  if (o->model.model) warn_unused(r, FIELD(model), STAGE_AGREE);
   if (o->dry_run || o->explain) return RW_OK;
   RW_TRY(check_parquet(r, err));
   return check_needs(r, err);

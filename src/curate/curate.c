@@ -88,10 +88,11 @@ static rw_status find_inputs(curation *r, rw_error *err) {
       if (!vec_push(r->inputs, r->n_inputs, cap, in)) return rw_nomem(err, "inputs");
     }
     if (number == 0)
-      return rw_fail(err, RW_USAGE, "%s:%d: source %s: no file; give --input %s=FILE, or leave it out with --only",
+      return rw_fail(err, RW_USAGE,
+                     "%s:%d: source %s: no file; give " FIELD(input) " %s=FILE, or leave it out with " FIELD(only),
                      r->recipe.path, s->line, s->named[0]->name, s->named[0]->name);
   }
-  return r->n_inputs > 0 ? RW_OK : rw_fail(err, RW_USAGE, "--only leaves no source of %s", r->recipe.path);
+  return r->n_inputs > 0 ? RW_OK : rw_fail(err, RW_USAGE, FIELD(only) " leaves no source of %s", r->recipe.path);
 }
 
 /* ---- stages ---- */
@@ -249,6 +250,7 @@ rw_status curate_run(const curate_options *o, curate_counts *counts, str *table,
   out_dir dir = {NULL, -1, 0};
   *counts = (curate_counts){0};
   rw_status s = whole(&r, &dir, counts, table, err);
+  if (table->p) table->len = context_spell(o->context, table->p);
   file_dir_end(&dir, s == RW_OK);
   void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also};
   explain_free(&r);

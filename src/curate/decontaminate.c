@@ -253,7 +253,7 @@ rw_status decon_open(decon_index **out, const char *const *bench, size_t n, cons
                      rw_context *context, rw_error *err) {
   *out = NULL;
   if (o->ngram < 1 || o->ngram > 64)
-    return rw_fail(err, RW_USAGE, "--ngram: expected 1 to 64, got %lld", (long long)o->ngram);
+    return rw_fail(err, RW_USAGE, FIELD(ngram) ": expected 1 to 64, got %lld", (long long)o->ngram);
   decon_index *d = mem_zalloc(1, sizeof *d);
   if (!d) return rw_nomem(err, "the benchmark's index");
   d->o = *o;

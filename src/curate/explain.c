@@ -70,7 +70,7 @@ rw_status explain_find(curation *r, rw_error *err) {
   if (!st && !found && r->n_watch == 0)
     st = rw_fail(
         err, RW_DATA,
-        "--explain %s: no such id in what was read; ids are SOURCE:LINE, or SOURCE:LINE+LINE of a pair over "
+        FIELD(explain) " %s: no such id in what was read; ids are SOURCE:LINE, or SOURCE:LINE+LINE of a pair over "
         "two rows",
         r->o->explain);
   str_free(&id);

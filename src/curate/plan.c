@@ -55,7 +55,7 @@ void curation_plan(const curation *r, str *out) {
     str_printf(out, "%s:%d: ", r->recipe.path, s->line);
     curation_describe(s, out);
     if (!curation_concerns(r, s)) {
-      str_addz(out, " | not run: --only leaves its sources out\n");
+      str_addz(out, " | not run: " FIELD(only) " leaves its sources out\n");
     } else if (lacks) {
       str_printf(out, " | not run: needs %s\n", lacks);
     } else if (s->kind == STAGE_SOURCE) {

@@ -353,8 +353,9 @@ static rw_status check_source(const reader *r, const stage *s) {
   const recipe *rec = r->r;
   for (const stage *a = rec->stages; a < rec->stages + rec->n; a++) {
     if (a->kind == STAGE_SOURCE && a < s && a->named[0] == s->named[0])
-      return rw_fail(r->err, RW_DATA, "%s:%d: source: %s stands in line %d already; give its files with --input",
-                     rec->path, s->line, s->named[0]->name, a->line);
+      return rw_fail(r->err, RW_DATA,
+                     "%s:%d: source: %s stands in line %d already; give its files with " FIELD(input), rec->path,
+                     s->line, s->named[0]->name, a->line);
     if (a->kind == STAGE_AGREE && s->form == FORM_RANKING && stage_is_for(a, s->named[0]))
       return rw_fail(r->err, RW_DATA, "%s:%d: agree: %s is kept as rankings, which have no chosen and rejected",
                      rec->path, a->line, s->named[0]->name);

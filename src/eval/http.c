@@ -279,7 +279,7 @@ static rw_status turn(runner *r, rw_error *err) {
   double now = log_seconds(), soonest;
   if (log_interrupted(r->o->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
   if (r->o->total_timeout > 0 && now - r->started > r->o->total_timeout)
-    return rw_fail(err, RW_IO, "the %g s of --total-timeout are over", r->o->total_timeout);
+    return rw_fail(err, RW_IO, "the %g s of " FIELD(total_timeout) " are over", r->o->total_timeout);
   RW_TRY(fill_slots(r, now, &soonest, err));
   int running;
   if (curl_multi_perform(r->multi, &running) != CURLM_OK) return rw_nomem(err, "HTTP");

@@ -133,8 +133,8 @@ static rw_status find_subset(loader *l, item *it, rw_error *err) {
   }
   int section = suite_section(d->suite, name);
   if (spec->fixed || (d->suite == EVAL_RM_BENCH && section < 0))
-    return rw_fail(err, RW_DATA, "%s: expected a subset of %s, got \"%.*s\"; is --suite right?", spec->subset_field,
-                   eval_suite_name[d->suite], (int)(name.len > 100 ? 100 : name.len), name.p);
+    return rw_fail(err, RW_DATA, "%s: expected a subset of %s, got \"%.*s\"; is " FIELD(suite) " right?",
+                   spec->subset_field, eval_suite_name[d->suite], (int)(name.len > 100 ? 100 : name.len), name.p);
   bool is_new, oom = false;
   int64_t *at = map_put(l->names, name.p, name.len, (int64_t)d->n_subsets, &is_new);
   if (!at) return rw_nomem(err, "subsets");

@@ -155,9 +155,9 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *sc
   tally t = {0}, base = {0};
   rw_status st = r->memory ? selection_make(&s, d, &scores, 1, err) : rw_nomem(err, "results");
   if (!st && s.n_items == 0)
-    st = scores->unscored
-             ? eval_scores_fail(scores, d, err)
-             : rw_fail(err, RW_DATA, "all %zu items were dropped as too long; raise --max-length", d->n_items);
+    st = scores->unscored ? eval_scores_fail(scores, d, err)
+                          : rw_fail(err, RW_DATA,
+                                    "all %zu items were dropped as too long; raise " FIELD(max_length), d->n_items);
   if (!st) st = name_unscored(r, d, scores, err);
   if (!st) st = credits_make(&c, d, &s, scores, err);
   if (!st) st = credits_make(&length, d, &s, &(eval_scores){.score = d->length}, err);

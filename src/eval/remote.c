@@ -117,7 +117,7 @@ static rw_status reward_members(remote *r, str *out, const question *q, rw_error
     if (f != ENDPOINT_SGLANG && member(r, out, "add_special_tokens")) str_addz(out, "false");
   } else if (f == ENDPOINT_SGLANG) {
     return rw_fail(err, RW_DATA,
-                   "SGLang's /classify takes rendered text; name the model's folder by --endpoint-tokenizer");
+                   "SGLang's /classify takes rendered text; name the model's folder by " FIELD(endpoint_tokenizer));
   } else {
     if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
     if (member(r, out, "add_generation_prompt")) str_addz(out, "false");
@@ -170,6 +170,7 @@ static rw_status make_keys(remote *r, rw_error *err) {
     str_clear(&text);
     str_printf(&text, "%s\n", r->url);
     if ((st = request(r, &r->q[i], &text, &why))) {
+      context_spell(r->o->context, why.text);
       st = st == RW_NOMEM ? rw_nomem(err, "questions")
                           : scores_unscored(r->scores, r->d, r->q[i].item, why.text, err);
       continue;
@@ -249,7 +250,7 @@ static rw_status open_cache(remote *r, rw_error *err) {
   r->cache = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (r->cache < 0) return rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
   if (flock(r->cache, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another by --cache",
+    return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another by " FIELD(cache),
                    path);
   RW_TRY(read_cache(r, err));
   char last = '\n';
@@ -393,7 +394,7 @@ static rw_status prepare(remote *r, rw_error *err) {
     rw_status st = json_parse(r->params, o->params, strlen(o->params), err);
     if (!st && json_kind(r->params, 0) != JSON_OBJECT)
       st = rw_fail(err, RW_DATA, "expected an object such as {\"max_tokens\": 4096}");
-    if (st) return rw_prefix(err, st == RW_DATA ? RW_USAGE : st, "--endpoint-params");
+    if (st) return rw_prefix(err, st == RW_DATA ? RW_USAGE : st, FIELD(endpoint_params));
   }
   if (o->tokenizer) {
     RW_TRY(renderer_open(&r->r, o->tokenizer, NULL, NULL, err));
@@ -452,15 +453,16 @@ rw_status endpoint_resolve(const endpoint_options *o, char **url, endpoint_forma
                      : strncmp(o->url, "https://", 8) == 0 ? o->url + 8
                                                            : NULL;
   if (!host || !*host || strchr("/?#", *host))
-    return rw_fail(err, RW_USAGE, "--endpoint: expected http://HOST… or https://HOST…, got \"%.100s\"", o->url);
+    return rw_fail(err, RW_USAGE, FIELD(endpoint) ": expected http://HOST… or https://HOST…, got \"%.100s\"",
+                   o->url);
   size_t authority = strcspn(host, "/?#");
   if (memchr(host, '@', authority))
     return rw_fail(err, RW_USAGE,
-                   "--endpoint: a user or password in the URL; put the key into a variable "
-                   "(--api-key-env)");
+                   FIELD(endpoint) ": a user or password in the URL; put the key into a variable "
+                   "(" FIELD(api_key_env) ")");
   for (const char *c = o->url; *c; c++)
     if ((unsigned char)*c <= 0x20 || *c == 0x7f)
-      return rw_fail(err, RW_USAGE, "--endpoint: a blank or control character in the URL");
+      return rw_fail(err, RW_USAGE, FIELD(endpoint) ": a blank or control character in the URL");
   const char *path = host + authority, *tail = path + strcspn(path, "?#");
   size_t n = (size_t)(tail - path);
   while (n > 0 && path[n - 1] == '/') n--;
@@ -468,12 +470,12 @@ rw_status endpoint_resolve(const endpoint_options *o, char **url, endpoint_forma
   bool chat = o->kind == ENDPOINT_CHAT || *format == ENDPOINT_NEMOTRON;
   if (!chat && *format == ENDPOINT_AUTO)
     return rw_fail(err, RW_USAGE,
-                   "--endpoint: expected a path that ends in /classify, /pooling, /score or "
-                   "/chat/completions, got \"%.*s\"; or name the --endpoint-format",
+                   FIELD(endpoint) ": expected a path that ends in /classify, /pooling, /score or "
+                   "/chat/completions, got \"%.*s\"; or name the " FIELD(endpoint_format),
                    (int)(n > 100 ? 100 : n), path);
   const char *more = !chat || ends_in(path, n, "/chat/completions") ? ""
                      : n                                            ? "/chat/completions"
                                                                     : "/v1/chat/completions";
   *url = mem_printf("%.*s%s%s", (int)(path + n - o->url), o->url, more, tail);
-  return *url ? RW_OK : rw_nomem(err, "--endpoint");
+  return *url ? RW_OK : rw_nomem(err, FIELD(endpoint));
 }

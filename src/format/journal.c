@@ -70,7 +70,7 @@ static rw_status open_kept(journal *j, const char *record, bool *any, rw_error *
   return rw_fail(
       err, RW_USAGE,
       "%s: was made otherwise, so its rows cannot be kept: expected %.300s, got %.*s; remove it, or leave "
-      "out --resume",
+      "out " FIELD(resume),
       j->path, record, (int)(row.len > 300 ? 300 : row.len), row.p);
 }
 
@@ -182,7 +182,7 @@ void journal_abort(journal *j) {
   if (j->n == 0)
     unlink(j->path);
   else
-    log_warn(j->context, "%zu finished rows are kept in %s; --resume goes on with them%s", j->n, j->path,
+    log_warn(j->context, "%zu finished rows are kept in %s; " FIELD(resume) " goes on with them%s", j->n, j->path,
              j->fit ? ", also as OUT.jsonl when renamed to OUT.jsonl.partial" : "");
   journal_free(j);
 }

@@ -27,9 +27,10 @@ void peft_free(peft_config *c) {
 static rw_status find_base(peft_config *c, const char *dir, rw_error *err) {
   slice name = json_string(c->f.doc, json_get(c->f.doc, 0, "base_model_name_or_path"));
   if (!name.p || !name.len)
-    return rw_fail(err, RW_DATA,
-                   "%s: base_model_name_or_path: expected the base model's folder, got none; --base DIR says it",
-                   c->path);
+    return rw_fail(
+        err, RW_DATA,
+        "%s: base_model_name_or_path: expected the base model's folder, got none; " FIELD(base) " DIR says it",
+        c->path);
   char *plain = mem_strndup(name.p, name.len), *beside = plain ? file_join(dir, plain) : NULL;
   char **found = beside && plain[0] != '/' && file_is_dir(beside) ? &beside
                  : plain && file_is_dir(plain)                    ? &plain
@@ -43,7 +44,7 @@ static rw_status find_base(peft_config *c, const char *dir, rw_error *err) {
   } else {
     s = rw_fail(
         err, RW_IO,
-        "%s: base_model_name_or_path: expected the base model's folder, got '%s', which is not here; --base "
+        "%s: base_model_name_or_path: expected the base model's folder, got '%s', which is not here; " FIELD(base) " "
         "DIR says where it is",
         c->path, plain);
   }

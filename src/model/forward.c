@@ -142,10 +142,11 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
     name = m->t[y->o].pub.name, what = "the attention before";
   else if (has_bad(m, s->gate_up, end))
     name = m->t[y->up].pub.name, what = "the projections from the normalised state, with";
-  return rw_fail(err, RW_NUMERIC,
-                 "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another "
-                 "--dtype may help",
-                 l, what, name, m->pos[token]);
+  return rw_fail(
+      err, RW_NUMERIC,
+      "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another " FIELD(
+          dtype) " may help",
+      l, what, name, m->pos[token]);
 }
 
 /* A reward is not finite: runs the batch again, layer by layer, to say where it began. */

@@ -70,7 +70,7 @@ static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, do
   return rw_fail(
       err, RW_DATA,
       "golden row %zu: expected the recorded score %.9g, got %.9g on %s (allowed: +-%.2g); the weights, the "
-      "configuration or the program are not those that wrote it; --no-golden-check goes on all the same",
+      "configuration or the program are not those that wrote it; " FIELD(no_golden_check) " goes on all the same",
       index, want, (double)got, model_device(m), allowed);
 }
 

@@ -268,7 +268,7 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   const char *adapter = peft_is(dir) ? dir : NULL;
   rw_status s = adapter ? peft_read(&peft, dir, o->base, err) : RW_OK;
   if (!adapter && o->base)
-    s = rw_fail(err, RW_USAGE, "--base: expected an adapter (adapter_config.json) as the model, got %s", dir);
+    s = rw_fail(err, RW_USAGE, FIELD(base) ": expected an adapter (adapter_config.json) as the model, got %s", dir);
   if (adapter && !s) {
     dir = peft.base;
     over.new_head = true; /* the adapter's own is read below */
@@ -355,7 +355,7 @@ void model_warn_length(rw_context *context, const model_config *c, int64_t max_l
   if (max_length > c->max_positions)
     log_warn(
         context,
-        "--max-length %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
+        FIELD(max_length) " %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
         "at positions that the model was not made for",
         (long long)max_length, (long long)c->max_positions);
 }

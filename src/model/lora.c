@@ -191,7 +191,7 @@ static bool is_listed(const char *targets, slice name) {
 static rw_status check_targets(const model *m, const char *targets, rw_error *err) {
   int of[7];
   size_t n = lora_projections(&m->layers[0], of);
-  if (!*targets) return rw_fail(err, RW_USAGE, "--lora-targets: expected all-linear or names, got none");
+  if (!*targets) return rw_fail(err, RW_USAGE, FIELD(lora_targets) ": expected all-linear or names, got none");
   for (const char *p = targets; *p;) {
     size_t len = strcspn(p, ",");
     bool found = len == 10 && memcmp(p, "all-linear", 10) == 0;
@@ -201,9 +201,10 @@ static rw_status check_targets(const model *m, const char *targets, rw_error *er
       found |= s.len == len && memcmp(s.p, p, len) == 0;
       str_printf(&names, "%s%.*s", i ? ", " : "", (int)s.len, s.p);
     }
-    rw_status st = found ? RW_OK
-                         : rw_fail(err, RW_USAGE, "--lora-targets: expected all-linear or names of %s, got '%.*s'",
-                                   names.p ? names.p : "", (int)len, p);
+    rw_status st =
+        found ? RW_OK
+              : rw_fail(err, RW_USAGE, FIELD(lora_targets) ": expected all-linear or names of %s, got '%.*s'",
+                        names.p ? names.p : "", (int)len, p);
     str_free(&names);
     RW_TRY(st);
     p += len + (p[len] == ',');
@@ -245,14 +246,14 @@ rw_status model_add_lora(model *m, const lora_options *o, rw_error *err) {
     return m->lora_rank == (size_t)o->rank && m->lora_alpha == o->alpha
                ? RW_OK
                : rw_fail(err, RW_USAGE,
-                         "%s: holds adapters of rank %zu and alpha %g; --lora-rank and --lora-alpha must "
+                         "%s: holds adapters of rank %zu and alpha %g; " FIELD(lora_rank) " and " FIELD(lora_alpha) " must "
                          "be the same to train them on, or use reward merge first",
                          m->dir, m->lora_rank, m->lora_alpha);
   if (m->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
   if (o->first_layer >= m->cfg.layers)
     return rw_fail(err, RW_USAGE,
-                   "--freeze-layers: expected 0 to %zu, so that a layer is left for adapters, got %zu",
+                   FIELD(freeze_layers) ": expected 0 to %zu, so that a layer is left for adapters, got %zu",
                    m->cfg.layers - 1, o->first_layer);
   RW_TRY(check_targets(m, o->targets, err));
   m->lora_rank = (size_t)o->rank;

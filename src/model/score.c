@@ -107,11 +107,12 @@ static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out
   if (out->len == 0) return rw_fail(err, RW_DATA, "the conversation has no tokens");
   if ((int64_t)out->len <= s->max_length) return RW_OK;
   if (s->policy == OVERLONG_ERROR)
-    return rw_fail(err, RW_DATA, "%zu tokens, more than --max-length %lld; use --overlong truncate or drop",
+    return rw_fail(err, RW_DATA,
+                   "%zu tokens, more than " FIELD(max_length) " %lld; use " FIELD(overlong) " truncate or drop",
                    out->len, (long long)s->max_length);
   if (s->policy == OVERLONG_DROP) {
     it->dropped = true;
-    return rw_fail(err, RW_DATA, "dropped: %zu tokens, more than --max-length %lld", out->len,
+    return rw_fail(err, RW_DATA, "dropped: %zu tokens, more than " FIELD(max_length) " %lld", out->len,
                    (long long)s->max_length);
   }
   const tokenizer *t = renderer_tokenizer(s->r);
@@ -121,8 +122,9 @@ static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out
   return RW_OK;
 }
 
-static void set_error(score_item *it, const char *why) {
+static void set_error(const scorer *s, score_item *it, const char *why) {
   snprintf(it->error, sizeof it->error, "%.*s", (int)sizeof it->error - 1, why);
+  context_spell(s->context, it->error);
   utf8_mend(it->error);
 }
 
@@ -134,7 +136,7 @@ static void render_task(void *ctx, size_t i, int thread) {
   for (size_t b = 0; b < it->row->n_branches; b++) {
     rw_error err;
     it->score[b] = NAN;
-    if (it->error[0] == 0 && render_branch(j, it, b, &j->branch[i][b], thread, &err)) set_error(it, err.text);
+    if (it->error[0] == 0 && render_branch(j, it, b, &j->branch[i][b], thread, &err)) set_error(j->s, it, err.text);
   }
 }
 
@@ -169,7 +171,7 @@ static void check_ids(scorer *s, score_item *it, const ids *branch) {
   rw_error err;
   for (size_t b = 0; b < it->row->n_branches; b++)
     if (model_check_ids(s->m, branch[b].p, branch[b].len, &err)) {
-      set_error(it, err.text);
+      set_error(s, it, err.text);
       return;
     }
 }

@@ -177,7 +177,7 @@ static rw_status take_kept(filing *r, str *line, rw_error *err) {
     if (line->oom) return rw_nomem(err, "a row");
     if (!same)
       return rw_fail(err, RW_USAGE,
-                     "%s%s%.0llu: not the input whose rows are kept, from row %zu on; leave out --resume",
+                     "%s%s%.0llu: not the input whose rows are kept, from row %zu on; leave out " FIELD(resume),
                      rows_path(r->in), any ? ":" : "", any ? (unsigned long long)h->line : 0, c->rows + 1);
     RW_TRY(json_parse(h->doc, kept.p, kept.len, err));
     c->failed += json_get(h->doc, 0, "error") != JSON_NONE;

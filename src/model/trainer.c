@@ -22,12 +22,13 @@ static size_t blocks_of(size_t n) { return (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK
 
 rw_status model_train_check(const model *m, const model_train_options *o, rw_error *err) {
   if (o->freeze_layers > m->cfg.layers)
-    return rw_fail(err, RW_USAGE, "--freeze-layers: expected 0 to %zu (the model's layers), got %zu", m->cfg.layers,
-                   o->freeze_layers);
+    return rw_fail(err, RW_USAGE, FIELD(freeze_layers) ": expected 0 to %zu (the model's layers), got %zu",
+                   m->cfg.layers, o->freeze_layers);
   if (m->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
   if (m->lora_rank > 0 && o->freeze_layers > model_lora_from(m))
-    return rw_fail(err, RW_USAGE, "--freeze-layers: expected at most %zu, the first layer with adapters, got %zu",
+    return rw_fail(err, RW_USAGE,
+                   FIELD(freeze_layers) ": expected at most %zu, the first layer with adapters, got %zu",
                    model_lora_from(m), o->freeze_layers);
   return RW_OK;
 }

@@ -89,7 +89,7 @@ rw_status tmpl_load(chat_template **out, const char *dir, const char *override_f
     s = source.p ? tmpl_parse(out, source, config, err)
                  : rw_fail(err, RW_DATA,
                            "%s: no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); "
-                           "give one with --chat-template FILE",
+                           "give one with " FIELD(chat_template) " FILE",
                            dir);
   }
   if (!s && have_config) read_tokens(*out, f.doc);
@@ -106,7 +106,7 @@ rw_status tmpl_set_date(chat_template *t, const char *ymd, rw_error *err) {
   bool ok = sscanf(ymd, "%4d-%2d-%2d%c", &y, &m, &d, &rest) == 3 && y >= 1900 && m >= 1 && m <= 12 && d >= 1 &&
             d <= days[m - 1];
   if (!ok || (m == 2 && d == 29 && (y % 4 || (y % 100 == 0 && y % 400))))
-    return rw_fail(err, RW_USAGE, "--date: expected a date as 2024-07-26, got '%s'", ymd);
+    return rw_fail(err, RW_USAGE, FIELD(date) ": expected a date as 2024-07-26, got '%s'", ymd);
   if (t) t->year = y, t->month = m, t->day = d;
   return RW_OK;
 }

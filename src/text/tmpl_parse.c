@@ -50,7 +50,7 @@ static void *lacks(parser *p, int line, const char *what, slice name) {
   if (!p->st)
     p->st = rw_fail(p->err, RW_UNSUPPORTED,
                     "%s:%d: %s '%.*s' is not among the template constructs that are supported; give another "
-                    "template with --chat-template FILE",
+                    "template with " FIELD(chat_template) " FILE",
                     p->name, line, what, (int)(name.len < 60 ? name.len : 60), name.p);
   return NULL;
 }

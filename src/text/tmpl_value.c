@@ -35,8 +35,8 @@ tv tmpl_lacks(tctx *c, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   tv v = verror(c, RW_UNSUPPORTED,
-                " is not among the template constructs that are supported; give another template with "
-                "--chat-template FILE",
+                " is not among the template constructs that are supported; give another template with " FIELD(
+                    chat_template) " FILE",
                 fmt, ap);
   va_end(ap);
   return v;

@@ -259,7 +259,8 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
   if (!s && strcmp(got.fingerprint, t->fingerprint) != 0)
     s = rw_fail(
         err, RW_USAGE,
-        "%s: belongs to a run with other arguments, data or model; repeat them exactly, or start anew with --force",
+        "%s: belongs to a run with other arguments, data or model; repeat them exactly, or start anew with " FIELD(
+            force),
         dir);
   if (!s) s = read_tensors(m, from, PARTS, err);
   if (!s) {

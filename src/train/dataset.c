@@ -95,8 +95,9 @@ static rw_status render_branch(const loading *l, lane *w, loaded *x, size_t b, c
     if ((size_t)w->buf.p[i] >= l->cfg->vocab)
       return rw_fail(err, RW_DATA, "token id %d: expected below %zu (vocab_size)", w->buf.p[i], l->cfg->vocab);
   if ((int64_t)w->buf.len <= l->max_length) return RW_OK;
-  snprintf(why, 80, "%zu tokens, more than --max-length %lld", w->buf.len, (long long)l->max_length);
-  if (l->o->overlong == OVERLONG_ERROR) return rw_fail(err, RW_USAGE, "%s; use --overlong drop or truncate", why);
+  snprintf(why, 80, "%zu tokens, more than " FIELD(max_length) " %lld", w->buf.len, (long long)l->max_length);
+  if (l->o->overlong == OVERLONG_ERROR)
+    return rw_fail(err, RW_USAGE, "%s; use " FIELD(overlong) " drop or truncate", why);
   if (l->o->overlong == OVERLONG_DROP) return RW_OK;
   why[0] = 0;
   x->fate = TRUNCATED;
@@ -131,6 +132,7 @@ static rw_status load_row(const loading *l, rows_lane *rl, loaded *x, rw_error *
   for (size_t b = 0; b < row->n_branches; b++) {
     char why[80] = "";
     RW_TRY(render_branch(l, w, x, b, why, err));
+    context_spell(l->o->context, why);
     if (why[0]) return leave_out(rl, x, OVERLONG, why, err);
     size_t n = x->len[b] = w->buf.len;
     x->ids[b] = arena_alloc(rl->keep, n, sizeof **x->ids);
@@ -144,17 +146,20 @@ static rw_status load_row(const loading *l, rows_lane *rl, loaded *x, rw_error *
 }
 
 static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *result, rw_error *err) {
+  const loading *l = ctx;
   loaded *x = result;
   rw_error e;
   (void)line;
   rw_status s = json_parse(rl->doc, row.p, row.len, &e);
   if (!s) s = conv_read(&x->row, rl->doc, 0, rl->mem, &e);
-  if (!s) s = load_row(ctx, rl, x, &e);
+  if (!s) s = load_row(l, rl, x, &e);
   if (s == RW_USAGE || s == RW_NOMEM) {
     if (err) *err = e;
     return s;
   }
-  return s ? leave_out(rl, x, INVALID, e.text, err) : RW_OK;
+  if (!s) return RW_OK;
+  context_spell(l->o->context, e.text);
+  return leave_out(rl, x, INVALID, e.text, err);
 }
 
 /* The index of a source's name, made when it is new. */

@@ -71,7 +71,8 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   model_set_bf16(e->m, bf16);
   RW_TRY(st);
   /* the best step would be chosen by a figure that lacks items, or by none: refused, at the latest at step 0 */
-  if (scores.unscored) st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), "--eval %s", e->o->eval[i]);
+  if (scores.unscored)
+    st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), FIELD(eval) " %s", e->o->eval[i]);
   if (!st) st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
   str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));
@@ -96,8 +97,8 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   if (r.truncated && step == 0)
     log_warn(
         e->o->context,
-        "--eval %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
-        "without --overlong truncate",
+        FIELD(eval) " %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
+        "without " FIELD(overlong) " truncate",
         e->o->eval[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
   bool ok = !s.oom && fwrite(s.p, 1, s.len, e->lines) == s.len && fflush(e->lines) == 0;
   str_free(&s);

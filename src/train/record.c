@@ -167,7 +167,7 @@ rw_status run_finished(const char *out, const char *fingerprint, bool *finished,
       s = rw_fail(
           err, RW_USAGE,
           "%s: holds a finished run with other arguments, data or model; repeat them exactly, or start anew "
-          "with --force",
+          "with " FIELD(force),
           out);
     json_file_close(&f);
   }

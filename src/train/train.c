@@ -104,7 +104,7 @@ static rw_status pass_losses(run *t, size_t n, double batch, step_metrics *s, rw
     double center = loss_center(l, r, x->n, t->d_row);
     if (!isfinite(loss + center))
       return rw_fail(err, RW_NUMERIC,
-                     "step %lld: %s: the loss is not finite (rewards %g, %g); a lower --lr may help",
+                     "step %lld: %s: the loss is not finite (rewards %g, %g); a lower " FIELD(lr) " may help",
                      (long long)s->step, x->where, r[0], r[1]);
     s->loss += (loss + center) / batch;
     s->loss_center += center / batch;
@@ -184,7 +184,7 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
   s->grad_norm = model_grad_norm(t->m);
   if (!isfinite(s->grad_norm)) {
     const char *bad = model_bad_gradient(t->m);
-    rw_fail(err, RW_NUMERIC, "the gradient of %s is not finite; a lower --lr may help",
+    rw_fail(err, RW_NUMERIC, "the gradient of %s is not finite; a lower " FIELD(lr) " may help",
             bad ? bad : "the sum of squares");
     for (size_t i = 0; i < batch; i++) t->pass[i] = row_of(t, k, i, &end);
     return blame(t, t->pass, batch, true, k + 1, err);
@@ -293,7 +293,8 @@ static rw_status prepare_lora(run *t, rw_error *err) {
   if (!model_has_lora(t->m))
     return o->lora_dropout < 0 && o->lora_alpha == 0
                ? RW_OK
-               : rw_fail(err, RW_USAGE, "--lora-alpha, --lora-dropout: expected --lora-rank with them");
+               : rw_fail(err, RW_USAGE,
+                         FIELD(lora_alpha) ", " FIELD(lora_dropout) ": expected " FIELD(lora_rank) " with them");
   if (o->lora_dropout >= 0) model_set_dropout(t->m, o->lora_dropout);
   log_note(o->context, "training adapters and the head");
   return RW_OK;
@@ -406,8 +407,8 @@ static rw_status plan_memory(run *t, rw_error *err) {
   gigabytes(b, available);
   return rw_fail(
       err, RW_NOMEM,
-      "training takes %s more memory and %s are available; use --optimizer-states 8bit, --recompute full, "
-      "a smaller --batch-tokens or --max-length, or --freeze-layers",
+      "training takes %s more memory and %s are available; use " FIELD(optimizer_states) " 8bit, " FIELD(recompute) " full, "
+      "a smaller " FIELD(batch_tokens) " or " FIELD(max_length) ", or " FIELD(freeze_layers),
       a, b);
 }
 
@@ -564,7 +565,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     if (stop) {
       progress_end(&p);
       return rw_fail(err, RW_INTERRUPTED,
-                     "stopped after step %lld of %lld and saved; the same command with --resume goes on",
+                     "stopped after step %lld of %lld and saved; the same command with " FIELD(resume) " goes on",
                      (long long)t->state.step, (long long)t->steps);
     }
   }

@@ -212,5 +212,6 @@ rw_status backend_open(backend **out, const char *device, pool *threads, rw_erro
     const char *level = getenv("REWARD_CPU_LEVEL"); /* to measure a lower one, or for its bits */
     return backend_cpu(out, threads, level && *level ? level : NULL, err);
   }
-  return rw_fail(err, RW_UNSUPPORTED, "--device %s: this build has no CUDA backend; use --device cpu", device);
+  return rw_fail(err, RW_UNSUPPORTED,
+                 FIELD(device) " %s: this build has no CUDA backend; use " FIELD(device) " cpu", device);
 }
