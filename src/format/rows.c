@@ -114,10 +114,11 @@ static rw_status fill(rows_in *in, rw_error *err) {
   return in->how == GZIP ? inflate_some(in, err) : zstd_some(in, err);
 }
 
-/* Known by the first bytes; what was read to see them is kept. */
+/* Known by the first bytes; what was read to see them is kept. A pipe is not waited for where the first byte tells.
+ */
 static rw_status detect(rows_in *in, rw_error *err) {
-  RW_TRY(fill(in, err));
-  while (!in->eof && in->buf.len < 4) RW_TRY(fill(in, err));
+  do RW_TRY(fill(in, err));
+  while (!in->eof && in->buf.len < 4 && (in->buf.len == 0 || strchr("\x1f\x28P\xEF", in->buf.p[0])));
   const unsigned char *p = (const unsigned char *)in->buf.p;
   size_t n = in->buf.len;
   if (n >= 2 && p[0] == 0x1f && p[1] == 0x8b) in->how = GZIP;
