@@ -23,12 +23,15 @@ CFLAGS  := -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE= -ffp-contract=off -fno-math-
 # What libreward needs, as pkg-config names and as flags; curl is behind HTTP alone, Arrow behind a plugin.
 REQUIRES := libpcre2-8 libutf8proc libfyaml libcurl libzstd zlib
 LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
+HTTPD    := -lmicrohttpd
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 SRC     := $(filter-out $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
-LIB_SRC := $(filter-out src/cli/%,$(SRC))
+LIB_SRC := $(filter-out src/cli/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+# The server is the program's and the tests', not the library's.
+SERVE_OBJ := $(patsubst src/serve/%,$(BUILD)/src/serve/%.o,$(basename $(wildcard src/serve/*.c src/serve/*.S)))
 # Arrow's libraries for Parquet, of the pyarrow wheel that make deps unpacks; without them there is no plugin.
 ARROW     := $(if $(X86),$(wildcard .deps/pyarrow))
 ARROW_LIB := $(if $(ARROW),$(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)))
@@ -39,14 +42,15 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 
 # Debian's names, of Ubuntu too. g++ and pip are for Parquet: Arrow's library comes in a wheel.
 APT     := gcc g++ make pkg-config python3 python3-pip \
-           libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev libcurl4-openssl-dev
+           libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev libcurl4-openssl-dev \
+           libmicrohttpd-dev
 APT_DEV := libcmocka-dev libjansson-dev libdnnl-dev clang clang-format clang-tidy cppcheck procps python3-venv patchelf
 
 .PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install always compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
-$(BUILD)/reward: $(CLI_OBJ) $(BUILD)/libreward.a
-	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(BUILD)/libreward.a $(LIBS)
+$(BUILD)/reward: $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a
+	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a $(HTTPD) $(LIBS)
 
 # For the program and the tests, which see every function; make install makes one that shows rw_ names only.
 $(BUILD)/libreward.a: $(LIB_OBJ)
@@ -76,13 +80,19 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The page that the server shows, as it stands.
+$(BUILD)/src/serve/page_html.o: src/serve/page_html.S src/serve/page.html
+	@mkdir -p $(@D)
+	$(CC) -c -o $@ $<
+
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden -Isrc -isystem $(ARROW)/include -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/%: tests/%.c $(BUILD)/libreward.a
+$(BUILD)/tests/test_serve_%: LIBS += $(HTTPD)
+$(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
+	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(if $(filter tests/test_serve_%,$<),$(SERVE_OBJ)) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
 
 # Every backend operation against its plain definition; oneDNN is the speed peer (--speed).
 $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a

@@ -51,6 +51,7 @@ void cli_print_version(void);            /* version.c */
   X(train, "train a reward model on preferences")                      \
   X(sweep, "train by several losses, data sets or seeds, and compare") \
   X(score, "score responses with a reward model")                      \
+  X(serve, "answer score requests over HTTP")                          \
   X(eval, "measure a reward model on published benchmarks")            \
   X(compare, "compare two models or score files on the same rows")     \
   X(report, "runs, evaluations and curations on one HTML page")        \

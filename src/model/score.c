@@ -79,6 +79,15 @@ const char *scorer_device(const scorer *s) { return model_device(s->m); }
 const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
+int64_t scorer_batch_tokens(const scorer *s) { return s->batch_tokens; }
+const renderer *scorer_renderer(const scorer *s) { return s->r; }
+
+rw_status scorer_score_ids(scorer *s, const id_group *groups, size_t n, float *rewards, const float **attributes,
+                           rw_error *err) {
+  RW_TRY(model_score(s->m, groups, n, s->share, rewards, err));
+  *attributes = model_attribute_values(s->m);
+  return RW_OK;
+}
 
 void scorer_notes(const scorer *s, render_notes *sum) {
   *sum = (render_notes){0};
@@ -100,26 +109,37 @@ typedef struct {
   ids **branch; /* [items][branches] */
 } render_job;
 
-static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out, int thread, rw_error *err) {
-  scorer *s = j->s;
-  RW_TRY(render_ids(s->r, s->scratch[thread], &it->row->branch[b], out, err));
-  if (it->tokens) it->tokens[b] = (uint32_t)out->len;
+rw_status scorer_render(const scorer *s, render_scratch *scratch, const conversation *c, overlong policy,
+                        int64_t most, ids *out, bool *truncated, bool *dropped, rw_error *err) {
+  *truncated = *dropped = false;
+  RW_TRY(render_ids(s->r, scratch, c, out, err));
   if (out->len == 0) return rw_fail(err, RW_DATA, "the conversation has no tokens");
-  if ((int64_t)out->len <= s->max_length) return RW_OK;
-  if (s->policy == OVERLONG_ERROR)
+  if ((int64_t)out->len > most && policy == OVERLONG_ERROR)
     return rw_fail(err, RW_DATA,
                    "%zu tokens, more than " FIELD(max_length) " %lld; use " FIELD(overlong) " truncate or drop",
-                   out->len, (long long)s->max_length);
-  if (s->policy == OVERLONG_DROP) {
-    it->dropped = true;
+                   out->len, (long long)most);
+  if ((int64_t)out->len > most && policy == OVERLONG_DROP) {
+    *dropped = true;
     return rw_fail(err, RW_DATA, "dropped: %zu tokens, more than " FIELD(max_length) " %lld", out->len,
-                   (long long)s->max_length);
+                   (long long)most);
   }
-  const tokenizer *t = renderer_tokenizer(s->r);
-  out->len = overlong_cut(out->p, out->len, (size_t)s->max_length, t ? tok_bos(t) : -1);
+  if ((int64_t)out->len > most) {
+    const tokenizer *t = renderer_tokenizer(s->r);
+    out->len = overlong_cut(out->p, out->len, (size_t)most, t ? tok_bos(t) : -1);
+    *truncated = true;
+  }
+  return model_check_ids(s->m, out->p, out->len, err);
+}
+
+static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out, int thread, rw_error *err) {
+  scorer *s = j->s;
+  bool truncated, dropped;
+  rw_status st = scorer_render(s, s->scratch[thread], &it->row->branch[b], s->policy, s->max_length, out,
+                               &truncated, &dropped, err);
   if (it->tokens) it->tokens[b] = (uint32_t)out->len;
-  it->truncated = true;
-  return RW_OK;
+  it->truncated |= truncated;
+  it->dropped |= dropped;
+  return st;
 }
 
 static void set_error(const scorer *s, score_item *it, const char *why) {
@@ -166,21 +186,10 @@ static rw_status run_batch(scorer *s, batch *b, rw_error *err) {
   return st;
 }
 
-/* A row that the model cannot score must not stop the others. */
-static void check_ids(scorer *s, score_item *it, const ids *branch) {
-  rw_error err;
-  for (size_t b = 0; b < it->row->n_branches; b++)
-    if (model_check_ids(s->m, branch[b].p, branch[b].len, &err)) {
-      set_error(s, it, err.text);
-      return;
-    }
-}
-
 /* The group of items first to end - 1, without those that have an error, its branches after the batch's. */
-static id_group gather(scorer *s, render_job *j, size_t first, size_t end, batch *b) {
+static id_group gather(const render_job *j, size_t first, size_t end, batch *b) {
   id_group g = {b->ids + b->branches, b->lens + b->branches, 0};
   for (size_t i = first; i < end; i++) {
-    if (!j->items[i].error[0]) check_ids(s, &j->items[i], j->branch[i]);
     for (size_t k = 0; !j->items[i].error[0] && k < j->items[i].row->n_branches; k++) {
       b->ids[b->branches + g.n] = j->branch[i][k].p;
       b->lens[b->branches + g.n++] = j->branch[i][k].len;
@@ -193,7 +202,7 @@ static rw_status score_batches(scorer *s, render_job *j, size_t n, batch *b, rw_
   size_t tokens = 0;
   for (size_t i = 0, end; i < n; i = end) {
     for (end = i + 1; end < n && j->items[end].joins;) end++;
-    id_group g = gather(s, j, i, end, b);
+    id_group g = gather(j, i, end, b);
     if (g.n == 0) continue;
     size_t cost = model_group_tokens(&g, s->share);
     if (b->n > 0 && tokens + cost > (size_t)s->batch_tokens) {
