@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-static void new_line(json_writer *w, int depth) {
+static void new_line(json_writer *w, int indent) {
   str_addc(w->out, '\n');
-  for (int i = 0; i < depth; i++) str_addz(w->out, "  ");
+  for (int i = 0; i < indent; i++) str_addz(w->out, "  ");
 }
 
 /* What stands between the value before and what comes next, a key or a value. */
@@ -18,7 +18,7 @@ static void lead(json_writer *w) {
   w->level[w->depth].any = true;
   if (any) str_addc(w->out, ',');
   if (lines)
-    new_line(w, w->depth);
+    new_line(w, w->level[w->depth].indent + 1);
   else if (any && !w->compact)
     str_addc(w->out, ' ');
 }
@@ -42,7 +42,9 @@ static void begin(json_writer *w, const char *name, char open, char close, bool 
     w->out->oom = true;
     return;
   }
+  int indent = w->level[w->depth].indent + w->level[w->depth].lines;
   w->depth++;
+  w->level[w->depth].indent = indent;
   w->level[w->depth].close = close;
   w->level[w->depth].lines = lines;
   w->level[w->depth].any = false;
@@ -56,7 +58,7 @@ void jw_array_lines(json_writer *w, const char *name) { begin(w, name, '[', ']',
 void jw_end(json_writer *w) {
   if (w->depth == 0) return;
   int d = w->depth--;
-  if (w->level[d].lines && w->level[d].any) new_line(w, w->depth);
+  if (w->level[d].lines && w->level[d].any) new_line(w, w->level[d].indent);
   str_addc(w->out, w->level[d].close);
 }
 

@@ -1,10 +1,11 @@
 /* json_write.h - one writer of JSON for rows, records and results: commas, nesting and indentation are kept here.
  *
  * Appends to a str, which knows alone whether memory ran out. A container is written on one line, ", " between its
- * members, or with each member on a line of its own, two spaces deeper; `compact` leaves out the spaces. Every call
- * that writes a value takes its member's name, NULL where it has none: an element of an array, the whole document,
- * or the value after jw_key. Nesting of JW_DEPTH is the limit of what is opened here; beyond, the str counts as out
- * of memory. What is written is valid JSON where each begin has its jw_end.
+ * members, or with each member on a line of its own, two spaces deeper than the line that the container stands on;
+ * `compact` leaves out the spaces. Every call that writes a value takes its member's name, NULL where it has none:
+ * an element of an array, the whole document, or the value after jw_key. Nesting of JW_DEPTH is the limit of what
+ * is opened here; beyond, the str counts as out of memory. What is written is valid JSON where each begin has its
+ * jw_end.
  */
 #ifndef FORMAT_JSON_WRITE_H
 #define FORMAT_JSON_WRITE_H
@@ -22,6 +23,7 @@ typedef struct {
     char close;
     bool lines; /* a member a line */
     bool any;   /* has members */
+    int indent; /* of the line that it ends on, in steps of two spaces */
   } level[JW_DEPTH + 1];
 } json_writer;
 
