@@ -402,8 +402,10 @@ with tempfile.TemporaryDirectory() as tmp:
     assert f"{tmp}/writes.yaml:4: write of pairs: first.jsonl.gz | writes 4 pairs" in reward(*args, "--dry-run").stdout
     say = reward(*args, "--explain", "pairs:1").stdout
     assert "write of offsetbias, pairs: all.jsonl | written to all.jsonl; kept\n" in say and "write of offsetbias: some.jsonl.zst | not for pairs\n" in say, say
-    # the source that docs/recipes.md writes out compiles
-    example = (ROOT / "docs/recipes.md").read_text().split("```c\n")[1].split("```")[0]
-    (tmp / "good_bad.c").write_text(example)
-    subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE=", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fsyntax-only", f"-I{ROOT}/include", f"-I{ROOT}/src", tmp / "good_bad.c"], check=True)
+    # the source and the stage that docs/recipes.md writes out compile
+    examples = [part.split("```")[0] for part in (ROOT / "docs/recipes.md").read_text().split("```c\n")[1:]]
+    assert len(examples) == 2
+    for example in examples:
+        (tmp / "example.c").write_text(example)
+        subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE=", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fsyntax-only", f"-I{ROOT}/include", f"-I{ROOT}/src", tmp / "example.c"], check=True)
 print("categories, shapes, shards and unscored pairs as they should be")

@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
-#include "curate/decontaminate.h"
+#include "curate/decon_run.h"
 
 int cmd_decontaminate_run(int argc, char **argv) {
   decon_run_options o = {.options = {.ngram = DECON_NGRAM}};

@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "curate/run.h"
-#include "format/rows.h"
+#include "curate/outputs.h"
+#include "curate/publish.h"
 
 static const char CONFIGS[] =
     "---\n"
@@ -29,13 +29,9 @@ static const char MESSAGES[] =
     "    - name: content\n"
     "      dtype: string\n";
 
-char *curation_file(const curation *r, size_t k) {
-  return r->shards ? rows_shard("data/train", k, r->shards) : mem_strndup("train.jsonl", 11);
-}
-
 /* Its lines in the card: its path, or its hash; *bytes grows by its size. */
 static rw_status add_file(const curation *r, const char *name, bool hashed, str *s, size_t *bytes, rw_error *err) {
-  char hash[33], *path = name ? file_join(r->o->out, name) : NULL;
+  char hash[33], *path = file_join(r->o->out, name);
   struct stat st;
   rw_status status = path ? RW_OK : rw_nomem(err, "README.md");
   if (!status && hashed) status = file_hash(path, hash, err);
@@ -47,13 +43,11 @@ static rw_status add_file(const curation *r, const char *name, bool hashed, str 
 }
 
 static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes, rw_error *err) {
+  output_names files = {0};
   *bytes = 0;
-  rw_status st = RW_OK;
-  for (size_t k = 0; !st && k < (r->shards ? r->shards : 1); k++) {
-    char *name = curation_file(r, k);
-    st = add_file(r, name, hashed, s, bytes, err);
-    mem_free(name);
-  }
+  rw_status st = curation_row_files(r, &files, err);
+  for (size_t k = 0; !st && k < files.n; k++) st = add_file(r, files.items[k], hashed, s, bytes, err);
+  mem_free(files.items);
   return st;
 }
 
@@ -64,7 +58,7 @@ static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) 
     if (r->c[i].reason) continue;
     category |= r->categories[r->c[i].category].len > 0;
     own |= r->c[i].own;
-    bool ranking = r->inputs[r->c[i].input].form == FORM_RANKING;
+    bool ranking = curation_is_ranking(r, &r->c[i]);
     ranked |= ranking;
     paired |= !ranking;
   }
@@ -111,10 +105,10 @@ rw_status curation_card(const curation *r, rw_error *err) {
     }
     str_addz(&s, "\n| written | XXH3-128 |\n|---|---|\n");
     st = add_files(r, true, &s, &bytes, err);
-    for (size_t k = 0; !st && k < r->recipe.n; k++)
-      if (curation_writes(r, k)) st = add_file(r, r->recipe.stages[k].file, true, &s, &bytes, err);
+    for (const stage *g = r->recipe.stages; !st && g < r->recipe.stages + r->recipe.n; g++)
+      if (curation_writes(r, g)) st = add_file(r, stage_file(g), true, &s, &bytes, err);
     str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes");
-    if (r->o->seed && curation_has(r, STAGE_SAMPLE))
+    if (r->o->seed && curation_uses(r, USES_SEED))
       str_printf(&s, ", here with `--seed %lld`", (long long)*r->o->seed);
     str_addz(&s, ":\n\n```yaml\n");
     str_add(&s, text.p ? text.p : "", text.len);

@@ -1,43 +1,19 @@
 /* check.c - what can be known to be wrong before anything is read or written: names, files, options without a use.
  */
+#include "curate/check.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "curate/run.h"
+#include "curate/outputs.h"
 #include "format/parquet.h"
-
-bool curation_reads(const curation *r, const source *src) {
-  for (size_t i = 0; i < r->o->n_only; i++)
-    if (strcmp(r->o->only[i], src->name) == 0) return true;
-  return r->o->n_only == 0;
-}
-
-bool curation_concerns(const curation *r, const stage *s) {
-  for (size_t i = 0; i < r->n_inputs; i++)
-    if (stage_is_for(s, r->inputs[i].src)) return true;
-  return false;
-}
-
-bool curation_has(const curation *r, stage_kind kind) {
-  for (size_t k = 0; k < r->recipe.n; k++)
-    if (r->recipe.stages[k].kind == kind && curation_concerns(r, &r->recipe.stages[k])) return true;
-  return false;
-}
-
-bool curation_writes(const curation *r, size_t k) {
-  return r->recipe.stages[k].kind == STAGE_WRITE && curation_concerns(r, &r->recipe.stages[k]);
-}
-
-bool curation_makes_set(const curation *r) {
-  return r->o->out && !r->o->dry_run && !r->o->explain && !r->o->agree_pairs;
-}
 
 static bool recipe_has(const curation *r, const source *src) {
   for (size_t k = 0; k < r->recipe.n; k++)
-    if (r->recipe.stages[k].kind == STAGE_SOURCE && r->recipe.stages[k].named[0] == src) return true;
+    if (stage_reads(&r->recipe.stages[k], src)) return true;
   return false;
 }
 
@@ -74,34 +50,25 @@ static rw_status check_file(const char *option, const char *path, rw_error *err)
                  path);
 }
 
-/* An option that no stage uses is said, not refused: one line of options may serve several recipes and --only. */
-static void warn_unused(const curation *r, const char *option, stage_kind kind) {
-  if (!curation_has(r, kind))
-    log_warn(r->o->context, "%s is not used: no %s stage of %s is for the sources that are read", option,
-             stage_names[kind], r->recipe.path);
+static const char *user_of(stage_uses use) {
+  size_t i = 0;
+  while (stage_kinds[i + 1] && !(stage_kinds[i]->uses & use)) i++;
+  return stage_kinds[i]->name;
 }
 
-const char *curation_lacks(const curation *r, const stage *s) {
-  const curate_options *o = r->o;
-  if (s->kind == STAGE_AGREE && !o->scores && !o->model.model && !o->agree_pairs)
-    return FIELD(model) " or " FIELD(scores);
-  return s->kind == STAGE_DECONTAMINATE && o->n_bench == 0 ? FIELD(bench) : NULL;
+/* An option that no stage uses is said, not refused: one line of options may serve several recipes and --only. */
+static void warn_unused(const curation *r, const char *option, bool given, stage_uses use) {
+  if (given && !curation_uses(r, use))
+    log_warn(r->o->context, "%s is not used: no %s stage of %s is for the sources that are read", option,
+             user_of(use), r->recipe.path);
 }
 
 static rw_status check_needs(const curation *r, rw_error *err) {
-  for (size_t k = 0; k < r->recipe.n; k++) {
-    const stage *s = &r->recipe.stages[k];
-    if (s->kind == STAGE_SOURCE || !curation_concerns(r, s)) continue;
-    if (s->kind == STAGE_AGREE && curation_lacks(r, s))
-      return rw_fail(err, RW_USAGE,
-                     "%s:%d: agree: this stage needs a reward model (" FIELD(model) " DIR), or its scores (" FIELD(
-                         scores) " FILE; " FIELD(agree_pairs) " FILE writes the pairs to score)",
-                     r->recipe.path, s->line);
-    if (s->kind == STAGE_DECONTAMINATE && curation_lacks(r, s))
-      return rw_fail(err, RW_USAGE,
-                     "%s:%d: decontaminate: this stage needs the benchmark's rows: " FIELD(bench) " FILE",
-                     r->recipe.path, s->line);
-    if (s->kind == STAGE_AGREE && r->o->agree_pairs) break; /* the run ends here */
+  for (const stage *s = r->recipe.stages; s < r->recipe.stages + r->recipe.n; s++) {
+    if (!curation_concerns(r, s)) continue;
+    if (curation_lacks(r, s))
+      return rw_fail(err, RW_USAGE, "%s:%d: %s: %s", r->recipe.path, s->line, s->kind->name, s->kind->why);
+    if (curation_ends(r, s)) break;
   }
   return RW_OK;
 }
@@ -109,9 +76,9 @@ static rw_status check_needs(const curation *r, rw_error *err) {
 /* Before hours of work. */
 static rw_status check_parquet(const curation *r, rw_error *err) {
   const char *what = r->o->parquet ? FIELD(format) " parquet" : NULL;
-  for (size_t k = 0; k < r->recipe.n; k++) {
-    const char *file = r->recipe.stages[k].file, *end = file ? strrchr(file, '.') : NULL;
-    if (end && strcmp(end, ".parquet") == 0 && curation_concerns(r, &r->recipe.stages[k])) what = file;
+  for (const stage *s = r->recipe.stages; s < r->recipe.stages + r->recipe.n; s++) {
+    const char *file = stage_file(s), *end = file ? strrchr(file, '.') : NULL;
+    if (end && strcmp(end, ".parquet") == 0 && curation_concerns(r, s)) what = file;
   }
   return what ? parquet_check(what, err) : RW_OK;
 }
@@ -143,12 +110,12 @@ rw_status curation_check(const curation *r, rw_error *err) {
   for (size_t i = 0; i < o->n_bench; i++) RW_TRY(check_file(FIELD(bench), o->bench[i], err));
   if (o->scores) RW_TRY(check_file(FIELD(scores), o->scores, err));
   RW_TRY(check_apart(r, err));
-  if (o->agree_pairs && !curation_has(r, STAGE_AGREE))
-    return rw_fail(err, RW_USAGE, FIELD(agree_pairs) ": no agree stage of %s is for the sources that are read",
-                   r->recipe.path);
-  if (o->n_bench > 0) warn_unused(r, FIELD(bench), STAGE_DECONTAMINATE);
-  if (o->scores) warn_unused(r, FIELD(scores), STAGE_AGREE);
-  if (o->model.model) warn_unused(r, FIELD(model), STAGE_AGREE);
+  if (o->agree_pairs && !curation_uses(r, USES_AGREE_PAIRS))
+    return rw_fail(err, RW_USAGE, FIELD(agree_pairs) ": no %s stage of %s is for the sources that are read",
+                   user_of(USES_AGREE_PAIRS), r->recipe.path);
+  warn_unused(r, FIELD(bench), o->n_bench > 0, USES_BENCH);
+  warn_unused(r, FIELD(scores), o->scores != NULL, USES_SCORES);
+  warn_unused(r, FIELD(model), o->model.model != NULL, USES_MODEL);
   if (o->dry_run || o->explain) return RW_OK;
   RW_TRY(check_parquet(r, err));
   return check_needs(r, err);

@@ -3,6 +3,23 @@
  * A recipe is a YAML list of stages (docs/recipes.md). Every row that is read is accounted for: it is part of a
  * kept pair, or stands in removed.jsonl with the stage and the reason. The same inputs and recipe give the same
  * bytes.
+ *
+ * The files of the folder call only what stands before them in this list; tables (sources.c, stages.c) alone name
+ * the files whose structs they hold:
+ *   sources/, source.h, sources.c     raw rows: their figures, and their conversations
+ *   words.c, near.c                   words of texts, sets of shingles
+ *   decontaminate.c, decon_tally.c    a benchmark's index, and what its matches come to
+ *   decon_run.c                       `reward decontaminate`, beside all that follows
+ *   stage.h, recipe.h                 what a stage and a recipe are
+ *   reader.c, recipe.c, stages.c      a recipe's YAML
+ *   curation.c                        the state of a run
+ *   scan.c, fetch.c, row.c            the first reading, the second; a pair as JSON
+ *   stages/                           one file a kind of stage
+ *   plan.c, explain.c, outputs.c      what is told; names of files
+ *   check.c                           what is refused before anything is read
+ *   write.c, curate_report.c, card.c, manifest.c
+ *                                     the files of the output folder
+ *   curate.c                          the order of it all
  */
 #ifndef CURATE_CURATE_H
 #define CURATE_CURATE_H

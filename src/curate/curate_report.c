@@ -1,12 +1,11 @@
 /* curate_report.c - what a curation did: report.json, report.html (the report's figures 1 and 2), a table of
  * counts. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "curate/run.h"
-#include "report/report.h"
+#include "curate/plan.h"
+#include "curate/publish.h"
 
 /* The report's Table 1 (arXiv 2410.18451): pairs before and after. */
 static const struct {
@@ -79,105 +78,116 @@ static rw_status count_categories(const curation *r, category_count **out, size_
   return ok ? RW_OK : rw_nomem(err, "report");
 }
 
-static void add_reasons(const curation *r, const source *src, str *s) {
-  /* few distinct reasons a source: counted by scanning once for each new one */
+/* "stage: reason", as it is counted; false: the pair or row i is not of the source, or was kept. */
+static bool reason_of(const curation *r, const source *src, size_t i, str *out) {
+  const candidate *c = i < r->n ? &r->c[i] : NULL;
+  const loose_row *l = c ? NULL : &r->loose[i - r->n];
+  if (r->inputs[c ? c->input : l->row.input].src != src || (c && !c->reason)) return false;
+  str_clear(out);
+  str_printf(out, "%s: %s", c ? c->by->kind->name : "source", !c ? l->reason : c->counted ? c->counted : c->reason);
+  return !out->oom;
+}
+
+/* In the order in which they are met: counted in a first pass, told in a second. */
+static void put_reasons(const curation *r, const source *src, json_writer *w) {
   map *seen = map_new();
-  bool first = true;
   str key = {0};
   for (size_t pass = 0; seen && pass < 2; pass++)
     for (size_t i = 0; i < r->n + r->n_loose; i++) {
-      const candidate *c = i < r->n ? &r->c[i] : NULL;
-      const loose_row *l = c ? NULL : &r->loose[i - r->n];
-      if (r->inputs[c ? c->input : l->row.input].src != src || (c && !c->reason)) continue;
-      /* each has a reason of its own */
-      bool decon = c && strcmp(c->stage, "decontaminate") == 0;
-      bool unscored = c && strncmp(c->reason, CURATION_UNSCORED, strlen(CURATION_UNSCORED)) == 0;
-      str_clear(&key);
-      str_printf(&key, "%s: %s", c ? c->stage : "source",
-                 decon      ? "its prompt is the benchmark's"
-                 : unscored ? CURATION_UNSCORED
-                 : c        ? c->reason
-                            : l->reason);
-      int64_t *n = key.oom ? NULL : map_put(seen, key.p, key.len, 0, NULL);
+      int64_t *n = reason_of(r, src, i, &key) ? map_put(seen, key.p, key.len, 0, NULL) : NULL;
       if (!n) continue;
       if (pass == 0) {
         ++*n;
       } else if (*n > 0) {
-        str_addz(s, first ? "" : ", ");
-        str_json(s, key.p, key.len);
-        str_printf(s, ": %lld", (long long)*n);
+        jw_key(w, (slice){key.p, key.len});
+        jw_int(w, NULL, *n);
         *n = 0;
-        first = false;
       }
     }
   str_free(&key);
   map_free(seen);
 }
 
-static void add_counts(stage_count n, str *s) {
-  str_printf(s, "\"read\": %zu, \"kept\": %zu, \"removed\": %zu", n.read, n.kept, n.read - n.kept);
+static void put_source(const curation *r, const summary *t, json_writer *w) {
+  jw_object(w, t->src->name);
+  jw_uint(w, "rows", t->rows);
+  jw_uint(w, "rows_in_no_pair", t->loose);
+  jw_uint(w, "rows_in_pairs", t->rows - t->loose);
+  jw_uint(w, "pairs", t->pairs);
+  jw_uint(w, "kept", t->kept);
+  jw_object(w, "removed");
+  put_reasons(r, t->src, w);
+  jw_end(w);
+  jw_end(w);
+}
+
+static void put_counts(stage_count n, json_writer *w) {
+  jw_uint(w, "read", n.read);
+  jw_uint(w, "kept", n.kept);
+  jw_uint(w, "removed", n.read - n.kept);
+}
+
+static void put_stage(const curation *r, const stage *s, const summary *t, size_t n, json_writer *w) {
+  void *found = r->found[s->index];
+  jw_object(w, NULL);
+  jw_string(w, "stage", s->kind->name);
+  jw_int(w, "line", s->line);
+  jw_uint(w, "pairs_left", r->stage_left[s->index]);
+  put_counts(curation_count(r, s, NULL), w);
+  if (stage_file(s)) jw_string(w, "file", stage_file(s));
+  jw_object(w, "sources");
+  for (size_t i = 0; i < n; i++) {
+    if (!stage_is_for(s, t[i].src)) continue;
+    jw_object(w, t[i].src->name);
+    put_counts(curation_count(r, s, t[i].src), w);
+    jw_end(w);
+  }
+  jw_end(w);
+  if (found && s->kind->json) s->kind->json(found, w);
+  jw_end(w);
+}
+
+static rw_status put_categories(const curation *r, json_writer *w, rw_error *err) {
+  category_count *c;
+  size_t n;
+  rw_status st = count_categories(r, &c, &n, err);
+  jw_object_lines(w, "task_categories");
+  for (size_t k = 0; !st && k < n; k++) {
+    if (c[k].name.len == 0) continue;
+    jw_key(w, c[k].name);
+    jw_object(w, NULL);
+    jw_uint(w, "pairs", c[k].pairs);
+    jw_uint(w, "kept", c[k].kept);
+    jw_end(w);
+  }
+  jw_end(w);
+  mem_free(c);
+  return st;
 }
 
 static rw_status write_json(const curation *r, const summary *t, size_t n, rw_error *err) {
   str s = {0};
+  json_writer w = {.out = &s};
   char *path = file_join(r->o->out, "report.json");
   size_t rows = 0, kept = 0;
-  str_addz(&s, "{\n  \"recipe\": ");
-  str_json(&s, r->recipe.name, strlen(r->recipe.name));
-  str_addz(&s, ",\n  \"sources\": {");
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "recipe", r->recipe.name);
+  jw_object_lines(&w, "sources");
   for (size_t i = 0; i < n; i++) {
-    str_printf(&s,
-               "%s\n    \"%s\": {\"rows\": %zu, \"rows_in_no_pair\": %zu, \"rows_in_pairs\": %zu, \"pairs\": "
-               "%zu, \"kept\": %zu, \"removed\": {",
-               i ? "," : "", t[i].src->name, t[i].rows, t[i].loose, t[i].rows - t[i].loose, t[i].pairs, t[i].kept);
-    add_reasons(r, t[i].src, &s);
-    str_addz(&s, "}}");
+    put_source(r, &t[i], &w);
     rows += t[i].rows;
     kept += t[i].kept;
   }
-  str_addz(&s, "\n  },\n  \"stages\": [");
-  bool first = true;
-  for (size_t k = 0; k < r->recipe.n; k++) {
-    if (!r->stage_done[k] || r->recipe.stages[k].kind == STAGE_SOURCE) continue;
-    str_printf(&s, "%s\n    {\"stage\": \"%s\", \"line\": %d, \"pairs_left\": %zu, ", first ? "" : ",",
-               stage_names[r->recipe.stages[k].kind], r->recipe.stages[k].line, r->stage_left[k]);
-    add_counts(curation_count(r, k, NULL), &s);
-    if (r->recipe.stages[k].file) {
-      str_addz(&s, ", \"file\": ");
-      str_json(&s, r->recipe.stages[k].file, strlen(r->recipe.stages[k].file));
-    }
-    str_addz(&s, ", \"sources\": {");
-    first = true;
-    for (size_t i = 0; i < n; i++) {
-      if (!stage_is_for(&r->recipe.stages[k], t[i].src)) continue;
-      str_printf(&s, "%s\"%s\": {", first ? "" : ", ", t[i].src->name);
-      add_counts(curation_count(r, k, t[i].src), &s);
-      str_addc(&s, '}');
-      first = false;
-    }
-    str_addc(&s, '}');
-    if (r->contamination[k]) {
-      str_addz(&s, ", \"contamination\": {\n      ");
-      decon_tally_json(r->contamination[k], "\n      ", &s);
-      str_addz(&s, "\n    }");
-    }
-    str_addc(&s, '}');
-    first = false;
-  }
-  str_addz(&s, first ? "],\n  \"task_categories\": {" : "\n  ],\n  \"task_categories\": {");
-  first = true;
-  category_count *c;
-  size_t n_categories;
-  rw_status st = count_categories(r, &c, &n_categories, err);
-  for (size_t k = 0; !st && k < n_categories; k++) {
-    if (c[k].name.len == 0) continue;
-    str_addz(&s, first ? "\n    " : ",\n    ");
-    first = false;
-    str_json(&s, c[k].name.p, c[k].name.len);
-    str_printf(&s, ": {\"pairs\": %zu, \"kept\": %zu}", c[k].pairs, c[k].kept);
-  }
-  mem_free(c);
-  str_printf(&s, "%s},\n  \"rows\": %zu,\n  \"pairs\": %zu\n}\n", first ? "" : "\n  ", rows, kept);
+  jw_end(&w);
+  jw_array_lines(&w, "stages");
+  for (size_t k = 0; k < r->recipe.n; k++)
+    if (r->stage_done[k]) put_stage(r, &r->recipe.stages[k], t, n, &w);
+  jw_end(&w);
+  rw_status st = put_categories(r, &w, err);
+  jw_uint(&w, "rows", rows);
+  jw_uint(&w, "pairs", kept);
+  jw_end(&w);
+  str_addc(&s, '\n');
   if (!st) st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
   mem_free(path);
   str_free(&s);
@@ -270,11 +280,8 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
   }
   mem_free(category);
   if (any) rep_put_table(p, c, "Task categories");
-  for (size_t k = 0; k < r->recipe.n; k++) {
-    if (!r->contamination[k]) continue;
-    rep_section(p, "Contamination, by line %d of the recipe", r->recipe.stages[k].line);
-    decon_tally_page(r->contamination[k], p);
-  }
+  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++)
+    if (r->found[g->index] && g->kind->page) g->kind->page(r->found[g->index], g, p);
   char *path = file_join(r->o->out, "report.html");
   if (!s) s = path ? rep_page_write(p, path, err) : rw_nomem(err, "report.html");
   mem_free(path);
@@ -290,11 +297,11 @@ rw_status curation_report(const curation *r, str *table, rw_error *err) {
   rep_table *counts = count_table(t, n);
   rw_status s = rep_table_print(counts, table, err);
   if (r->o->dry_run) curation_plan(r, table);
-  for (size_t k = 0; !r->o->dry_run && k < r->recipe.n; k++)
-    if (curation_writes(r, k))
-      str_printf(table, "wrote %-14s %zu pairs\n", r->recipe.stages[k].file, curation_count(r, k, NULL).kept);
-    else if (r->stage_done[k] && r->recipe.stages[k].kind != STAGE_SOURCE)
-      str_printf(table, "after %-14s %zu pairs\n", stage_names[r->recipe.stages[k].kind], r->stage_left[k]);
+  for (const stage *g = r->recipe.stages; !r->o->dry_run && g < r->recipe.stages + r->recipe.n; g++)
+    if (curation_writes(r, g))
+      str_printf(table, "wrote %-14s %zu pairs\n", stage_file(g), curation_count(r, g, NULL).kept);
+    else if (r->stage_done[g->index])
+      str_printf(table, "after %-14s %zu pairs\n", g->kind->name, r->stage_left[g->index]);
   if (!s && !r->o->dry_run) s = write_json(r, t, n, err);
   if (!s && !r->o->dry_run) s = write_html(r, t, n, counts, err);
   rep_table_free(counts);

@@ -1,10 +1,9 @@
-/* decon_run.c - `reward decontaminate`: training files through the index, into clean and removed rows and a report.
- */
-#include <stdio.h>
+/* decon_run.c - training files through a benchmark's index (see decon_run.h). */
+#include "curate/decon_run.h"
+
 #include <string.h>
 
 #include "base/log.h"
-#include "curate/decon_tally.h"
 #include "curate/source.h"
 #include "format/rows.h"
 
@@ -12,13 +11,7 @@ typedef struct {
   const decon_run_options *o;
   decon_index *d;
   decon_tally *all;
-  const char *path;
   rows_out *clean, *removed;
-  struct lane {
-    json_doc *doc;
-    arena *mem;
-    decon_scratch *scratch;
-  } * lanes;
   json_doc *doc;
   size_t rows;
   progress p;
@@ -52,15 +45,15 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
 
 /* HelpSteer2 has all turns of a prompt in one text, with marks between them: split as its source does, whatever
  * responses stand beside the prompt. */
-static rw_status split_turns(const struct lane *l, const conv_row *row, rw_error *err) {
-  slice prompt = json_string(l->doc, json_get(l->doc, 0, "prompt"));
+static rw_status split_turns(json_doc *d, arena *a, const conv_row *row, rw_error *err) {
+  slice prompt = json_string(d, json_get(d, 0, "prompt"));
   for (size_t b = 0; prompt.p && b < row->n_branches; b++) {
     conversation *c = &row->branch[b];
     message *m;
     size_t n;
     if (c->n_messages == 0 || c->messages[0].role != ROLE_USER || !slice_eq(c->messages[0].content, prompt))
       continue;
-    RW_TRY(src_helpsteer2_turns(prompt, c->n_messages, l->mem, &m, &n, err));
+    RW_TRY(src_helpsteer2_turns(prompt, c->n_messages, a, &m, &n, err));
     memcpy(m + n, c->messages + 1, (c->n_messages - 1) * sizeof *m);
     c->messages = m;
     c->n_messages += n - 1;
@@ -69,11 +62,9 @@ static rw_status split_turns(const struct lane *l, const conv_row *row, rw_error
 }
 
 /* A training row; one that holds no response counts by its user messages. */
-static rw_status read_row(const struct lane *l, conv_row *row, rw_error *err) {
-  json_doc *d = l->doc;
-  arena *a = l->mem;
+static rw_status read_row(json_doc *d, arena *a, conv_row *row, rw_error *err) {
   rw_status s = conv_read(row, d, 0, a, err);
-  if (!s) return split_turns(l, row, err);
+  if (!s) return split_turns(d, a, row, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
   message *m = NULL;
   size_t n = 0;
@@ -85,78 +76,95 @@ static rw_status read_row(const struct lane *l, conv_row *row, rw_error *err) {
   row->branch = arena_alloc(a, 1, sizeof *row->branch);
   if (!row->branch) return rw_nomem(err, "a row");
   *row->branch = (conversation){.messages = m, .n_messages = n};
-  return split_turns(l, row, err);
+  return split_turns(d, a, row, err);
 }
 
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  run *r = ctx;
-  struct lane *l = &r->lanes[thread];
+static rw_status open_lane(void *ctx, void *own, rw_error *err) {
+  const run *r = ctx;
+  decon_scratch **scratch = own;
+  *scratch = decon_scratch_new(r->d);
+  return *scratch ? RW_OK : rw_nomem(err, "decontamination");
+}
+
+static void close_lane(void *ctx, void *own) {
+  decon_scratch **scratch = own;
+  (void)ctx;
+  decon_scratch_free(*scratch);
+}
+
+static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err) {
+  const run *r = ctx;
+  decon_scratch **scratch = lane->own;
   const decon_match *m;
   conv_row c;
   size_t n;
-  arena_reset(l->mem);
-  rw_status s = json_parse(l->doc, row.p, row.len, err);
-  if (!s) s = read_row(l, &c, err);
-  if (!s) s = decon_check(r->d, l->scratch, &c, &m, &n, err);
-  if (s) return rw_prefix(err, s, "%s:%llu", r->path, (unsigned long long)line);
-  decon_tally_put(out, c.source, m, n);
-  return RW_OK;
+  (void)line;
+  RW_TRY(json_parse(lane->doc, row.p, row.len, err));
+  RW_TRY(read_row(lane->doc, lane->mem, &c, err));
+  RW_TRY(decon_check(r->d, *scratch, &c, &m, &n, err));
+  return decon_found_keep(result, lane->keep, &c, m, n) ? RW_OK : rw_nomem(err, "a row");
 }
 
-/* The row with its matches; a field contamination that it had from before gives way. */
-static rw_status write_removed(run *r, slice row, slice list, rw_error *err) {
+static bool is_contamination(void *ctx, slice key, json_val v) {
+  (void)ctx, (void)v;
+  return slice_is(key, "contamination");
+}
+
+/* What stands between the braces of an object's text. */
+static slice inside(slice object) {
+  const char *from = memchr(object.p, '{', object.len), *to = memrchr(object.p, '}', object.len);
+  return (slice){from + 1, (size_t)(to - from - 1)};
+}
+
+/* The row as it stands, with its matches; a field contamination that it had from before gives way. */
+static rw_status write_removed(run *r, slice row, const decon_found *f, rw_error *err) {
   str s = {0};
-  size_t n = 0;
+  json_writer w = {.out = &s};
   RW_TRY(json_parse(r->doc, row.p, row.len, err));
-  if (json_get(r->doc, 0, "contamination") == JSON_NONE) {
-    size_t end = row.len;
-    while (end > 0 && row.p[end - 1] != '}') end--;
-    str_add(&s, row.p, end - 1);
-    n = json_count(r->doc, 0);
-  } else {
-    str_addc(&s, '{');
-    for (json_val v = json_first(r->doc, 0); v != JSON_NONE; v = json_next(r->doc, v)) {
-      slice key = json_key(r->doc, v), raw = json_raw(r->doc, v);
-      if (slice_is(key, "contamination")) continue;
-      str_addz(&s, n++ ? ", " : "");
-      str_json(&s, key.p, key.len);
-      str_addz(&s, ": ");
-      str_add(&s, raw.p, raw.len);
-    }
-  }
-  str_addz(&s, n ? ", \"contamination\": " : "\"contamination\": ");
-  str_add(&s, list.p, list.len);
-  str_addc(&s, '}');
+  jw_object(&w, NULL);
+  if (json_get(r->doc, 0, "contamination") != JSON_NONE)
+    jw_members(&w, r->doc, is_contamination, NULL);
+  else if (json_count(r->doc, 0) > 0)
+    jw_raw(&w, NULL, inside(row));
+  decon_found_json(f, &w, "contamination");
+  jw_end(&w);
   rw_status st = s.oom ? rw_nomem(err, "a row") : rows_write(r->removed, s.p, s.len, err);
   str_free(&s);
   return st;
 }
 
-static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
   run *r = ctx;
-  slice list;
+  const decon_found *f = result;
   (void)line;
   progress_set(&r->p, ++r->rows, NULL);
-  RW_TRY(decon_tally_row(r->all, result, NULL, &list, err));
-  return list.len ? write_removed(r, row, list, err) : rows_write(r->clean, row.p, row.len, err);
+  RW_TRY(decon_tally_row(r->all, f, NULL, err));
+  return f->n ? write_removed(r, row, f, err) : rows_write(r->clean, row.p, row.len, err);
 }
 
 static rw_status run_file(run *r, const char *path, rw_error *err) {
+  rows_job job = {.result_size = sizeof(decon_found),
+                  .lane_size = sizeof(decon_scratch *),
+                  .lane_open = open_lane,
+                  .lane_close = close_lane,
+                  .work = work,
+                  .sink = sink,
+                  .ctx = r};
   rows_in *in;
-  rows_pass pass = {work, sink, r};
-  r->path = rows_label(path);
   RW_TRY(rows_open(&in, path, r->o->context, err));
-  rw_status s = rows_run(in, &pass, err);
+  rw_status s = rows_map(in, &job, err);
   rows_close(in);
   return s;
 }
 
 static rw_status write_json(const run *r, rw_error *err) {
   str s = {0};
+  json_writer w = {.out = &s};
   char *path = file_join(r->o->out, "report.json");
-  str_addz(&s, "{\n  ");
-  decon_tally_json(r->all, "\n  ", &s);
-  str_addz(&s, "\n}\n");
+  jw_object_lines(&w, NULL);
+  decon_tally_json(r->all, &w);
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, "report.json");
   mem_free(path);
   str_free(&s);
@@ -177,18 +185,9 @@ static rw_status prepare(run *r, rw_error *err) {
   const decon_run_options *o = r->o;
   RW_TRY(decon_open(&r->d, o->bench, o->n_bench, &o->options, o->context, err));
   RW_TRY(decon_tally_new(&r->all, r->d, &o->options, false, err));
-  int threads = pool_threads(o->context->threads);
   r->doc = json_new();
-  r->lanes = mem_zalloc((size_t)threads, sizeof *r->lanes);
-  bool ok = r->doc && r->lanes;
-  for (int i = 0; ok && i < threads; i++) {
-    r->lanes[i].doc = json_new();
-    r->lanes[i].mem = arena_new();
-    r->lanes[i].scratch = decon_scratch_new(r->d);
-    ok = r->lanes[i].doc && r->lanes[i].mem && r->lanes[i].scratch;
-  }
   char *clean = file_join(o->out, "clean.jsonl"), *removed = file_join(o->out, "removed.jsonl");
-  rw_status s = ok && clean && removed ? RW_OK : rw_nomem(err, "decontamination");
+  rw_status s = r->doc && clean && removed ? RW_OK : rw_nomem(err, "decontamination");
   if (!s) s = rows_create(&r->clean, clean, err);
   if (!s) s = rows_create(&r->removed, removed, err);
   mem_free(clean);
@@ -220,12 +219,6 @@ rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *
   *counts = r.all ? decon_tally_counts(r.all) : (decon_counts){0};
   rows_abort(r.clean);
   rows_abort(r.removed);
-  for (int i = 0; r.lanes && i < pool_threads(o->context->threads); i++) {
-    json_free(r.lanes[i].doc);
-    arena_free(r.lanes[i].mem);
-    decon_scratch_free(r.lanes[i].scratch);
-  }
-  mem_free(r.lanes);
   json_free(r.doc);
   decon_tally_free(r.all);
   decon_free(r.d);

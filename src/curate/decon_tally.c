@@ -43,7 +43,6 @@ struct decon_tally {
   shown shown[SHOWN_MATCHES];
   size_t n_shown;
   arena *mem;
-  json_doc *doc, *views;
 };
 
 static size_t characters(slice s, size_t bytes) {
@@ -53,56 +52,66 @@ static size_t characters(slice s, size_t bytes) {
 }
 
 /* "same chosen, flipped": the names of decon_preference bits. */
-static void add_preference(str *out, int bits) {
+static void put_preference(json_writer *w, int bits) {
   static const char *const names[] = {"same chosen", "same rejected", "flipped"};
-  bool first = true;
+  char text[64];
+  size_t n = 0;
   for (int k = 0; k < 3; k++)
-    if (bits >> k & 1) {
-      str_printf(out, "%s%s", first ? "" : ", ", names[k]);
-      first = false;
-    }
+    if (bits >> k & 1) n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", names[k]);
+  jw_slice(w, "preference", (slice){text, n});
 }
 
-/* The decon_preference bits over all matches as a digit, the source, a newline, then nothing (clean), or the match
- * list as JSON, a newline, and for each match the training message, the benchmark's prompt and the bytes of the
- * span in each, as JSON too. */
-void decon_tally_put(str *out, slice origin, const decon_match *m, size_t n) {
-  int bits = 0;
-  for (size_t i = 0; i < n; i++) bits |= m[i].preference;
-  str_addc(out, (char)('0' + bits));
-  for (size_t i = 0; i < origin.len; i++) str_addc(out, origin.p[i] == '\n' ? ' ' : origin.p[i]);
-  str_addc(out, '\n');
-  if (n == 0) return;
-  str_addc(out, '[');
-  for (size_t i = 0; i < n; i++) {
-    str_addz(out, i ? ", {\"bench_id\": " : "{\"bench_id\": ");
-    str_add(out, m[i].id.p, m[i].id.len);
-    str_addz(out, ", \"span\": ");
-    str_json(out, m[i].span.p, m[i].span.len);
-    str_printf(out, ", \"words\": %zu, \"message\": %zu", m[i].words, m[i].message);
-    str_printf(out, ", \"train_chars\": [%zu, %zu], \"bench_chars\": [%zu, %zu]", characters(m[i].text, m[i].from),
-               characters(m[i].text, m[i].to), characters(m[i].prompt, m[i].bench_from),
-               characters(m[i].prompt, m[i].bench_to));
-    if (m[i].subset.len) {
-      str_addz(out, ", \"subset\": ");
-      str_json(out, m[i].subset.p, m[i].subset.len);
-    }
-    if (m[i].preference) {
-      str_addz(out, ", \"preference\": \"");
-      add_preference(out, m[i].preference);
-      str_addc(out, '"');
-    }
-    str_printf(out, ", \"bench_row\": %zu}", m[i].bench);
+/* A stretch of a text, counted in characters. */
+static void put_stretch(json_writer *w, const char *name, slice text, size_t from, size_t to) {
+  jw_array(w, name);
+  jw_uint(w, NULL, characters(text, from));
+  jw_uint(w, NULL, characters(text, to));
+  jw_end(w);
+}
+
+void decon_found_json(const decon_found *f, json_writer *w, const char *name) {
+  jw_array(w, name);
+  for (const decon_match *m = f->m; m < f->m + f->n; m++) {
+    jw_object(w, NULL);
+    jw_raw(w, "bench_id", m->id);
+    jw_slice(w, "span", m->span);
+    jw_uint(w, "words", m->words);
+    jw_uint(w, "message", m->message);
+    put_stretch(w, "train_chars", m->text, m->from, m->to);
+    put_stretch(w, "bench_chars", m->prompt, m->bench_from, m->bench_to);
+    if (m->subset.len) jw_slice(w, "subset", m->subset);
+    if (m->preference) put_preference(w, m->preference);
+    jw_uint(w, "bench_row", m->bench);
+    jw_end(w);
   }
-  str_addz(out, "]\n[");
-  for (size_t i = 0; i < n; i++) {
-    str_addz(out, i ? ", [" : "[");
-    str_json(out, m[i].prompt.p, m[i].prompt.len);
-    str_printf(out, ", %zu, %zu, ", m[i].bench_from, m[i].bench_to);
-    str_json(out, m[i].text.p, m[i].text.len);
-    str_printf(out, ", %zu, %zu]", m[i].from, m[i].to);
+  jw_end(w);
+}
+
+static bool keep_slice(slice *s, arena *keep) {
+  s->p = arena_strndup(keep, s->p, s->len);
+  return s->p != NULL;
+}
+
+/* A source's name takes one line wherever it is told. */
+static bool keep_origin(slice *origin, arena *keep) {
+  char *p = arena_strndup(keep, origin->p, origin->len);
+  for (size_t i = 0; p && i < origin->len; i++)
+    if (p[i] == '\n') p[i] = ' ';
+  origin->p = p;
+  return p != NULL;
+}
+
+bool decon_found_keep(decon_found *out, arena *keep, const conv_row *row, const decon_match *m, size_t n) {
+  decon_match *copy = arena_alloc(keep, n, sizeof *copy);
+  *out = (decon_found){row->source, copy, n};
+  bool ok = copy && keep_origin(&out->origin, keep);
+  for (size_t i = 0; ok && i < n; i++) {
+    copy[i] = m[i];
+    bool same = i > 0 && m[i].text.p == m[i - 1].text.p; /* many rows of the benchmark may match one message */
+    if (same) copy[i].text = copy[i - 1].text;
+    ok = (same || keep_slice(&copy[i].text, keep)) && keep_slice(&copy[i].span, keep);
   }
-  str_addc(out, ']');
+  return ok;
 }
 
 static void free_shown(shown *m) {
@@ -111,31 +120,26 @@ static void free_shown(shown *m) {
   mem_free(m->texts[1]);
 }
 
-/* Keeps a match for report.html when it is among the longest. v: its view, as decon_tally_put() wrote it. */
-static rw_status show(decon_tally *all, size_t words, slice id, slice subset, slice origin, const char *name,
-                      json_val v, rw_error *err) {
+/* Keeps a match for report.html when it is among the longest. */
+static rw_status show(decon_tally *all, const decon_match *x, slice origin, const char *name, rw_error *err) {
+  static const char *const names[2] = {"benchmark prompt", "training prompt"};
+  const slice both[2] = {x->prompt, x->text};
+  const size_t from[2] = {x->bench_from, x->from}, to[2] = {x->bench_to, x->to};
   size_t at = all->n_shown;
-  while (at > 0 && all->shown[at - 1].words < words) at--;
-  json_val text = json_first(all->views, v), train = json_at(all->views, v, 3);
-  slice both[2] = {json_string(all->views, text), json_string(all->views, train)};
-  for (size_t i = at; i-- > 0 && all->shown[i].words == words;)
+  while (at > 0 && all->shown[at - 1].words < x->words) at--;
+  for (size_t i = at; i-- > 0 && all->shown[i].words == x->words;)
     if (slice_eq(all->shown[i].view[0].text, both[0]) && slice_eq(all->shown[i].view[1].text, both[1]))
       return all->shown[i].rows++, RW_OK;
   if (at == SHOWN_MATCHES) return RW_OK;
-  shown m = {.words = words, .rows = 1};
+  shown m = {.words = x->words, .rows = 1};
   char number[32];
   snprintf(number, sizeof number, "%zu", all->counts.train_rows);
-  m.heading = mem_printf("%zu words: benchmark %.*s%s%.*s, training row %s%s%.*s", words, (int)subset.len, subset.p,
-                         subset.len ? " " : "", (int)id.len, id.p, name ? name : number, origin.len ? " of " : "",
-                         (int)origin.len, origin.p);
-  for (int k = 0; k < 2; k++, text = train) {
-    json_val place = json_next(all->views, text);
-    int64_t from = 0, to = 0;
-    json_int(all->views, place, &from);
-    json_int(all->views, json_next(all->views, place), &to);
-    m.texts[k] = mem_strndup(both[k].p ? both[k].p : "", both[k].len);
-    m.view[k] = (rep_marked){
-        k ? "training prompt" : "benchmark prompt", {m.texts[k], both[k].len}, (size_t)from, (size_t)(to - from)};
+  m.heading = mem_printf("%zu words: benchmark %.*s%s%.*s, training row %s%s%.*s", x->words, (int)x->subset.len,
+                         x->subset.p, x->subset.len ? " " : "", (int)x->id.len, x->id.p, name ? name : number,
+                         origin.len ? " of " : "", (int)origin.len, origin.p);
+  for (int k = 0; k < 2; k++) {
+    m.texts[k] = mem_strndup(both[k].p, both[k].len);
+    m.view[k] = (rep_marked){names[k], {m.texts[k], both[k].len}, from[k], to[k] - from[k]};
   }
   if (!m.heading || !m.texts[0] || !m.texts[1]) {
     free_shown(&m);
@@ -178,53 +182,33 @@ static rw_status count_bench(decon_tally *all, tallies *of, slice name, size_t b
 }
 
 /* from: the row's source, which has a tally. */
-static rw_status count_match(decon_tally *all, json_val m, json_val view, slice origin, const char *name,
-                             tally *from, rw_error *err) {
-  json_doc *d = all->doc;
-  int64_t at = 0, words = 0;
-  json_int(d, json_get(d, m, "bench_row"), &at);
-  json_int(d, json_get(d, m, "words"), &words);
-  size_t bench = (size_t)at, pair[2] = {(size_t)(from - all->sources.t), bench};
+static rw_status count_match(decon_tally *all, const decon_match *m, slice origin, const char *name, tally *from,
+                             rw_error *err) {
+  size_t pair[2] = {(size_t)(from - all->sources.t), m->bench};
   bool was_new;
   if (!map_put(all->met, (const char *)pair, sizeof pair, 0, &was_new)) return rw_nomem(err, "matches");
   from->matched += was_new;
-  slice subset = decon_row_subset(all->d, bench);
-  RW_TRY(count_bench(all, &all->subsets, subset, bench, err));
-  RW_TRY(count_bench(all, &all->files, decon_row_file(all->d, bench), bench, err));
-  all->counts.matched += !all->matched[bench];
-  all->matched[bench] = 1;
-  return show(all, (size_t)words, json_raw(d, json_get(d, m, "bench_id")), subset.p ? subset : SLICE(""), origin,
-              name, view, err);
+  RW_TRY(count_bench(all, &all->subsets, decon_row_subset(all->d, m->bench), m->bench, err));
+  RW_TRY(count_bench(all, &all->files, decon_row_file(all->d, m->bench), m->bench, err));
+  all->counts.matched += !all->matched[m->bench];
+  all->matched[m->bench] = 1;
+  return show(all, m, origin, name, err);
 }
 
-static slice up_to_newline(slice *rest) {
-  const char *nl = memchr(rest->p, '\n', rest->len);
-  slice first = {rest->p, nl ? (size_t)(nl - rest->p) : rest->len};
-  *rest = nl ? (slice){nl + 1, rest->len - first.len - 1} : (slice){rest->p + rest->len, 0};
-  return first;
-}
-
-rw_status decon_tally_row(decon_tally *all, slice put, const char *name, slice *list, rw_error *err) {
-  int bits = put.p[0] - '0';
-  put.p++, put.len--;
-  slice origin = up_to_newline(&put);
-  *list = up_to_newline(&put);
-  tally *t = tally_of(&all->sources, origin, all->mem);
+rw_status decon_tally_row(decon_tally *all, const decon_found *f, const char *name, rw_error *err) {
+  int bits = 0;
+  tally *t = tally_of(&all->sources, f->origin, all->mem);
   if (!t) return rw_nomem(err, "sources");
   all->counts.train_rows++;
   t->rows++;
-  if (list->len == 0) return RW_OK;
+  if (f->n == 0) return RW_OK;
   all->counts.contaminated++;
   t->contaminated++;
+  for (size_t i = 0; i < f->n; i++) bits |= f->m[i].preference;
   all->same_chosen += (bits & DECON_SAME_CHOSEN) != 0;
   all->same_rejected += (bits & DECON_SAME_REJECTED) != 0;
   all->flipped += (bits & DECON_FLIPPED) != 0;
-  RW_TRY(json_parse(all->doc, list->p, list->len, err));
-  RW_TRY(json_parse(all->views, put.p, put.len, err));
-  json_val view = json_first(all->views, 0);
-  for (json_val m = json_first(all->doc, 0); m != JSON_NONE;
-       m = json_next(all->doc, m), view = json_next(all->views, view))
-    RW_TRY(count_match(all, m, view, origin, name, t, err));
+  for (size_t i = 0; i < f->n; i++) RW_TRY(count_match(all, &f->m[i], f->origin, name, t, err));
   return RW_OK;
 }
 
@@ -272,57 +256,67 @@ static bool any_published(const decon_tally *all) {
   return any;
 }
 
-static void add_published(str *s, const char *line, const decon_tally *all) {
+static void put_report(json_writer *w, const published *p) {
+  jw_uint(w, "bench_prompts_matched", p->matched);
+  jw_uint(w, "train_prompts_contaminated", p->contaminated);
+}
+
+static void add_published(json_writer *w, const decon_tally *all) {
   const published *set = published_set(all);
-  const char *sep = "";
   if (!any_published(all)) return;
-  str_printf(s, ",%s\"report\": {\"sources\": {", line);
+  jw_object(w, "report");
+  jw_object(w, "sources");
   for (size_t i = 0; i < all->sources.n; i++) {
     const published *p = published_source(all, all->sources.names[i]);
     if (!p) continue;
-    str_printf(s, "%s\"%s\": {\"bench_prompts_matched\": %zu, \"train_prompts_contaminated\": %zu}", sep, p->name,
-               p->matched, p->contaminated);
-    sep = ", ";
+    jw_object(w, p->name);
+    put_report(w, p);
+    jw_end(w);
   }
-  str_addc(s, '}');
-  if (set)
-    str_printf(s, ", \"set\": \"%s\", \"bench_prompts_matched\": %zu, \"train_prompts_contaminated\": %zu",
-               set->name, set->matched, set->contaminated);
-  str_addc(s, '}');
+  jw_end(w);
+  if (set) {
+    jw_string(w, "set", set->name);
+    put_report(w, set);
+  }
+  jw_end(w);
 }
 
 /* ---- telling ---- */
 
 /* The two counts by the contract's names; the one that is a part of `rows` by its older, short name too. */
-static void add_tallies(str *s, const char *line, const char *name, const char *rows, const tallies *t) {
+static void add_tallies(json_writer *w, const char *name, const char *rows, const tallies *t) {
   bool training = strcmp(rows, "train_rows") == 0;
-  str_printf(s, ",%s\"%s\": {", line, name);
+  jw_object_lines(w, name);
   for (size_t i = 0; i < t->n; i++) {
     const tally *y = &t->t[i];
-    str_printf(s, "%s%s  ", i ? "," : "", line);
-    str_json(s, t->names[i].p, t->names[i].len);
-    str_printf(s,
-               ": {\"%s\": %zu, \"%s\": %zu, \"bench_prompts_matched\": %zu, "
-               "\"train_prompts_contaminated\": %zu}",
-               rows, y->rows, training ? "contaminated" : "matched", training ? y->contaminated : y->matched,
-               y->matched, y->contaminated);
+    jw_key(w, t->names[i]);
+    jw_object(w, NULL);
+    jw_uint(w, rows, y->rows);
+    jw_uint(w, training ? "contaminated" : "matched", training ? y->contaminated : y->matched);
+    jw_uint(w, "bench_prompts_matched", y->matched);
+    jw_uint(w, "train_prompts_contaminated", y->contaminated);
+    jw_end(w);
   }
-  str_printf(s, "%s}", t->n ? line : "");
+  jw_end(w);
 }
 
-void decon_tally_json(const decon_tally *all, const char *line, str *out) {
+void decon_tally_json(const decon_tally *all, json_writer *w) {
   const decon_counts *c = &all->counts;
-  str_printf(out, "\"ngram\": %lld,%s\"preset\": \"%s\",%s\"train_rows\": %zu,%s\"bench_rows\": %zu,",
-             (long long)all->o.ngram, line, all->o.gist ? "gist" : "default", line, c->train_rows, line,
-             c->bench_rows);
-  str_printf(out, "%s\"bench_prompts_matched\": %zu,%s\"train_prompts_contaminated\": %zu,", line, c->matched, line,
-             c->contaminated);
-  str_printf(out, "%s\"preference\": {\"same_chosen\": %zu, \"same_rejected\": %zu, \"flipped\": %zu}", line,
-             all->same_chosen, all->same_rejected, all->flipped);
-  add_tallies(out, line, "sources", "train_rows", &all->sources);
-  add_tallies(out, line, "subsets", "bench_rows", &all->subsets);
-  add_tallies(out, line, "benchmarks", "bench_rows", &all->files);
-  add_published(out, line, all);
+  jw_int(w, "ngram", all->o.ngram);
+  jw_string(w, "preset", all->o.gist ? "gist" : "default");
+  jw_uint(w, "train_rows", c->train_rows);
+  jw_uint(w, "bench_rows", c->bench_rows);
+  jw_uint(w, "bench_prompts_matched", c->matched);
+  jw_uint(w, "train_prompts_contaminated", c->contaminated);
+  jw_object(w, "preference");
+  jw_uint(w, "same_chosen", all->same_chosen);
+  jw_uint(w, "same_rejected", all->same_rejected);
+  jw_uint(w, "flipped", all->flipped);
+  jw_end(w);
+  add_tallies(w, "sources", "train_rows", &all->sources);
+  add_tallies(w, "subsets", "bench_rows", &all->subsets);
+  add_tallies(w, "benchmarks", "bench_rows", &all->files);
+  add_published(w, all);
 }
 
 static void put_tallies(rep_page *p, const tallies *t, const char *name, const char *rows, const char *caption) {
@@ -413,8 +407,7 @@ rw_status decon_tally_new(decon_tally **out, const decon_index *d, const decon_o
   all->o = *o;
   all->counts.bench_rows = decon_rows(d);
   tallies *each[] = {&all->sources, &all->subsets, &all->files};
-  bool ok = (all->mem = arena_new()) && (all->met = map_new()) && (all->doc = json_new()) &&
-            (all->views = json_new()) && (all->matched = mem_zalloc(decon_rows(d), 1));
+  bool ok = (all->mem = arena_new()) && (all->met = map_new()) && (all->matched = mem_zalloc(decon_rows(d), 1));
   for (size_t i = 0; ok && i < 3; i++) ok = (each[i]->ids = map_new());
   for (size_t i = 0; ok && i < decon_rows(d); i++) {
     tally *subset = tally_of(&all->subsets, decon_row_subset(d, i), all->mem),
@@ -434,8 +427,6 @@ void decon_tally_free(decon_tally *all) {
   tallies_free(&all->subsets);
   tallies_free(&all->files);
   map_free(all->met);
-  json_free(all->doc);
-  json_free(all->views);
   for (size_t i = 0; i < all->n_shown; i++) free_shown(&all->shown[i]);
   arena_free(all->mem);
   mem_free(all->matched);

@@ -5,7 +5,23 @@
 #define CURATE_DECON_TALLY_H
 
 #include "curate/decontaminate.h"
+#include "format/json_write.h"
 #include "report/report.h"
+
+/* What was found of a training row. */
+typedef struct {
+  slice origin; /* its source */
+  const decon_match *m;
+  size_t n; /* 0: it is clean */
+} decon_found;
+/* Of the row just checked, with all that it points to in `keep`. false: no memory. */
+bool decon_found_keep(decon_found *out, arena *keep, const conv_row *row, const decon_match *m, size_t n);
+/* The matches as a list of objects. */
+void decon_found_json(const decon_found *f, json_writer *w, const char *name);
+
+typedef struct {
+  size_t train_rows, contaminated, bench_rows, matched;
+} decon_counts;
 
 typedef struct decon_tally decon_tally;
 /* d and o are read until the last row. base_names: the benchmark's files by their names alone, so that the counts
@@ -14,15 +30,12 @@ rw_status decon_tally_new(decon_tally **out, const decon_index *d, const decon_o
                           rw_error *err);
 void decon_tally_free(decon_tally *t); /* NULL is fine */
 
-/* On any thread: appends a training row's source (origin) and matches, for decon_tally_row. */
-void decon_tally_put(str *out, slice origin, const decon_match *m, size_t n);
-/* On one thread, row by row in order: counts what was put of a row. *list: its matches as a JSON list, inside of
- * `put`; len 0: it has none. name: how the page calls the row; NULL: by its number. */
-rw_status decon_tally_row(decon_tally *t, slice put, const char *name, slice *list, rw_error *err);
+/* Row by row in order. name: how the page calls the row; NULL: by its number. */
+rw_status decon_tally_row(decon_tally *t, const decon_found *f, const char *name, rw_error *err);
 
 decon_counts decon_tally_counts(const decon_tally *t);
-/* The counts as members of an object. line: what begins each of them but the first: a newline and its indent. */
-void decon_tally_json(const decon_tally *t, const char *line, str *out);
+/* The counts as members of the object that is open. */
+void decon_tally_json(const decon_tally *t, json_writer *w);
 /* The counts as facts and tables, and the longest matches side by side, worst first. */
 void decon_tally_page(const decon_tally *t, rep_page *p);
 

@@ -51,19 +51,4 @@ void decon_scratch_free(decon_scratch *s);
 rw_status decon_check(const decon_index *d, decon_scratch *s, const conv_row *row, const decon_match **m, size_t *n,
                       rw_error *err);
 
-/* ---- the whole command ---- */
-
-typedef struct {
-  const char *const *train, *const *bench;
-  size_t n_train, n_bench;
-  decon_options options;
-  const char *out; /* folder, made by the caller */
-  rw_context *context;
-} decon_run_options;
-typedef struct {
-  size_t train_rows, contaminated, bench_rows, matched;
-} decon_counts;
-/* Writes clean.jsonl, removed.jsonl, report.json, report.html. */
-rw_status decon_run(const decon_run_options *o, decon_counts *counts, rw_error *err);
-
 #endif

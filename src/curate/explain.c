@@ -1,8 +1,8 @@
-/* explain.c - --explain: the pairs of one row, followed through the stages. */
+/* explain.c - the pairs of one row, followed through the stages. */
+#include "curate/explain.h"
+
 #include <math.h>
 #include <string.h>
-
-#include "curate/run.h"
 
 static bool names_row(const curation *r, place row, str *id) {
   str_clear(id);
@@ -20,9 +20,9 @@ static bool names_pair(const curation *r, const candidate *c, str *id) {
 
 static void add_source(const curation *r, uint32_t in, str *out) {
   for (size_t k = 0; k < r->recipe.n; k++)
-    if (r->recipe.stages[k].kind == STAGE_SOURCE && r->recipe.stages[k].named[0] == r->inputs[in].src) {
+    if (stage_reads(&r->recipe.stages[k], r->inputs[in].src)) {
       str_addz(out, "  ");
-      curation_describe(&r->recipe.stages[k], out);
+      stage_describe(r, &r->recipe.stages[k], out);
     }
   str_addz(out, " | ");
 }
@@ -77,18 +77,6 @@ rw_status explain_find(curation *r, rw_error *err) {
   return st;
 }
 
-void curation_note(curation *r, size_t i, const char *fmt, ...) {
-  if (r->n_watch == 0 || i < r->watch[0].candidate || i > r->watch[r->n_watch - 1].candidate) return;
-  for (size_t k = 0; k < r->n_watch; k++) {
-    if (r->watch[k].candidate != i) continue;
-    va_list ap;
-    va_start(ap, fmt);
-    str_vprintf(&r->watch[k].note, fmt, ap);
-    va_end(ap);
-    str_addz(&r->watch[k].note, "; ");
-  }
-}
-
 void explain_stage(curation *r, const stage *s) {
   const char *lacks = curation_lacks(r, s);
   for (size_t k = 0; k < r->n_watch; k++) {
@@ -97,7 +85,7 @@ void explain_stage(curation *r, const stage *s) {
     const char *name = r->inputs[c->input].src->name;
     if (w->removed_by) continue;
     str_addz(&w->text, "  ");
-    curation_describe(s, &w->text);
+    stage_describe(r, s, &w->text);
     str_addz(&w->text, " | ");
     if (!stage_is_for(s, r->inputs[c->input].src)) {
       str_printf(&w->text, "not for %s\n", name);
@@ -127,8 +115,7 @@ void explain_end(const curation *r, str *out) {
     const watched *w = &r->watch[k];
     str_add(out, w->text.p ? w->text.p : "", w->text.len);
     if (w->removed_by)
-      str_printf(out, "  removed by %s (%s:%d)\n", stage_names[w->removed_by->kind], r->recipe.path,
-                 w->removed_by->line);
+      str_printf(out, "  removed by %s (%s:%d)\n", w->removed_by->kind->name, r->recipe.path, w->removed_by->line);
     else
       str_addz(out, w->open ? "  kept by the stages that ran\n" : "  kept\n");
   }

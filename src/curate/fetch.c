@@ -1,30 +1,93 @@
-/* fetch.c - the second reading: the texts of chosen candidates, in order, without holding more than pairs in the
- * making. */
+/* fetch.c - the second reading. A pair in one row is worked on where the row was parsed. Of a pair over two rows
+ * the side that comes first waits; when the other has come, the pair joins a chunk that the threads work on
+ * together.
+ */
+#include "curate/fetch.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "curate/run.h"
 #include "format/rows.h"
 
+enum { CHUNK = 256 };
+
+/* A row that is needed for a candidate; for both of its sides where these are one row. */
 typedef struct {
   uint64_t line;
   uint32_t candidate;
   int side;
 } need;
 
+/* What one need of a row has come to: the result of a pair, or one side. */
+typedef struct {
+  void *result;
+  conversation *side;
+} part;
+
+typedef struct {
+  size_t candidate;
+  conversation sides[2];
+  void *result;
+  rw_status status;
+  rw_error err;
+} joined;
+
 typedef struct {
   curation *r;
+  const pair_job *job;
   const input *in;
   need *needs; /* by line */
   size_t n;
-  struct lane {
-    json_doc *doc;
-    arena *mem;
-  } * lanes;
-  slice *half; /* of a pair over two rows: the side that came first; [candidates], owned */
-  rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err);
-  void *ctx;
+  pair_lane *lanes; /* [threads] */
+  size_t n_lanes, opened;
+  conversation **half; /* of a pair over two rows: the side that came first; [candidates], each one allocation */
+  joined *chunk;       /* [CHUNK] of pairs over two rows */
+  conversation *halves[2 * CHUNK]; /* that the chunk uses, for mem_free */
+  size_t n_chunk, n_halves;
 } fetching;
+
+/* ---- copies ---- */
+
+static size_t text_bytes(const conversation *c) {
+  size_t n = 0;
+  for (size_t i = 0; i < c->n_messages; i++) n += c->messages[i].content.len;
+  return n;
+}
+
+/* The messages and then their texts, in `room` of n_messages * sizeof(message) + text_bytes(). */
+static void lay_out(conversation *out, const conversation *c, void *room) {
+  message *m = room;
+  char *text = (char *)(m + c->n_messages);
+  *out = (conversation){.messages = m, .n_messages = c->n_messages};
+  for (size_t i = 0; i < c->n_messages; i++) {
+    slice content = c->messages[i].content;
+    m[i] = (message){c->messages[i].role, {text, content.len}};
+    if (content.len) memcpy(text, content.p, content.len);
+    text += content.len;
+  }
+}
+
+static bool copy_side(conversation *out, const conversation *c, arena *mem) {
+  void *room = arena_alloc(mem, 1, c->n_messages * sizeof(message) + text_bytes(c));
+  if (room) lay_out(out, c, room);
+  return room != NULL;
+}
+
+static conversation *own_side(const conversation *c) {
+  conversation *out = mem_alloc(1, sizeof *out + c->n_messages * sizeof(message) + text_bytes(c));
+  if (out) lay_out(out, c, out + 1);
+  return out;
+}
+
+bool pair_copy(conv_row *out, const conv_row *pair, arena *mem) {
+  *out = *pair;
+  out->branch = arena_alloc(mem, pair->n_branches, sizeof *out->branch);
+  bool ok = out->branch != NULL;
+  for (size_t b = 0; ok && b < pair->n_branches; b++) ok = copy_side(&out->branch[b], &pair->branch[b], mem);
+  return ok;
+}
+
+/* ---- needs ---- */
 
 static int by_line(const void *a, const void *b) {
   const need *x = a, *y = b;
@@ -45,114 +108,180 @@ static size_t first_need(const fetching *f, uint64_t line) {
   return lo;
 }
 
-/* The length of what was appended since `at`, into the room that was left for it there. */
-static void close_part(str *out, size_t at) {
-  uint64_t len = out->len - at - sizeof len;
-  if (!out->oom) memcpy(out->p + at, &len, sizeof len);
+static size_t needs_of(const fetching *f, size_t first, uint64_t line) {
+  size_t n = 0;
+  while (first + n < f->n && f->needs[first + n].line == line) n++;
+  return n;
 }
 
-static slice next_part(const char **p) {
-  uint64_t len;
-  memcpy(&len, *p, sizeof len);
-  slice part = {*p + sizeof len, (size_t)len};
-  *p += sizeof len + len;
-  return part;
-}
-
-/* Result: for each need of the line, the messages and, with the rejected ones, the row's own fields; each with its
- * length before it. */
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  const fetching *f = ctx;
-  size_t k = first_need(f, line);
-  if (k == f->n || f->needs[k].line != line) return RW_OK;
-  struct lane *l = &f->lanes[thread];
-  arena_reset(l->mem);
-  rw_status s = json_parse(l->doc, row.p, row.len, err);
-  for (; !s && k < f->n && f->needs[k].line == line; k++) {
-    const candidate *c = &f->r->c[f->needs[k].candidate];
-    scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
-    static const uint64_t room = 0;
-    size_t at = out->len;
-    str_add(out, (const char *)&room, sizeof room);
-    s = f->in->src->text(l->doc, l->mem, &figures, f->needs[k].side, out, err);
-    close_part(out, at);
-    at = out->len;
-    str_add(out, (const char *)&room, sizeof room);
-    if (!s && f->needs[k].side == 1 && f->in->src->own) s = f->in->src->own(l->doc, l->mem, out, err);
-    close_part(out, at);
-    if (!s && out->oom) s = rw_nomem(err, "a row");
-  }
-  return s ? rw_prefix(err, s, "%s:%llu", f->in->path, (unsigned long long)line) : RW_OK;
-}
-
-static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
-  fetching *f = ctx;
-  (void)row;
-  const char *p = result.p;
-  for (size_t k = first_need(f, line); k < f->n && f->needs[k].line == line; k++) {
-    slice text = next_part(&p), own = next_part(&p), other;
-    size_t i = f->needs[k].candidate;
-    if (!f->half[i].p) {
-      f->half[i] = (slice){mem_strndup(text.p, text.len), text.len};
-      if (!f->half[i].p) return rw_nomem(err, "a pair");
-      continue;
+/* Pairs of this file's rows end at later files of the source, too. */
+static rw_status list_needs(fetching *f, size_t index, const uint8_t *want, rw_error *err) {
+  const curation *r = f->r;
+  size_t end = index, cap = 0;
+  int sides = f->in->src->pairing == PAIR_IN_ROW ? 1 : 2;
+  f->n = 0;
+  while (end + 1 < r->n_inputs && r->inputs[end + 1].src == f->in->src) end++;
+  end = r->inputs[end].first + r->inputs[end].n;
+  for (size_t i = f->in->first; i < end; i++)
+    for (int side = 0; want[i] && side < sides; side++) {
+      place row = r->c[i].row[side];
+      need add = {row.line, (uint32_t)i, side};
+      if (row.input == index && !vec_push(f->needs, f->n, cap, add)) return rw_nomem(err, "candidates");
     }
-    other = f->half[i];
-    bool chosen_now = f->needs[k].side == 0; /* of a pair in a row the rejected side comes last, with own fields */
-    pair_text t = {chosen_now ? text : other, chosen_now ? other : text, own};
-    rw_status s = f->emit(f->ctx, i, &t, err);
-    mem_free((char *)f->half[i].p);
-    f->half[i] = (slice){0};
-    RW_TRY(s);
+  if (f->n > 0) qsort(f->needs, f->n, sizeof *f->needs, by_line);
+  return RW_OK;
+}
+
+/* ---- pairs over two rows ---- */
+
+static void work_joined(void *ctx, size_t task, int thread) {
+  fetching *f = ctx;
+  joined *j = &f->chunk[task];
+  pair_lane *lane = &f->lanes[thread];
+  conv_row pair = {
+      .kind = ROW_PAIR, .branch = j->sides, .n_branches = 2, .n_chosen = 1, .source = slice_of(f->in->src->name)};
+  j->result = arena_alloc(lane->keep, 1, f->job->result_size);
+  j->status = j->result ? f->job->work(f->job->ctx, lane, j->candidate, &pair, j->result, &j->err)
+                        : rw_nomem(&j->err, "candidates");
+}
+
+static rw_status finish_chunk(fetching *f, rw_error *err) {
+  rw_status s = RW_OK;
+  pool_run(f->r->o->context->threads, f->n_chunk, work_joined, f);
+  for (size_t i = 0; !s && i < f->n_chunk; i++) {
+    if ((s = f->chunk[i].status) && err) *err = f->chunk[i].err;
+    if (!s) s = f->job->sink(f->job->ctx, f->chunk[i].candidate, f->chunk[i].result, err);
+  }
+  for (size_t i = 0; i < f->n_halves; i++) mem_free(f->halves[i]);
+  for (size_t i = 0; i < f->n_lanes; i++) arena_reset(f->lanes[i].keep);
+  f->n_chunk = f->n_halves = 0;
+  return s;
+}
+
+static rw_status join(fetching *f, const need *at, const conversation *side, rw_error *err) {
+  conversation *other = f->half[at->candidate], *now = own_side(side);
+  if (!now) return rw_nomem(err, "a pair");
+  f->half[at->candidate] = now;
+  if (!other) return RW_OK;
+  f->half[at->candidate] = NULL;
+  joined *j = &f->chunk[f->n_chunk++];
+  j->candidate = at->candidate;
+  j->sides[at->side] = *now;
+  j->sides[1 - at->side] = *other;
+  f->halves[f->n_halves++] = now;
+  f->halves[f->n_halves++] = other;
+  return f->n_chunk == CHUNK ? finish_chunk(f, err) : RW_OK;
+}
+
+/* ---- rows ---- */
+
+/* The thread's lane of the job: rows_map opens its lanes in the order of threads. */
+static rw_status open_lane(void *ctx, void *own, rw_error *err) {
+  fetching *f = ctx;
+  (void)err;
+  *(pair_lane **)own = &f->lanes[f->opened++];
+  return RW_OK;
+}
+
+static rw_status work_need(const fetching *f, rows_lane *lane, const need *at, part *out, rw_error *err) {
+  const source *src = f->in->src;
+  const candidate *c = &f->r->c[at->candidate];
+  scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
+  conv_row row = {.source = slice_of(src->name)};
+  RW_TRY(src->text(lane->doc, lane->mem, &figures, &row, err));
+  if (src->pairing != PAIR_IN_ROW) {
+    out->side = arena_alloc(lane->keep, 1, sizeof *out->side);
+    return out->side && copy_side(out->side, row.branch, lane->keep) ? RW_OK : rw_nomem(err, "a pair");
+  }
+  pair_lane job = {lane->keep, (*(pair_lane **)lane->own)->own};
+  out->result = arena_alloc(lane->keep, 1, f->job->result_size);
+  return out->result ? f->job->work(f->job->ctx, &job, at->candidate, &row, out->result, err)
+                     : rw_nomem(err, "a pair");
+}
+
+static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err) {
+  const fetching *f = ctx;
+  part **parts = result;
+  size_t first = first_need(f, line), n = needs_of(f, first, line);
+  if (n == 0) return RW_OK;
+  RW_TRY(json_parse(lane->doc, row.p, row.len, err));
+  *parts = arena_alloc(lane->keep, n, sizeof **parts);
+  if (!*parts) return rw_nomem(err, "a row");
+  for (size_t k = 0; k < n; k++) RW_TRY(work_need(f, lane, &f->needs[first + k], &(*parts)[k], err));
+  return RW_OK;
+}
+
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
+  fetching *f = ctx;
+  part *const *parts = result;
+  size_t first = first_need(f, line), n = needs_of(f, first, line);
+  (void)row;
+  for (size_t k = 0; k < n; k++) {
+    const need *at = &f->needs[first + k];
+    part *p = &(*parts)[k];
+    RW_TRY(p->side ? join(f, at, p->side, err) : f->job->sink(f->job->ctx, at->candidate, p->result, err));
   }
   return RW_OK;
 }
 
 static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_error *err) {
-  f->in = &f->r->inputs[index];
-  f->n = 0;
-  size_t most = 0, end = index; /* pairs of this file's rows end at later files of the source, too */
-  while (end + 1 < f->r->n_inputs && f->r->inputs[end + 1].src == f->in->src) end++;
-  end = f->r->inputs[end].first + f->r->inputs[end].n;
-  for (size_t i = f->in->first; i < end; i++)
-    for (int side = 0; want[i] && side < 2; side++) most += f->r->c[i].row[side].input == index;
-  if (most == 0) return RW_OK;
-  f->needs = mem_alloc(most, sizeof *f->needs);
-  if (!f->needs) return rw_nomem(err, "candidates");
-  for (size_t i = f->in->first; i < end; i++)
-    for (int side = 0; want[i] && side < 2; side++)
-      if (f->r->c[i].row[side].input == index)
-        f->needs[f->n++] = (need){f->r->c[i].row[side].line, (uint32_t)i, side};
-  qsort(f->needs, f->n, sizeof *f->needs, by_line);
+  rows_job job = {.result_size = sizeof(part *),
+                  .lane_size = sizeof(pair_lane *),
+                  .lane_open = open_lane,
+                  .work = work,
+                  .sink = sink,
+                  .ctx = f};
   rows_in *in;
-  rows_pass pass = {work, sink, f};
-  rw_status s = rows_open(&in, f->in->path, f->r->o->context, err);
-  if (!s) {
-    s = rows_run(in, &pass, err);
+  f->in = &f->r->inputs[index];
+  f->opened = 0;
+  rw_status s = list_needs(f, index, want, err);
+  if (!s && f->n > 0 && !(s = rows_open(&in, f->in->path, f->r->o->context, err))) {
+    s = rows_map(in, &job, err);
     rows_close(in);
+    if (!s) s = finish_chunk(f, err);
   }
   mem_free(f->needs);
   f->needs = NULL;
   return s;
 }
 
-rw_status curation_fetch(curation *r, const uint8_t *want,
-                         rw_status (*emit)(void *ctx, size_t i, const pair_text *t, rw_error *err), void *ctx,
-                         rw_error *err) {
-  int threads = pool_threads(r->o->context->threads);
-  fetching f = {.r = r, .emit = emit, .ctx = ctx};
-  f.lanes = mem_zalloc((size_t)threads, sizeof *f.lanes);
-  f.half = mem_zalloc(r->n, sizeof *f.half);
-  bool ok = f.lanes && f.half;
-  for (int i = 0; ok && i < threads; i++) ok = (f.lanes[i].doc = json_new()) && (f.lanes[i].mem = arena_new());
-  rw_status s = ok ? RW_OK : rw_nomem(err, "candidates");
-  for (size_t i = 0; !s && i < r->n_inputs; i++) s = fetch_input(&f, i, want, err);
-  for (int i = 0; f.lanes && i < threads; i++) {
-    json_free(f.lanes[i].doc);
-    arena_free(f.lanes[i].mem);
+/* ---- the whole ---- */
+
+static rw_status open_lanes(fetching *f, rw_error *err) {
+  f->n_lanes = (size_t)pool_threads(f->r->o->context->threads);
+  f->lanes = mem_zalloc(f->n_lanes, sizeof *f->lanes);
+  f->half = mem_zalloc(f->r->n, sizeof *f->half);
+  f->chunk = mem_zalloc(CHUNK, sizeof *f->chunk);
+  bool ok = f->lanes && f->half && f->chunk;
+  for (size_t i = 0; ok && i < f->n_lanes; i++)
+    ok = (f->lanes[i].keep = arena_new()) && (f->lanes[i].own = mem_zalloc(1, f->job->lane_size));
+  if (!ok) return rw_nomem(err, "candidates");
+  for (size_t i = 0; f->job->lane_open && i < f->n_lanes; i++)
+    RW_TRY(f->job->lane_open(f->job->ctx, f->lanes[i].own, err));
+  return RW_OK;
+}
+
+static void close_lanes(fetching *f) {
+  for (size_t i = 0; f->lanes && i < f->n_lanes; i++) {
+    if (f->job->lane_close && f->lanes[i].own) f->job->lane_close(f->job->ctx, f->lanes[i].own);
+    mem_free(f->lanes[i].own);
+    arena_free(f->lanes[i].keep);
   }
-  for (size_t i = 0; f.half && i < r->n; i++) mem_free((char *)f.half[i].p);
-  mem_free(f.lanes);
-  mem_free(f.half);
+  for (size_t i = 0; i < f->n_halves; i++) mem_free(f->halves[i]);
+  for (size_t i = 0; f->half && i < f->r->n; i++) mem_free(f->half[i]);
+  mem_free(f->lanes);
+  mem_free(f->half);
+  mem_free(f->chunk);
+}
+
+rw_status curation_fetch(curation *r, const uint8_t *want, const pair_job *job, rw_error *err) {
+  fetching *f = mem_zalloc(1, sizeof *f);
+  if (!f) return rw_nomem(err, "candidates");
+  f->r = r;
+  f->job = job;
+  rw_status s = open_lanes(f, err);
+  for (size_t i = 0; !s && i < r->n_inputs; i++) s = fetch_input(f, i, want, err);
+  close_lanes(f);
+  mem_free(f);
   return s;
 }

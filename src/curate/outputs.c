@@ -1,4 +1,6 @@
 /* outputs.c - the files of the output folder: those that a run writes, and those that runs before it have left. */
+#include "curate/outputs.h"
+
 #include <dirent.h>
 #include <fnmatch.h>
 #include <stdio.h>
@@ -6,8 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "curate/run.h"
-#include "format/json.h"
+#include "format/rows.h"
 
 static rw_status add(const curation *r, output_names *l, const char *name, size_t len, rw_error *err) {
   char *copy = arena_strndup(r->mem, name, len);
@@ -20,17 +21,21 @@ static bool has(const output_names *l, const char *name) {
   return false;
 }
 
-rw_status curation_outputs(const curation *r, output_names *l, rw_error *err) {
-  for (size_t k = 0; k < (r->shards ? r->shards : 1); k++) {
-    char *name = curation_file(r, k);
+rw_status curation_row_files(const curation *r, output_names *l, rw_error *err) {
+  if (!r->shards) return add(r, l, "train.jsonl", strlen("train.jsonl"), err);
+  for (size_t k = 0; k < r->shards; k++) {
+    char *name = rows_shard("data/train", k, r->shards);
     rw_status s = name ? add(r, l, name, strlen(name), err) : rw_nomem(err, r->o->out);
     mem_free(name);
     RW_TRY(s);
   }
-  for (size_t k = 0; k < r->recipe.n; k++) {
-    const char *file = r->recipe.stages[k].file;
-    if (curation_writes(r, k)) RW_TRY(add(r, l, file, strlen(file), err));
-  }
+  return RW_OK;
+}
+
+rw_status curation_outputs(const curation *r, output_names *l, rw_error *err) {
+  RW_TRY(curation_row_files(r, l, err));
+  for (const stage *s = r->recipe.stages; s < r->recipe.stages + r->recipe.n; s++)
+    if (curation_writes(r, s)) RW_TRY(add(r, l, stage_file(s), strlen(stage_file(s)), err));
   static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
   for (size_t i = 0; i < 4; i++) RW_TRY(add(r, l, names[i], strlen(names[i]), err));
   return RW_OK;

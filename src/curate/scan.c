@@ -1,30 +1,41 @@
 /* scan.c - the first reading: every row's figures, and the candidates that rows make. */
+#include "curate/scan.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "curate/run.h"
 #include "format/rows.h"
+
+/* A pair that a row makes, or half of one; `category` and `pass` as candidates have them. */
+typedef struct {
+  scan s;
+  uint32_t category;
+  uint64_t pass;
+} figures;
+
+/* Of a row: one; more where a row of ranked answers makes more pairs. */
+typedef struct {
+  scan *s;
+  size_t n;
+  uint64_t has, pass; /* by stage */
+} scanned;
 
 typedef struct {
   curation *r;
   input *in;
   uint32_t index;
-  struct lane {
-    json_doc *doc;
-    arena *mem;
-  } * lanes;
   progress *p;
   size_t *done;
   /* PAIR_CONSECUTIVE: the row that waits for its second */
   bool waiting;
-  scan first;
+  figures first;
   place first_row;
   /* PAIR_BY_PROMPT: prompt → group */
   map *groups;
   struct group {
     place of[2]; /* compliance, refusal; line 0: none yet */
-    scan row;
+    figures row;
     uint64_t texts[2], pass[2];
   } * g;
   size_t n_groups, cap_groups;
@@ -35,23 +46,53 @@ typedef struct {
   size_t n_members, cap_members;
 } scanning;
 
-static rw_status work(void *ctx, int thread, slice row, uint64_t line, str *out, rw_error *err) {
-  scanning *s = ctx;
-  struct lane *l = &s->lanes[thread];
-  scan found = {.score = NAN, .rank = NAN};
-  arena_reset(l->mem);
-  rw_status st = json_parse(l->doc, row.p, row.len, err);
-  if (!st && json_kind(l->doc, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "row: expected an object");
-  if (!st) st = s->in->src->scan(l->doc, l->mem, &found, err);
-  if (!st) filter_row(&s->r->recipe, s->in->src, l->doc, &found);
-  if (!st && s->in->form != FORM_BEST_WORST) {
-    st = s->in->src->pairs(l->doc, s->in->form, &found, out, err);
-  } else if (!st || (st == RW_DATA && s->r->o->lenient)) {
-    if (st) found = (scan){.drop = "another shape", .score = NAN};
-    src_put(out, &found);
-    st = RW_OK;
+/* The stages that look at rows while they are read. */
+static void look(const recipe *r, const source *src, json_doc *d, scanned *out) {
+  for (const stage *s = r->stages; s < r->stages + r->n; s++) {
+    bool has, pass;
+    if (!s->kind->row || !stage_is_for(s, src)) continue;
+    s->kind->row(s, d, &has, &pass);
+    out->has |= (uint64_t)has << s->index;
+    out->pass |= (uint64_t)pass << s->index;
   }
-  return st ? rw_prefix(err, st, "%s:%llu", s->in->path, (unsigned long long)line) : RW_OK;
+}
+
+/* The figures outlive the row's document. */
+static rw_status keep(const scan *s, size_t n, arena *mem, scanned *out, rw_error *err) {
+  out->s = arena_alloc(mem, n, sizeof *s);
+  out->n = n;
+  for (size_t i = 0; out->s && i < n; i++) {
+    out->s[i] = s[i];
+    slice *c = &out->s[i].category;
+    if (c->len && !(c->p = arena_strndup(mem, c->p, c->len))) return rw_nomem(err, "rows");
+  }
+  return out->s ? RW_OK : rw_nomem(err, "rows");
+}
+
+static void close_lane(void *ctx, void *own) {
+  scan_list *pairs = own;
+  (void)ctx;
+  mem_free(pairs->s);
+}
+
+static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err) {
+  const scanning *s = ctx;
+  scanned *out = result;
+  scan_list *pairs = lane->own;
+  scan found = {.score = NAN, .rank = NAN};
+  (void)line;
+  pairs->n = 0;
+  rw_status st = json_parse(lane->doc, row.p, row.len, err);
+  if (!st && json_kind(lane->doc, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "row: expected an object");
+  if (!st) st = s->in->src->scan(lane->doc, lane->mem, &found, err);
+  if (!st) look(&s->r->recipe, s->in->src, lane->doc, out);
+  if (!st && s->in->form != FORM_BEST_WORST) {
+    RW_TRY(s->in->src->pairs(lane->doc, s->in->form, &found, pairs, err));
+    return keep(pairs->s, pairs->n, lane->keep, out, err);
+  }
+  if (st && (st != RW_DATA || !s->r->o->lenient)) return st;
+  if (st) found = (scan){.drop = "another shape", .score = NAN};
+  return keep(&found, 1, lane->keep, out, err);
 }
 
 static rw_status add_loose(curation *r, place row, const char *reason, rw_error *err) {
@@ -70,23 +111,23 @@ static rw_status category_of(curation *r, slice name, uint32_t *out, rw_error *e
                                                                                      : rw_nomem(err, "categories");
 }
 
-static rw_status add_candidate(scanning *s, const scan *f, place chosen, place rejected, rw_error *err) {
-  candidate c = {.chosen = f->chosen,
-                 .rejected = f->rejected,
+static rw_status add_candidate(scanning *s, const figures *f, place chosen, place rejected, rw_error *err) {
+  candidate c = {.chosen = f->s.chosen,
+                 .rejected = f->s.rejected,
                  .row = {chosen, rejected},
-                 .category = f->category_id,
-                 .own = f->own,
-                 .score = s->in->src->scored ? f->score + s->in->offset : NAN,
+                 .category = f->category,
+                 .own = f->s.own,
+                 .score = s->in->src->scored ? f->s.score + s->in->offset : NAN,
                  .pass = f->pass};
-  memcpy(c.prompt, f->prompt, sizeof c.prompt);
-  memcpy(c.texts, f->texts, sizeof c.texts);
+  memcpy(c.prompt, f->s.prompt, sizeof c.prompt);
+  memcpy(c.texts, f->s.texts, sizeof c.texts);
   c.input = curation_later(&c).input;
   return vec_push(s->r->c, s->r->n, s->r->cap, c) ? RW_OK : rw_nomem(err, "candidates");
 }
 
-static rw_status group_row(scanning *s, const scan *f, place row, rw_error *err) {
+static rw_status group_row(scanning *s, const figures *f, place row, rw_error *err) {
   bool was_new;
-  int64_t *k = map_put(s->groups, (const char *)f->prompt, sizeof f->prompt, (int64_t)s->n_groups, &was_new);
+  int64_t *k = map_put(s->groups, (const char *)f->s.prompt, sizeof f->s.prompt, (int64_t)s->n_groups, &was_new);
   if (!k) return rw_nomem(err, "prompts");
   if (was_new) {
     struct group g = {.row = *f};
@@ -94,10 +135,10 @@ static rw_status group_row(scanning *s, const scan *f, place row, rw_error *err)
   }
   struct group *g = &s->g[*k];
   struct member m = {row, (uint32_t)*k};
-  if (g->of[f->refusal].line == 0) {
-    g->of[f->refusal] = row;
-    g->texts[f->refusal] = f->texts[0];
-    g->pass[f->refusal] = f->pass;
+  if (g->of[f->s.refusal].line == 0) {
+    g->of[f->s.refusal] = row;
+    g->texts[f->s.refusal] = f->s.texts[0];
+    g->pass[f->s.refusal] = f->pass;
   }
   return vec_push(s->members, s->n_members, s->cap_members, m) ? RW_OK : rw_nomem(err, "prompts");
 }
@@ -109,14 +150,14 @@ static rw_status end_wait(scanning *s, rw_error *err) {
   return add_loose(s->r, s->first_row, "no second response", err);
 }
 
-static rw_status consecutive_row(scanning *s, const scan *f, place row, rw_error *err) {
+static rw_status consecutive_row(scanning *s, const figures *f, place row, rw_error *err) {
   if (!s->waiting) {
     s->waiting = true;
     s->first = *f;
     s->first_row = row;
     return RW_OK;
   }
-  if (memcmp(s->first.prompt, f->prompt, sizeof f->prompt) != 0) {
+  if (memcmp(s->first.s.prompt, f->s.prompt, sizeof f->s.prompt) != 0) {
     if (!s->r->o->lenient)
       return rw_fail(
           err, RW_DATA,
@@ -126,44 +167,43 @@ static rw_status consecutive_row(scanning *s, const scan *f, place row, rw_error
     return consecutive_row(s, f, row, err);
   }
   s->waiting = false;
-  bool equal = s->first.rank == f->rank, same = s->first.texts[0] == f->texts[0];
+  bool equal = s->first.s.rank == f->s.rank, same = s->first.s.texts[0] == f->s.texts[0];
   if (equal || same) {
     const char *why = equal ? "equal scores" : "equal texts";
     RW_TRY(add_loose(s->r, s->first_row, why, err));
     return add_loose(s->r, row, why, err);
   }
-  bool second = f->rank > s->first.rank;
-  scan pair = *f;
+  bool second = f->s.rank > s->first.s.rank;
+  figures pair = *f;
   pair.pass &= s->first.pass;
-  pair.texts[0] = second ? f->texts[0] : s->first.texts[0];
-  pair.texts[1] = second ? s->first.texts[0] : f->texts[0];
+  pair.s.texts[0] = second ? f->s.texts[0] : s->first.s.texts[0];
+  pair.s.texts[1] = second ? s->first.s.texts[0] : f->s.texts[0];
   return add_candidate(s, &pair, second ? row : s->first_row, second ? s->first_row : row, err);
 }
 
-static rw_status sink(void *ctx, slice row, uint64_t line, slice result, rw_error *err) {
+static rw_status take(scanning *s, const scan *found, uint64_t pass, place at, rw_error *err) {
+  figures f = {*found, 0, pass};
+  if (found->drop) {
+    RW_TRY(end_wait(s, err)); /* rows around a dropped one are not consecutive */
+    return add_loose(s->r, at, found->drop, err);
+  }
+  RW_TRY(category_of(s->r, found->category, &f.category, err));
+  switch (s->in->src->pairing) {
+    case PAIR_IN_ROW: return add_candidate(s, &f, at, at, err);
+    case PAIR_BY_PROMPT: return group_row(s, &f, at, err);
+    case PAIR_CONSECUTIVE: return consecutive_row(s, &f, at, err);
+  }
+  return RW_OK;
+}
+
+static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
   scanning *s = ctx;
-  scan f;
-  place at = {line, s->index};
+  const scanned *found = result;
   (void)row;
   s->in->rows++;
+  s->in->has |= found->has;
   progress_set(s->p, ++*s->done, NULL);
-  /* one; more where a row of ranked answers makes more pairs */
-  for (const char *p = result.p; p < result.p + result.len; p += sizeof f + f.category.len) {
-    memcpy(&f, p, sizeof f);
-    f.category.p = p + sizeof f;
-    if (!f.drop) RW_TRY(category_of(s->r, f.category, &f.category_id, err));
-    s->in->has |= f.has;
-    if (f.drop) {
-      RW_TRY(end_wait(s, err)); /* rows around a dropped one are not consecutive */
-      RW_TRY(add_loose(s->r, at, f.drop, err));
-    } else if (s->in->src->pairing == PAIR_IN_ROW) {
-      RW_TRY(add_candidate(s, &f, at, at, err));
-    } else if (s->in->src->pairing == PAIR_BY_PROMPT) {
-      RW_TRY(group_row(s, &f, at, err));
-    } else {
-      RW_TRY(consecutive_row(s, &f, at, err));
-    }
-  }
+  for (size_t i = 0; i < found->n; i++) RW_TRY(take(s, &found->s[i], found->pass, (place){line, s->index}, err));
   return RW_OK;
 }
 
@@ -179,10 +219,10 @@ static rw_status close_groups(scanning *s, rw_error *err) {
       continue;
     }
     if (order[0] < 0 || order[1] < 0) continue; /* the later row makes the pair */
-    scan f = g->row;
-    size_t chosen = f.harmful ? 1 : 0;
-    f.texts[0] = g->texts[chosen];
-    f.texts[1] = g->texts[1 - chosen];
+    figures f = g->row;
+    size_t chosen = f.s.harmful ? 1 : 0;
+    f.s.texts[0] = g->texts[chosen];
+    f.s.texts[1] = g->texts[1 - chosen];
     f.pass = g->pass[0] & g->pass[1];
     RW_TRY(add_candidate(s, &f, g->of[chosen], g->of[1 - chosen], err));
   }
@@ -191,10 +231,15 @@ static rw_status close_groups(scanning *s, rw_error *err) {
 
 static rw_status scan_input(scanning *s, rw_error *err) {
   rows_in *in;
-  rows_pass pass = {work, sink, s};
+  rows_job job = {.result_size = sizeof(scanned),
+                  .lane_size = sizeof(scan_list),
+                  .lane_close = close_lane,
+                  .work = work,
+                  .sink = sink,
+                  .ctx = s};
   RW_TRY(file_hash(s->in->path, s->in->hash, err));
   RW_TRY(rows_open(&in, s->in->path, s->r->o->context, err));
-  rw_status st = rows_run(in, &pass, err);
+  rw_status st = rows_map(in, &job, err);
   rows_close(in);
   return st;
 }
@@ -232,23 +277,14 @@ static rw_status scan_source(curation *r, size_t from, size_t *next, scanning *s
 }
 
 rw_status curation_scan(curation *r, rw_error *err) {
-  int threads = pool_threads(r->o->context->threads);
-  struct lane *lanes = mem_zalloc((size_t)threads, sizeof *lanes);
-  bool ok = lanes != NULL;
-  for (int i = 0; ok && i < threads; i++) ok = (lanes[i].doc = json_new()) && (lanes[i].mem = arena_new());
-  rw_status s = ok ? RW_OK : rw_nomem(err, "rows");
+  rw_status s = RW_OK;
   progress p;
   size_t done = 0;
   progress_start(&p, r->o->context, "reading", "rows", 0);
   for (size_t i = 0; !s && i < r->n_inputs;) {
-    scanning sc = {.r = r, .lanes = lanes, .p = &p, .done = &done};
+    scanning sc = {.r = r, .p = &p, .done = &done};
     s = scan_source(r, i, &i, &sc, err);
   }
   progress_end(&p);
-  for (int i = 0; lanes && i < threads; i++) {
-    json_free(lanes[i].doc);
-    arena_free(lanes[i].mem);
-  }
-  mem_free(lanes);
   return s;
 }

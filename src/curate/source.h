@@ -1,7 +1,8 @@
 /* source.h - what a data set must tell the recipe runner: one struct of functions for each public schema.
  *
  * A file is read twice. scan() looks at each row once and says what selection needs to know; text() is called again
- * for the rows whose text is needed. How rows make pairs is said by `pairing`. Both may run on any thread.
+ * for the rows whose text is needed, as messages. How rows make pairs is said by `pairing`. Both may run on any
+ * thread.
  */
 #ifndef CURATE_SOURCE_H
 #define CURATE_SOURCE_H
@@ -25,21 +26,24 @@ typedef enum {
 /* Columns that rows of some sources have beside those of all rows. */
 typedef enum { OWN_MARGIN = 1, OWN_ID = 2 } own_field;
 
-/* What scan() finds. drop: why the row gives nothing (a static string), or NULL. */
+/* What scan() finds of a row, or of one pair of it. drop: why it gives nothing (a static string), or NULL. */
 typedef struct {
   const char *drop;
   uint32_t chosen, rejected; /* PAIR_IN_ROW: which responses */
   double score;              /* mean of the responses' scores; NAN: the source has none */
   double rank;               /* PAIR_CONSECUTIVE: the row's own score */
   slice category;            /* task category as written, any length; in the row's document; len 0: none */
-  uint32_t category_id;      /* scan.c's number for it */
   uint64_t prompt[2];        /* hash of the prompt, for pairing and duplicates */
   uint64_t texts[2];         /* hash of chosen and rejected text, for duplicates */
   bool refusal, harmful;
-  bool ranking;       /* FORM_RANKING: not a pair */
-  uint32_t own;       /* own_field bits: what own() will find */
-  uint64_t has, pass; /* by stage of the recipe: filters whose field the row has; filters that it passes */
+  bool ranking; /* FORM_RANKING: not a pair */
+  uint32_t own; /* own_field bits: columns of its own that text() will give */
 } scan;
+
+typedef struct {
+  scan *s; /* owned */
+  size_t n, cap;
+} scan_list;
 
 typedef struct {
   const char *name;
@@ -47,16 +51,14 @@ typedef struct {
   bool scored; /* has response scores: selection by score can use it */
   /* The row's figures. A row of another shape is RW_DATA naming the field. */
   rw_status (*scan)(json_doc *d, arena *a, scan *out, rw_error *err);
-  /* Appends a scan (src_put) for each pair that the form makes of the row (or one with `drop`), given scan()'s; not
-   * called for FORM_BEST_WORST. NULL: rows have no ranked answers. */
-  rw_status (*pairs)(json_doc *d, row_form form, const scan *row, str *out, rw_error *err);
-  /* Appends the conversation's messages as JSON. PAIR_IN_ROW: of the chosen response (side 0) or the rejected (1);
-   * else of the row's only response. Of a ranking: side 0 the prompt's messages, side 1 the fields responses and
-   * scores. */
-  rw_status (*text)(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
-  /* PAIR_IN_ROW: appends what the row's own fields give the pair, as members of an object: `source` in any case,
-   * then those of scan's `own`. NULL: pairs have this source's name as theirs, and nothing more. */
-  rw_status (*own)(json_doc *d, arena *a, str *out, rw_error *err);
+  /* Appends a scan for each pair that the form makes of the row (or one with `drop`), given scan()'s; not called
+   * for FORM_BEST_WORST. NULL: rows have no ranked answers. */
+  rw_status (*pairs)(json_doc *d, row_form form, const scan *row, scan_list *out, rw_error *err);
+  /* The row as conversations, in the arena and the document: a pair (ROW_PAIR, one chosen and one rejected), a
+   * ranking (ROW_RESPONSES, scored) where the scan says so; of a row that holds one response, that (ROW_SINGLE).
+   * What *out has as source, margin and id become the pair's columns source, margin and source_id; by itself *out
+   * has this source's name and nothing else. */
+  rw_status (*text)(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 } source;
 
 extern const source *const curate_sources[]; /* ends with NULL; in sources.c */
@@ -71,8 +73,12 @@ bool src_null(json_doc *d, json_val obj, const char *field); /* absent or null *
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
 void src_hash(slice text, uint64_t out[2]);
 void src_hash_texts(scan *s, slice chosen, slice rejected);
-void src_exchange(str *out, slice prompt, slice response); /* user, assistant */
-void src_put(str *out, const scan *s);                     /* the scan and its category's bytes */
+bool src_put(scan_list *out, scan s); /* false: no memory */
+/* Conversations of a user's prompt and an assistant's response: two of them as a pair; one. */
+rw_status src_pair(conv_row *out, arena *a, slice prompt, slice chosen, slice rejected, rw_error *err);
+rw_status src_single(conv_row *out, arena *a, slice prompt, slice response, rw_error *err);
+/* n branches, empty, for the caller to fill; ROW_PAIR: two, the first chosen. */
+rw_status src_branches(conv_row *out, arena *a, row_kind kind, size_t n, rw_error *err);
 /* HelpSteer2's prompt of several turns in one text (helpsteer2.c): its messages, user first, with room for `more`
  * behind them. A text without its marks is one message. */
 rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m, size_t *n, rw_error *err);

@@ -69,14 +69,34 @@ void src_hash_texts(scan *s, slice chosen, slice rejected) {
   s->texts[1] = h[0];
 }
 
-void src_put(str *out, const scan *s) {
-  str_add(out, (const char *)s, sizeof *s);
-  str_add(out, s->category.p ? s->category.p : "", s->category.len);
+bool src_put(scan_list *out, scan s) { return vec_push(out->s, out->n, out->cap, s); }
+
+rw_status src_branches(conv_row *out, arena *a, row_kind kind, size_t n, rw_error *err) {
+  out->kind = kind;
+  out->n_branches = n;
+  out->n_chosen = kind == ROW_PAIR ? 1 : 0;
+  out->branch = arena_alloc(a, n, sizeof *out->branch);
+  return out->branch ? RW_OK : rw_nomem(err, "a row");
 }
 
-void src_exchange(str *out, slice prompt, slice response) {
-  message m[2] = {{ROLE_USER, prompt}, {ROLE_ASSISTANT, response}};
-  conv_write(out, m, 2);
+static rw_status exchange(conversation *c, arena *a, slice prompt, slice response, rw_error *err) {
+  c->n_messages = 2;
+  c->messages = arena_alloc(a, 2, sizeof *c->messages);
+  if (!c->messages) return rw_nomem(err, "a row");
+  c->messages[0] = (message){ROLE_USER, prompt};
+  c->messages[1] = (message){ROLE_ASSISTANT, response};
+  return RW_OK;
+}
+
+rw_status src_pair(conv_row *out, arena *a, slice prompt, slice chosen, slice rejected, rw_error *err) {
+  RW_TRY(src_branches(out, a, ROW_PAIR, 2, err));
+  RW_TRY(exchange(&out->branch[0], a, prompt, chosen, err));
+  return exchange(&out->branch[1], a, prompt, rejected, err);
+}
+
+rw_status src_single(conv_row *out, arena *a, slice prompt, slice response, rw_error *err) {
+  RW_TRY(src_branches(out, a, ROW_SINGLE, 1, err));
+  return exchange(&out->branch[0], a, prompt, response, err);
 }
 
 void src_best_worst(scan *s, const double *score, const slice *text, size_t n) {

@@ -1,11 +1,12 @@
 /* write.c - the rows of a set, those of its write stages, and removed.jsonl: in one reading of the sources, and
  * under their names when all of them are whole. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "curate/run.h"
+#include "curate/outputs.h"
+#include "curate/publish.h"
+#include "curate/row.h"
 #include "format/rows.h"
 
 enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
@@ -13,20 +14,16 @@ enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own t
 typedef struct {
   curation *r;
   rows_out *out;
-  rows_out *stage[MAX_STAGES]; /* of write stages */
-  str row;
+  rows_out *stage[MAX_STAGES]; /* of stages with a file */
 } writing;
 
-static rw_status write_pair(void *ctx, size_t i, const pair_text *t, rw_error *err) {
+static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {
   writing *w = ctx;
-  str_clear(&w->row);
-  curation_row(w->r, i, t, &w->row);
-  if (w->row.oom) return rw_nomem(err, "a pair");
   for (size_t k = 0; k < w->r->recipe.n; k++)
-    if (w->r->c[i].written >> k & 1) RW_TRY(rows_write(w->stage[k], w->row.p, w->row.len, err));
+    if (w->r->c[i].written >> k & 1) RW_TRY(rows_write(w->stage[k], row.p, row.len, err));
   if (w->r->c[i].reason) return RW_OK;
-  w->r->row_bytes += w->row.len;
-  return rows_write(w->out, w->row.p, w->row.len, err);
+  w->r->row_bytes += row.len;
+  return rows_write(w->out, row.p, row.len, err);
 }
 
 /* What was removed, by input and row. */
@@ -38,6 +35,30 @@ typedef struct {
 static int by_row(const void *a, const void *b) {
   const removal *x = a, *y = b;
   return curation_order(x->row, y->row);
+}
+
+/* An id has nothing to escape. */
+static void put_id(const curation *r, const candidate *c, place row, json_writer *w, const char *name) {
+  str *out = jw_value(w, name);
+  str_addc(out, '"');
+  if (c)
+    curation_id(r, c, out);
+  else
+    curation_row_id(r, row, out);
+  str_addc(out, '"');
+}
+
+static void put_removal(const curation *r, const removal *x, json_writer *w) {
+  const candidate *c = x->c;
+  jw_object(w, NULL);
+  put_id(r, c, x->row, w, "id");
+  jw_string(w, "source", r->inputs[x->row.input].src->name);
+  jw_string(w, "stage", c ? c->by->kind->name : "source");
+  jw_string(w, "reason", x->reason);
+  if (c && c->twin) put_id(r, &r->c[c->twin - 1], x->row, w, "kept");
+  if (c && c->twin && c->jaccard > 0) str_printf(jw_value(w, "jaccard"), "%.6g", c->jaccard);
+  if (c && c->matches) jw_raw(w, "contamination", slice_of(c->matches));
+  jw_end(w);
 }
 
 static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
@@ -53,27 +74,9 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   str s = {0};
   rw_status st = RW_OK;
   for (size_t i = 0; !st && i < n; i++) {
-    const char *name = r->inputs[list[i].row.input].src->name;
+    json_writer w = {.out = &s};
     str_clear(&s);
-    str_addz(&s, "{\"id\": \"");
-    if (list[i].c)
-      curation_id(r, list[i].c, &s);
-    else
-      curation_row_id(r, list[i].row, &s);
-    str_printf(&s, "\", \"source\": \"%s\", \"stage\": \"%s\", \"reason\": ", name,
-               list[i].c ? list[i].c->stage : "source");
-    str_json(&s, list[i].reason, strlen(list[i].reason));
-    if (list[i].c && list[i].c->twin) {
-      str_addz(&s, ", \"kept\": \"");
-      curation_id(r, &r->c[list[i].c->twin - 1], &s);
-      str_addc(&s, '"');
-      if (list[i].c->jaccard > 0) str_printf(&s, ", \"jaccard\": %.6g", list[i].c->jaccard);
-    }
-    if (list[i].c && list[i].c->matches) {
-      str_addz(&s, ", \"contamination\": ");
-      str_addz(&s, list[i].c->matches);
-    }
-    str_addc(&s, '}');
+    put_removal(r, &list[i], &w);
     st = s.oom ? rw_nomem(err, "removed rows") : rows_write(out, s.p, s.len, err);
   }
   str_free(&s);
@@ -91,10 +94,10 @@ static rw_status open_all(writing *w, rows_out **removed, rw_error *err) {
     s = parquet ? rows_create_shards(&w->out, train, SHARD_BYTES, &r->shards, err)
                 : rows_create(&w->out, train, err);
   if (!s) s = rows_create(removed, gone, err);
-  for (size_t k = 0; !s && k < r->recipe.n; k++) {
-    if (!curation_writes(r, k)) continue;
-    char *path = file_join(r->o->out, r->recipe.stages[k].file);
-    s = path ? rows_create(&w->stage[k], path, err) : rw_nomem(err, r->o->out);
+  for (const stage *g = r->recipe.stages; !s && g < r->recipe.stages + r->recipe.n; g++) {
+    if (!curation_writes(r, g)) continue;
+    char *path = file_join(r->o->out, stage_file(g));
+    s = path ? rows_create(&w->stage[g->index], path, err) : rw_nomem(err, r->o->out);
     mem_free(path);
   }
   mem_free(train);
@@ -117,7 +120,7 @@ rw_status curation_write(curation *r, rw_error *err) {
   for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL || r->c[i].written;
   if (!s && r->o->parquet) s = file_out_dir(data, true, err); /* what a killed run has left there goes */
   if (!s) s = open_all(&w, &removed, err);
-  if (!s) s = curation_fetch(r, want, write_pair, &w, err);
+  if (!s) s = curation_fetch_rows(r, want, write_row, &w, err);
   if (!s) s = write_removed(r, removed, err);
   if (!s) s = commit(&removed, err);
   for (size_t k = 0; !s && k < r->recipe.n; k++) s = commit(&w.stage[k], err);
@@ -128,7 +131,6 @@ rw_status curation_write(curation *r, rw_error *err) {
   rows_abort(w.out);
   for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k]);
   if (s && r->o->parquet && data) rmdir(data); /* when nothing is in there */
-  str_free(&w.row);
   mem_free(want);
   mem_free(data);
   return s;

@@ -41,16 +41,15 @@ rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m,
   }
 }
 
-static rw_status helpsteer_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
-  (void)s, (void)side;
+static rw_status helpsteer_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  (void)s;
   slice prompt, response;
-  message *m;
-  size_t n = 0;
   RW_TRY(src_text(d, 0, "prompt", &prompt, err));
   RW_TRY(src_text(d, 0, "response", &response, err));
-  RW_TRY(src_helpsteer2_turns(prompt, 1, a, &m, &n, err));
-  m[n++] = (message){ROLE_ASSISTANT, response};
-  conv_write(out, m, n);
+  RW_TRY(src_branches(out, a, ROW_SINGLE, 1, err));
+  conversation *c = out->branch;
+  RW_TRY(src_helpsteer2_turns(prompt, 1, a, &c->messages, &c->n_messages, err));
+  c->messages[c->n_messages++] = (message){ROLE_ASSISTANT, response};
   return RW_OK;
 }
 

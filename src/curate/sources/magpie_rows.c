@@ -42,11 +42,10 @@ rw_status magpie_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-rw_status magpie_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
-  (void)a;
+rw_status magpie_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   slice prompt;
   RW_TRY(src_text(d, 0, "instruction", &prompt, err));
-  json_val v = json_at(d, json_get(d, 0, "responses"), side ? s->rejected : s->chosen);
-  src_exchange(out, prompt, json_string(d, v));
-  return RW_OK;
+  json_val list = json_get(d, 0, "responses");
+  return src_pair(out, a, prompt, json_string(d, json_at(d, list, s->chosen)),
+                  json_string(d, json_at(d, list, s->rejected)), err);
 }

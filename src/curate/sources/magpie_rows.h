@@ -8,6 +8,6 @@
 #include "curate/source.h"
 
 rw_status magpie_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err);
-rw_status magpie_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
+rw_status magpie_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 
 #endif

@@ -3,6 +3,7 @@
  * Fields used: prompt ("\n\nHuman: … \n\nAssistant: "), answers[{answer, rank}]. (Zhu et al. 2023)
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "curate/source.h"
 
@@ -64,60 +65,74 @@ static int best_first(const void *a, const void *b) {
   return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static bool add_pair(const scan *row, const answer *c, const answer *r, str *out) {
-  if (c->score == r->score || slice_eq(c->text, r->text)) return false;
-  scan s = *row;
-  s.drop = NULL;
-  s.chosen = c->at;
-  s.rejected = r->at;
-  src_hash_texts(&s, c->text, r->text);
-  src_put(out, &s);
-  return true;
+static bool makes_pair(const answer *c, const answer *r) {
+  return c->score != r->score && !slice_eq(c->text, r->text);
 }
 
-static rw_status nectar_pairs(json_doc *d, row_form form, const scan *row, str *out, rw_error *err) {
+static rw_status add(scan_list *out, const scan *s, rw_error *err) {
+  return src_put(out, *s) ? RW_OK : rw_nomem(err, "pairs");
+}
+
+static rw_status add_pairs(const answer *list, size_t n, row_form form, const scan *row, scan_list *out,
+                           rw_error *err) {
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = i + 1; j < n && (form == FORM_ALL || j == i + 1); j++) {
+      if (!makes_pair(&list[i], &list[j])) continue;
+      scan s = *row;
+      s.drop = NULL;
+      s.chosen = list[i].at;
+      s.rejected = list[j].at;
+      src_hash_texts(&s, list[i].text, list[j].text);
+      RW_TRY(add(out, &s, err));
+    }
+  return RW_OK;
+}
+
+static rw_status nectar_pairs(json_doc *d, row_form form, const scan *row, scan_list *out, rw_error *err) {
   answer list[MOST_ANSWERS];
-  size_t n;
+  size_t n, before = out->n;
   scan s = *row;
-  bool any = false;
   RW_TRY(read_answers(d, list, &n, err));
   qsort(list, n, sizeof *list, best_first);
   if (form == FORM_RANKING) {
     if (n > 1 && list[0].score > list[n - 1].score) s.drop = NULL; /* equal texts are no matter */
     s.ranking = true;
-    any = true;
-    src_put(out, &s);
+    return add(out, &s, err);
   }
-  for (size_t i = 0; form != FORM_RANKING && i < n; i++)
-    for (size_t j = i + 1; j < n && (form == FORM_ALL || j == i + 1); j++)
-      any |= add_pair(row, &list[i], &list[j], out);
-  if (any) return RW_OK;
+  RW_TRY(add_pairs(list, n, form, row, out, err));
+  if (out->n > before) return RW_OK;
   if (!s.drop) s.drop = "no two such answers of unequal rank and text";
-  src_put(out, &s);
+  return add(out, &s, err);
+}
+
+/* The prompt's turns, of which the last is the assistant's, with the answer in it. */
+static rw_status set_branch(conversation *c, const message *turns, size_t n, slice answer_text, arena *a,
+                            rw_error *err) {
+  c->messages = arena_alloc(a, n, sizeof *turns);
+  if (!c->messages) return rw_nomem(err, "a row");
+  memcpy(c->messages, turns, n * sizeof *turns);
+  c->messages[n - 1].content = answer_text;
+  c->n_messages = n;
   return RW_OK;
 }
 
-static rw_status nectar_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
+static rw_status nectar_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   answer list[MOST_ANSWERS];
   message *m;
   size_t n, turns;
   RW_TRY(read_prompt(d, a, &m, &turns, err));
   RW_TRY(read_answers(d, list, &n, err));
-  if (s->ranking && side == 0) {
-    conv_write(out, m, turns - 1);
-  } else if (s->ranking) {
-    for (size_t i = 0; i < n; i++) {
-      str_addz(out, i ? ", " : "\"responses\": [");
-      str_json(out, list[i].text.p, list[i].text.len);
-    }
-    for (size_t i = 0; i < n; i++) {
-      str_addz(out, i ? ", " : "], \"scores\": [");
-      str_json_num(out, list[i].score);
-    }
-    str_addc(out, ']');
-  } else {
-    m[turns - 1].content = list[side ? s->rejected : s->chosen].text;
-    conv_write(out, m, turns);
+  if (!s->ranking) {
+    RW_TRY(src_branches(out, a, ROW_PAIR, 2, err));
+    RW_TRY(set_branch(&out->branch[0], m, turns, list[s->chosen].text, a, err));
+    return set_branch(&out->branch[1], m, turns, list[s->rejected].text, a, err);
+  }
+  RW_TRY(src_branches(out, a, ROW_RESPONSES, n, err));
+  out->scores = arena_alloc(a, n, sizeof *out->scores);
+  if (!out->scores) return rw_nomem(err, "a row");
+  for (size_t i = 0; i < n; i++) {
+    RW_TRY(set_branch(&out->branch[i], m, turns, list[i].text, a, err));
+    out->scores[i] = list[i].score;
   }
   return RW_OK;
 }

@@ -24,13 +24,12 @@ static rw_status offset_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status offset_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
-  (void)a;
-  slice prompt, response;
+static rw_status offset_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  slice prompt, text[2];
   RW_TRY(src_text(d, 0, "instruction", &prompt, err));
-  RW_TRY(src_text(d, 0, (side ? s->rejected : s->chosen) == 0 ? "output_1" : "output_2", &response, err));
-  src_exchange(out, prompt, response);
-  return RW_OK;
+  RW_TRY(src_text(d, 0, "output_1", &text[0], err));
+  RW_TRY(src_text(d, 0, "output_2", &text[1], err));
+  return src_pair(out, a, prompt, text[s->chosen], text[s->rejected], err);
 }
 
 extern const source source_offsetbias;

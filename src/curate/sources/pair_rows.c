@@ -31,10 +31,14 @@ rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return pair_rows_read(d, a, &row, s, err);
 }
 
-rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
-  (void)s;
+/* The row's margin, source and id are not the pair's. */
+rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   conv_row row;
+  (void)s;
   RW_TRY(conv_read(&row, d, 0, a, err));
-  conv_write(out, row.branch[side].messages, row.branch[side].n_messages);
+  out->kind = row.kind;
+  out->branch = row.branch;
+  out->n_branches = row.n_branches;
+  out->n_chosen = row.n_chosen;
   return RW_OK;
 }

@@ -8,6 +8,6 @@
 /* scan(), and the row as it was read. */
 rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err);
 rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err);
-rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err);
+rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 
 #endif

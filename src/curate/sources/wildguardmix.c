@@ -44,13 +44,12 @@ static rw_status wildguard_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status wildguard_text(json_doc *d, arena *a, const scan *s, int side, str *out, rw_error *err) {
-  (void)a, (void)s, (void)side;
+static rw_status wildguard_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  (void)s;
   slice prompt, response;
   RW_TRY(src_text(d, 0, "prompt", &prompt, err));
   RW_TRY(src_text(d, 0, "response", &response, err));
-  src_exchange(out, prompt, response);
-  return RW_OK;
+  return src_single(out, a, prompt, response, err);
 }
 
 extern const source source_wildguardmix;
