@@ -175,7 +175,7 @@ demo: deps-model
 	@examples/demo.sh
 # What building needs; what the tests and contributors need besides; the small real model of demo, README and tests.
 deps: ; @tests/deps.sh apt $(APT) && tests/deps.sh arrow
-deps-dev: deps-model ; @tests/deps.sh apt $(APT_DEV)
+deps-dev: deps-model ; @tests/deps.sh apt $(APT_DEV) && tests/deps.sh clients
 deps-model: deps ; @tests/deps.sh model
 
 help:

