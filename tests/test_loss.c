@@ -21,7 +21,7 @@ static train_loss of(loss_kind kind) {
 
 static void near(double got, long double want, double tolerance, const char *what, loss_kind k, double at) {
   if (!(fabs(got - (double)want) <= tolerance * (1 + fabs((double)want))))
-    fail_msg("%s at %g: %s is %.17g, expected %.17g", loss_names[k], at, what, got, (double)want);
+    fail_msg("%s at %g: %s is %.17g, expected %.17g", loss_words[k].text, at, what, got, (double)want);
 }
 
 static long double sig(long double x) { return 1 / (1 + expl(-x)); }
@@ -136,12 +136,12 @@ static void large_differences_stay_finite(void **state) {
       train_loss l = of(k);
       double d[2], x = far[i], v = loss_pair(&l, x / 2, -x / 2, none, d);
       if (!isfinite(v) || !isfinite(d[0]) || !isfinite(d[1]) || v < 0)
-        fail_msg("%s at %g: %g, derivatives %g %g", loss_names[k], x, v, d[0], d[1]);
+        fail_msg("%s at %g: %g, derivatives %g %g", loss_words[k].text, x, v, d[0], d[1]);
       if (fabs(x) > 80) continue;
       long double tail = expl(-fabsl((long double)x)); /* the leading terms of each formula */
       if (k == LOSS_BT || k == LOSS_PLACKETT_LUCE) {
         double want = x > 0 ? (double)tail : -x;
-        if (fabs(v - want) > 1e-13 * want) fail_msg("%s at %g: %.17g, expected %.17g", loss_names[k], x, v, want);
+        if (fabs(v - want) > 1e-13 * want) fail_msg("%s at %g: %.17g, expected %.17g", loss_words[k].text, x, v, want);
       }
       if (k == LOSS_FOCAL && x == 40) assert_true(fabs(v / exp(-120) - 1) < 1e-9); /* q^2 · q */
       if (k == LOSS_TEMPERED_LOG && x > 0) assert_true(fabs(v / (double)tail - 1) < 1e-9);
@@ -187,10 +187,10 @@ static void digits_far_out(void **state) {
           long double slope[2] = {(far_formula(&l, c + h, r, none) - far_formula(&l, c - h, r, none)) / (2 * h),
                                   (far_formula(&l, c, r + h, none) - far_formula(&l, c, r - h, none)) / (2 * h)};
           if (fabs(v - (double)want) > 1e-12 * fabs((double)want))
-            fail_msg("%s at %g: %.17g, expected %.17Lg", loss_names[k], x, v, want);
+            fail_msg("%s at %g: %.17g, expected %.17Lg", loss_words[k].text, x, v, want);
           for (int i = 0; i < 2; i++)
             if (fabs(d[i] - (double)slope[i]) > 1e-7 * fabs((double)slope[i]) + 1e-14 * v)
-              fail_msg("%s at %g: derivative %d is %.17g, expected %.17Lg", loss_names[k], x, i, d[i], slope[i]);
+              fail_msg("%s at %g: derivative %d is %.17g, expected %.17Lg", loss_words[k].text, x, i, d[i], slope[i]);
         }
 }
 
@@ -345,10 +345,10 @@ static void rankings_far_out(void **state) {
         train_loss l = of(k);
         l.ranking = w;
         double d[3], v = loss_ranking(&l, far[i], score, 3, d), sum = d[0] + d[1] + d[2];
-        if (!isfinite(v) || v < 0 || !isfinite(sum)) fail_msg("%s, %d: %g", loss_names[k], w, v);
+        if (!isfinite(v) || v < 0 || !isfinite(sum)) fail_msg("%s, %d: %g", loss_words[k].text, w, v);
         bool of_difference = w == RANKING_PLACKETT_LUCE || k != LOSS_CE;
         if (of_difference && fabs(sum) > 1e-12 * (1 + fabs(d[0])))
-          fail_msg("%s: derivatives sum to %g", loss_names[k], sum);
+          fail_msg("%s: derivatives sum to %g", loss_words[k].text, sum);
         if (w == RANKING_PLACKETT_LUCE && i == 1) { /* upside down: log(e^80 + e^40 + 1) - 0, then 40 - 0 */
           near(v, 80 + 40, 1e-12, "the value", k, 80);
           near(d[0], -1, 1e-12, "d/dbest", k, 80);
@@ -424,7 +424,7 @@ static void values_and_slopes_are_pytorchs(void **state) {
       continue;
     }
     loss_kind k = 0;
-    while (k < LOSS_KINDS && strcmp(name, loss_names[k]) != 0) k++;
+    while (k < LOSS_KINDS && strcmp(name, loss_words[k].text) != 0) k++;
     assert_true(k < LOSS_KINDS);
     double p, margin, c, r, want[3], got[3];
     assert_int_equal(fscanf(f, "%lf %lf %lf %lf %lf %lf %lf", &p, &margin, &c, &r, &want[0], &want[1], &want[2]),

@@ -8,6 +8,7 @@
 #ifndef BASE_OPTION_H
 #define BASE_OPTION_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,10 @@ typedef struct {
   double least, most;
   bool above, below; /* least, or most, itself is too small, or too large */
 } option_range;
+/* A macro's number as the text of a default. */
+#define OPTION_INITIAL(macro)  OPTION_WRITTEN(macro)
+#define OPTION_WRITTEN(number) #number
+
 #define OPTION_COUNT_MAX 2147483647.0
 #define OPTION_COUNT_FROM(n) \
   { #n " or more", n, OPTION_COUNT_MAX, false, false } /* of whole numbers that count */

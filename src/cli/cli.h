@@ -1,8 +1,8 @@
-/* cli.h - what every subcommand shares: option tables, --help, opening things named on the command line.
+/* cli.h - what every subcommand shares: its description, the parsed command line, messages, opening what is named.
  *
- * A subcommand is one file cmd_NAME.c with one cli_command; it parses, calls the library, prints. All options
- * are described once, in its table: the parser, --help with defaults, the --config reader and the record of a run
- * use that table.
+ * A subcommand is one file cmd_NAME.c with one cli_command: its tables of options (base/option.h), its texts and
+ * the function that runs it. The parser, --help, --config, run.json read these.
+ * All state of one invocation is in the cli that the function gets.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -12,113 +12,130 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/option.h"
 #include "base/status.h"
 
-typedef enum {
-  OPT_FLAG,   /* bool *: --name */
-  OPT_STRING, /* const char **: --name VALUE or --name=VALUE */
-  OPT_INT,    /* int64_t * */
-  OPT_NUMBER, /* double * */
-  OPT_LIST,   /* cli_list *: repeatable, and every following non-option word when `many` */
-} opt_kind;
+typedef struct cli cli;
 
-typedef struct {
-  const char **items;
-  size_t n, cap;
-} cli_list; /* its memory is freed at the end, by cli_end */
+#define CLI_ABOUT "Reward models in C: curate, decontaminate, train, score, evaluate."
 
-typedef struct {
-  const char *name; /* without dashes */
-  char letter;      /* 0: none */
-  opt_kind kind;
-  void *out;         /* holds the default before parsing */
-  const char *value; /* what the value is called in --help: "FILE", "N", "cosine|linear|constant" (choices are
-                        checked when they are separated by |) */
-  const char *help;  /* one line; the default is added from *out unless the text has "default" */
-  bool many;         /* OPT_LIST: takes all following words up to the next option: --train A B C */
-} opt;
-
-typedef struct {
-  const char *name, *summary;
-  int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name; returns the exit status */
-} cli_command;
-extern const cli_command cli_commands[]; /* ends with name NULL; in main.c */
-void cli_print_version(void);            /* version.c */
-
-/* One line a command: the file cmd_NAME.c defines cmd_NAME_run. */
-#define CLI_COMMANDS(X)                                                \
-  X(curate, "build a preference set from public sources by a recipe")  \
-  X(train, "train a reward model on preferences")                      \
-  X(sweep, "train by several losses, data sets or seeds, and compare") \
-  X(score, "score responses with a reward model")                      \
-  X(serve, "answer score requests over HTTP")                          \
-  X(eval, "measure a reward model on published benchmarks")            \
-  X(compare, "compare two models or score files on the same rows")     \
-  X(report, "runs, evaluations and curations on one HTML page")        \
-  X(stats, "pairs, turns and tokens by source: Table 1 of the report") \
-  X(decontaminate, "separate training rows that a benchmark also has") \
-  X(tokenize, "texts and conversations to token ids")                  \
-  X(merge, "put trained adapters into their base model")               \
-  X(convert, "turn a GGUF file into a Hugging Face directory")         \
-  X(inspect, "what a model holds, and whether it would load")
-
-#define X(name, summary) int cmd_##name##_run(int argc, char **argv);
-CLI_COMMANDS(X)
-#undef X
-
-/* Options every command has; cli_parse adds them to the command's own. */
+/* Options that every command takes. Help shows those that have an effect in it; the others are taken and do
+ * nothing. */
 typedef struct {
   int64_t threads, seed;
   const char *device, *dtype, *base;
   bool quiet;
 } cli_common;
-extern cli_common cli_opts;
-extern const char *cli_name; /* of the subcommand, for messages */
+extern const option cli_common_table[];
+/* One bit a row of that table. */
+enum { CLI_THREADS = 1, CLI_SEED = 2, CLI_DEVICE = 4, CLI_DTYPE = 8, CLI_BASE = 16, CLI_QUIET = 32 };
+enum { CLI_MODEL = CLI_THREADS | CLI_DEVICE | CLI_DTYPE | CLI_BASE | CLI_QUIET };
 
-/* Parses argv into the table (ended by name NULL). Words that are no options go to *words (at most max_words; more
- * is an error). usage: the lines after "usage: reward ". examples: the lines shown under "Examples:".
- * Returns -1 to go on, else the exit status (0 after --help, 2 after an error, said on stderr). */
-int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
-              const char *about, const char *examples);
-/* Puts the options of --config FILE.yaml, which the tables must have, before the others, which win: what the
- * command line gives is not taken from the file. more: a second table or NULL. -1 to go on, else the exit status.
- */
-int cli_config(int *argc, char ***argv, const opt *table, const opt *more);
-/* How cli_parse reads: does the word name no option ("-" does not)? The option of the table, or the common one,
- * that a name, or a word as it stands in argv, means; NULL: none. *value: what stands in the same word, or NULL. */
-bool cli_is_word(const char *a);
-const opt *cli_option_named(const opt *table, const char *name, size_t len);
-const opt *cli_option_of(const opt *table, const char *word, const char **value);
-/* Appends the members "name": value of all options of the table and the common ones, as they stand now: true and
- * false, numbers, strings and lists of them; null for a string that is NULL and a number that is none. */
-void cli_options_json(str *out, const opt *table);
-/* Was --name given on the command line (not just its default)? */
-bool cli_given(const char *name);
+typedef struct {
+  const option *table;
+  size_t at;      /* offset, in the command's values, of the struct that the table is of */
+  bool elsewhere; /* another command's options that this one hands on: its help shows them */
+} cli_part;
+enum { CLI_PARTS = 4 };
+
+typedef struct {
+  const char *name, *summary;
+  const char *usage;    /* after "usage: reward " */
+  const char *about;    /* paragraphs; lines that begin with a space stand as they are */
+  const char *examples; /* lines as they are */
+  cli_part parts[CLI_PARTS];
+  size_t values;                    /* bytes of the struct that the options fill */
+  size_t max_words;                 /* that are no options */
+  unsigned common;                  /* those of the common options that have an effect */
+  int (*run)(cli *c, void *values); /* the exit status */
+} cli_command;
+extern const cli_command *const cli_commands[]; /* ends with NULL; commands.c */
+
+/* An option as it was given: words first to first + n of argv. */
+typedef struct {
+  const option *option;
+  int first, n;
+} cli_given_option;
+
+/* Where a command says what it does: lines on stderr, "reward NAME: text". */
+typedef struct {
+  rw_context context;
+  const char *name; /* of the command that the user called */
+  bool quiet;       /* warnings alone */
+  bool line_open;   /* a progress line without its newline is on the terminal */
+} cli_messages;
+void cli_messages_begin(cli_messages *m, const char *name);
+
+struct cli {
+  const cli_command *command;
+  cli_messages *messages;
+  rw_context *context; /* of the messages; cli_threads starts its threads */
+  int argc;            /* of the command, whose name is argv[0], with what --config brought */
+  char **argv;
+  void *values;
+  cli_common common;
+  option_list words; /* that are no options */
+  cli_given_option *given;
+  size_t n_given;
+  const option *greedy; /* the last list option that took more words than one, and the last that it took */
+  const char *greedy_word;
+  arena *memory; /* of all this */
+};
+
+/* Parses the words into c->values. -1 to go on, else the exit status: 0 after --help, 2 after an error, said on
+ * stderr. */
+int cli_open(cli *c, const cli_command *command, cli_messages *messages, int argc, char **argv);
+void cli_close(cli *c);
+
+bool cli_given(const cli *c, const char *name); /* on the command line, or by --config; not just its default */
+/* The option of the command, or the common one, that a name or a word of argv means; NULL: none. value: as for
+ * option_of_word. */
+const option *cli_option_named(const cli_command *command, const char *name, size_t len);
+const option *cli_option_of_word(const cli_command *command, const char *word, const char **value);
+/* Puts the options of --config FILE.yaml, where it is given, before the others, which win: what the command line
+ * gives is not taken from the file. -1 to go on, else the exit status. */
+int cli_config(cli *c);
+
+/* Appends the members "name": value of all options of the table: true and false, numbers, texts and lists of them;
+ * null where there is none. */
+void cli_options_json(str *out, const option *table, const void *values, bool first);
+
+/* Is a row of cli_common_table one that has an effect in the command? Rows of other tables: true. */
+bool cli_has_effect(const cli_command *command, const option *o);
+/* Calls fn for each option that help shows, group after group; heading: of the group that begins, else NULL. */
+void cli_each_option(const cli_command *command, void (*fn)(void *ctx, const char *heading, const option *o),
+                     void *ctx);
+void cli_option_help(const option *o, str *out); /* what it is for, and its default */
+void cli_print_help(const cli_command *command);
+void cli_print_version(void);
+/* The name nearest to a misspelled one: of the command's options (without dashes), or of the commands. NULL: none
+ * is near. */
+const char *cli_nearest_option(const cli_command *command, const char *name, size_t len);
+const char *cli_nearest_command(const char *name);
 
 /* The error's text as the user should read it. */
 const char *cli_text(rw_error *err);
 /* Prints "reward COMMAND: text" and returns the exit status that the code stands for. */
-int cli_fail(rw_error *err);
-int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int cli_fail(const cli *c, rw_error *err);
+int cli_usage(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int cli_nomem(const cli *c);
 /* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
-int cli_missing(const char *what);
+int cli_missing(const cli *c, const char *what);
 
 /* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */
-int cli_check_output(const char *out, const char *const *in, size_t n);
+int cli_check_output(const cli *c, const char *out, const char *const *in, size_t n);
 
 /* A .gguf file as --model: converts it once into the cache and sets *path to that directory, which lives as long as
- * the program. Any other path is left as it is. The same with --base, which only an adapter may have. */
-rw_status cli_model_dir(const char **path, rw_error *err);
+ * the cli. Any other path is left as it is. The same with --base, which only an adapter may have. */
+rw_status cli_model_dir(cli *c, const char **path, rw_error *err);
 
-/* What the command works in: its messages are lines on stderr, "reward COMMAND: text"; a Ctrl-C interrupts it. */
-extern rw_context cli_context;
-void cli_context_begin(void);
-/* The same with the threads that --threads asks for, started once. NULL after an error was said. */
-rw_context *cli_threads(void);
+/* The context with the threads that --threads asks for, started once. NULL after an error was said. */
+rw_context *cli_threads(const cli *c);
 
-/* What the command line says stays until cli_end: a copy of a text, a list's items. NULL and false: no memory. */
-char *cli_keep(const char *s, size_t len);
-bool cli_push(cli_list *l, const char *s);
-void cli_end(void); /* frees those and the context; main's last act */
+/* What the command line says stays until cli_close: a copy of a text, a list's items. NULL and false: no memory. */
+char *cli_keep(cli *c, const char *s, size_t len);
+bool cli_push(cli *c, option_list *l, const char *s);
+/* "a,b,c" into the list; empty names are left out. */
+bool cli_split(cli *c, option_list *l, const char *text);
 
 #endif

@@ -27,9 +27,12 @@ static const char EXAMPLES[] =
     "  reward compare rm-bt rm-hinge filtered.jsonl --suite rewardbench --show 20 -o difference.json\n";
 
 typedef struct {
-  const char *suite, *path[2], *out; /* path: A, B */
-  cli_list data;
-  int64_t show;
+  int suite;
+  const char *out;
+  int64_t show, seed;
+  cli_scoring scoring;
+  const char *path[2]; /* A, B */
+  option_list data;
   str record[2]; /* what scored A, B: members as in results.json, a comma before each */
 } options;
 
@@ -176,7 +179,7 @@ static void items_json(str *s, const options *o, const eval_comparison *c) {
 
 static rw_status write_json(const options *o, const eval_comparison *c, rw_error *err) {
   str s = {0};
-  str_printf(&s, "{\"suite\": \"%s\", \"unit\": \"percent\", ", o->suite);
+  str_printf(&s, "{\"suite\": \"%s\", \"unit\": \"percent\", ", eval_suite_name[o->suite]);
   for (int m = 0; m < 2; m++) {
     str_printf(&s, "\"%s\": ", side[m]);
     str_json(&s, o->path[m], strlen(o->path[m]));
@@ -194,7 +197,7 @@ static rw_status write_json(const options *o, const eval_comparison *c, rw_error
              "}, \"n\": %zu, \"unscored\": %zu, \"a_better\": %zu, \"b_better\": %zu, \"equal\": %zu, "
              "\"bootstrap\": {\"level\": 95, "
              "\"resamples\": %d, \"seed\": %lld}",
-             c->n_items, c->unscored, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)cli_opts.seed);
+             c->n_items, c->unscored, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)o->seed);
   items_json(&s, o, c);
   str_addz(&s, ", \"scored_by\": {");
   bool oom = false;
@@ -210,25 +213,25 @@ static rw_status write_json(const options *o, const eval_comparison *c, rw_error
   return st;
 }
 
-static rw_status scores_of(eval_scores *s, const eval_data *d, const cli_scoring *sc, const char *path, str *record,
-                           rw_error *err) {
-  return cli_is_model(path) ? cli_score_model(s, d, sc, path, record, err)
-                            : cli_score_file(s, d, path, record, err);
+static rw_status scores_of(cli *c, eval_scores *s, const eval_data *d, const cli_scoring *sc, const char *path,
+                           str *record, rw_error *err) {
+  return cli_is_model(path) ? cli_score_model(c, s, d, sc, path, record, err)
+                            : cli_score_file(c, s, d, path, record, err);
 }
 
-static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_error *err) {
+static rw_status compare(cli *c, options *o, rw_error *err) {
   eval_data *d = NULL;
   eval_scores of[2] = {{0}, {0}};
-  eval_comparison c = {0};
-  eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
-  rw_status s = eval_load(&d, suite, o->data.items, o->data.n, &cli_context, err);
-  for (int m = 0; !s && m < 2; m++) s = scores_of(&of[m], d, sc, o->path[m], &o->record[m], err);
-  if (!s) s = eval_compare(&c, d, &of[0], &of[1], &eo, err);
-  if (!s) s = print(o, &c, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);
-  if (!s && o->out) s = write_json(o, &c, err);
+  eval_comparison found = {0};
+  eval_options eo = {.seed = (uint64_t)o->seed, .resamples = EVAL_RESAMPLES};
+  rw_status s = eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err);
+  for (int m = 0; !s && m < 2; m++) s = scores_of(c, &of[m], d, &o->scoring, o->path[m], &o->record[m], err);
+  if (!s) s = eval_compare(&found, d, &of[0], &of[1], &eo, err);
+  if (!s) s = print(o, &found, o->out && strcmp(o->out, "-") == 0 ? stderr : stdout, err);
+  if (!s && o->out) s = write_json(o, &found, err);
   for (int m = 0; !s && m < 2; m++)
     if (of[m].unscored && (s = eval_scores_fail(&of[m], d, err))) rw_prefix(err, s, "%s", o->path[m]);
-  eval_comparison_free(&c);
+  eval_comparison_free(&found);
   for (int m = 0; m < 2; m++) {
     str_free(&o->record[m]);
     eval_scores_free(&of[m]);
@@ -237,28 +240,37 @@ static rw_status run(options *o, eval_suite suite, const cli_scoring *sc, rw_err
   return s;
 }
 
-int cmd_compare_run(int argc, char **argv) {
-  options o = {.suite = "pairs", .show = 5};
-  cli_scoring sc = CLI_SCORING_DEFAULT;
-  cli_list words = {0};
-  const opt table[] = {{"suite", 0, OPT_STRING, &o.suite, "rewardbench|rewardbench2|rm-bench|judgebench|pairs",
-                        "which formula", false},
-                       {"show", 0, OPT_INT, &o.show, "N",
-                        "how many of the items to show on which they differ most, in the table and as JSON", false},
-                       {"output", 'o', OPT_STRING, &o.out, "FILE",
-                        "the comparison as JSON; - is stdout (default: only the table)", false},
-                       CLI_SCORING_OPTIONS(sc),
-                       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1000, USAGE, ABOUT, EXAMPLES);
+static const option table[] = {
+    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = cli_suites, .initial = "pairs",
+     .help = "which formula"},
+    {"show", .kind = OPTION_INT, .field = offsetof(options, show), .value = "N", .initial = "5",
+     .range = OPTION_COUNT_FROM(0),
+     .help = "how many of the items to show on which they differ most, in the table and as JSON"},
+    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+     .help = "the comparison as JSON; - is stdout (default: only the table)"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  options *o = values;
+  const option_list words = c->words;
+  if (words.n < 3)
+    return cli_usage(c, "expected A, B and ROWS, got %zu argument%s", words.n, words.n == 1 ? "" : "s");
+  int status = cli_check_output(c, o->out, words.items, words.n);
   if (status >= 0) return status;
-  if (words.n < 3) return cli_usage("expected A, B and ROWS, got %zu argument%s", words.n, words.n == 1 ? "" : "s");
-  if (o.show < 0) return cli_usage("--show: expected 0 or more, got %lld", (long long)o.show);
-  if ((status = cli_check_output(o.out, words.items, words.n)) >= 0 || (status = cli_scoring_check(&sc)) >= 0)
-    return status;
-  eval_suite suite;
-  if (!eval_suite_of(slice_of(o.suite), &suite)) return cli_usage("--suite: unknown");
-  for (int m = 0; m < 2; m++) o.path[m] = words.items[m];
-  o.data = (cli_list){.items = words.items + 2, .n = words.n - 2};
+  for (int m = 0; m < 2; m++) o->path[m] = words.items[m];
+  o->data = (option_list){words.items + 2, words.n - 2};
+  o->seed = c->common.seed;
   rw_error err;
-  return run(&o, suite, &sc, &err) ? cli_fail(&err) : 0;
+  return compare(c, o, &err) ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_compare = {.name = "compare",
+                                 .summary = "compare two models or score files on the same rows",
+                                 .usage = USAGE,
+                                 .about = ABOUT,
+                                 .examples = EXAMPLES,
+                                 .parts = {{table}, {cli_scoring_table, offsetof(options, scoring)}},
+                                 .values = sizeof(options),
+                                 .max_words = 1000,
+                                 .common = CLI_MODEL | CLI_SEED,
+                                 .run = run_command};

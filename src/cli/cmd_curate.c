@@ -21,70 +21,96 @@ static const char EXAMPLES[] =
     "  reward curate r.yaml --input … --scores scores.jsonl -o set\n"
     "  reward curate r.yaml --input … --explain magpie-air:12\n";
 
-int cmd_curate_run(int argc, char **argv) {
-  curate_options o = {0};
-  cli_list inputs = {0}, only = {0}, bench = {0}, words = {0};
-  const char *only_text = NULL, *format = "jsonl";
-  const opt table[] = {
-      {"input", 0, OPT_LIST, &inputs, "SOURCE=FILE", "a source's rows; repeatable", true},
-      {"only", 0, OPT_STRING, &only_text, "SOURCE,…", "run the recipe on these sources alone", false},
-      {"bench", 0, OPT_LIST, &bench, "FILE…", "benchmark rows for the decontaminate stages", true},
-      {"scores", 0, OPT_STRING, &o.scores, "FILE",
-       "scored pairs for the agree stage, as `reward score` writes them", false},
-      {"model", 0, OPT_STRING, &o.model.model, "DIR", "a reward model for the agree stage, instead of --scores",
-       false},
-      {"no-golden-check", 0, OPT_FLAG, &o.model.no_golden_check, NULL,
-       "go on although the model does not give the scores recorded in its reward.json", false},
-      {"agree-pairs", 0, OPT_STRING, &o.agree_pairs, "FILE",
-       "write the pairs that the agree stage asks about, and stop", false},
-      {"output", 'o', OPT_STRING, &o.out, "DIR", "the folder to make", false},
-      {"format", 0, OPT_STRING, &format, "jsonl|parquet",
-       "train.jsonl, or data/train-*.parquet as Hugging Face lays it out", false},
-      {"dry-run", 0, OPT_FLAG, &o.dry_run, NULL, "show the plan and the counts, write nothing", false},
-      {"explain", 0, OPT_STRING, &o.explain, "ID", "follow one row or pair through the stages, write nothing",
-       false},
-      {"lenient", 0, OPT_FLAG, &o.lenient, NULL, "leave out rows of another shape, and count them", false},
-      {"force", 0, OPT_FLAG, &o.force, NULL, "write into a folder that has files", false},
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
+typedef struct {
+  curate_options run;
+  option_list inputs, bench;
+  const char *only;
+  int parquet;
+} options;
+
+static const option_word formats[] = {{"jsonl", false}, {"parquet", true}, {NULL, 0}};
+static const char MODEL[] = "Agreement with a reward model", OUTPUT[] = "Output";
+
+static const option table[] = {
+    {"input", .kind = OPTION_LIST, .many = true, .field = offsetof(options, inputs), .value = "SOURCE=FILE",
+     .help = "a source's rows; repeatable"},
+    {"only", .kind = OPTION_TEXT, .field = offsetof(options, only), .value = "SOURCE,…",
+     .help = "run the recipe on these sources alone"},
+    {"bench", .kind = OPTION_LIST, .many = true, .field = offsetof(options, bench), .value = "FILE…",
+     .help = "benchmark rows for the decontaminate stages"},
+    {"scores", .kind = OPTION_TEXT, .field = offsetof(options, run.scores), .value = "FILE", .group = MODEL,
+     .help = "scored pairs for the agree stage, as `reward score` writes them"},
+    {"model", .kind = OPTION_TEXT, .field = offsetof(options, run.model.model), .value = "DIR", .group = MODEL,
+     .help = "a reward model for the agree stage, instead of --scores"},
+    {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(options, run.model.no_golden_check), .group = MODEL,
+     .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"agree-pairs", .kind = OPTION_TEXT, .field = offsetof(options, run.agree_pairs), .value = "FILE",
+     .group = MODEL, .help = "write the pairs that the agree stage asks about, and stop"},
+    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, run.out), .value = "DIR", .group = OUTPUT,
+     .help = "the folder to make"},
+    {"format", .kind = OPTION_CHOICE, .field = offsetof(options, parquet), .words = formats, .initial = "jsonl",
+     .group = OUTPUT, .help = "train.jsonl, or data/train-*.parquet as Hugging Face lays it out"},
+    {"dry-run", .kind = OPTION_FLAG, .field = offsetof(options, run.dry_run), .group = OUTPUT,
+     .help = "show the plan and the counts, write nothing"},
+    {"explain", .kind = OPTION_TEXT, .field = offsetof(options, run.explain), .value = "ID", .group = OUTPUT,
+     .help = "follow one row or pair through the stages, write nothing"},
+    {"lenient", .kind = OPTION_FLAG, .field = offsetof(options, run.lenient),
+     .help = "leave out rows of another shape, and count them"},
+    {"force", .kind = OPTION_FLAG, .field = offsetof(options, run.force), .group = OUTPUT,
+     .help = "write into a folder that has files"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  options *given = values;
+  curate_options o = given->run;
+  const option_list words = c->words, inputs = given->inputs, bench = given->bench;
+  option_list only = {0};
   for (size_t i = 0; words.n == 0 && i < inputs.n; i++)
     if (!strchr(inputs.items[i], '='))
       return cli_usage(
+          c,
           "--input: expected SOURCE=FILE, got '%s'; is that the recipe? It goes first, or behind --, as "
           "--input takes all words up to the next option",
           inputs.items[i]);
-  if (words.n != 1) return cli_missing("a recipe is needed");
-  o.parquet = strcmp(format, "parquet") == 0;
+  if (words.n != 1) return cli_missing(c, "a recipe is needed");
+  o.parquet = given->parquet;
   for (size_t i = 0; i < inputs.n; i++) {
     const char *eq = strchr(inputs.items[i], '=');
     if (eq && strcmp(eq, "=-") == 0)
-      return cli_usage("--input %s: expected a file, which is read twice, got stdin", inputs.items[i]);
+      return cli_usage(c, "--input %s: expected a file, which is read twice, got stdin", inputs.items[i]);
   }
-  if (!o.out && !o.dry_run && !o.explain && !o.agree_pairs) return cli_usage("-o DIR is needed");
-  char *copy = cli_keep(only_text ? only_text : "", only_text ? strlen(only_text) : 0);
-  if (!copy) return cli_usage("memory ran out");
-  for (char *p = strtok(copy, ","); p; p = strtok(NULL, ","))
-    if (!cli_push(&only, p)) return cli_usage("memory ran out");
-  if (cli_given("only") && only.n == 0) return cli_usage("--only: expected names of sources, got '%s'", only_text);
+  if (!o.out && !o.dry_run && !o.explain && !o.agree_pairs) return cli_usage(c, "-o DIR is needed");
+  if (given->only && !cli_split(c, &only, given->only)) return cli_nomem(c);
+  if (given->only && only.n == 0) return cli_usage(c, "--only: expected names of sources, got '%s'", given->only);
   o.recipe = words.items[0];
-  o.seed = cli_given("seed") ? &cli_opts.seed : NULL;
+  o.seed = cli_given(c, "seed") ? &c->common.seed : NULL;
   o.inputs = inputs.items, o.n_inputs = inputs.n;
   o.only = only.items, o.n_only = only.n;
   o.bench = bench.items, o.n_bench = bench.n;
-  if (!(o.context = cli_threads())) return 1;
+  if (!(o.context = cli_threads(c))) return 1;
   o.model.context = o.context;
-  o.model.device = cli_opts.device;
-  o.model.dtype = cli_opts.dtype;
+  o.model.device = c->common.device;
+  o.model.dtype = c->common.dtype;
   rw_error err;
-  curate_counts c;
+  curate_counts n;
   str text = {0};
-  rw_status s = o.model.model ? cli_model_dir(&o.model.model, &err) : RW_OK;
-  o.model.base = cli_opts.base;
-  if (!s) s = curate_run(&o, &c, &text, &err);
+  rw_status s = o.model.model ? cli_model_dir(c, &o.model.model, &err) : RW_OK;
+  o.model.base = c->common.base;
+  if (!s) s = curate_run(&o, &n, &text, &err);
   if (!s && text.p) fputs(text.p, stdout);
   str_free(&text);
-  if (s) return cli_fail(&err);
-  if (!o.explain) log_note(&cli_context, "%zu rows read, %zu pairs kept", c.rows, c.pairs);
+  if (s) return cli_fail(c, &err);
+  if (!o.explain) log_note(c->context, "%zu rows read, %zu pairs kept", n.rows, n.pairs);
   return 0;
 }
+
+const cli_command cmd_curate = {.name = "curate",
+                                .summary = "build a preference set from public sources by a recipe",
+                                .usage = USAGE,
+                                .about = ABOUT,
+                                .examples = EXAMPLES,
+                                .parts = {{table}},
+                                .values = sizeof(options),
+                                .max_words = 1,
+                                .common = CLI_MODEL | CLI_SEED,
+                                .run = run_command};

@@ -49,8 +49,11 @@ static const char EXAMPLES[] =
     "NVIDIA_API_KEY\n";
 
 typedef struct {
-  const char *model, *scores, *out, *html, *format, *name;
-  cli_list data;
+  int suite; /* eval_suite; -1: none was named */
+  const char *model, *scores, *out, *html, *name;
+  int public_format; /* 1: the public tool's */
+  option_list data;
+  cli_scoring scoring;
   cli_endpoint remote;
 } options;
 
@@ -111,29 +114,29 @@ static rw_status write_all(const options *o, const eval_data *d, const eval_scor
   bool stdout_taken = (o->out && strcmp(o->out, "-") == 0) || (o->html && strcmp(o->html, "-") == 0);
   fputs(table.p, stdout_taken ? stderr : stdout);
   str_free(&table);
-  if (o->out && strcmp(o->format, "rewardbench") == 0)
+  if (o->out && o->public_format)
     RW_TRY(write_public(o, d, scores, r, err));
   else if (o->out)
     RW_TRY(write_json(o, r, record, err));
   return o->html ? write_html(o, r, err) : RW_OK;
 }
 
-static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, rw_error *err) {
+static rw_status evaluate(cli *c, const options *o, rw_error *err) {
   eval_data *d;
   eval_scores scores = {0};
   eval_result r = {0};
   str record = {0};
-  RW_TRY(eval_load(&d, suite, o->data.items, o->data.n, &cli_context, err));
+  RW_TRY(eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err));
   rw_status s;
   if (o->model) {
-    s = cli_score_model(&scores, d, sc, o->model, &record, err);
+    s = cli_score_model(c, &scores, d, &o->scoring, o->model, &record, err);
   } else if (o->remote.o.url) {
-    s = cli_endpoint_score(&scores, d, &o->remote, &record, err);
+    s = cli_endpoint_score(c, &scores, d, &o->remote, &record, err);
   } else {
-    s = cli_score_file(&scores, d, o->scores, &record, err);
+    s = cli_score_file(c, &scores, d, o->scores, &record, err);
   }
   if (!s && !scores.beats) s = eval_rewards_json(&record, d, &scores, err);
-  eval_options eo = {.seed = (uint64_t)cli_opts.seed, .resamples = EVAL_RESAMPLES};
+  eval_options eo = {.seed = (uint64_t)c->common.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s) s = write_all(o, d, &scores, &r, &record, err);
   if (!s && scores.unscored) s = eval_scores_fail(&scores, d, err); /* what did not fail is written */
@@ -144,47 +147,57 @@ static rw_status run(const options *o, eval_suite suite, const cli_scoring *sc, 
   return s;
 }
 
-int cmd_eval_run(int argc, char **argv) {
-  options o = {.format = "json", .remote = CLI_ENDPOINT_DEFAULT};
-  cli_scoring sc = CLI_SCORING_DEFAULT;
-  cli_list words = {0};
-  const char *suite_name = NULL;
-  opt table[20 + CLI_ENDPOINT_ROWS] = {
-      {"suite", 0, OPT_STRING, &suite_name, "rewardbench|rewardbench2|rm-bench|judgebench|pairs", "which benchmark",
-       false},
-      {"data", 0, OPT_LIST, &o.data, "ROWS", "its rows (.jsonl, .gz, .zst, .parquet)", true},
-      {"model", 'm', OPT_STRING, &o.model, "DIR", "the reward model", false},
-      {"scores", 0, OPT_STRING, &o.scores, "FILE", "scores as `reward score` writes them, instead of a model",
-       false},
-      {"output", 'o', OPT_STRING, &o.out, "FILE", "results as JSON; - is stdout (default: only the table)", false},
-      {"html", 0, OPT_STRING, &o.html, "FILE", "a page with bars and tables (default: none)", false},
-      {"format", 0, OPT_STRING, &o.format, "json|rewardbench",
-       "of -o; rewardbench: the public tool's summary, or its rows where FILE is .jsonl", false},
-      {"name", 0, OPT_STRING, &o.name, "NAME", "the model's name in page and summary (default: its file name)",
-       false},
-      CLI_SCORING_OPTIONS(sc)}; /* the rest is zero: it ends the table */
-  size_t rows = 0;
-  while (table[rows].name) rows++;
-  cli_endpoint_options(table + rows, &o.remote);
-  int status = cli_parse(argc, argv, table, &words, 0, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
-  eval_suite suite;
-  if (!suite_name || !eval_suite_of(slice_of(suite_name), &suite) || o.data.n == 0)
-    return cli_usage("--suite and --data are needed");
-  if (!!o.model + !!o.scores + !!o.remote.o.url != 1)
-    return cli_usage("expected one of --model, --scores and --endpoint");
-  const char *const outputs[2] = {o.out, o.html};
+static const option_word formats[] = {{"json", false}, {"rewardbench", true}, {NULL, 0}};
+
+static const option table[] = {
+    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = cli_suites,
+     .help = "which benchmark"},
+    {"data", .kind = OPTION_LIST, .many = true, .field = offsetof(options, data), .value = "ROWS",
+     .help = "its rows (.jsonl, .gz, .zst, .parquet)"},
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
+     .help = "the reward model"},
+    {"scores", .kind = OPTION_TEXT, .field = offsetof(options, scores), .value = "FILE",
+     .help = "scores as `reward score` writes them, instead of a model"},
+    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+     .help = "results as JSON; - is stdout (default: only the table)"},
+    {"html", .kind = OPTION_TEXT, .field = offsetof(options, html), .value = "FILE",
+     .help = "a page with bars and tables (default: none)"},
+    {"format", .kind = OPTION_CHOICE, .field = offsetof(options, public_format), .words = formats,
+     .initial = "json", .help = "of -o; rewardbench: the public tool's summary, or its rows where FILE is .jsonl"},
+    {"name", .kind = OPTION_TEXT, .field = offsetof(options, name), .value = "NAME",
+     .help = "the model's name in page and summary (default: its file name)"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  options *o = values;
+  if (o->suite < 0 || o->data.n == 0) return cli_usage(c, "--suite and --data are needed");
+  if (!!o->model + !!o->scores + !!o->remote.o.url != 1)
+    return cli_usage(c, "expected one of --model, --scores and --endpoint");
+  const char *const outputs[2] = {o->out, o->html};
+  int status;
   for (int i = 0; i < 2; i++)
-    if ((status = cli_check_output(outputs[i], o.data.items, o.data.n)) >= 0 ||
-        (status = cli_check_output(outputs[i], &o.scores, o.scores != NULL)) >= 0)
+    if ((status = cli_check_output(c, outputs[i], o->data.items, o->data.n)) >= 0 ||
+        (status = cli_check_output(c, outputs[i], &o->scores, o->scores != NULL)) >= 0)
       return status;
-  if ((status = cli_scoring_check(&sc)) >= 0 || (status = cli_endpoint_check(&o.remote, o.out)) >= 0) return status;
-  if (!o.name)
-    o.name = o.model || o.scores ? cli_base_name(o.model ? o.model : o.scores)
-             : o.remote.o.model  ? o.remote.o.model
-                                 : "endpoint";
+  if ((status = cli_endpoint_check(c, &o->remote, o->out)) >= 0) return status;
+  if (!o->name)
+    o->name = o->model || o->scores ? cli_base_name(o->model ? o->model : o->scores)
+              : o->remote.o.model   ? o->remote.o.model
+                                    : "endpoint";
   rw_error err;
-  rw_status s = run(&o, suite, &sc, &err);
-  cli_endpoint_done(&o.remote, s == RW_OK);
-  return s ? cli_fail(&err) : 0;
+  rw_status s = evaluate(c, o, &err);
+  cli_endpoint_done(&o->remote, s == RW_OK);
+  return s ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_eval = {.name = "eval",
+                              .summary = "measure a reward model on published benchmarks",
+                              .usage = USAGE,
+                              .about = ABOUT,
+                              .examples = EXAMPLES,
+                              .parts = {{table},
+                                        {cli_scoring_table, offsetof(options, scoring)},
+                                        {cli_endpoint_table, offsetof(options, remote)}},
+                              .values = sizeof(options),
+                              .common = CLI_MODEL | CLI_SEED,
+                              .run = run_command};

@@ -142,11 +142,11 @@ static void add_targets(const peft_config *p, str *out) {
 }
 
 /* An adapter's own figures; *base, which the caller frees: where its base is. */
-static rw_status show_adapter(const char *dir, char **base, rw_error *err) {
+static rw_status show_adapter(const cli *c, const char *dir, char **base, rw_error *err) {
   peft_config p;
   *base = NULL;
   if (!peft_is(dir)) return RW_OK;
-  RW_TRY(peft_read(&p, dir, cli_opts.base, err));
+  RW_TRY(peft_read(&p, dir, c->common.base, err));
   str modules = {0};
   add_targets(&p, &modules);
   line("adapter", "LoRA of rank %lld, alpha %g%s, dropout %g, on %s", (long long)p.rank, p.alpha,
@@ -195,9 +195,9 @@ static void show_token(const tokenizer *t, const char *what, int32_t id) {
 }
 
 /* The tokenizer, and one conversation through the template. */
-static rw_status show_text(const char *dir, rw_error *err) {
+static rw_status show_text(const cli *c, const char *dir, rw_error *err) {
   renderer *r;
-  RW_TRY(renderer_open(&r, text_dir(dir, cli_opts.base), NULL, NULL, err));
+  RW_TRY(renderer_open(&r, text_dir(dir, c->common.base), NULL, NULL, err));
   const tokenizer *t = renderer_tokenizer(r);
   if (!t) {
     line("tokenizer", "none: only rows of token ids can be read");
@@ -210,11 +210,11 @@ static rw_status show_text(const char *dir, rw_error *err) {
   show_token(t, "pad", tok_pad(t));
   putchar('\n');
   message m[] = {{ROLE_USER, SLICE("Hello")}, {ROLE_ASSISTANT, SLICE("Hi")}};
-  conversation c = {.messages = m, .n_messages = 2};
+  conversation talk = {.messages = m, .n_messages = 2};
   ids out = {0};
   render_scratch *scratch = render_scratch_new(r);
   rw_error why;
-  rw_status s = scratch ? render_ids(r, scratch, &c, &out, &why) : rw_nomem(&why, dir);
+  rw_status s = scratch ? render_ids(r, scratch, &talk, &out, &why) : rw_nomem(&why, dir);
   if (s) {
     line("template", "%s", cli_text(&why));
   } else {
@@ -228,9 +228,10 @@ static rw_status show_text(const char *dir, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status show_loading(const char *dir, rw_error *err) {
+static rw_status show_loading(const cli *c, const char *dir, rw_error *err) {
   model *m;
-  model_options o = {.device = cli_opts.device, .context = cli_threads(), .base = cli_opts.base, .new_head = true};
+  model_options o = {
+      .device = c->common.device, .context = cli_threads(c), .base = c->common.base, .new_head = true};
   if (!o.context) return rw_nomem(err, "threads");
   RW_TRY(model_open(&m, dir, &o, err));
   rw_status s = golden_check(m, dir, err);
@@ -242,20 +243,20 @@ static rw_status show_loading(const char *dir, rw_error *err) {
 }
 
 /* Runs each part, shows its failure as its line, and keeps the first. */
-static rw_status show_dir(const char *dir, bool tensors, rw_error *err) {
+static rw_status show_dir(const cli *c, const char *dir, bool tensors, rw_error *err) {
   rw_error e;
   char *base;
-  rw_status first = show_adapter(dir, &base, err);
+  rw_status first = show_adapter(c, dir, &base, err);
   if (!first) first = show_config(base ? base : dir, err);
   mem_free(base);
   rw_status s = show_weights(dir, tensors, &e);
   if (first) line("family", "%s", cli_text(err));
   if (s) line("weights", "%s", cli_text(&e));
-  rw_status t = show_text(dir, &e);
+  rw_status t = show_text(c, dir, &e);
   if (t) line("tokenizer", "%s", cli_text(&e));
   if (t && !first) *err = e;
   if (t && !first) first = t;
-  s = show_loading(dir, &e);
+  s = show_loading(c, dir, &e);
   if (!s) return first;
   line("loads", "no: %s", cli_text(&e));
   *err = e;
@@ -318,24 +319,38 @@ static rw_status show_gguf(const char *path, bool tensors, rw_error *err) {
   return s;
 }
 
-int cmd_inspect_run(int argc, char **argv) {
-  bool tensors = false;
-  cli_list words = {0};
-  const opt table[] = {{"tensors", 't', OPT_FLAG, &tensors, NULL, "every tensor's type, name and shape", false},
-                       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
-  if (words.n != 1) return cli_usage("a directory or file is needed");
-  const char *path = words.items[0];
+typedef struct {
+  bool tensors;
+} options;
+
+static const option table[] = {{"tensors", 't', .kind = OPTION_FLAG, .field = offsetof(options, tensors),
+                                .help = "every tensor's type, name and shape"},
+                               {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  const options *o = values;
+  if (c->words.n != 1) return cli_usage(c, "a directory or file is needed");
+  const char *path = c->words.items[0];
   size_t n = strlen(path);
   rw_error err;
-  rw_status s = file_is_dir(path) ? cli_model_dir(&path, &err) : RW_OK;
-  if (s) return cli_fail(&err);
+  rw_status s = file_is_dir(path) ? cli_model_dir(c, &path, &err) : RW_OK;
+  if (s) return cli_fail(c, &err);
   if (file_is_dir(path))
-    s = show_dir(path, tensors, &err);
+    s = show_dir(c, path, o->tensors, &err);
   else if (n > 5 && strcmp(path + n - 5, ".gguf") == 0)
-    s = show_gguf(path, tensors, &err);
+    s = show_gguf(path, o->tensors, &err);
   else
-    s = show_weights(path, tensors, &err);
-  return s ? cli_fail(&err) : 0;
+    s = show_weights(path, o->tensors, &err);
+  return s ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_inspect = {.name = "inspect",
+                                 .summary = "what a model holds, and whether it would load",
+                                 .usage = USAGE,
+                                 .about = ABOUT,
+                                 .examples = EXAMPLES,
+                                 .parts = {{table}},
+                                 .values = sizeof(options),
+                                 .max_words = 1,
+                                 .common = CLI_THREADS | CLI_DEVICE | CLI_BASE | CLI_QUIET,
+                                 .run = run_command};

@@ -14,23 +14,41 @@ static const char EXAMPLES[] =
     "  reward report runs/a runs/b -o runs.html\n"
     "  reward report set clean run before.json after.json -o report.html\n";
 
-int cmd_report_run(int argc, char **argv) {
-  const char *out = NULL, *title = "reward.c report";
-  cli_list things = {0};
-  const opt table[] = {{"output", 'o', OPT_STRING, &out, "FILE.html", "the page to write; - is stdout", false},
-                       {"title", 0, OPT_STRING, &title, "TEXT", "its title", false},
-                       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &things, 1000, USAGE, ABOUT, EXAMPLES);
+typedef struct {
+  const char *out, *title;
+} options;
+
+static const option table[] = {{"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out),
+                                .value = "FILE.html", .help = "the page to write; - is stdout"},
+                               {"title", .kind = OPTION_TEXT, .field = offsetof(options, title), .value = "TEXT",
+                                .initial = "reward.c report", .help = "its title"},
+                               {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  const options *o = values;
+  const option_list *things = &c->words;
+  if (things->n == 0 || !o->out) return cli_usage(c, "something to report and -o FILE.html are needed");
+  int status = cli_check_output(c, o->out, things->items, things->n);
   if (status >= 0) return status;
-  if (things.n == 0 || !out) return cli_usage("something to report and -o FILE.html are needed");
-  if ((status = cli_check_output(out, things.items, things.n)) >= 0) return status;
   rw_error err;
-  rep_page *p = rep_page_new(title, "Evaluation, training and data on one page, made by `reward report`.");
+  rep_page *p = rep_page_new(o->title, "Evaluation, training and data on one page, made by `reward report`.");
   size_t unread;
-  rw_status s = runs_page(p, things.items, things.n, &cli_context, &unread, &err);
-  if (!s) s = rep_page_write(p, out, &err);
+  rw_status s = runs_page(p, things->items, things->n, c->context, &unread, &err);
+  if (!s) s = rep_page_write(p, o->out, &err);
   rep_page_free(p);
   if (!s && unread)
-    s = rw_fail(&err, RW_DATA, "%zu of %zu could not be read and are not on the page: %s", unread, things.n, out);
-  return s ? cli_fail(&err) : 0;
+    s = rw_fail(&err, RW_DATA, "%zu of %zu could not be read and are not on the page: %s", unread, things->n,
+                o->out);
+  return s ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_report = {.name = "report",
+                                .summary = "runs, evaluations and curations on one HTML page",
+                                .usage = USAGE,
+                                .about = ABOUT,
+                                .examples = EXAMPLES,
+                                .parts = {{table}},
+                                .values = sizeof(options),
+                                .max_words = 1000,
+                                .common = CLI_QUIET,
+                                .run = run_command};

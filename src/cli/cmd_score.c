@@ -1,7 +1,5 @@
 /* cmd_score.c - `reward score`: rows in, the same rows with their scores out. */
-#include <string.h>
-
-#include "cli/cli.h"
+#include "cli/scoring.h"
 #include "format/journal.h"
 #include "model/score_file.h"
 #include "model/score_row.h"
@@ -37,7 +35,7 @@ static const char EXAMPLES[] =
     "  reward score --model rm pairs.jsonl -o scored.jsonl.zst --resume\n";
 
 /* The row that --prompt and --response make. */
-static void ask(str *row, const char *prompt, const cli_list *responses, bool list) {
+static void ask(str *row, const char *prompt, const option_list *responses, bool list) {
   json_writer w = {.out = row};
   jw_object(&w, NULL);
   jw_string(&w, "prompt", prompt);
@@ -47,8 +45,8 @@ static void ask(str *row, const char *prompt, const cli_list *responses, bool li
   jw_end(&w);
 }
 
-static rw_status score_asked(scorer *sc, const char *prompt, const cli_list *responses, bool best, const char *out,
-                             bool *failed, rw_error *err) {
+static rw_status score_asked(scorer *sc, const char *prompt, const option_list *responses, bool best,
+                             const char *out, bool *failed, rw_error *err) {
   score_form form = {.scorer = sc, .best = best};
   str row = {0}, scored = {0};
   rows_out *to;
@@ -68,80 +66,98 @@ static rw_status score_asked(scorer *sc, const char *prompt, const cli_list *res
   return s;
 }
 
+typedef struct {
+  score_options score;
+  score_file_options file;
+  const char *prompt;
+  option_list responses;
+  int overlong;
+  bool share;
+} options;
+
+static const char INPUT[] = "Input and output", SCORING[] = "Scoring";
+
+static const option table[] = {
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, score.model), .value = "DIR", .group = INPUT,
+     .help = "the reward model"},
+    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, file.output), .value = "FILE", .initial = "-",
+     .group = INPUT, .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
+    {"prompt", .kind = OPTION_TEXT, .field = offsetof(options, prompt), .value = "TEXT", .group = INPUT,
+     .help = "score the --response texts to this prompt instead of ROWS, and print one row"},
+    {"response", .kind = OPTION_LIST, .field = offsetof(options, responses), .value = "TEXT", .group = INPUT,
+     .help = "a response to --prompt; several where it is repeated"},
+    {"best", .kind = OPTION_FLAG, .field = offsetof(options, file.best), .group = INPUT,
+     .help = "add \"best\", the place (from 0) of the highest score, the first of equals, and \"best_response\""},
+    {"group-by", .kind = OPTION_TEXT, .field = offsetof(options, file.group_by), .value = "FIELD", .group = INPUT,
+     .help = "score one-candidate rows of equal FIELD together"},
+    {"stream", .kind = OPTION_FLAG, .field = offsetof(options, file.stream), .group = INPUT,
+     .help = "answer each row before the next is read"},
+    {"resume", .kind = OPTION_FLAG, .field = offsetof(options, file.resume), .group = INPUT,
+     .help = "go on with OUT.partial, which an interrupted run has left"},
+    {"batch-tokens", .kind = OPTION_INT, .field = offsetof(options, score.batch_tokens), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens of one forward pass; no score depends on it (default: 4096)"},
+    {"max-length", .kind = OPTION_INT, .field = offsetof(options, score.max_length), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens a conversation may have (default: the model's limit)"},
+    {"overlong", .kind = OPTION_CHOICE, .field = offsetof(options, overlong), .words = cli_overlongs,
+     .initial = "error", .group = SCORING, .help = "what to do with a longer conversation"},
+    {"share", .kind = OPTION_YES_NO, .field = offsetof(options, share), .initial = "yes", .group = SCORING,
+     .help = "compute what a row's responses share once; no score depends on it"},
+    {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(options, score.no_golden_check), .group = SCORING,
+     .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, score.chat_template), .value = "FILE",
+     .group = SCORING, .help = "instead of the model's own (default: its own)"},
+    {"date", .kind = OPTION_TEXT, .field = offsetof(options, score.date), .value = "YYYY-MM-DD", .group = SCORING,
+     .help = "what strftime_now returns (default: 2024-07-26)"},
+    {.name = NULL}};
+
 /* Options that do not go together: -1 for none, else the exit status. */
-static int check(const char *prompt, const cli_list *responses, const cli_list *words,
-                 const score_file_options *f) {
-  if (responses->n && !prompt) return cli_usage("--response: expected --prompt with it");
-  if (prompt && !responses->n) return cli_usage("--prompt: expected --response with it");
-  if (prompt && words->n) return cli_usage("--prompt: expected no ROWS beside it, got %s", words->items[0]);
-  if (prompt && (f->resume || f->stream || f->group_by))
-    return cli_usage("--prompt: --resume, --stream and --group-by are for ROWS");
+static int check(const cli *c, const options *o) {
+  const score_file_options *f = &o->file;
+  if (!o->score.model) return cli_usage(c, "--model is needed");
+  if (o->responses.n && !o->prompt) return cli_usage(c, "--response: expected --prompt with it");
+  if (o->prompt && !o->responses.n) return cli_usage(c, "--prompt: expected --response with it");
+  if (o->prompt && c->words.n)
+    return cli_usage(c, "--prompt: expected no ROWS beside it, got %s", c->words.items[0]);
+  if (o->prompt && (f->resume || f->stream || f->group_by))
+    return cli_usage(c, "--prompt: --resume, --stream and --group-by are for ROWS");
   if (f->stream && f->group_by)
-    return cli_usage("--stream, --group-by: expected one of them; a group is known when all rows are");
-  if (f->resume && !journal_possible(f->output)) return cli_usage("--resume: expected -o FILE with it");
+    return cli_usage(c, "--stream, --group-by: expected one of them; a group is known when all rows are");
+  if (f->resume && !journal_possible(f->output)) return cli_usage(c, "--resume: expected -o FILE with it");
   return -1;
 }
 
-int cmd_score_run(int argc, char **argv) {
-  score_options o = {0};
-  cli_list words = {0}, responses = {0};
-  const char *prompt = NULL, *over = "error", *share = "yes";
-  score_file_options f = {.model = &o, .output = "-"};
-  const opt table[] = {
-      {"model", 'm', OPT_STRING, &o.model, "DIR", "the reward model", false},
-      {"output", 'o', OPT_STRING, &f.output, "FILE", "where the rows go (.gz, .zst, .parquet by name); - is stdout",
-       false},
-      {"prompt", 0, OPT_STRING, &prompt, "TEXT",
-       "score the --response texts to this prompt instead of ROWS, and print one row", false},
-      {"response", 0, OPT_LIST, &responses, "TEXT", "a response to --prompt; several where it is repeated", false},
-      {"best", 0, OPT_FLAG, &f.best, NULL,
-       "add \"best\", the place (from 0) of the highest score, the first of equals, and \"best_response\"", false},
-      {"group-by", 0, OPT_STRING, &f.group_by, "FIELD", "score one-candidate rows of equal FIELD together", false},
-      {"stream", 0, OPT_FLAG, &f.stream, NULL, "answer each row before the next is read", false},
-      {"resume", 0, OPT_FLAG, &f.resume, NULL, "go on with OUT.partial, which an interrupted run has left", false},
-      {"batch-tokens", 0, OPT_INT, &o.batch_tokens, "N",
-       "tokens of one forward pass; no score depends on it (default: 4096)", false},
-      {"max-length", 0, OPT_INT, &o.max_length, "N", "tokens a conversation may have (default: the model's limit)",
-       false},
-      {"overlong", 0, OPT_STRING, &over, "error|truncate|drop", "what to do with a longer conversation", false},
-      {"share", 0, OPT_STRING, &share, "yes|no",
-       "compute what a row's responses share once; no score depends on it", false},
-      {"no-golden-check", 0, OPT_FLAG, &o.no_golden_check, NULL,
-       "go on although the model does not give the scores recorded in its reward.json", false},
-      {"chat-template", 0, OPT_STRING, &o.chat_template, "FILE", "instead of the model's own (default: its own)",
-       false},
-      {"date", 0, OPT_STRING, &o.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
+static int run_command(cli *c, void *values) {
+  const options *given = values;
+  score_options o = given->score;
+  score_file_options f = given->file;
+  const char *in = c->words.n ? c->words.items[0] : "-";
+  int status = check(c, given);
+  if (status < 0) status = cli_check_output(c, f.output, &in, 1);
   if (status >= 0) return status;
-  if (!o.model) return cli_usage("--model is needed");
-  const char *in = words.n ? words.items[0] : "-";
-  if ((status = cli_check_output(f.output, &in, 1)) >= 0) return status;
-  if ((status = check(prompt, &responses, &words, &f)) >= 0) return status;
-  if (o.batch_tokens < 0 || o.max_length < 0) return cli_usage("--batch-tokens, --max-length: expected 0 or more");
-  o.overlong = strcmp(over, "truncate") == 0 ? OVERLONG_TRUNCATE
-               : strcmp(over, "drop") == 0   ? OVERLONG_DROP
-                                             : OVERLONG_ERROR;
-  o.no_share = strcmp(share, "no") == 0;
-  o.device = cli_opts.device;
-  o.dtype = cli_opts.dtype;
-  o.context = cli_threads();
+  f.model = &o;
+  o.overlong = (overlong)given->overlong;
+  o.no_share = !given->share;
+  o.device = c->common.device;
+  o.dtype = c->common.dtype;
+  o.context = cli_threads(c);
   if (!o.context) return 1;
   rw_error err;
   rows_in *rows = NULL;
   scorer *sc = NULL;
   bool failed = false;
   /* a missing file is told before a model is loaded; a stream's first row must not wait for one */
-  rw_status s = prompt || f.stream ? RW_OK : rows_open(&rows, in, &cli_context, &err);
-  if (!s) s = cli_model_dir(&o.model, &err);
-  o.base = cli_opts.base;
+  rw_status s = given->prompt || f.stream ? RW_OK : rows_open(&rows, in, c->context, &err);
+  if (!s) s = cli_model_dir(c, &o.model, &err);
+  o.base = c->common.base;
   if (!s) s = scorer_open(&sc, &o, &err);
   if (!s)
-    log_note(&cli_context, "%s in %s, at most %lld tokens a conversation", scorer_device(sc), scorer_dtype(sc),
+    log_note(c->context, "%s in %s, at most %lld tokens a conversation", scorer_device(sc), scorer_dtype(sc),
              (long long)scorer_max_length(sc));
-  if (!s && f.stream) s = rows_open(&rows, in, &cli_context, &err);
-  if (!s && prompt) {
-    s = score_asked(sc, prompt, &responses, f.best, f.output, &failed, &err);
+  if (!s && f.stream) s = rows_open(&rows, in, c->context, &err);
+  if (!s && given->prompt) {
+    s = score_asked(sc, given->prompt, &given->responses, f.best, f.output, &failed, &err);
   } else if (!s) {
     score_file_counts n;
     s = score_file(sc, rows, &f, &n, &err);
@@ -149,6 +165,17 @@ int cmd_score_run(int argc, char **argv) {
   }
   scorer_free(sc);
   rows_close(rows);
-  if (s) return cli_fail(&err);
+  if (s) return cli_fail(c, &err);
   return failed ? 1 : 0;
 }
+
+const cli_command cmd_score = {.name = "score",
+                               .summary = "score responses with a reward model",
+                               .usage = USAGE,
+                               .about = ABOUT,
+                               .examples = EXAMPLES,
+                               .parts = {{table}},
+                               .values = sizeof(options),
+                               .max_words = 1,
+                               .common = CLI_MODEL,
+                               .run = run_command};

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/scoring.h"
 #include "serve/serve.h"
 
 static const char USAGE[] = "serve --model [NAME=]DIR [options]";
@@ -31,61 +31,76 @@ static void say_ready(void *ctx, const char *url) {
   fflush(stdout);
 }
 
-int cmd_serve_run(int argc, char **argv) {
-  serve_options o;
-  serve_defaults(&o);
-  cli_list words = {0}, models = {0};
-  const char *over = "error", *activation = "none", *key_env = NULL;
-  const opt table[] = {
-      {"model", 'm', OPT_LIST, &models, "[NAME=]DIR", "a reward model; may be repeated; the first is the default",
-       true},
-      {"listen", 0, OPT_STRING, &o.listen, "ADDR:PORT|unix:PATH", "where; port 0: a free one", false},
-      {"api-key-env", 0, OPT_STRING, &key_env, "NAME",
-       "environment variable with the key that requests must bear (default: none is asked for)", false},
-      {"tls-cert", 0, OPT_STRING, &o.tls_cert, "FILE", "certificate, PEM: HTTPS (default: HTTP)", false},
-      {"tls-key", 0, OPT_STRING, &o.tls_key, "FILE", "its key, PEM (default: none)", false},
-      {"activation", 0, OPT_STRING, &activation, "none|sigmoid", "where a request leaves it open", false},
-      {"max-queue", 0, OPT_INT, &o.max_queue, "N", "tokens that may wait; beyond: 429 with Retry-After", false},
-      {"max-body", 0, OPT_INT, &o.max_body, "BYTES", "of a request; beyond: 413", false},
-      {"max-connections", 0, OPT_INT, &o.max_connections, "N", "open at once", false},
-      {"deadline", 0, OPT_NUMBER, &o.deadline, "S", "seconds that a request may wait; beyond: 503; 0: any", false},
-      {"wait-ms", 0, OPT_NUMBER, &o.wait_ms, "MS", "an idle model waits so long for more requests", false},
-      {"batch-tokens", 0, OPT_INT, &o.score.batch_tokens, "N",
-       "tokens of one forward pass; no score depends on it (default: 4096)", false},
-      {"max-length", 0, OPT_INT, &o.score.max_length, "N",
-       "tokens a conversation may have (default: the model's limit)", false},
-      {"overlong", 0, OPT_STRING, &over, "error|truncate|drop", "what to do with a longer conversation", false},
-      {"query-template", 0, OPT_STRING, &o.query_template, "DIR",
-       "tokenizer of the policy whose template rendered texts are in: they are read back to messages and rendered "
-       "by the model's own (default: texts are scored as they stand)",
-       false},
-      {"chat-template", 0, OPT_STRING, &o.score.chat_template, "FILE",
-       "instead of the model's own (default: its own)", false},
-      {"date", 0, OPT_STRING, &o.score.date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)",
-       false},
-      {"no-golden-check", 0, OPT_FLAG, &o.score.no_golden_check, NULL,
-       "go on although the model does not give the scores recorded in its reward.json", false},
-      {"access-log", 0, OPT_STRING, &o.access_log, "FILE",
-       "a JSON line a request, without texts; -: stderr (default: none)", false},
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 0, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
-  if (models.n == 0) return cli_usage("--model is needed");
-  if (o.max_queue < 1 || o.max_body < 1 || o.max_connections < 1)
-    return cli_usage("--max-queue, --max-body, --max-connections: expected 1 or more");
-  if (o.deadline < 0 || o.wait_ms < 0) return cli_usage("--deadline, --wait-ms: expected 0 or more");
-  if (o.score.batch_tokens < 0 || o.score.max_length < 0)
-    return cli_usage("--batch-tokens, --max-length: expected 0 or more");
+typedef struct {
+  serve_options serve;
+  option_list models;
+  int overlong, sigmoid;
+  const char *key_env;
+} options;
+
+static const option_word activations[] = {{"none", false}, {"sigmoid", true}, {NULL, 0}};
+static const char LISTENING[] = "Listening", LIMITS[] = "Limits", SCORING[] = "Scoring";
+
+static const option table[] = {
+    {"model", 'm', .kind = OPTION_LIST, .many = true, .field = offsetof(options, models), .value = "[NAME=]DIR",
+     .group = LISTENING, .help = "a reward model; may be repeated; the first is the default"},
+    {"listen", .kind = OPTION_TEXT, .field = offsetof(options, serve.listen), .value = "ADDR:PORT|unix:PATH",
+     .initial = "127.0.0.1:8000", .group = LISTENING, .help = "where; port 0: a free one"},
+    {"api-key-env", .kind = OPTION_TEXT, .field = offsetof(options, key_env), .value = "NAME", .group = LISTENING,
+     .help = "environment variable with the key that requests must bear (default: none is asked for)"},
+    {"tls-cert", .kind = OPTION_TEXT, .field = offsetof(options, serve.tls_cert), .value = "FILE",
+     .group = LISTENING, .help = "certificate, PEM: HTTPS (default: HTTP)"},
+    {"tls-key", .kind = OPTION_TEXT, .field = offsetof(options, serve.tls_key), .value = "FILE", .group = LISTENING,
+     .help = "its key, PEM (default: none)"},
+    {"activation", .kind = OPTION_CHOICE, .field = offsetof(options, sigmoid), .words = activations,
+     .initial = "none", .group = SCORING, .help = "where a request leaves it open"},
+    {"max-queue", .kind = OPTION_INT, .field = offsetof(options, serve.max_queue), .value = "N",
+     .initial = "1048576", .range = OPTION_COUNT_FROM(1), .group = LIMITS,
+     .help = "tokens that may wait; beyond: 429 with Retry-After"},
+    {"max-body", .kind = OPTION_INT, .field = offsetof(options, serve.max_body), .value = "BYTES",
+     .initial = "67108864", .range = OPTION_AT_LEAST(1), .group = LIMITS, .help = "of a request; beyond: 413"},
+    {"max-connections", .kind = OPTION_INT, .field = offsetof(options, serve.max_connections), .value = "N",
+     .initial = "4096", .range = OPTION_COUNT_FROM(1), .group = LIMITS, .help = "open at once"},
+    {"deadline", .kind = OPTION_NUMBER, .field = offsetof(options, serve.deadline), .value = "S", .initial = "120",
+     .range = OPTION_AT_LEAST(0), .group = LIMITS, .help = "seconds that a request may wait; beyond: 503; 0: any"},
+    {"wait-ms", .kind = OPTION_NUMBER, .field = offsetof(options, serve.wait_ms), .value = "MS", .initial = "2",
+     .range = OPTION_AT_LEAST(0), .group = LIMITS, .help = "an idle model waits so long for more requests"},
+    {"batch-tokens", .kind = OPTION_INT, .field = offsetof(options, serve.score.batch_tokens), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens of one forward pass; no score depends on it (default: 4096)"},
+    {"max-length", .kind = OPTION_INT, .field = offsetof(options, serve.score.max_length), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens a conversation may have (default: the model's limit)"},
+    {"overlong", .kind = OPTION_CHOICE, .field = offsetof(options, overlong), .words = cli_overlongs,
+     .initial = "error", .group = SCORING, .help = "what to do with a longer conversation"},
+    {"query-template", .kind = OPTION_TEXT, .field = offsetof(options, serve.query_template), .value = "DIR",
+     .group = SCORING,
+     .help = "tokenizer of the policy whose template rendered texts are in: they are read back to messages and "
+             "rendered by the model's own (default: texts are scored as they stand)"},
+    {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, serve.score.chat_template), .value = "FILE",
+     .group = SCORING, .help = "instead of the model's own (default: its own)"},
+    {"date", .kind = OPTION_TEXT, .field = offsetof(options, serve.score.date), .value = "YYYY-MM-DD",
+     .group = SCORING, .help = "what strftime_now returns (default: 2024-07-26)"},
+    {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(options, serve.score.no_golden_check),
+     .group = SCORING, .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"access-log", .kind = OPTION_TEXT, .field = offsetof(options, serve.access_log), .value = "FILE",
+     .group = LISTENING, .help = "a JSON line a request, without texts; -: stderr (default: none)"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  const options *given = values;
+  serve_options o = given->serve;
+  const option_list models = given->models;
+  const char *key_env = given->key_env;
+  if (models.n == 0) return cli_usage(c, "--model is needed");
   if (key_env && !((o.api_key = getenv(key_env)) && *o.api_key))
-    return cli_usage("--api-key-env: expected a key in the environment variable %s, got none", key_env);
-  o.score.overlong = strcmp(over, "truncate") == 0 ? OVERLONG_TRUNCATE
-                     : strcmp(over, "drop") == 0   ? OVERLONG_DROP
-                                                   : OVERLONG_ERROR;
-  o.sigmoid = strcmp(activation, "sigmoid") == 0;
-  o.score.device = cli_opts.device;
-  o.score.dtype = cli_opts.dtype;
-  o.score.base = cli_opts.base;
-  o.score.context = cli_threads();
+    return cli_usage(c, "--api-key-env: expected a key in the environment variable %s, got none", key_env);
+  o.score.overlong = (overlong)given->overlong;
+  o.sigmoid = given->sigmoid;
+  o.score.device = c->common.device;
+  o.score.dtype = c->common.dtype;
+  o.score.base = c->common.base;
+  o.score.context = cli_threads(c);
   if (!o.score.context) return 1;
   rw_error err;
   rw_status s = RW_OK;
@@ -95,8 +110,8 @@ int cmd_serve_run(int argc, char **argv) {
     const char *spec = models.items[i], *eq = strchr(spec, '=');
     bool named = eq && !strchr(spec, '/') ? true : eq && eq < strchr(spec, '/');
     list[i].dir = named ? eq + 1 : spec;
-    if (named && !(list[i].name = cli_keep(spec, (size_t)(eq - spec)))) s = rw_nomem(&err, "the models");
-    if (!s) s = cli_model_dir(&list[i].dir, &err);
+    if (named && !(list[i].name = cli_keep(c, spec, (size_t)(eq - spec)))) s = rw_nomem(&err, "the models");
+    if (!s) s = cli_model_dir(c, &list[i].dir, &err);
   }
   o.models = list;
   o.n_models = models.n;
@@ -105,7 +120,17 @@ int cmd_serve_run(int argc, char **argv) {
   struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
   sigaction(SIGHUP, &hangup, NULL);
   signal(SIGPIPE, SIG_IGN);
-  if (!s) s = serve_run(&cli_context, &o, &err);
+  if (!s) s = serve_run(c->context, &o, &err);
   mem_free(list);
-  return s ? cli_fail(&err) : 0;
+  return s ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_serve = {.name = "serve",
+                               .summary = "answer score requests over HTTP",
+                               .usage = USAGE,
+                               .about = ABOUT,
+                               .examples = EXAMPLES,
+                               .parts = {{table}},
+                               .values = sizeof(options),
+                               .common = CLI_MODEL,
+                               .run = run_command};

@@ -65,6 +65,7 @@ typedef struct {
 } tally;
 
 typedef struct {
+  rw_context *context;
   const tokenizer *t;
   map *source_ids, *category_ids;
   arena *mem;
@@ -337,7 +338,7 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
   if (!r->mem || !r->source_ids || !r->category_ids) return rw_nomem(err, "rows");
   rows_in *in;
   const rows_job job = {sizeof(counted), sizeof(lane), lane_open, lane_close, work, sink, r};
-  RW_TRY(rows_open(&in, path, &cli_context, err));
+  RW_TRY(rows_open(&in, path, r->context, err));
   rw_status s = rows_map(in, &job, err);
   rows_close(in);
   return s;
@@ -352,27 +353,42 @@ static void run_free(run *r) {
   str_free(&r->key);
 }
 
-int cmd_stats_run(int argc, char **argv) {
-  const char *model = NULL;
-  bool json = false;
-  cli_list words = {0};
-  const opt table[] = {{"model", 'm', OPT_STRING, &model, "DIR", "whose tokenizer counts", false},
-                       {"json", 0, OPT_FLAG, &json, NULL, "print JSON instead of tables", false},
-                       {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
-  if (!model) return cli_usage("--model is needed");
-  if (!cli_threads()) return 1;
+typedef struct {
+  const char *model;
+  bool json;
+} options;
+
+static const option table[] = {
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
+     .help = "whose tokenizer counts"},
+    {"json", .kind = OPTION_FLAG, .field = offsetof(options, json), .help = "print JSON instead of tables"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  options *o = values;
+  if (!o->model) return cli_usage(c, "--model is needed");
+  if (!cli_threads(c)) return 1;
   rw_error err;
   tokenizer *t = NULL;
-  run r = {0};
-  rw_status s = cli_model_dir(&model, &err);
-  if (!s) s = tok_load(&t, text_dir(model, cli_opts.base), &err);
+  run r = {.context = c->context};
+  rw_status s = cli_model_dir(c, &o->model, &err);
+  if (!s) s = tok_load(&t, text_dir(o->model, c->common.base), &err);
   r.t = t;
-  if (!s) s = run_file(&r, words.n ? words.items[0] : "-", &err);
-  if (!s && json) print_json(&r);
-  if (!s && !json) s = print_tables(&r, &err);
+  if (!s) s = run_file(&r, c->words.n ? c->words.items[0] : "-", &err);
+  if (!s && o->json) print_json(&r);
+  if (!s && !o->json) s = print_tables(&r, &err);
   run_free(&r);
   tok_free(t);
-  return s ? cli_fail(&err) : 0;
+  return s ? cli_fail(c, &err) : 0;
 }
+
+const cli_command cmd_stats = {.name = "stats",
+                               .summary = "pairs, turns and tokens by source: Table 1 of the report",
+                               .usage = USAGE,
+                               .about = ABOUT,
+                               .examples = EXAMPLES,
+                               .parts = {{table}},
+                               .values = sizeof(options),
+                               .max_words = 1,
+                               .common = CLI_THREADS | CLI_BASE | CLI_QUIET,
+                               .run = run_command};

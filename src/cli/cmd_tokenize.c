@@ -38,6 +38,7 @@ typedef struct {
 } tokenized;
 
 typedef struct {
+  rw_context *context;
   const renderer *r;
   rows_out *out;
   const char *path;
@@ -114,7 +115,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   const tokenized *t = result;
   (void)row;
   if (t->error && r->failed++ < SHOWN_BAD_ROWS)
-    log_warn(&cli_context, "%s:%llu: %s", r->path, (unsigned long long)line, t->error);
+    log_warn(r->context, "%s:%llu: %s", r->path, (unsigned long long)line, t->error);
   progress_set(&r->p, ++r->done, NULL);
   return rows_write(r->out, t->line.p, t->line.len, err);
 }
@@ -138,39 +139,44 @@ static void lane_close(void *ctx, void *own) {
 
 static rw_status run_rows(run *r, rows_in *in, rw_error *err) {
   const rows_job job = {sizeof(tokenized), sizeof(lane), lane_open, lane_close, work, sink, r};
-  progress_start(&r->p, &cli_context, "tokenizing", "rows", 0);
+  progress_start(&r->p, r->context, "tokenizing", "rows", 0);
   rw_status s = rows_map(in, &job, err);
   progress_end(&r->p);
   return s;
 }
 
-int cmd_tokenize_run(int argc, char **argv) {
-  const char *model = NULL, *out = "-", *template_file = NULL, *date = NULL;
-  cli_list words = {0};
-  const opt table[] = {
-      {"model", 'm', OPT_STRING, &model, "DIR", "a model's directory, or one with only tokenizer files", false},
-      {"output", 'o', OPT_STRING, &out, "FILE", "where the rows go (.gz, .zst, .parquet by name); - is stdout",
-       false},
-      {"chat-template", 0, OPT_STRING, &template_file, "FILE", "instead of the model's own (default: its own)",
-       false},
-      {"date", 0, OPT_STRING, &date, "YYYY-MM-DD", "what strftime_now returns (default: 2024-07-26)", false},
-      {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false}};
-  int status = cli_parse(argc, argv, table, &words, 1, USAGE, ABOUT, EXAMPLES);
-  if (status >= 0) return status;
-  if (!model) return cli_usage("--model is needed");
-  const char *rows = words.n ? words.items[0] : "-";
-  if ((status = cli_check_output(out, &rows, 1)) >= 0) return status;
-  if (!cli_threads()) return 1;
+typedef struct {
+  const char *model, *out, *chat_template, *date;
+} options;
+
+static const option table[] = {
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
+     .help = "a model's directory, or one with only tokenizer files"},
+    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE", .initial = "-",
+     .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
+    {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, chat_template), .value = "FILE",
+     .help = "instead of the model's own (default: its own)"},
+    {"date", .kind = OPTION_TEXT, .field = offsetof(options, date), .value = "YYYY-MM-DD",
+     .help = "what strftime_now returns (default: 2024-07-26)"},
+    {.name = NULL}};
+
+static int run_command(cli *c, void *values) {
+  options *o = values;
+  if (!o->model) return cli_usage(c, "--model is needed");
+  const char *rows = c->words.n ? c->words.items[0] : "-";
+  int status;
+  if ((status = cli_check_output(c, o->out, &rows, 1)) >= 0) return status;
+  if (!cli_threads(c)) return 1;
   rw_error err;
   renderer *r = NULL;
   rows_in *in = NULL;
-  run t = {0};
-  rw_status s = rows_open(&in, rows, &cli_context, &err);
-  if (!s) s = cli_model_dir(&model, &err);
-  if (!s) s = renderer_open(&r, text_dir(model, cli_opts.base), template_file, date, &err);
+  run t = {.context = c->context};
+  rw_status s = rows_open(&in, rows, c->context, &err);
+  if (!s) s = cli_model_dir(c, &o->model, &err);
+  if (!s) s = renderer_open(&r, text_dir(o->model, c->common.base), o->chat_template, o->date, &err);
   if (!s && !renderer_tokenizer(r))
-    s = rw_fail(&err, RW_DATA, "%s: expected tokenizer.json or tokenizer.model in it, found none", model);
-  if (!s) s = rows_create(&t.out, out, &err);
+    s = rw_fail(&err, RW_DATA, "%s: expected tokenizer.json or tokenizer.model in it, found none", o->model);
+  if (!s) s = rows_create(&t.out, o->out, &err);
   t.r = r;
   if (!s) {
     t.path = rows_path(in);
@@ -180,13 +186,24 @@ int cmd_tokenize_run(int argc, char **argv) {
     s = rows_commit(t.out, &err);
   else
     rows_abort(t.out);
-  render_notes_warn(&cli_context, &t.notes);
-  if (t.notes.date && !date)
-    log_note(&cli_context, "the template asks for the date: 26 Jul 2024 is used; --date sets another");
-  own_fields_warn(&cli_context, t.replaced, OURS);
-  if (t.failed) log_warn(&cli_context, "%zu of %zu rows could not be tokenized", t.failed, t.done);
+  render_notes_warn(c->context, &t.notes);
+  if (t.notes.date && !o->date)
+    log_note(c->context, "the template asks for the date: 26 Jul 2024 is used; --date sets another");
+  own_fields_warn(c->context, t.replaced, OURS);
+  if (t.failed) log_warn(c->context, "%zu of %zu rows could not be tokenized", t.failed, t.done);
   renderer_free(r);
   rows_close(in);
-  if (s) return cli_fail(&err);
+  if (s) return cli_fail(c, &err);
   return t.failed ? 1 : 0;
 }
+
+const cli_command cmd_tokenize = {.name = "tokenize",
+                                  .summary = "texts and conversations to token ids",
+                                  .usage = USAGE,
+                                  .about = ABOUT,
+                                  .examples = EXAMPLES,
+                                  .parts = {{table}},
+                                  .values = sizeof(options),
+                                  .max_words = 1,
+                                  .common = CLI_THREADS | CLI_BASE | CLI_QUIET,
+                                  .run = run_command};

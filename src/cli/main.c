@@ -6,24 +6,16 @@
 
 #include "cli/cli.h"
 
-const cli_command cli_commands[] = {
-#define X(name, summary) {#name, summary, cmd_##name##_run},
-    CLI_COMMANDS(X)
-#undef X
-        {NULL, NULL, NULL},
-};
+static rw_context *interruptible; /* what a Ctrl-C interrupts: a signal's handler gets no argument */
 
 static void on_interrupt(int sig) {
-  if (log_interrupted(&cli_context)) _exit(128 + sig); /* the second Ctrl-C does not wait */
-  log_interrupt(&cli_context);
+  if (log_interrupted(interruptible)) _exit(128 + sig); /* the second Ctrl-C does not wait */
+  log_interrupt(interruptible);
 }
 
 static void print_help(FILE *f) {
-  fputs(
-      "usage: reward COMMAND [options]\n\nReward models in C: curate, decontaminate, train, score, "
-      "evaluate.\n\nCommands:\n",
-      f);
-  for (const cli_command *c = cli_commands; c->name; c++) fprintf(f, "  %-14s %s\n", c->name, c->summary);
+  fprintf(f, "usage: reward COMMAND [options]\n\n%s\n\nCommands:\n", CLI_ABOUT);
+  for (const cli_command *const *c = cli_commands; *c; c++) fprintf(f, "  %-14s %s\n", (*c)->name, (*c)->summary);
   fputs("\n`reward COMMAND --help` shows a command's options, defaults and examples.\n", f);
 }
 
@@ -34,37 +26,66 @@ static int flush_stdout(const char *who) {
   return 1;
 }
 
-int main(int argc, char **argv) {
-  cli_context_begin();
+/* NULL after a message. */
+static const cli_command *find(const char *name) {
+  for (const cli_command *const *c = cli_commands; *c; c++)
+    if (strcmp(name, (*c)->name) == 0) return *c;
+  const char *near = cli_nearest_command(name);
+  fprintf(stderr, "reward: '%s': unknown command; %s%s%s`reward --help` lists them\n", name,
+          near ? "did you mean " : "", near ? near : "", near ? "? " : "");
+  return NULL;
+}
+
+static int run_command(const cli_command *command, int argc, char **argv) {
+  cli_messages messages;
+  cli c;
+  cli_messages_begin(&messages, command->name);
+  interruptible = &messages.context;
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
+  int status = cli_open(&c, command, &messages, argc, argv);
+  if (status < 0) {
+    messages.quiet = c.common.quiet;
+    status = command->run(&c, c.values);
+  }
+  cli_close(&c);
+  context_end(&messages.context);
+  char who[64];
+  snprintf(who, sizeof who, "reward %s", command->name);
+  if (status == 0) status = flush_stdout(who);
+  /* what was finished all the same is a success */
+  return status != 0 && log_interrupted(&messages.context) ? 130 : status;
+}
+
+/* What is asked of the program itself: help, --help, --version. The exit status, or -1:
+ * nothing of it. */
+static int run_own(int argc, char **argv) {
+  const char *word = argv[1], *more = argc > 2 ? argv[2] : NULL;
+  bool help = strcmp(word, "help") == 0;
+  if (strcmp(word, "--version") == 0) {
+    cli_print_version();
+  } else if (help && more) {
+    const cli_command *c = find(more);
+    if (!c) return 2;
+    cli_print_help(c);
+  } else if (help || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    print_help(stdout);
+  } else {
+    return -1;
+  }
+  return flush_stdout("reward");
+}
+
+int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other, */
   signal(SIGXFSZ, SIG_IGN); /* and so is a file beyond ulimit -f */
   if (argc < 2) {
     print_help(stderr);
     return 2;
   }
-  if (strcmp(argv[1], "--version") == 0) {
-    cli_print_version();
-    return flush_stdout("reward");
-  }
-  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-    print_help(stdout);
-    return flush_stdout("reward");
-  }
-  for (const cli_command *c = cli_commands; c->name; c++)
-    if (strcmp(argv[1], c->name) == 0) {
-      cli_name = c->name;
-      int status = c->run(argc - 1, argv + 1);
-      cli_end();
-      char who[64];
-      snprintf(who, sizeof who, "reward %s", c->name);
-      if (status == 0) status = flush_stdout(who);
-      return status != 0 && log_interrupted(&cli_context)
-                 ? 130
-                 : status; /* what was finished all the same is a success */
-    }
-  fprintf(stderr, "reward: '%s': unknown command; `reward --help` lists them\n", argv[1]);
-  return 2;
+  int status = run_own(argc, argv);
+  if (status >= 0) return status;
+  const cli_command *command = find(argv[1]);
+  return command ? run_command(command, argc - 1, argv + 1) : 2;
 }

@@ -27,7 +27,7 @@ static rw_status convert_into(const char *path, const char *dir, rw_error *err) 
   return s;
 }
 
-static rw_status find(const char **path, rw_error *err) {
+static rw_status find(cli *c, const char **path, rw_error *err) {
   size_t n = strlen(*path);
   if (!file_exists(*path))
     return rw_fail(err, RW_IO, "%s: no such model here; expected a checkpoint's folder or a .gguf file", *path);
@@ -44,18 +44,18 @@ static rw_status find(const char **path, rw_error *err) {
   if (!dir) return rw_nomem(err, *path);
   rw_status s = RW_OK;
   if (!file_is_dir(dir)) {
-    log_note(&cli_context, "%s: converting it into %s", *path, dir);
+    log_note(c->context, "%s: converting it into %s", *path, dir);
     s = convert_into(*path, dir, err);
   }
-  if (!s && !(*path = cli_keep(dir, strlen(dir)))) s = rw_nomem(err, "--model");
+  if (!s && !(*path = cli_keep(c, dir, strlen(dir)))) s = rw_nomem(err, "--model");
   mem_free(dir);
   return s;
 }
 
-rw_status cli_model_dir(const char **path, rw_error *err) {
-  RW_TRY(find(path, err));
-  if (!cli_opts.base) return RW_OK;
+rw_status cli_model_dir(cli *c, const char **path, rw_error *err) {
+  RW_TRY(find(c, path, err));
+  if (!c->common.base) return RW_OK;
   if (!peft_is(*path))
     return rw_fail(err, RW_USAGE, "--base: expected an adapter (a folder with adapter_config.json), got %s", *path);
-  return find(&cli_opts.base, err);
+  return find(c, &c->common.base, err);
 }

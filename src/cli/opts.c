@@ -1,137 +1,158 @@
-/* opts.c - one parser for every subcommand's options; the --help and the record of a run made from the same tables.
- */
-#include <errno.h>
-#include <stdarg.h>
+/* opts.c - the words of a command line, read by the tables of the command and the common one. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "cli/cli.h"
 
-cli_common cli_opts = {.threads = 0, .seed = 0, .device = "auto", .dtype = "auto"};
+static const char RUNNING[] = "Running";
 
-static const opt common[] = {
-    {"threads", 0, OPT_INT, &cli_opts.threads, "N", "threads to use (default: all cores)", false},
-    {"seed", 0, OPT_INT, &cli_opts.seed, "N", "seed of everything random", false},
-    {"device", 0, OPT_STRING, &cli_opts.device, "auto|cpu|cuda[:N]", "where to compute", false},
-    {"dtype", 0, OPT_STRING, &cli_opts.dtype, "auto|f32|bf16", "precision of the large products", false},
-    {"base", 0, OPT_STRING, &cli_opts.base, "DIR", "base model of an adapter (default: the one that it names)",
-     false},
-    {"quiet", 'q', OPT_FLAG, &cli_opts.quiet, NULL, "no progress and no notes", false},
-    {NULL, 0, OPT_FLAG, NULL, NULL, NULL, false},
-};
+const option cli_common_table[] = {
+    {"threads", .kind = OPTION_INT, .field = offsetof(cli_common, threads), .value = "N",
+     .range = OPTION_BETWEEN(1, 1024), .group = RUNNING, .help = "threads to use (default: all cores)"},
+    {"seed", .kind = OPTION_INT, .field = offsetof(cli_common, seed), .value = "N", .range = OPTION_AT_LEAST(0),
+     .affects = OPTION_BITS, .group = RUNNING, .help = "seed of everything random"},
+    {"device", .kind = OPTION_TEXT, .field = offsetof(cli_common, device), .value = "auto|cpu|cuda[:N]",
+     .initial = "auto", .affects = OPTION_BITS, .group = RUNNING, .help = "where to compute"},
+    {"dtype", .kind = OPTION_TEXT, .field = offsetof(cli_common, dtype), .value = "auto|f32|bf16",
+     .initial = "auto", .affects = OPTION_BITS, .group = RUNNING, .help = "precision of the large products"},
+    {"base", .kind = OPTION_TEXT, .field = offsetof(cli_common, base), .value = "DIR", .affects = OPTION_INPUT,
+     .group = RUNNING, .help = "base model of an adapter (default: the one that it names)"},
+    {"quiet", 'q', .kind = OPTION_FLAG, .field = offsetof(cli_common, quiet), .group = RUNNING,
+     .help = "no progress and no notes"},
+    {.name = NULL}};
 
-const char *cli_name = "";
-static const char *given[128];
-static size_t n_given;
-static const char *last_value, *last_list; /* of the last list option that took more words than one: the last */
+bool cli_has_effect(const cli_command *command, const option *o) {
+  if (o < cli_common_table || o >= cli_common_table + sizeof cli_common_table / sizeof *cli_common_table)
+    return true;
+  return command->common >> (o - cli_common_table) & 1;
+}
 
-bool cli_given(const char *name) {
-  for (size_t i = 0; i < n_given; i++)
-    if (strcmp(given[i], name) == 0) return true;
+bool cli_given(const cli *c, const char *name) {
+  for (size_t i = 0; i < c->n_given; i++)
+    if (strcmp(c->given[i].option->name, name) == 0) return true;
   return false;
 }
 
-int cli_usage(const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  fprintf(stderr, "reward %s: ", cli_name);
-  vfprintf(stderr, fmt, ap);
-  fprintf(stderr, "\n`reward %s --help` shows the options.\n", cli_name);
-  va_end(ap);
-  return 2;
+const option *cli_option_named(const cli_command *command, const char *name, size_t len) {
+  const option *o = NULL;
+  for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table && !o; p++)
+    o = option_named(p->table, name, len);
+  return o ? o : option_named(cli_common_table, name, len);
 }
 
-int cli_missing(const char *what) {
-  if (!last_list) return cli_usage("%s", what);
-  return cli_usage(
-      "%s; '%s' was taken as a value of --%s, which takes all words up to the next option: put what is "
-      "no value of it first, or behind --",
-      what, last_value, last_list);
+const option *cli_option_of_word(const cli_command *command, const char *word, const char **value) {
+  const option *o = NULL;
+  for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table && !o; p++)
+    o = option_of_word(p->table, word, value);
+  return o ? o : option_of_word(cli_common_table, word, value);
 }
 
-int cli_check_output(const char *out, const char *const *in, size_t n) {
+/* The struct that the option's field is in. */
+static void *values_of(cli *c, const option *o) {
+  for (const cli_part *p = c->command->parts; p < c->command->parts + CLI_PARTS && p->table; p++)
+    for (const option *row = p->table; row->name; row++)
+      if (row == o) return (char *)c->values + p->at;
+  return &c->common;
+}
+
+static int set_value(cli *c, const option *o, const char *text) {
   rw_error err;
-  return out && file_check_output(out, in, n, &err) ? cli_usage("%s", cli_text(&err)) : -1;
+  if (!option_set(o, values_of(c, o), text, c->memory, &err)) return -1;
+  return err.code == RW_NOMEM ? cli_nomem(c) : cli_usage(c, "--%s: %s", o->name, err.text);
 }
 
-const char *cli_text(rw_error *err) {
-  context_spell(&cli_context, err->text);
-  return err->text;
+static int unknown_option(const cli *c, const char *word) {
+  const char *name = word + 1 + (word[1] == '-'), *near = NULL;
+  if (word[1] == '-') near = cli_nearest_option(c->command, name, strcspn(name, "="));
+  return cli_usage(c, "'%s': unknown option%s%s%s", word, near ? "; did you mean --" : "", near ? near : "",
+                   near ? "?" : "");
 }
 
-int cli_fail(rw_error *err) {
-  fprintf(stderr, "reward %s: %s\n", cli_name, cli_text(err));
-  return err->code == RW_USAGE ? 2 : err->code == RW_INTERRUPTED ? 130 : 1;
-}
-
-static arena *memory;
-
-char *cli_keep(const char *s, size_t len) {
-  if (!memory) memory = arena_new();
-  return memory ? arena_strndup(memory, s, len) : NULL;
-}
-
-bool cli_push(cli_list *l, const char *s) {
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? 2 * l->cap : 8;
-    if (!memory) memory = arena_new();
-    const char **items = memory ? arena_alloc(memory, cap, sizeof *items) : NULL;
-    if (!items) return false;
-    if (l->n) memcpy(items, l->items, l->n * sizeof *items);
-    l->items = items;
-    l->cap = cap;
+/* The option at argv[*i] with its values; *i is then its last word. */
+static int parse_option(cli *c, int *i) {
+  const char *word = c->argv[*i], *value;
+  const option *o = cli_option_of_word(c->command, word, &value);
+  cli_given_option *g = &c->given[c->n_given];
+  if (!o) return unknown_option(c, word);
+  if (o->kind == OPTION_FLAG && value) return cli_usage(c, "--%s: takes no value", o->name);
+  *g = (cli_given_option){o, *i, 1};
+  c->n_given++;
+  if (o->kind != OPTION_FLAG && !value) {
+    str name = {0};
+    value = *i + 1 < c->argc ? c->argv[++*i] : NULL;
+    option_value_name(o, &name);
+    int status = value ? -1 : cli_usage(c, "--%s: expected %s after it", o->name, name.p ? name.p : "a value");
+    str_free(&name);
+    if (status >= 0) return status;
   }
-  l->items[l->n++] = s;
+  int bad = set_value(c, o, value);
+  while (bad < 0 && o->many && *i + 1 < c->argc && option_is_value(c->argv[*i + 1])) {
+    c->greedy = o;
+    c->greedy_word = c->argv[++*i];
+    bad = set_value(c, o, c->greedy_word);
+  }
+  g->n = *i - g->first + 1;
+  return bad;
+}
+
+static int parse_words(cli *c) {
+  bool only_words = false;
+  for (int i = 1; i < c->argc; i++) {
+    const char *word = c->argv[i];
+    int status = -1;
+    if (only_words || option_is_value(word)) {
+      if (c->words.n == c->command->max_words) return cli_usage(c, "'%s': one argument too many", word);
+      if (!cli_push(c, &c->words, word)) return cli_nomem(c);
+    } else if (strcmp(word, "--") == 0) {
+      only_words = true;
+    } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+      cli_print_help(c->command);
+      return 0;
+    } else {
+      status = parse_option(c, &i);
+    }
+    if (status >= 0) return status;
+  }
+  return -1;
+}
+
+int cli_open(cli *c, const cli_command *command, cli_messages *messages, int argc, char **argv) {
+  *c = (cli){.command = command,
+             .messages = messages,
+             .context = &messages->context,
+             .argc = argc,
+             .argv = argv,
+             .memory = arena_new()};
+  c->values = c->memory ? arena_alloc(c->memory, 1, command->values) : NULL;
+  if (!c->values) return cli_nomem(c);
+  for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table; p++)
+    option_defaults(p->table, (char *)c->values + p->at);
+  option_defaults(cli_common_table, &c->common);
+  int status = cli_config(c);
+  if (status >= 0) return status;
+  c->given = arena_alloc(c->memory, (size_t)c->argc, sizeof *c->given);
+  return c->given ? parse_words(c) : cli_nomem(c);
+}
+
+void cli_close(cli *c) { arena_free(c->memory); }
+
+/* ---- what is kept ---- */
+
+char *cli_keep(cli *c, const char *s, size_t len) { return arena_strndup(c->memory, s, len); }
+
+bool cli_push(cli *c, option_list *l, const char *s) { return option_push(l, s, c->memory); }
+
+bool cli_split(cli *c, option_list *l, const char *text) {
+  while (*text) {
+    size_t n = strcspn(text, ",");
+    const char *name = n ? cli_keep(c, text, n) : NULL;
+    if (n && (!name || !cli_push(c, l, name))) return false;
+    text += n + (text[n] == ',');
+  }
   return true;
 }
 
-void cli_end(void) {
-  context_end(&cli_context);
-  arena_free(memory);
-}
-
-enum { HELP_COLUMN = 36, HELP_WIDTH = 110 };
-
-/* The words from HELP_COLUMN on, wrapped. at: columns of the line that are taken. */
-static void print_wrapped(const char *text, int at) {
-  if (at > HELP_COLUMN - 2) {
-    putchar('\n');
-    at = 0;
-  }
-  printf("%*s", HELP_COLUMN - at, "");
-  int column = HELP_COLUMN;
-  for (const char *c = text; *c;) {
-    int n = (int)strcspn(c, " ");
-    bool first = column == HELP_COLUMN, fits = column + 1 + n <= HELP_WIDTH;
-    if (!first && fits) column += printf(" ");
-    if (!first && !fits) {
-      printf("\n%*s", HELP_COLUMN, "");
-      column = HELP_COLUMN;
-    }
-    column += printf("%.*s", n, c);
-    c += n + (c[n] == ' ');
-  }
-  putchar('\n');
-}
-
-static void print_table(const opt *t) {
-  for (; t->name; t++) {
-    int at = printf("  %s%c%s--%s%s%s", t->letter ? "-" : "", t->letter ? t->letter : ' ', t->letter ? ", " : "   ",
-                    t->name, t->kind == OPT_FLAG ? "" : " ", t->kind == OPT_FLAG ? "" : t->value);
-    str text = {0};
-    str_addz(&text, t->help);
-    if (!strstr(t->help, "default")) {
-      const char *s = t->kind == OPT_STRING ? *(const char **)t->out : NULL;
-      if (t->kind == OPT_STRING && s) str_printf(&text, " (default: %s)", s);
-      if (t->kind == OPT_INT) str_printf(&text, " (default: %lld)", (long long)*(int64_t *)t->out);
-      if (t->kind == OPT_NUMBER) str_printf(&text, " (default: %g)", *(double *)t->out);
-    }
-    print_wrapped(text.p ? text.p : "", at);
-    str_free(&text);
-  }
-}
+/* ---- run.json ---- */
 
 static void text_json(str *out, const char *s) {
   if (s)
@@ -140,140 +161,31 @@ static void text_json(str *out, const char *s) {
     str_addz(out, "null");
 }
 
-static void value_json(str *out, const opt *o) {
-  const cli_list *l = o->out;
-  switch (o->kind) {
-    case OPT_FLAG: str_addz(out, *(bool *)o->out ? "true" : "false"); break;
-    case OPT_STRING: text_json(out, *(const char **)o->out); break;
-    case OPT_INT: str_printf(out, "%lld", (long long)*(int64_t *)o->out); break;
-    case OPT_NUMBER: str_json_num(out, *(double *)o->out); break;
-    case OPT_LIST:
-      for (size_t i = 0; i < l->n; i++) {
-        str_addz(out, i ? ", " : "[");
-        text_json(out, l->items[i]);
-      }
-      str_addz(out, l->n ? "]" : "[]");
-      break;
+static void value_json(str *out, const option *o, const void *values) {
+  const void *field = (const char *)values + o->field;
+  if (o->kind == OPTION_FLAG) {
+    str_addz(out, *(const bool *)field ? "true" : "false");
+  } else if (o->kind == OPTION_LIST) {
+    const option_list *l = field;
+    for (size_t i = 0; i < l->n; i++) {
+      str_addz(out, i ? ", " : "[");
+      text_json(out, l->items[i]);
+    }
+    str_addz(out, l->n ? "]" : "[]");
+  } else {
+    str text = {0};
+    bool there = option_text(o, values, &text), number = o->kind == OPTION_INT || o->kind == OPTION_NUMBER;
+    if (there && number)
+      str_add(out, text.p, text.len);
+    else
+      text_json(out, there ? text.p ? text.p : "" : NULL);
+    str_free(&text);
   }
 }
 
-void cli_options_json(str *out, const opt *table) {
-  const opt *tables[] = {table, common};
-  for (int i = 0; i < 2; i++)
-    for (const opt *o = tables[i]; o->name; o++) {
-      str_printf(out, "%s\"%s\": ", i || o != table ? ", " : "", o->name);
-      value_json(out, o);
-    }
-}
-
-/* Is value one of the |-separated choices? A choice list has no upper case; "cuda[:N]" takes any index. */
-static bool choice_ok(const char *choices, const char *value) {
-  if (!strchr(choices, '|')) return true;
-  for (const char *c = choices; *c;) {
-    size_t n = strcspn(c, "|"), lit = strcspn(c, "[|");
-    if (strncmp(c, value, lit) == 0 && (value[lit] == 0 || (lit < n && value[lit] == ':'))) return true;
-    if (c[0] >= 'A' && c[0] <= 'Z') return true; /* "best|last|N": a placeholder takes anything */
-    c += n + (c[n] == '|');
+void cli_options_json(str *out, const option *table, const void *values, bool first) {
+  for (const option *o = table; o->name; o++) {
+    str_printf(out, "%s\"%s\": ", first && o == table ? "" : ", ", o->name);
+    value_json(out, o, values);
   }
-  return false;
-}
-
-static int set_value(const opt *o, const char *v) {
-  char *end;
-  errno = 0;
-  switch (o->kind) {
-    case OPT_FLAG: *(bool *)o->out = true; return -1;
-    case OPT_STRING:
-      if (!choice_ok(o->value, v)) return cli_usage("--%s: expected %s, got '%s'", o->name, o->value, v);
-      *(const char **)o->out = v;
-      return -1;
-    case OPT_INT: {
-      long long n = strtoll(v, &end, 10);
-      if (errno || end == v || *end) return cli_usage("--%s: expected a whole number, got '%s'", o->name, v);
-      *(int64_t *)o->out = n;
-      return -1;
-    }
-    case OPT_NUMBER: {
-      double x = strtod(v, &end);
-      if (errno == ERANGE || end == v || *end || x - x != 0)
-        return cli_usage("--%s: expected a number, got '%s'", o->name, v);
-      *(double *)o->out = x;
-      return -1;
-    }
-    case OPT_LIST: {
-      if (!cli_push(o->out, v)) return cli_usage("memory ran out");
-      return -1;
-    }
-  }
-  return -1;
-}
-
-static const opt *find_name(const opt *t, const char *name, size_t len) {
-  while (t->name && (strlen(t->name) != len || strncmp(t->name, name, len) != 0)) t++;
-  return t->name ? t : NULL;
-}
-static const opt *find_letter(const opt *t, char letter) {
-  while (t->name && t->letter != letter) t++;
-  return t->name ? t : NULL;
-}
-
-bool cli_is_word(const char *a) { return a[0] != '-' || a[1] == 0; }
-
-const opt *cli_option_named(const opt *table, const char *name, size_t len) {
-  const opt *o = find_name(table, name, len);
-  return o ? o : find_name(common, name, len);
-}
-
-const opt *cli_option_of(const opt *table, const char *word, const char **value) {
-  const char *eq = word[1] == '-' ? strchr(word, '=') : word[1] && word[2] ? word + 1 : NULL;
-  *value = eq ? eq + 1 : NULL;
-  if (word[1] == '-') return cli_option_named(table, word + 2, eq ? (size_t)(eq - word - 2) : strlen(word + 2));
-  const opt *o = find_letter(table, word[1]);
-  return o ? o : find_letter(common, word[1]);
-}
-
-int cli_parse(int argc, char **argv, const opt *table, cli_list *words, size_t max_words, const char *usage,
-              const char *about, const char *examples) {
-  n_given = 0;
-  last_value = last_list = NULL;
-  bool only_words = false;
-  for (int i = 1; i < argc; i++) {
-    const char *a = argv[i];
-    if (only_words || cli_is_word(a)) {
-      if (words->n == max_words) return cli_usage("'%s': one argument too many", a);
-      if (!cli_push(words, a)) return cli_usage("memory ran out");
-      continue;
-    }
-    if (strcmp(a, "--") == 0) {
-      only_words = true;
-      continue;
-    }
-    if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-      printf("usage: reward %s\n\n%s\n\nOptions:\n", usage, about);
-      print_table(table);
-      puts("\nCommon options:");
-      print_table(common);
-      printf("\nExamples:\n%s", examples);
-      return 0;
-    }
-    const char *v;
-    const opt *o = cli_option_of(table, a, &v);
-    if (!o) return cli_usage("'%s': unknown option", a);
-    if (o->kind == OPT_FLAG && v) return cli_usage("--%s: takes no value", o->name);
-    if (n_given < sizeof given / sizeof *given) given[n_given++] = o->name;
-    if (o->kind != OPT_FLAG && !v) {
-      v = i + 1 < argc ? argv[++i] : NULL;
-      if (!v) return cli_usage("--%s: expected %s after it", o->name, o->value);
-    }
-    int bad = set_value(o, v);
-    if (bad >= 0) return bad;
-    while (o->many && i + 1 < argc && cli_is_word(argv[i + 1])) {
-      if ((bad = set_value(o, argv[++i])) >= 0) return bad;
-      last_value = argv[i], last_list = o->name;
-    }
-  }
-  if (cli_given("threads") && (cli_opts.threads < 1 || cli_opts.threads > 1024))
-    return cli_usage("--threads: expected 1 to 1024, got %lld", (long long)cli_opts.threads);
-  if (cli_opts.seed < 0) return cli_usage("--seed: expected 0 or more, got %lld", (long long)cli_opts.seed);
-  return -1;
 }

@@ -5,14 +5,34 @@
 
 #include "base/file.h"
 
-int cli_scoring_check(cli_scoring *s) {
-  if (s->o.max_length < 0 || s->o.batch_tokens < 0)
-    return cli_usage("--max-length, --batch-tokens: expected 0 or more");
-  s->o.overlong = strcmp(s->overlong, "truncate") == 0 ? OVERLONG_TRUNCATE
-                  : strcmp(s->overlong, "drop") == 0   ? OVERLONG_DROP
-                                                       : OVERLONG_ERROR;
-  return -1;
-}
+const option_word cli_suites[] = {{"rewardbench", EVAL_REWARDBENCH},
+                                  {"rewardbench2", EVAL_REWARDBENCH2},
+                                  {"rm-bench", EVAL_RM_BENCH},
+                                  {"judgebench", EVAL_JUDGEBENCH},
+                                  {"pairs", EVAL_PAIRS},
+                                  {NULL, 0}};
+
+const option_word cli_overlongs[] = {
+    {"error", OVERLONG_ERROR}, {"truncate", OVERLONG_TRUNCATE}, {"drop", OVERLONG_DROP}, {NULL, 0}};
+
+static const char SCORING[] = "Scoring by a model";
+
+const option cli_scoring_table[] = {
+    {"max-length", .kind = OPTION_INT, .field = offsetof(cli_scoring, o.max_length), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens a conversation may have (default: the model's limit)"},
+    {"overlong", .kind = OPTION_CHOICE, .field = offsetof(cli_scoring, overlong), .words = cli_overlongs,
+     .initial = "error", .group = SCORING, .help = "what to do with a longer one"},
+    {"batch-tokens", .kind = OPTION_INT, .field = offsetof(cli_scoring, o.batch_tokens), .value = "N",
+     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .help = "tokens of one forward pass; no score depends on it (default: suits the model)"},
+    {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(cli_scoring, o.no_golden_check), .group = SCORING,
+     .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"chat-template", .kind = OPTION_TEXT, .field = offsetof(cli_scoring, o.chat_template), .value = "FILE",
+     .group = SCORING, .help = "instead of the model's own (default: its own)"},
+    {"date", .kind = OPTION_TEXT, .field = offsetof(cli_scoring, o.date), .value = "YYYY-MM-DD", .group = SCORING,
+     .help = "what strftime_now returns (default: 2024-07-26)"},
+    {.name = NULL}};
 
 static void add_text(str *out, const char *name, const char *value) {
   str_printf(out, ", \"%s\": ", name);
@@ -22,30 +42,31 @@ static void add_text(str *out, const char *name, const char *value) {
     str_addz(out, "null");
 }
 
-rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
+rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
                           str *record, rw_error *err) {
   score_options o = s->o;
   o.model = model;
-  o.device = cli_opts.device;
-  o.dtype = cli_opts.dtype;
-  o.context = cli_threads();
+  o.overlong = (overlong)s->overlong;
+  o.device = c->common.device;
+  o.dtype = c->common.dtype;
+  o.context = cli_threads(c);
   if (!o.context) return rw_nomem(err, "threads");
   scorer *sc;
-  RW_TRY(cli_model_dir(&o.model, err));
-  o.base = cli_opts.base;
+  RW_TRY(cli_model_dir(c, &o.model, err));
+  o.base = c->common.base;
   RW_TRY(scorer_open(&sc, &o, err));
-  log_note(&cli_context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc),
+  log_note(c->context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc),
            scorer_dtype(sc), (long long)scorer_max_length(sc));
   rw_status st = eval_scores_model(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
-  render_notes_warn(&cli_context, &notes);
+  render_notes_warn(c->context, &notes);
   if (record) {
     add_text(record, "model", model);
     add_text(record, "device", scorer_device(sc));
     add_text(record, "dtype", scorer_dtype(sc));
     str_printf(record, ", \"max_length\": %lld", (long long)scorer_max_length(sc));
-    add_text(record, "overlong", s->overlong);
+    add_text(record, "overlong", cli_overlongs[s->overlong].text);
     add_text(record, "chat_template", o.chat_template);
     str_printf(record, ", \"control_tokens_escaped\": %zu, \"content_changed_by_template\": %zu", notes.escaped,
                notes.changed);
@@ -54,9 +75,10 @@ rw_status cli_score_model(eval_scores *out, const eval_data *d, const cli_scorin
   return st;
 }
 
-rw_status cli_score_file(eval_scores *out, const eval_data *d, const char *path, str *record, rw_error *err) {
+rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, const char *path, str *record,
+                         rw_error *err) {
   add_text(record, "scores", path);
-  return eval_scores_read(out, d, path, &cli_context, err);
+  return eval_scores_read(out, d, path, c->context, err);
 }
 
 void cli_data_json(str *out, const char *const *paths, size_t n) {

@@ -22,6 +22,7 @@ static const struct {
 
 size_t st_dtype_size(st_dtype t) { return dtypes[t].size; }
 const char *st_dtype_name(st_dtype t) { return dtypes[t].name; }
+const option_word st_dtype_words[] = {{"f32", DT_F32}, {"f16", DT_F16}, {"bf16", DT_BF16}, {NULL, 0}};
 
 struct st_set {
   file_map *files;

@@ -6,11 +6,13 @@
 #define FORMAT_SAFETENSORS_H
 
 #include "base/file.h"
+#include "base/option.h"
 
 /* In the format's own order, which is how the tensors of a written file are sorted (st_write). */
 typedef enum { DT_BOOL, DT_U8, DT_I8, DT_I16, DT_F16, DT_BF16, DT_I32, DT_F32, DT_F64, DT_I64 } st_dtype;
 size_t st_dtype_size(st_dtype t);
-const char *st_dtype_name(st_dtype t); /* "F32", … as in the file */
+const char *st_dtype_name(st_dtype t);     /* "F32", … as in the file */
+extern const option_word st_dtype_words[]; /* those that weights are written in: f32, f16, bf16 */
 
 enum { ST_MAX_DIMS = 8 };
 

@@ -29,15 +29,6 @@ static const route *const protocols[] = {SERVE_PROTOCOLS(X)};
 #undef X
 enum { PROTOCOLS = sizeof protocols / sizeof *protocols };
 
-void serve_defaults(serve_options *o) {
-  *o = (serve_options){.listen = "127.0.0.1:8000",
-                       .max_queue = 1 << 20,
-                       .max_body = 64 << 20,
-                       .max_connections = 4096,
-                       .deadline = 120,
-                       .wait_ms = 2};
-}
-
 const serve_options *server_options(const server *s) { return s->o; }
 meter *server_meter(server *s) { return &s->figures; }
 bool server_draining(const server *s) { return s->draining; }

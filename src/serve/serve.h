@@ -36,7 +36,6 @@ typedef struct {
   /* Set by the caller's handler of SIGHUP: the models are to be opened anew. */
   const volatile int *reload;
 } serve_options;
-void serve_defaults(serve_options *o);
 
 /* Serves until the context is interrupted; then answers what has begun and returns RW_OK. */
 rw_status serve_run(rw_context *context, const serve_options *o, rw_error *err);

@@ -87,7 +87,7 @@ rw_status calibration_drop(const char *out, rw_error *err) {
 /* The figures of the first --eval after step `kept`; where there is none, of the last quarter of the steps so far.
  */
 static rw_status gather(figures *f, const train_options *o, int64_t kept, int64_t step, rw_error *err) {
-  *f = (figures){.eval = o->n_eval ? o->eval[0] : NULL, .from = kept, .to = kept};
+  *f = (figures){.eval = o->eval.n ? o->eval.items[0] : NULL, .from = kept, .to = kept};
   if (f->eval) RW_TRY(read_lines(f, o->out, "evals.jsonl", err));
   if (f->n > 0) return RW_OK;
   *f = (figures){.from = step - step / 4, .to = step};

@@ -62,7 +62,7 @@ static rw_status check_row(const loading *l, const conv_row *row, rw_error *err)
   if (row->has_margin && k != LOSS_BT && k != LOSS_HINGE && k != LOSS_MARGIN_MSE)
     return rw_fail(err, RW_USAGE,
                    "margin: the loss %s has no place for it; use bt, hinge or margin-mse, or remove the field",
-                   loss_names[k]);
+                   loss_words[k].text);
   return RW_OK;
 }
 
@@ -276,12 +276,12 @@ rw_status dataset_load(dataset **out, const train_options *o, const renderer *r,
   d->mem = arena_new();
   d->source_ids = map_new();
   rw_status s = d->mem && d->source_ids ? RW_OK : rw_nomem(err, "training rows");
-  for (size_t i = 0; !s && i < o->n_data; i++) s = load_file(&l, o->data[i], err);
+  for (size_t i = 0; !s && i < o->data.n; i++) s = load_file(&l, o->data.items[i], err);
   const dataset_counts *n = &d->counts;
   if (!s && d->n == 0)
     s = rw_fail(err, RW_DATA,
                 "%s: no usable row: of %zu, %zu are invalid, %zu empty, %zu too long, %zu have equal sides",
-                rows_label(o->data[0]), n->rows, n->invalid, n->empty, n->overlong, n->identical);
+                rows_label(o->data.items[0]), n->rows, n->invalid, n->empty, n->overlong, n->identical);
   if (s)
     dataset_free(d);
   else

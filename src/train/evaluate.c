@@ -29,15 +29,15 @@ static rw_status load(trainer_eval *e, const char *spec, eval_data **out, rw_err
 
 rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, rw_error *err) {
   *out = NULL;
-  if (o->n_eval == 0) return RW_OK;
+  if (o->eval.n == 0) return RW_OK;
   trainer_eval *e = mem_zalloc(1, sizeof *e);
   if (!e) return rw_nomem(err, "evaluation");
   *out = e;
-  *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->n_eval, sizeof(eval_data *))};
+  *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->eval.n, sizeof(eval_data *))};
   if (!e->data) return rw_nomem(err, "evaluation");
   score_options so = {.context = o->context, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
   RW_TRY(scorer_wrap(&e->s, m, r, &so, err));
-  for (size_t i = 0; i < o->n_eval; i++) RW_TRY(load(e, o->eval[i], &e->data[i], err));
+  for (size_t i = 0; i < o->eval.n; i++) RW_TRY(load(e, o->eval.items[i], &e->data[i], err));
   return RW_OK;
 }
 
@@ -53,7 +53,7 @@ rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard 
 
 void trainer_eval_close(trainer_eval *e) {
   if (!e) return;
-  for (size_t i = 0; e->data && i < e->o->n_eval; i++) eval_data_free(e->data[i]);
+  for (size_t i = 0; e->data && i < e->o->eval.n; i++) eval_data_free(e->data[i]);
   mem_free(e->data);
   scorer_free(e->s);
   if (e->lines) fclose(e->lines);
@@ -72,14 +72,14 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   RW_TRY(st);
   /* the best step would be chosen by a figure that lacks items, or by none: refused, at the latest at step 0 */
   if (scores.unscored)
-    st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), FIELD(eval) " %s", e->o->eval[i]);
+    st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), FIELD(eval) " %s", e->o->eval.items[i]);
   if (!st) st = eval_measure(&r, e->data[i], &scores, &eo, err);
   str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
-  str_json(&s, e->o->eval[i], strlen(e->o->eval[i]));
+  str_json(&s, e->o->eval.items[i], strlen(e->o->eval.items[i]));
   str_addz(&s, ", ");
   if (!st) eval_result_json(&s, &r);
   if (!st) st = eval_rewards_json(&s, e->data[i], &scores, err);
-  if (!st) st = tensorboard_eval(e->board, step, e->o->eval[i], &r, err);
+  if (!st) st = tensorboard_eval(e->board, step, e->o->eval.items[i], &r, err);
   eval_scores_free(&scores);
   if (st) {
     str_free(&s);
@@ -93,13 +93,13 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   const eval_figure *f = isnan(r.overall.percent) ? &r.items : &r.overall;
   *figure = f->percent;
   log_note(e->o->context, "step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step,
-           e->o->eval[i], f->percent, f->lo, f->hi, f->baseline);
+           e->o->eval.items[i], f->percent, f->lo, f->hi, f->baseline);
   if (r.truncated && step == 0)
     log_warn(
         e->o->context,
         FIELD(eval) " %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
         "without " FIELD(overlong) " truncate",
-        e->o->eval[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
+        e->o->eval.items[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
   bool ok = !s.oom && fwrite(s.p, 1, s.len, e->lines) == s.len && fflush(e->lines) == 0;
   str_free(&s);
   eval_result_free(&r);
@@ -112,7 +112,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
   if (!e) return RW_OK;
   int64_t k = state->step, every = e->o->eval_every;
   if (k != 0 && k != steps && !(every > 0 && k % every == 0)) return RW_OK;
-  for (size_t i = 0; i < e->o->n_eval; i++) {
+  for (size_t i = 0; i < e->o->eval.n; i++) {
     double figure;
     RW_TRY(evaluate(e, i, k, &figure, err));
     if (i > 0 || !(isnan(state->best) || figure > state->best)) continue;
@@ -124,7 +124,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
 }
 
 bool trainer_eval_stop(const train_options *o, const train_state *state) {
-  if (o->n_eval == 0 || o->early_stop == 0 || o->eval_every == 0 || isnan(state->best)) return false;
+  if (o->eval.n == 0 || o->early_stop == 0 || o->eval_every == 0 || isnan(state->best)) return false;
   return state->step / o->eval_every - state->best_step / o->eval_every >= o->early_stop;
 }
 

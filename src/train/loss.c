@@ -3,8 +3,16 @@
 
 #include <math.h>
 
-const char *const loss_names[LOSS_KINDS] = {"bt", "focal",        "focal-penalty",  "hinge",        "margin-mse",
-                                            "ce", "tempered-log", "temperature-bt", "plackett-luce"};
+const option_word loss_words[LOSS_KINDS + 1] = {{"bt", LOSS_BT},
+                                                {"focal", LOSS_FOCAL},
+                                                {"focal-penalty", LOSS_FOCAL_PENALTY},
+                                                {"hinge", LOSS_HINGE},
+                                                {"margin-mse", LOSS_MARGIN_MSE},
+                                                {"ce", LOSS_CE},
+                                                {"tempered-log", LOSS_TEMPERED_LOG},
+                                                {"temperature-bt", LOSS_TEMPERATURE_BT},
+                                                {"plackett-luce", LOSS_PLACKETT_LUCE},
+                                                {NULL, 0}};
 
 /* log(1 + e^x) without overflow or loss of small values. */
 static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }

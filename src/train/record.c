@@ -100,16 +100,16 @@ rw_status run_write(const run_record *r, rw_error *err) {
   str_json(&s, model_device(r->m), strlen(model_device(r->m)));
   str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
              model_dtype(r->m), pool_threads(o->context->threads), (unsigned long long)o->seed,
-             loss_names[o->loss.kind]);
+             loss_words[o->loss.kind].text);
   str_printf(&s, "  \"fingerprint\": \"%s\",\n", r->state->fingerprint);
   str_printf(&s, "  \"head\": \"%s\",\n",
              model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
   str_addz(&s, "  \"model\": {\"path\": ");
   str_json(&s, o->model, strlen(o->model));
   str_printf(&s, ", \"xxh3_128\": \"%s\"},\n  \"data\": [", r->model_hash);
-  for (size_t i = 0; i < o->n_data; i++) {
+  for (size_t i = 0; i < o->data.n; i++) {
     str_addz(&s, i ? ", {\"path\": " : "{\"path\": ");
-    str_json(&s, o->data[i], strlen(o->data[i]));
+    str_json(&s, o->data.items[i], strlen(o->data.items[i]));
     str_printf(&s, ", \"xxh3_128\": \"%s\"}", r->data_hashes[i]);
   }
   str_printf(

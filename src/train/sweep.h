@@ -8,6 +8,7 @@
 #ifndef TRAIN_SWEEP_H
 #define TRAIN_SWEEP_H
 
+#include "base/option.h"
 #include "eval/eval.h"
 
 /* What is compared: runs that differ in their seed alone. */
@@ -34,9 +35,9 @@ typedef struct {
 } sweep;
 
 /* Does dir/run.json tell of a finished run of `command` (words as given to reward)? *other: of another command.
- * What changes no result (--resume, --force, --quiet, --threads) is not compared. No file: neither. */
-rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, bool *finished, bool *other,
-                          rw_error *err);
+ * Options that affect nothing, by the tables (ended by NULL), are not compared. No file: neither. */
+rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, const option *const *tables,
+                          bool *finished, bool *other, rw_error *err);
 /* Can all evaluations be read? To be asked before the first run. */
 rw_status sweep_check_evals(const sweep *s, rw_error *err);
 /* Scores the evaluations that the run has no scores of yet. */

@@ -12,45 +12,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/log.h"
 #include "model/golden.h"
 #include "train/calibration.h"
 #include "train/evaluate.h"
+#include "train/fingerprint.h"
 #include "train/loss.h"
 #include "train/memory.h"
 #include "train/nonfinite.h"
 #include "train/record.h"
-
-void train_defaults(train_options *o) {
-  *o = (train_options){.loss = {.kind = LOSS_BT, .gamma = 2, .margin = 1, .tempered_t = 0.5, .temperature = 2},
-                       .lr = 2e-6,
-                       .beta1 = 0.9,
-                       .beta2 = 0.999,
-                       .eps = 1e-8,
-                       .weight_decay = 1e-3,
-                       .max_grad_norm = 1,
-                       .schedule = SCHEDULE_COSINE,
-                       .warmup = 0.03,
-                       .batch_size = 128,
-                       .epochs = 2,
-                       .shuffle = true,
-                       .overlong = OVERLONG_DROP,
-                       .batch_tokens = 1024,
-                       .date = "2024-07-26", /* the template's own default */
-                       .save_dtype = -1,
-                       .save_minutes = 10,
-                       .share = true,
-                       .tensorboard = true,
-                       .keep = "last",
-                       .recompute = "auto",
-                       .lora_dropout = -1,
-                       .lora_targets = "all-linear",
-                       .device = "auto",
-                       .dtype = "auto"};
-}
 
 double train_lr(const train_options *o, int64_t k, int64_t steps) {
   int64_t w = (int64_t)ceil(o->warmup * (double)steps);
@@ -191,57 +162,19 @@ static rw_status step(run *t, int64_t k, step_metrics *s, rw_error *err) {
   }
   double clip =
       o->max_grad_norm > 0 ? o->max_grad_norm / (s->grad_norm + 1e-6) : 1; /* as torch's clip_grad_norm_ */
-  model_adamw a = {s->learning_rate, o->beta1,          o->beta2,          o->eps,
-                   o->weight_decay,  !o->no_decay_norm, !o->no_decay_bias, (uint64_t)k + 1};
+  model_adamw a = {s->learning_rate,
+                   o->betas[0],
+                   o->betas[1],
+                   o->eps,
+                   o->weight_decay,
+                   !(o->no_decay & NO_DECAY_NORM),
+                   !(o->no_decay & NO_DECAY_BIAS),
+                   (uint64_t)k + 1};
   model_update(t->m, &a, clip < 1 ? clip : 1);
   return RW_OK;
 }
 
 /* ---- before and after ---- */
-
-/* What decides the bits of the result, hashed; a resumed run must agree. */
-static rw_status fingerprint(run *t, rw_error *err) {
-  const train_options *o = t->o;
-  str s = {0};
-  t->hashes = mem_zalloc(o->n_data + 1, sizeof *t->hashes);
-  t->hash_list = mem_zalloc(o->n_data, sizeof *t->hash_list);
-  if (!t->hashes || !t->hash_list) return rw_nomem(err, "run");
-  str_printf(&s, "%d %a %a %a %a %a %a %a %a %a %a %d %d %a %d %a %a %lld %lld %d %lld %d %lld %d %d %llu %s %s",
-             o->loss.kind, o->loss.gamma, o->loss.margin, o->loss.tempered_t, o->loss.temperature, o->loss.center,
-             o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->no_decay_norm, o->no_decay_bias,
-             o->max_grad_norm, o->schedule, o->warmup, o->min_lr, (long long)o->batch_size, (long long)t->steps,
-             o->shuffle, (long long)o->max_length, o->overlong, (long long)o->freeze_layers, o->share,
-             o->states_8bit, (unsigned long long)o->seed, model_device(t->m), model_dtype(t->m));
-  if (o->lora_rank > 0)
-    str_printf(&s, " lora %lld %a %s ", (long long)o->lora_rank, o->lora_alpha, o->lora_targets);
-  if (model_dropout(t->m) > 0) str_printf(&s, " drop %a ", model_dropout(t->m));
-  if (o->loss.ranking != RANKING_BY_LOSS) str_printf(&s, " %d ", o->loss.ranking);
-  /* what the rows became, by whatever tokenizer and template, and the configuration beside the weights */
-  char texts[33], config[33] = "", *path = file_join(model_dir(t->m), "config.json");
-  dataset_hash(t->d, texts);
-  rw_status hashed = path ? file_hash(path, config, err) : rw_nomem(err, "run");
-  mem_free(path);
-  if (hashed) {
-    str_free(&s);
-    return hashed;
-  }
-  str_addz(&s, texts);
-  str_addz(&s, config);
-  for (size_t i = 0; i < o->n_data; i++) {
-    /* a pipe cannot be read again: its rows' ids stand for it */
-    if (file_hash(o->data[i], t->hashes[i], NULL)) dataset_hash(t->d, t->hashes[i]);
-    t->hash_list[i] = t->hashes[i];
-    str_addz(&s, t->hashes[i]);
-  }
-  RW_TRY(model_hash(t->m, t->hashes[o->n_data], err));
-  str_addz(&s, t->hashes[o->n_data]);
-  if (s.oom) return rw_nomem(err, "run");
-  XXH128_hash_t h = XXH3_128bits(s.p, s.len);
-  snprintf(t->state.fingerprint, sizeof t->state.fingerprint, "%016llx%016llx", (unsigned long long)h.high64,
-           (unsigned long long)h.low64);
-  str_free(&s);
-  return RW_OK;
-}
 
 static double peak_bytes(void) {
   struct rusage u;
@@ -278,7 +211,7 @@ static rw_status write_run(run *t, bool finished, rw_error *err) {
                   .state = &t->state,
                   .steps = t->steps,
                   .data_hashes = t->hash_list,
-                  .model_hash = t->hashes[t->o->n_data],
+                  .model_hash = t->hashes[t->o->data.n],
                   .finished = finished,
                   .peak_bytes = t->peak > 0 ? t->peak : peak_bytes(),
                   .frozen_why_not = t->frozen_why_not};
@@ -346,7 +279,12 @@ static rw_status prepare(run *t, rw_error *err) {
   t->d_row = mem_alloc(t->widest, sizeof *t->d_row);
   if (!t->order || !t->groups || !t->pass || !t->rewards || !t->d_rewards || !t->d_row || !t->source_sums)
     return rw_nomem(err, "training");
-  return fingerprint(t, err);
+  fingerprint_source of = {o, t->steps, t->m, t->d};
+  t->hashes = mem_zalloc(o->data.n + 1, sizeof *t->hashes);
+  t->hash_list = mem_zalloc(o->data.n, sizeof *t->hash_list);
+  if (!t->hashes || !t->hash_list) return rw_nomem(err, "training");
+  for (size_t i = 0; i < o->data.n; i++) t->hash_list[i] = t->hashes[i];
+  return fingerprint_make(t->state.fingerprint, t->hashes, &of, err);
 }
 
 static void say_data(const run *t) {
@@ -362,7 +300,7 @@ static void say_data(const run *t) {
   if (c->changed) log_warn(context, "the template changed the contents of %zu conversations", c->changed);
   model_warn_length(context, model_info(t->m), t->o->max_length);
   log_note(context, "%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps,
-           (long long)t->o->batch_size, loss_names[t->o->loss.kind], model_device(t->m), model_dtype(t->m));
+           (long long)t->o->batch_size, loss_words[t->o->loss.kind].text, model_device(t->m), model_dtype(t->m));
 }
 
 static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
@@ -387,7 +325,7 @@ static rw_status plan_memory(run *t, rw_error *err) {
   uint64_t used = memory_used(), available = memory_available();
   t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
                                  .recompute = strcmp(o->recompute, "full") == 0,
-                                 .states_8bit = o->states_8bit,
+                                 .states_8bit = o->states_8bit != 0,
                                  .most_rows = rows,
                                  .reopened = kept_checkpoints(o) > 0,
                                  .save_dtype = o->save_dtype};
@@ -416,7 +354,7 @@ static rw_status plan_memory(run *t, rw_error *err) {
 static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
   const train_options *o = t->o;
   const model_config *c = model_info(t->m);
-  bool again = t->steps > t->per_epoch, evals = o->n_eval > 0;
+  bool again = t->steps > t->per_epoch, evals = o->eval.n > 0;
   char *why = t->frozen_why_not;
   if (o->freeze_layers == 0) return RW_OK;
   uint64_t need = t->shared_tokens * c->hidden * sizeof(float), room = file_room(dir) / 2;
@@ -488,7 +426,7 @@ static rw_status dry_run(run *t, rw_error *err) {
     RW_TRY(time_passes(t, &later, err));
   double start = log_seconds();
   model_grad_norm(t->m);
-  model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps}, 1);
+  model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->betas[0], .beta2 = o->betas[1], .eps = o->eps}, 1);
   model_zero_grad(t->m);
   double update = log_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
          computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;

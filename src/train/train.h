@@ -3,6 +3,7 @@
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 
+#include "base/option.h"
 #include "model/score.h"
 
 typedef enum {
@@ -17,7 +18,7 @@ typedef enum {
   LOSS_PLACKETT_LUCE,
   LOSS_KINDS
 } loss_kind;
-extern const char *const loss_names[LOSS_KINDS];
+extern const option_word loss_words[LOSS_KINDS + 1]; /* by loss_kind; the last ends them */
 
 /* What a row of more than two ordered responses is to the loss. */
 typedef enum {
@@ -37,16 +38,19 @@ typedef struct {
 } train_loss;
 
 typedef enum { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } schedule_kind;
+enum { NO_DECAY_NORM = 1, NO_DECAY_BIAS = 2 };
+
+/* Most fields are options of `reward train`, which train_option_table describes: ranges and defaults stand there.
+ */
 
 typedef struct train_options train_options;
 struct train_options {
   const char *model, *out;
-  const char *base;        /* of an adapter as the model; NULL: the one that it names */
-  const char *const *data; /* files */
-  size_t n_data;
+  const char *base; /* of an adapter as the model; NULL: the one that it names */
+  option_list data; /* files */
   train_loss loss;
-  double lr, beta1, beta2, eps, weight_decay;
-  bool no_decay_norm, no_decay_bias;
+  double lr, betas[2], eps, weight_decay;
+  int no_decay;         /* bits of the above: tensors that are not decayed */
   double max_grad_norm; /* 0: off */
   schedule_kind schedule;
   double warmup, min_lr; /* ratios */
@@ -66,12 +70,12 @@ struct train_options {
   double save_minutes;   /* between checkpoints */
   bool share;            /* prompts shared by a row's responses are computed once */
   const char *recompute; /* "auto": when memory would not do otherwise; "no", "full" */
-  bool states_8bit;      /* AdamW's moments in 8 bits a value */
+  int states_8bit;       /* 1: AdamW's moments in 8 bits a value */
   bool tensorboard;      /* event files in OUT/tensorboard */
   bool no_golden_check;  /* of the model to start from */
-  bool force, resume, dry_run, quiet;
-  const char *const *eval; /* [SUITE:]FILE */
-  size_t n_eval;
+  bool force, resume, dry_run;
+  const char *config; /* a file of options, read by whoever fills this */
+  option_list eval;   /* [SUITE:]FILE */
   int64_t eval_every; /* steps; 0: before the first and after the last */
   int64_t early_stop; /* evaluations without a better one that end the run; 0: none do */
   const char *keep;   /* "best", "last", or a number: that many checkpoints stay beside the final weights */
@@ -85,6 +89,7 @@ struct train_options {
   void *arguments_ctx;
 };
 
+extern const option train_option_table[];
 void train_defaults(train_options *o);
 
 typedef struct {

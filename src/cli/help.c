@@ -1,0 +1,96 @@
+/* help.c - --help, from a command's tables. Columns are counted in characters. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum { HELP_COLUMN = 36, HELP_WIDTH = 110 };
+
+/* Characters of UTF-8 text. */
+static int columns(const char *s, size_t len) {
+  int n = 0;
+  for (size_t i = 0; i < len; i++) n += (s[i] & 0xc0) != 0x80;
+  return n;
+}
+
+/* The words from HELP_COLUMN on, wrapped. at: columns of the line that are taken. */
+static void print_wrapped(const char *text, int at) {
+  if (at > HELP_COLUMN - 2) {
+    putchar('\n');
+    at = 0;
+  }
+  printf("%*s", HELP_COLUMN - at, "");
+  int column = HELP_COLUMN;
+  for (const char *c = text; *c;) {
+    size_t n = strcspn(c, " ");
+    int wide = columns(c, n);
+    bool first = column == HELP_COLUMN, fits = column + 1 + wide <= HELP_WIDTH;
+    if (!first && fits) column += printf(" ");
+    if (!first && !fits) {
+      printf("\n%*s", HELP_COLUMN, "");
+      column = HELP_COLUMN;
+    }
+    printf("%.*s", (int)n, c);
+    column += wide;
+    c += n + (c[n] == ' ');
+  }
+  putchar('\n');
+}
+
+static void print_option(const option *o) {
+  str left = {0}, text = {0};
+  str_printf(&left, "  %s%c%s--%s", o->letter ? "-" : "", o->letter ? o->letter : ' ', o->letter ? ", " : "   ",
+             o->name);
+  if (o->kind != OPTION_FLAG) str_addc(&left, ' ');
+  option_value_name(o, &left);
+  cli_option_help(o, &text);
+  fputs(left.p ? left.p : "", stdout);
+  print_wrapped(text.p ? text.p : "", columns(left.p ? left.p : "", left.len));
+  str_free(&left);
+  str_free(&text);
+}
+
+void cli_option_help(const option *o, str *out) {
+  const char *initial = option_initial(o);
+  str_addz(out, o->help);
+  if (initial && !strstr(o->help, "default")) str_printf(out, " (default: %s)", initial);
+}
+
+void cli_each_option(const cli_command *command, void (*fn)(void *ctx, const char *heading, const option *o),
+                     void *ctx) {
+  const option *tables[CLI_PARTS + 1];
+  size_t n = 0;
+  for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table; p++)
+    if (!p->elsewhere) tables[n++] = p->table;
+  tables[n++] = cli_common_table;
+  const char *done[64];
+  size_t n_done = 0;
+  /* a group stands where its first option does */
+  for (size_t t = 0; t < n; t++)
+    for (const option *o = tables[t]; o->name; o++) {
+      const char *group = o->group ? o->group : "Options";
+      size_t k = 0;
+      while (k < n_done && strcmp(done[k], group) != 0) k++;
+      if (k < n_done || !cli_has_effect(command, o)) continue;
+      done[n_done++] = group;
+      const char *heading = group;
+      for (size_t u = t; u < n; u++)
+        for (const option *x = tables[u]; x->name; x++)
+          if (strcmp(x->group ? x->group : "Options", group) == 0 && cli_has_effect(command, x)) {
+            fn(ctx, heading, x);
+            heading = NULL;
+          }
+    }
+}
+
+static void show(void *ctx, const char *heading, const option *o) {
+  (void)ctx;
+  if (heading) printf("\n%s:\n", heading);
+  print_option(o);
+}
+
+void cli_print_help(const cli_command *command) {
+  printf("usage: reward %s\n\n%s\n", command->usage, command->about);
+  cli_each_option(command, show, NULL);
+  printf("\nExamples:\n%s", command->examples);
+}
