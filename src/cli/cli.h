@@ -1,7 +1,7 @@
 /* cli.h - what every subcommand shares: its description, the parsed command line, messages, opening what is named.
  *
  * A subcommand is one file cmd_NAME.c with one cli_command: its tables of options (base/option.h), its texts and
- * the function that runs it. The parser, --help, --config, run.json read these.
+ * the function that runs it. The parser, --help, --config, run.json, the man page and the completion read these.
  * All state of one invocation is in the cli that the function gets.
  */
 #ifndef CLI_CLI_H
@@ -108,6 +108,9 @@ void cli_each_option(const cli_command *command, void (*fn)(void *ctx, const cha
 void cli_option_help(const option *o, str *out); /* what it is for, and its default */
 void cli_print_help(const cli_command *command);
 void cli_print_version(void);
+void cli_print_man(const cli_command *command); /* NULL: of the program */
+/* For bash, zsh or fish; false: another shell. */
+bool cli_print_completion(const char *shell);
 /* The name nearest to a misspelled one: of the command's options (without dashes), or of the commands. NULL: none
  * is near. */
 const char *cli_nearest_option(const cli_command *command, const char *name, size_t len);

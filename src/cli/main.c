@@ -58,19 +58,30 @@ static int run_command(const cli_command *command, int argc, char **argv) {
   return status != 0 && log_interrupted(&messages.context) ? 130 : status;
 }
 
-/* What is asked of the program itself: help, --help, --version. The exit status, or -1:
+/* What is asked of the program itself: help, --help, --version, --man, --completion. The exit status, or -1:
  * nothing of it. */
 static int run_own(int argc, char **argv) {
   const char *word = argv[1], *more = argc > 2 ? argv[2] : NULL;
-  bool help = strcmp(word, "help") == 0;
+  bool help = strcmp(word, "help") == 0, man = strcmp(word, "--man") == 0;
   if (strcmp(word, "--version") == 0) {
     cli_print_version();
-  } else if (help && more) {
+  } else if ((help || man) && more) {
     const cli_command *c = find(more);
     if (!c) return 2;
-    cli_print_help(c);
+    if (help)
+      cli_print_help(c);
+    else
+      cli_print_man(c);
+  } else if (man) {
+    cli_print_man(NULL);
   } else if (help || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
     print_help(stdout);
+  } else if (strcmp(word, "--completion") == 0) {
+    if (!more || !cli_print_completion(more)) {
+      fprintf(stderr, "reward: --completion: expected bash|zsh|fish%s%s%s\n", more ? ", got '" : " after it",
+              more ? more : "", more ? "'" : "");
+      return 2;
+    }
   } else {
     return -1;
   }
