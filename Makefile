@@ -87,7 +87,7 @@ $(BUILD)/src/serve/page_html.o: src/serve/page_html.S src/serve/page.html
 
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden -Isrc -isystem $(ARROW)/include -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN) -MMD -MP -c -o $@ $<
+	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden -Isrc -Iinclude -isystem $(ARROW)/include -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/test_serve_%: LIBS += $(HTTPD)
 $(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a

@@ -16,6 +16,6 @@ flags=$(grep -rnE '"[^"]*--[a-z]' src --include='*.c' | grep -vE '^src/(cli/|rep
 [ -z "$flags" ] || { echo "an option's name in a message of the library: $flags"; bad=1; }
 for h in src/*/*.h src/curate/*/*.h; do
   case $h in */kernels_impl.h | */avx512.h) continue ;; esac # the body of kernels_LEVEL.c, and for one level only
-  echo "#include \"${h#src/}\"" | ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Isrc -fsyntax-only -x c - || { echo "$h does not compile alone"; bad=1; }
+  echo "#include \"${h#src/}\"" | ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Isrc -Iinclude -fsyntax-only -x c - || { echo "$h does not compile alone"; bad=1; }
 done
 exit $bad

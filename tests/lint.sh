@@ -6,7 +6,7 @@ for tool in clang-format cppcheck clang-tidy; do command -v $tool >/dev/null || 
 bad=0
 clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cc') || bad=1
 cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exitcode=1 --inline-suppr -j "$(nproc)" \
-  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Isrc -i src/format/parquet.cc src 2>&1 || bad=1
+  --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Isrc -Iinclude -i src/format/parquet.cc src 2>&1 || bad=1
 
 # One file of C: clang-tidy, unless it passed before with the same text in all that it includes.
 tidy() {

@@ -10,17 +10,6 @@
 
 #include "base/thread.h"
 
-typedef enum {
-  RW_LOG_WARNING,
-  RW_LOG_NOTE,
-  RW_LOG_PROGRESS, /* how far long work is; each line replaces the one before; an empty one: the work has ended */
-} rw_log_level;
-
-/* One line of text without its newline. Calls of one context never overlap, but may come from any thread that is
- * inside a call of the library; must not call the library with the same context. */
-typedef void (*rw_log_fn)(void *user, rw_log_level level, const char *text);
-
-typedef struct rw_context rw_context;
 struct rw_context {
   pool *threads; /* NULL until context_start */
   rw_log_fn log; /* NULL: nothing is said */

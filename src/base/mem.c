@@ -2,6 +2,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +13,15 @@
 
 enum { PAGE_LARGE = 1 << 21, LARGE = 4 * PAGE_LARGE };
 
-static long fail_after = -1;
+static atomic_long fail_after = -1; /* below 0: no failure is wanted */
 
 void mem_fail_after(long n) { fail_after = n; }
 
 /* The product count*size as *bytes (at least 1); false when it overflows or a test wants a failure. */
 static bool bytes_for(size_t count, size_t size, size_t *bytes) {
-  if (fail_after >= 0) {
-    if (fail_after == 0) return false;
-    fail_after--;
-  }
+  long left = atomic_load_explicit(&fail_after, memory_order_relaxed);
+  if (left == 0) return false;
+  if (left > 0) atomic_store_explicit(&fail_after, left - 1, memory_order_relaxed);
   if (__builtin_mul_overflow(count, size, bytes)) return false;
   if (*bytes == 0) *bytes = 1;
   return true;

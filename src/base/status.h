@@ -3,7 +3,7 @@
  * A function that can fail returns rw_status (0 is success) and takes an rw_error * as its last
  * parameter; on failure it fills that error once, at the place that knows file, line or tensor.
  * The caller passes the status up unchanged. Nothing in the library prints or exits.
- * err may be NULL: the status alone is then returned.
+ * err may be NULL: the status alone is then returned. Both types are of the public header.
  */
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
@@ -11,21 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum {
-  RW_OK = 0,
-  RW_USAGE,       /* the caller's arguments make no sense together */
-  RW_DATA,        /* a file or a value in it is not what it should be */
-  RW_IO,          /* the system refused: open, read, write, rename */
-  RW_NOMEM,       /* memory ran out */
-  RW_UNSUPPORTED, /* well formed, but not something this build can do */
-  RW_INTERRUPTED, /* log_interrupted() became true; finished work is kept */
-  RW_NUMERIC,     /* a number stopped being finite */
-} rw_status;
-
-typedef struct {
-  rw_status code;
-  char text[1000]; /* one line: "FILE:LINE: field: expected X, got Y; what to do" */
-} rw_error;
+#include "reward.h"
 
 /* An option's field within a message: rw_fail(err, RW_USAGE, FIELD(max_length) ": expected …"). Whoever shows the
  * message first spells its fields: as max_length, or with `options` as --max-length, which the program's user

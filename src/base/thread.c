@@ -23,7 +23,9 @@ struct pool {
     int index;
     _Alignas(64) atomic_size_t next; /* of its share of the tasks */
   } * workers;
+  pthread_mutex_t turn; /* of callers */
   pthread_mutex_t lock;
+  locale_t numbers;
   pthread_cond_t start, done;
   atomic_uint_fast64_t generation; /* counts runs, and the order to stop; a worker waits for the next one */
   atomic_int busy;                 /* workers that have not finished this run */
@@ -70,6 +72,7 @@ static void await(pool *p, bool (*ready)(pool *, uint64_t), uint64_t seen, pthre
 static void *worker_main(void *arg) {
   struct worker *w = arg;
   pool *p = w->p;
+  uselocale(p->numbers);
   for (uint64_t seen = 0;; seen++) {
     await(p, run_begun, seen, &p->start);
     if (p->stop) return NULL;
@@ -93,10 +96,12 @@ rw_status pool_new(pool **out, int threads, rw_error *err) {
   p->spin = threads <= processors;
   p->ids = mem_zalloc((size_t)threads, sizeof *p->ids);
   p->workers = mem_aligned((size_t)threads, sizeof *p->workers);
+  p->numbers = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  pthread_mutex_init(&p->turn, NULL);
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->start, NULL);
   pthread_cond_init(&p->done, NULL);
-  if (!p->ids || !p->workers) {
+  if (!p->ids || !p->workers || !p->numbers) {
     pool_free(p);
     return rw_nomem(err, "thread pool");
   }
@@ -122,6 +127,8 @@ void pool_free(pool *p) {
   pthread_cond_broadcast(&p->start);
   pthread_mutex_unlock(&p->lock);
   for (int i = 1; i < p->threads; i++) pthread_join(p->ids[i], NULL);
+  if (p->numbers) freelocale(p->numbers);
+  pthread_mutex_destroy(&p->turn);
   pthread_mutex_destroy(&p->lock);
   pthread_cond_destroy(&p->start);
   pthread_cond_destroy(&p->done);
@@ -131,12 +138,14 @@ void pool_free(pool *p) {
 }
 
 int pool_threads(const pool *p) { return p->threads; }
+locale_t pool_locale(const pool *p) { return p->numbers; }
 
 void pool_run(pool *p, size_t tasks, void (*fn)(void *, size_t, int), void *ctx) {
   if (p->threads == 1 || tasks <= 1) {
     for (size_t t = 0; t < tasks; t++) fn(ctx, t, 0);
     return;
   }
+  pthread_mutex_lock(&p->turn);
   pthread_mutex_lock(&p->lock);
   p->fn = fn;
   p->ctx = ctx;
@@ -148,4 +157,5 @@ void pool_run(pool *p, size_t tasks, void (*fn)(void *, size_t, int), void *ctx)
   pthread_mutex_unlock(&p->lock);
   take_tasks(p, 0);
   await(p, run_over, 0, &p->done);
+  pthread_mutex_unlock(&p->turn);
 }
