@@ -46,7 +46,7 @@ APT     := gcc g++ make pkg-config python3 python3-pip \
            libmicrohttpd-dev
 APT_DEV := libcmocka-dev libjansson-dev libdnnl-dev clang clang-format clang-tidy cppcheck procps python3-venv patchelf
 
-.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install always compile_commands.json
+.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install wheel always compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
 
 $(BUILD)/reward: $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a
@@ -151,6 +151,13 @@ ifneq ($(PLUGIN),)
 	install -m 644 $(PLUGIN) $(ARROW_LIB) $(TO)/lib/reward
 endif
 
+# dist/*.whl: program, library and module rewardc with all that they need, for pip
+DIST ?= dist
+wheel: all
+	rm -rf $(BUILD)/wheel $(DIST)/rewardc-*.whl
+	$(MAKE) -s install DESTDIR=$(BUILD)/wheel PREFIX=/rewardc >/dev/null
+	python3 bindings/python/wheel.py $(VERSION) $(BUILD)/wheel/rewardc $(DIST)
+
 # what opens Parquet files looks for the plugin when it runs
 $(BUILD)/tests/test_parquet $(BUILD)/tests/test_rows $(BUILD)/replay/parquet: | $(PLUGIN)
 
@@ -184,6 +191,7 @@ help:
 	@echo "make deps-dev   what the tests and contributors need besides, and the small model"
 	@echo "make deps-model the small model alone (98 MB)"
 	@echo "make install    program, library, header, pkg-config: DESTDIR, PREFIX (/usr/local)"
+	@echo "make wheel      dist/*.whl: the program and the Python module rewardc"
 	@echo "make test       every test, plain and under sanitizers; T=PATTERN: those whose name matches"
 	@echo "make quick      the tests that take a minute"
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
