@@ -163,8 +163,8 @@ $(BUILD)/tests/test_parquet $(BUILD)/tests/test_rows $(BUILD)/replay/parquet: | 
 
 tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
 
-test: ; @T='$(T)' tests/run.sh
-quick: ; @T='$(T)' tests/run.sh quick
+test: ; @T='$(value T)' tests/run.sh
+quick: ; @T='$(value T)' tests/run.sh quick
 # Format and static analysis; a part of the tests.
 lint: $(BUILD)/commit.h ; @tests/lint.sh
 
