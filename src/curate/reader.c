@@ -72,7 +72,7 @@ slice reader_scalar(struct fy_node *n) {
 
 rw_status reader_bad(const recipe_reader *r, struct fy_node *n, const char *key, const char *expected) {
   slice s = reader_scalar(n);
-  if (!token_of(n))
+  if (!token_of(n) || (fy_node_is_scalar(n) && s.len == 0)) /* an empty value has a token since libfyaml 0.8 */
     s = slice_of(fy_node_is_scalar(n)                                     ? "nothing"
                  : fy_node_is_sequence(n) && fy_node_sequence_is_empty(n) ? "an empty list"
                                                                           : "something else");
