@@ -116,6 +116,9 @@ $(BUILD)/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libreward.a
 # ---- installing: make install [DESTDIR=] [PREFIX=/usr/local] ----
 PREFIX ?= /usr/local
 TO      = $(DESTDIR)$(PREFIX)
+# what runs the program that was built for another machine, for its man pages: RUN=qemu-aarch64-static
+RUN    ?=
+COMMANDS = $(patsubst src/cli/cmd_%.c,%,$(wildcard src/cli/cmd_*.c))
 
 # One object in which rw_ names alone are global.
 $(BUILD)/installed/libreward.a: $(LIB_OBJ)
@@ -148,6 +151,12 @@ install: all $(BUILD)/installed/libreward.a
 	ln -sf libreward.so.$(VERSION) $(TO)/lib/$(SONAME)
 	ln -sf $(SONAME) $(TO)/lib/libreward.so
 	echo "$$PC" >$(TO)/lib/pkgconfig/reward.pc
+	install -d $(TO)/share/man/man1 $(TO)/share/bash-completion/completions $(TO)/share/zsh/site-functions $(TO)/share/fish/vendor_completions.d
+	$(RUN) $(BUILD)/reward --man >$(TO)/share/man/man1/reward.1
+	for c in $(COMMANDS); do $(RUN) $(BUILD)/reward --man $$c >$(TO)/share/man/man1/reward-$$c.1 || exit 1; done
+	$(RUN) $(BUILD)/reward --completion bash >$(TO)/share/bash-completion/completions/reward
+	$(RUN) $(BUILD)/reward --completion zsh >$(TO)/share/zsh/site-functions/_reward
+	$(RUN) $(BUILD)/reward --completion fish >$(TO)/share/fish/vendor_completions.d/reward.fish
 ifneq ($(PLUGIN),)
 	install -d $(TO)/lib/reward
 	install -m 644 $(PLUGIN) $(ARROW_LIB) $(TO)/lib/reward

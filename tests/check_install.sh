@@ -21,6 +21,15 @@ for dynamic in "$at/bin/reward" "$at/lib/libreward.so"; do
   readelf -d "$dynamic" | grep -E "R(UN)?PATH|libarrow|libstdc" && fail "$dynamic: a path, or a library that only the plugin may need"
 done
 
+# a page for each command, completions that their shells can read
+for c in $("$at/bin/reward" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
+  head -n 3 "$at/share/man/man1/reward-$c.1" | grep -q "^\.TH" || fail "man page of $c"
+done
+[ -s "$at/share/man/man1/reward.1" ] || fail "man page of reward"
+bash -n "$at/share/bash-completion/completions/reward" || fail "completion for bash"
+head -n 1 "$at/share/zsh/site-functions/_reward" | grep -q "^#compdef reward" || fail "completion for zsh"
+grep -q "^complete -c reward" "$at/share/fish/vendor_completions.d/reward.fish" || fail "completion for fish"
+
 # names that a program linked to the library would meet
 foreign=$({ nm -D --defined-only "$at/lib/libreward.so"; nm -g --defined-only "$at/lib/libreward.a"; } | grep -E '^[0-9a-f]+ [A-Z] ' | grep -vE ' rw_[a-z0-9_]+$' || true)
 [ -z "$foreign" ] || fail "exported, but no rw_ name: $foreign"
