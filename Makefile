@@ -96,6 +96,17 @@ $(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(if $(filter tests/test_serve_%,$<),$(SERVE_OBJ)) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
 
+# The program, and tests of the model, over device memory that the host cannot touch (tests/guard/guard.c).
+GUARD := tests/guard/guard.c -Wl,--wrap=backend_cpu,--wrap=backend_open -rdynamic
+$(BUILD)/reward-guard: $(BUILD)/reward tests/guard/guard.c $(BUILD)/guard/touch
+	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(SERVE_OBJ) $(GUARD) $(BUILD)/libreward.a $(HTTPD) $(LIBS)
+$(BUILD)/guard/touch: tests/guard/touch.c tests/guard/guard.c $(BUILD)/libreward.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< $(GUARD) $(BUILD)/libreward.a $(LIBS)
+$(BUILD)/guard/%: tests/%.c tests/guard/guard.c $(BUILD)/libreward.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(GUARD) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
+
 # Every backend operation against its plain definition; oneDNN is the speed peer (--speed).
 $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(BUILD)/libreward.a -ldnnl $(LIBS)

@@ -90,14 +90,16 @@ for f in tests/test_*.c; do
   add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
   [[ ! $t =~ $THREADED ]] || add "tsan $t" "$TSAN" "$TSAN/tests/$t" "$TSAN/tests/$t"
 done
+for t in test_model test_lora test_heads; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
 for f in tests/fuzz/fuzz_*.c; do
   t=$(basename "$f" .c) t=${t#fuzz_}
   add "asan corpus of $t" "$ASAN" "$ASAN/replay/$t" "$ASAN/replay/$t" tests/fuzz/corpus/"$t"/*
 done
 for f in tests/cli_*.sh; do
-  t=$(basename "$f" .sh)
-  add "$t" "$BUILD" all env BUILD="$BUILD" bash "$f"
-  add "asan $t" "$ASAN" all env BUILD="$ASAN" bash "$f"
+  t=$(basename "$f" .sh) target=all
+  [ "$t" != cli_guard ] || target=reward-guard
+  add "$t" "$BUILD" "${target/#reward/$BUILD\/reward}" env BUILD="$BUILD" bash "$f"
+  add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" bash "$f"
 done
 for f in tests/check_*.py tests/check_*.sh; do add "$(basename "$f")" "$BUILD" all env BUILD="$BUILD" "$f"; done
 

@@ -206,8 +206,13 @@ const char *model_bad_gradient(model *m);
 const char *model_bad_weight(const model *m, size_t *index);
 
 /* Bytes that training will take with passes of up to n_tokens rows: parameters, states, activations, packed
- * factors. */
-uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens);
+ * factors, and what saving needs. Where the device's memory is the host's, the sum counts. */
+typedef struct {
+  uint64_t device, host;
+} model_bytes;
+model_bytes model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens);
+/* The device's memory; both 0: it is the host's. */
+void model_device_memory(const model *m, uint64_t *free, uint64_t *total);
 
 /* Writes config.json (…ForSequenceClassification, num_labels 1) and the weights; dtype -1: as in the input. The
  * caller copies the tokenizer. */

@@ -106,7 +106,7 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
   return m->be->sync(m->be, err);
 }
 
-uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens) {
+model_bytes model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens) {
   acts s;
   const model_config *c = &m->cfg;
   size_t freeze = frozen_layers(m, o);
@@ -127,10 +127,17 @@ uint64_t model_train_bytes(const model *m, const model_train_options *o, size_t 
   /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o */
   pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c)) * type_size(m->be->traits.act);
   pass += m->be->scratch_bytes(m->be, n_tokens, most, widest);
-  if (4 * largest > pass) pass = 4 * largest; /* saving, when the activations are given back */
-  if (reopened > pass) pass = reopened;
-  return 8 * trained + pass + frozen + (o->states_8bit ? 2 * trained + trained / 32 : 8 * trained);
+  uint64_t states = o->states_8bit ? 2 * trained + trained / 32 : 8 * trained,
+           saving = 4 * largest > reopened ? 4 * largest : reopened; /* when the activations are given back */
+  model_bytes b = {.device = 8 * trained + states + pass, .host = saving};
+  if (m->be->traits.maps_host)
+    b.host = frozen + (saving > pass ? saving - pass : 0);
+  else
+    b.device += frozen;
+  return b;
 }
+
+void model_device_memory(const model *m, uint64_t *free, uint64_t *total) { m->be->memory(m->be, free, total); }
 
 void model_rest(model *m) {
   buffer *b[] = {&m->lora_u, &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x, &m->h,   &m->a,

@@ -308,6 +308,22 @@ static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB
 /* --keep N: N; 0 for best and last. */
 static int64_t kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
 
+typedef struct {
+  uint64_t need, room;
+  uint64_t host;  /* of the need, in the host's memory */
+  const char *of; /* "", or whose memory it is */
+} memory_need;
+
+/* What training takes of the memory that is scarcer: the host's, or the device's where that is another. */
+static memory_need most_pressing(const run *t, size_t rows, uint64_t available) {
+  model_bytes b = model_train_bytes(t->m, &t->how, rows);
+  uint64_t room, total;
+  model_device_memory(t->m, &room, &total);
+  if (total == 0) return (memory_need){b.host + b.device, available, b.host + b.device, ""};
+  if (b.device > room) return (memory_need){b.device, room, b.host, " of the device"};
+  return (memory_need){b.host, available, b.host, ""};
+}
+
 /* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
 static rw_status plan_memory(run *t, rw_error *err) {
   const train_options *o = t->o;
@@ -322,32 +338,31 @@ static rw_status plan_memory(run *t, rw_error *err) {
   uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
   if (most > batch) most = batch;
   if (most > rows) rows = most;
-  uint64_t used = memory_used(), available = memory_available();
   t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
                                  .recompute = strcmp(o->recompute, "full") == 0,
                                  .states_8bit = o->states_8bit != 0,
                                  .most_rows = rows,
                                  .reopened = kept_checkpoints(o) > 0,
                                  .save_dtype = o->save_dtype};
-  uint64_t need = model_train_bytes(t->m, &t->how, rows);
-  if (need > available && strcmp(o->recompute, "auto") == 0) {
-    t->how.recompute = true;
-    need = model_train_bytes(t->m, &t->how, rows);
-    char a[32], b[32];
-    gigabytes(a, need);
-    gigabytes(b, available);
-    if (need <= available) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
-  }
-  t->predicted = used + need;
-  if (need <= available) return RW_OK;
+  uint64_t used = memory_used(), available = memory_available();
+  memory_need n = most_pressing(t, rows, available);
   char a[32], b[32];
-  gigabytes(a, need);
-  gigabytes(b, available);
+  if (n.need > n.room && strcmp(o->recompute, "auto") == 0) {
+    t->how.recompute = true;
+    n = most_pressing(t, rows, available);
+    gigabytes(a, n.need);
+    gigabytes(b, n.room);
+    if (n.need <= n.room) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
+  }
+  t->predicted = used + n.host;
+  if (n.need <= n.room) return RW_OK;
+  gigabytes(a, n.need);
+  gigabytes(b, n.room);
   return rw_fail(
       err, RW_NOMEM,
-      "training takes %s more memory and %s are available; use " FIELD(optimizer_states) " 8bit, " FIELD(recompute) " full, "
+      "training takes %s more memory%s and %s are available; use " FIELD(optimizer_states) " 8bit, " FIELD(recompute) " full, "
       "a smaller " FIELD(batch_tokens) " or " FIELD(max_length) ", or " FIELD(freeze_layers),
-      a, b);
+      a, n.of, b);
 }
 
 /* With frozen layers: keeps their states on disk where rows or evaluations come again and the room is there. */
