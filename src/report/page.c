@@ -1,42 +1,10 @@
-/* page.c - the page: head, sections, paragraphs, facts, figure frames, escaping. */
+/* page.c - the page: head, sections, paragraphs, facts, figure frames. */
 #include "report/page.h"
 
 #include <stdarg.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "base/file.h"
-
-size_t rep_clean(str *out, slice text, bool html) {
-  size_t columns = 0;
-  for (size_t i = 0; i < text.len;) {
-    utf8proc_int32_t c = -1;
-    size_t left = text.len - i;
-    utf8proc_ssize_t n =
-        utf8proc_iterate((const utf8proc_uint8_t *)text.p + i, left > 8 ? 8 : (utf8proc_ssize_t)left, &c);
-    const char *entity = !html       ? NULL
-                         : c == '&'  ? "&amp;"
-                         : c == '<'  ? "&lt;"
-                         : c == '>'  ? "&gt;"
-                         : c == '"'  ? "&quot;"
-                         : c == '\'' ? "&#39;"
-                                     : NULL;
-    if (n <= 0) n = 1, c = -1;
-    if (entity)
-      str_addz(out, entity);
-    else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
-      str_addz(out, c == '\n' || c == '\t' ? " " : "\xEF\xBF\xBD");
-    else
-      str_add(out, text.p + i, (size_t)n);
-    columns += c < 0x20 ? 1 : (size_t)utf8proc_charwidth(c);
-    i += (size_t)n;
-  }
-  return columns;
-}
-
-void rep_escape(str *out, const char *z) {
-  if (z) rep_clean(out, slice_of(z), true);
-}
 
 rep_page *rep_page_new(const char *title, const char *about) {
   rep_page *p = mem_zalloc(1, sizeof *p);

@@ -1,7 +1,5 @@
 /* table.c - a table of text cells, as HTML and as aligned plain text. */
-#include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "report/page.h"
@@ -60,21 +58,6 @@ void rep_cell(rep_table *t, const char *fmt, ...) {
   if (s.oom) t->oom = true;
   add_cell(t, (slice){s.p, s.len});
   str_free(&s);
-}
-
-void rep_num(str *out, double v, int decimals) {
-  char digits[400]; /* DBL_MAX has 309 before the point */
-  if (!isfinite(v) || decimals < 0 || decimals > 60) {
-    str_addc(out, '-');
-    return;
-  }
-  int n = snprintf(digits, sizeof digits, "%.*f", decimals, fabs(v));
-  int whole = n - (decimals ? decimals + 1 : 0);
-  if (v < 0 && strspn(digits, "0.") < (size_t)n) str_addc(out, '-');
-  for (int i = 0; i < n; i++) {
-    if (i > 0 && i < whole && (whole - i) % 3 == 0) str_addc(out, ',');
-    str_addc(out, digits[i]);
-  }
 }
 
 void rep_cell_num(rep_table *t, double v, int decimals) {
