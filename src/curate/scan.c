@@ -64,7 +64,8 @@ static rw_status keep(const scan *s, size_t n, arena *mem, scanned *out, rw_erro
   for (size_t i = 0; out->s && i < n; i++) {
     out->s[i] = s[i];
     slice *c = &out->s[i].category;
-    if (c->len && !(c->p = arena_strndup(mem, c->p, c->len))) return rw_nomem(err, "rows");
+    c->p = c->len ? arena_strndup(mem, c->p, c->len) : "";
+    if (!c->p) return rw_nomem(err, "rows");
   }
   return out->s ? RW_OK : rw_nomem(err, "rows");
 }
