@@ -155,7 +155,8 @@ static void test_missing(void **state) {
   assert_true(is_missing(&r, "hep-rust") && !is_missing(&r, "Chat Hard") && !is_missing(&r, "mt-bench-hard"));
   assert_int_equal(r.n_missing, 2 + 17);
   str json = {0}, table = {0};
-  eval_result_json(&json, &r);
+  json_writer w = jw_inside(&json);
+  eval_result_json(&w, &r);
   assert_non_null(strstr(json.p, "\"overall\": null, \"interval\": null"));
   assert_non_null(strstr(json.p, "\"Safety\": null"));
   assert_int_equal(eval_print(&table, &r, NULL), RW_OK);
@@ -261,7 +262,8 @@ static void test_out_of_memory(void **state) {
     eval_group_difference g;
     if (!st) st = eval_compare_groups(&g, d, both, both, 2, &(eval_options){0, 3}, &err);
     str json = {0};
-    if (!st) st = eval_rewards_json(&json, d, &s, &err);
+    json_writer w = {.out = &json};
+    if (!st) st = eval_rewards_json(&w, d, &s, &err);
     if (!st && json.oom) st = RW_NOMEM;
     str_free(&json);
     mem_fail_after(-1);

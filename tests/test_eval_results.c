@@ -43,9 +43,10 @@ static void test_unscored_figures(void **state) {
     }
     /* and each form of the results says so */
     str json = {0}, table = {0}, public = {0};
-    str_addc(&json, '{');
-    eval_result_json(&json, &b);
-    str_addc(&json, '}');
+    json_writer w = {.out = &json};
+    jw_object(&w, NULL);
+    eval_result_json(&w, &b);
+    jw_end(&w);
     assert_non_null(strstr(json.p, "\"overall\": null"));
     assert_non_null(strstr(json.p, "\"unscored\": 1, \"unscored_items\": [{\"id\": "));
     const char *file = put(json.p);
@@ -153,9 +154,12 @@ static void test_results_file(void **state) {
     assert_int_equal(eval_scores_read(&s, d, path, NULL, &err), RW_OK);
     assert_int_equal(eval_measure(&r, d, &s, &(eval_options){3, 50}, &err), RW_OK);
     str json = {0};
-    str_addz(&json, i % 2 ? "{" : "{\"step\": 1, "); /* after other members too */
-    eval_result_json(&json, &r);
-    str_addz(&json, ", \"model\": \"m\\u00fc\"}");
+    json_writer w = {.out = &json};
+    jw_object(&w, NULL);
+    if (i % 2) jw_int(&w, "step", 1); /* after other members too */
+    eval_result_json(&w, &r);
+    jw_raw(&w, "model", SLICE("\"m\\u00fc\""));
+    jw_end(&w);
     const char *model, *file = put(json.p);
     if (eval_result_read(&back, file, &model, &err)) fail_msg("%s", err.text);
     remove(file);

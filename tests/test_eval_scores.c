@@ -181,8 +181,9 @@ static void test_scores_written(void **state) {
     assert_int_equal(eval_measure(&before, d, &s, &usual, &err), RW_OK);
     assert_int_equal(eval_measure(&after, d, &again, &usual, &err), RW_OK);
     str x = {0}, y = {0};
-    eval_result_json(&x, &before);
-    eval_result_json(&y, &after);
+    json_writer wx = jw_inside(&x), wy = jw_inside(&y);
+    eval_result_json(&wx, &before);
+    eval_result_json(&wy, &after);
     assert_string_equal(x.p, y.p);
     str_free(&x);
     str_free(&y);

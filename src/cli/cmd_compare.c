@@ -110,113 +110,104 @@ static rw_status print(const options *o, const eval_comparison *c, FILE *to, rw_
   return st;
 }
 
-static void difference_json(str *s, const eval_difference *f) {
-  str_json(s, f->name, strlen(f->name));
-  const double v[] = {f->a, f->b, f->difference};
-  const char *const names[] = {"a", "b", "difference"};
-  str_addz(s, ": {");
-  for (int i = 0; i < 3; i++) {
-    str_printf(s, "%s\"%s\": ", i ? ", " : "", names[i]);
-    str_json_num(s, v[i]);
-  }
-  str_addz(s, ", \"interval\": ");
+static void difference_json(json_writer *w, const eval_difference *f) {
+  jw_object(w, f->name);
+  jw_num(w, "a", f->a);
+  jw_num(w, "b", f->b);
+  jw_num(w, "difference", f->difference);
   if (isnan(f->lo)) {
-    str_addz(s, "null}");
-    return;
+    jw_null(w, "interval");
+  } else {
+    jw_array(w, "interval");
+    jw_num(w, NULL, f->lo);
+    jw_num(w, NULL, f->hi);
+    jw_end(w);
   }
-  str_addc(s, '[');
-  str_json_num(s, f->lo);
-  str_addz(s, ", ");
-  str_json_num(s, f->hi);
-  str_addz(s, "]}");
+  jw_end(w);
 }
 
 static const char *const side[2] = {"a", "b"};
 
-/* {"id": …, "file": …, "line": …, "subset": …, "better": "a", "distance": …, "a": {"margin": …, "credit": …}, …} */
-static void item_json(str *s, const eval_differing *f) {
-  str_addc(s, '{');
-  if (f->id.p) {
-    str_addz(s, "\"id\": ");
-    str_json(s, f->id.p, f->id.len);
-    str_addz(s, ", ");
-  }
-  str_addz(s, "\"file\": ");
-  str_json(s, f->path, strlen(f->path));
-  str_printf(s, ", \"line\": %llu, \"subset\": ", (unsigned long long)f->line);
-  str_json(s, f->subset, strlen(f->subset));
-  str_printf(s, ", \"better\": \"%s\", \"distance\": ", side[f->credit[0] < f->credit[1]]);
-  str_json_num(s, f->distance);
+static void item_json(json_writer *w, const eval_differing *f) {
+  jw_object(w, NULL);
+  if (f->id.p) jw_slice(w, "id", f->id);
+  jw_string(w, "file", f->path);
+  jw_uint(w, "line", f->line);
+  jw_string(w, "subset", f->subset);
+  jw_string(w, "better", side[f->credit[0] < f->credit[1]]);
+  jw_num(w, "distance", f->distance);
   for (int m = 0; m < 2; m++) {
-    str_printf(s, ", \"%s\": {\"margin\": ", side[m]);
-    str_json_num(s, f->margin[m]);
-    str_addz(s, ", \"credit\": ");
-    str_json_num(s, f->credit[m]);
-    str_addc(s, '}');
+    jw_object(w, side[m]);
+    jw_num(w, "margin", f->margin[m]);
+    jw_num(w, "credit", f->credit[m]);
+    jw_end(w);
   }
-  str_addc(s, '}');
+  jw_end(w);
 }
 
-static void items_json(str *s, const options *o, const eval_comparison *c) {
-  str_addz(s, ", \"agreement\": ");
-  str_json_num(s, c->agreement);
-  str_addz(s, ", \"margins\": {\"correlation\": ");
-  str_json_num(s, c->correlation);
+static void items_json(json_writer *w, const options *o, const eval_comparison *c) {
+  jw_num(w, "agreement", c->agreement);
+  jw_object(w, "margins");
+  jw_num(w, "correlation", c->correlation);
   for (int m = 0; m < 2; m++) {
-    str_printf(s, ", \"%s\": {\"mean\": ", side[m]);
-    str_json_num(s, c->margin_mean[m]);
-    str_addz(s, ", \"sd\": ");
-    str_json_num(s, c->margin_sd[m]);
-    str_addc(s, '}');
+    jw_object(w, side[m]);
+    jw_num(w, "mean", c->margin_mean[m]);
+    jw_num(w, "sd", c->margin_sd[m]);
+    jw_end(w);
   }
-  str_addz(s, "}, \"differ_most\": [");
-  for (size_t i = 0, n = shown(o, c); i < n; i++) {
-    if (i) str_addz(s, ", ");
-    item_json(s, &c->differing[i]);
-  }
-  str_addc(s, ']');
+  jw_end(w);
+  jw_array(w, "differ_most");
+  for (size_t i = 0, n = shown(o, c); i < n; i++) item_json(w, &c->differing[i]);
+  jw_end(w);
+}
+
+static void bootstrap_json(json_writer *w, int64_t seed) {
+  jw_object(w, "bootstrap");
+  jw_int(w, "level", 95);
+  jw_int(w, "resamples", EVAL_RESAMPLES);
+  jw_int(w, "seed", seed);
+  jw_end(w);
 }
 
 static rw_status write_json(const options *o, const eval_comparison *c, rw_error *err) {
   str s = {0};
-  str_printf(&s, "{\"suite\": \"%s\", \"unit\": \"percent\", ", eval_suite_name[o->suite]);
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_string(&w, "suite", eval_suite_name[o->suite]);
+  jw_string(&w, "unit", "percent");
+  for (int m = 0; m < 2; m++) jw_string(&w, side[m], o->path[m]);
+  difference_json(&w, &c->overall);
+  difference_json(&w, &c->items);
+  jw_object(&w, "sections");
+  for (size_t i = 0; i < c->n_sections; i++) difference_json(&w, &c->sections[i]);
+  jw_end(&w);
+  jw_uint(&w, "n", c->n_items);
+  jw_uint(&w, "unscored", c->unscored);
+  jw_uint(&w, "a_better", c->a_better);
+  jw_uint(&w, "b_better", c->b_better);
+  jw_uint(&w, "equal", c->equal);
+  bootstrap_json(&w, o->seed);
+  items_json(&w, o, c);
+  jw_object(&w, "scored_by");
   for (int m = 0; m < 2; m++) {
-    str_printf(&s, "\"%s\": ", side[m]);
-    str_json(&s, o->path[m], strlen(o->path[m]));
-    str_addz(&s, ", ");
+    s.oom |= o->record[m].oom;
+    jw_object(&w, side[m]);
+    jw_raw(&w, NULL, (slice){o->record[m].p, o->record[m].len});
+    jw_end(&w);
   }
-  difference_json(&s, &c->overall);
-  str_addz(&s, ", ");
-  difference_json(&s, &c->items);
-  str_addz(&s, ", \"sections\": {");
-  for (size_t i = 0; i < c->n_sections; i++) {
-    if (i) str_addz(&s, ", ");
-    difference_json(&s, &c->sections[i]);
-  }
-  str_printf(&s,
-             "}, \"n\": %zu, \"unscored\": %zu, \"a_better\": %zu, \"b_better\": %zu, \"equal\": %zu, "
-             "\"bootstrap\": {\"level\": 95, "
-             "\"resamples\": %d, \"seed\": %lld}",
-             c->n_items, c->unscored, c->a_better, c->b_better, c->equal, EVAL_RESAMPLES, (long long)o->seed);
-  items_json(&s, o, c);
-  str_addz(&s, ", \"scored_by\": {");
-  bool oom = false;
-  for (int m = 0; m < 2; m++) {
-    oom |= o->record[m].oom || !o->record[m].p;
-    str_printf(&s, "%s\"%s\": {%s}", m ? ", " : "", side[m], oom ? "" : o->record[m].p + strlen(", "));
-  }
-  str_addc(&s, '}');
-  cli_data_json(&s, o->data.items, o->data.n);
-  str_addz(&s, "}\n");
-  rw_status st = s.oom || oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
+  jw_end(&w);
+  cli_data_json(&w, o->data.items, o->data.n);
+  jw_end(&w);
+  str_addc(&s, '\n');
+  rw_status st = s.oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
   str_free(&s);
   return st;
 }
 
 static rw_status scores_of(cli *c, eval_scores *s, const eval_data *d, const cli_scoring *sc, const char *path,
                            str *record, rw_error *err) {
-  return cli_is_model(path) ? cli_score_model(c, s, d, sc, path, record, err)
-                            : cli_score_file(c, s, d, path, record, err);
+  json_writer w = jw_inside(record);
+  return cli_is_model(path) ? cli_score_model(c, s, d, sc, path, &w, err) : cli_score_file(c, s, d, path, &w, err);
 }
 
 static rw_status compare(cli *c, options *o, rw_error *err) {

@@ -59,11 +59,13 @@ typedef struct {
 
 static rw_status write_json(const options *o, const eval_result *r, const str *record, rw_error *err) {
   str s = {0};
-  str_addc(&s, '{');
-  eval_result_json(&s, r);
-  if (record->p) str_add(&s, record->p, record->len);
-  cli_data_json(&s, o->data.items, o->data.n);
-  str_addz(&s, "}\n");
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  eval_result_json(&w, r);
+  if (record->len) jw_raw(&w, NULL, (slice){record->p, record->len});
+  cli_data_json(&w, o->data.items, o->data.n);
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = s.oom || record->oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
   str_free(&s);
   return st;
@@ -126,16 +128,17 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
   eval_scores scores = {0};
   eval_result r = {0};
   str record = {0};
+  json_writer w = jw_inside(&record);
   RW_TRY(eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err));
   rw_status s;
   if (o->model) {
-    s = cli_score_model(c, &scores, d, &o->scoring, o->model, &record, err);
+    s = cli_score_model(c, &scores, d, &o->scoring, o->model, &w, err);
   } else if (o->remote.o.url) {
-    s = cli_endpoint_score(c, &scores, d, &o->remote, &record, err);
+    s = cli_endpoint_score(c, &scores, d, &o->remote, &w, err);
   } else {
-    s = cli_score_file(c, &scores, d, o->scores, &record, err);
+    s = cli_score_file(c, &scores, d, o->scores, &w, err);
   }
-  if (!s && !scores.beats) s = eval_rewards_json(&record, d, &scores, err);
+  if (!s && !scores.beats) s = eval_rewards_json(&w, d, &scores, err);
   eval_options eo = {.seed = (uint64_t)c->common.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s) s = write_all(o, d, &scores, &r, &record, err);

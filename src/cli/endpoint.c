@@ -91,16 +91,8 @@ int cli_endpoint_check(const cli *c, cli_endpoint *e, const char *out) {
   return -1;
 }
 
-static void add_text(str *s, const char *before, const char *name, const char *value) {
-  str_printf(s, "%s\"%s\": ", before, name);
-  if (value)
-    str_json(s, value, strlen(value));
-  else
-    str_addz(s, "null");
-}
-
 /* Never the key, nor the URL's query, which may hold one. */
-static rw_status add_record(str *s, const cli_endpoint *e, const endpoint_counts *c, rw_error *err) {
+static rw_status add_record(json_writer *w, const cli_endpoint *e, const endpoint_counts *c, rw_error *err) {
   const endpoint_options *o = &e->o;
   char *url;
   endpoint_format format;
@@ -108,24 +100,29 @@ static rw_status add_record(str *s, const cli_endpoint *e, const endpoint_counts
   char *shown = endpoint_shown(url);
   mem_free(url);
   if (!shown) return rw_nomem(err, "results");
-  add_text(s, ", ", "model", o->model ? o->model : shown);
-  add_text(s, ", \"endpoint\": {", "url", shown);
+  jw_string(w, "model", o->model ? o->model : shown);
+  jw_object(w, "endpoint");
+  jw_string(w, "url", shown);
   mem_free(shown);
-  add_text(s, ", ", "kind", kinds[o->kind].text);
+  jw_string(w, "kind", kinds[o->kind].text);
   if (o->kind == ENDPOINT_CHAT)
-    str_printf(s, ", \"prompt\": %d", JUDGE_PROMPT);
+    jw_int(w, "prompt", JUDGE_PROMPT);
   else
-    add_text(s, ", ", "format", endpoint_format_name[format]);
-  add_text(s, ", ", "model", o->model);
-  add_text(s, ", ", "tokenizer", o->tokenizer);
-  str_printf(s, ", \"params\": %s, \"answers\": %zu, \"cached\": %zu, \"requests\": %zu, \"retried\": %zu, ",
-             o->params ? o->params : "null", c->answers, c->cached, c->requests, c->retried);
-  str_printf(s, "\"rate_limited\": %zu}", c->rate_limited);
+    jw_string(w, "format", endpoint_format_name[format]);
+  jw_string(w, "model", o->model);
+  jw_string(w, "tokenizer", o->tokenizer);
+  jw_raw(w, "params", slice_of(o->params ? o->params : "null"));
+  jw_uint(w, "answers", c->answers);
+  jw_uint(w, "cached", c->cached);
+  jw_uint(w, "requests", c->requests);
+  jw_uint(w, "retried", c->retried);
+  jw_uint(w, "rate_limited", c->rate_limited);
+  jw_end(w);
   return RW_OK;
 }
 
-rw_status cli_endpoint_score(const cli *c, eval_scores *out, const eval_data *d, const cli_endpoint *e, str *record,
-                             rw_error *err) {
+rw_status cli_endpoint_score(const cli *c, eval_scores *out, const eval_data *d, const cli_endpoint *e,
+                             json_writer *record, rw_error *err) {
   endpoint_counts n = {0};
   rw_status s = eval_scores_endpoint(out, &n, d, &e->o, err);
   if (n.retried) log_note(c->context, "%zu requests, %zu of them again after a failure", n.requests, n.retried);

@@ -16,8 +16,8 @@ extern const option cli_endpoint_table[]; /* of a cli_endpoint; the first row is
 /* Checks and completes the options; out: -o, or NULL. -1 to go on, else the exit status. */
 int cli_endpoint_check(const cli *c, cli_endpoint *e, const char *out);
 /* Asks the server. *record gets members for results.json: what was asked. */
-rw_status cli_endpoint_score(const cli *c, eval_scores *out, const eval_data *d, const cli_endpoint *e, str *record,
-                             rw_error *err);
+rw_status cli_endpoint_score(const cli *c, eval_scores *out, const eval_data *d, const cli_endpoint *e,
+                             json_writer *record, rw_error *err);
 /* Ends what check began. written: the results are, so the answers kept beside them go. */
 void cli_endpoint_done(cli_endpoint *e, bool written);
 

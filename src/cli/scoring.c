@@ -34,16 +34,8 @@ const option cli_scoring_table[] = {
      .help = "what strftime_now returns (default: 2024-07-26)"},
     {.name = NULL}};
 
-static void add_text(str *out, const char *name, const char *value) {
-  str_printf(out, ", \"%s\": ", name);
-  if (value)
-    str_json(out, value, strlen(value));
-  else
-    str_addz(out, "null");
-}
-
 rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
-                          str *record, rw_error *err) {
+                          json_writer *record, rw_error *err) {
   score_options o = s->o;
   o.model = model;
   o.overlong = (overlong)s->overlong;
@@ -62,36 +54,36 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
   scorer_notes(sc, &notes);
   render_notes_warn(c->context, &notes);
   if (record) {
-    add_text(record, "model", model);
-    add_text(record, "device", scorer_device(sc));
-    add_text(record, "dtype", scorer_dtype(sc));
-    str_printf(record, ", \"max_length\": %lld", (long long)scorer_max_length(sc));
-    add_text(record, "overlong", cli_overlongs[s->overlong].text);
-    add_text(record, "chat_template", o.chat_template);
-    str_printf(record, ", \"control_tokens_escaped\": %zu, \"content_changed_by_template\": %zu", notes.escaped,
-               notes.changed);
+    jw_string(record, "model", model);
+    jw_string(record, "device", scorer_device(sc));
+    jw_string(record, "dtype", scorer_dtype(sc));
+    jw_int(record, "max_length", scorer_max_length(sc));
+    jw_string(record, "overlong", cli_overlongs[s->overlong].text);
+    jw_string(record, "chat_template", o.chat_template);
+    jw_uint(record, "control_tokens_escaped", notes.escaped);
+    jw_uint(record, "content_changed_by_template", notes.changed);
   }
   scorer_free(sc);
   return st;
 }
 
-rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, const char *path, str *record,
+rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, const char *path, json_writer *record,
                          rw_error *err) {
-  add_text(record, "scores", path);
+  jw_string(record, "scores", path);
   return eval_scores_read(out, d, path, c->context, err);
 }
 
-void cli_data_json(str *out, const char *const *paths, size_t n) {
-  str_addz(out, ", \"data\": [");
+void cli_data_json(json_writer *w, const char *const *paths, size_t n) {
+  jw_array(w, "data");
   for (size_t i = 0; i < n; i++) {
     char hash[33];
-    str_addz(out, i ? ", {\"path\": " : "{\"path\": ");
-    str_json(out, paths[i], strlen(paths[i]));
-    if (strcmp(paths[i], "-") != 0 && !file_hash(paths[i], hash, NULL))
-      str_printf(out, ", \"xxh3_128\": \"%s\"", hash);
-    str_addc(out, '}');
+    jw_object(w, NULL);
+    jw_string(w, "path", paths[i]);
+    if (strcmp(paths[i], "-") != 0 && !file_hash(paths[i], hash, NULL)) jw_string(w, "xxh3_128", hash);
+    jw_end(w);
   }
-  str_addz(out, "], \"program\": \"reward.c " REWARD_VERSION "\"");
+  jw_end(w);
+  jw_string(w, "program", "reward.c " REWARD_VERSION);
 }
 
 bool cli_is_model(const char *path) {

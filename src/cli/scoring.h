@@ -15,12 +15,12 @@ extern const option_word cli_overlongs[]; /* by the values of overlong */
 
 /* Opens the model, scores, closes it. *record (may be NULL) gets members for results.json: what it ran with. */
 rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
-                          str *record, rw_error *err);
+                          json_writer *record, rw_error *err);
 /* The same from a file of scores. */
-rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, const char *path, str *record,
+rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, const char *path, json_writer *record,
                          rw_error *err);
-/* Members of a result: "data", the files with their hashes, and "program"; a comma before each. */
-void cli_data_json(str *out, const char *const *paths, size_t n);
+/* Members of a result: "data", the files with their hashes, and "program". */
+void cli_data_json(json_writer *w, const char *const *paths, size_t n);
 /* Is it a model (a folder or a .gguf file) and not a file of scores? */
 bool cli_is_model(const char *path);
 /* The last part of a path, as a name for people. Valid as long as path. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/json_write.h"
+
 const char *const conv_role_name[3] = {"system", "user", "assistant"};
 
 typedef struct {
@@ -352,11 +354,13 @@ rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, cons
 }
 
 void conv_write(str *out, const message *m, size_t n) {
-  str_addc(out, '[');
+  json_writer w = {.out = out};
+  jw_array(&w, NULL);
   for (size_t i = 0; i < n; i++) {
-    str_printf(out, "%s{\"role\": \"%s\", \"content\": ", i ? ", " : "", conv_role_name[m[i].role]);
-    str_json(out, m[i].content.p, m[i].content.len);
-    str_addc(out, '}');
+    jw_object(&w, NULL);
+    jw_string(&w, "role", conv_role_name[m[i].role]);
+    jw_slice(&w, "content", m[i].content.p ? m[i].content : SLICE(""));
+    jw_end(&w);
   }
-  str_addc(out, ']');
+  jw_end(&w);
 }

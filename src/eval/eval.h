@@ -7,6 +7,7 @@
 #ifndef EVAL_EVAL_H
 #define EVAL_EVAL_H
 
+#include "format/json_write.h"
 #include "model/score.h"
 #include "report/report.h"
 
@@ -114,11 +115,11 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *s,
 /* eval_scores_model and eval_measure in one. */
 rw_status eval_run(eval_result *r, const eval_data *d, scorer *model, const eval_options *o, rw_error *err);
 
-/* Members of results.json, without the braces around them; the caller may append more members. */
-void eval_result_json(str *out, const eval_result *r);
-/* The member "rewards" of results.json, with its comma before it: mean, standard deviation and mean margin (of an
+/* Members of results.json, into an object that is open. */
+void eval_result_json(json_writer *w, const eval_result *r);
+/* The member "rewards" of results.json: mean, standard deviation and mean margin (of an
  * item: mean chosen - mean rejected) of the rewards, in all and by subset. */
-rw_status eval_rewards_json(str *out, const eval_data *d, const eval_scores *s, rw_error *err);
+rw_status eval_rewards_json(json_writer *w, const eval_data *d, const eval_scores *s, rw_error *err);
 /* Reads them back (of any results.json); model (may be NULL) gets the member "model" or "scores", in r's memory. */
 rw_status eval_result_read(eval_result *r, const char *path, const char **model, rw_error *err);
 /* The same from a parsed object. */

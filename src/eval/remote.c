@@ -71,18 +71,24 @@ static rw_status ask_item(remote *r, size_t i, rw_error *err) {
 
 /* ---- requests ---- */
 
-/* Begins a member of ours, unless the user's parameters have one of that name. */
-static bool member(const remote *r, str *out, const char *name) {
-  if (r->params && json_get(r->params, 0, name) != JSON_NONE) return false;
-  str_json_key(out, name);
-  return true;
+/* A member of that name is written here, unless the user's parameters have one. */
+static bool ours(const remote *r, const char *name) {
+  return !r->params || json_get(r->params, 0, name) == JSON_NONE;
 }
 
-static void text_member(const remote *r, str *out, const char *name, slice value) {
-  if (member(r, out, name)) str_json(out, value.p ? value.p : "", value.len);
+static void text_member(const remote *r, json_writer *w, const char *name, slice value) {
+  if (ours(r, name)) jw_slice(w, name, value.p ? value : SLICE(""));
 }
 
-static rw_status ids_member(remote *r, str *out, const char *name, const conversation *c, rw_error *err) {
+static void false_member(const remote *r, json_writer *w, const char *name) {
+  if (ours(r, name)) jw_bool(w, name, false);
+}
+
+static void messages_member(const remote *r, json_writer *w, const message *m, size_t n) {
+  if (ours(r, "messages")) conv_write(jw_value(w, "messages"), m, n);
+}
+
+static rw_status ids_member(remote *r, json_writer *w, const char *name, const conversation *c, rw_error *err) {
   const int32_t *p = c->ids;
   size_t n = c->n_ids;
   if (!p) {
@@ -91,53 +97,52 @@ static rw_status ids_member(remote *r, str *out, const char *name, const convers
     p = r->ids.p;
     n = r->ids.len;
   }
-  if (!member(r, out, name)) return RW_OK;
-  for (size_t i = 0; i < n; i++) str_printf(out, i ? ",%d" : "[%d", p[i]);
-  str_addz(out, n ? "]" : "[]");
+  if (!ours(r, name)) return RW_OK;
+  json_writer list = {.out = jw_value(w, name), .compact = true};
+  jw_array(&list, NULL);
+  for (size_t i = 0; i < n; i++) jw_int(&list, NULL, p[i]);
+  jw_end(&list);
   return RW_OK;
 }
 
-static rw_status reward_members(remote *r, str *out, const question *q, rw_error *err) {
+static rw_status reward_members(remote *r, json_writer *w, const question *q, rw_error *err) {
   const conversation *c = &r->d->rows[q->item].branch[q->a];
   endpoint_format f = r->format;
   if (f == ENDPOINT_NEMOTRON) {
     if (!c->messages) return rw_fail(err, RW_DATA, "expected messages; a chat endpoint takes no texts and no ids");
-    if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
+    messages_member(r, w, c->messages, c->n_messages);
     return RW_OK;
   }
   if (f == ENDPOINT_SCORE) {
     if (c->n_messages != 2)
       return rw_fail(err, RW_DATA, "expected one prompt and one response; /score takes no more");
-    text_member(r, out, "text_1", c->messages[0].content);
-    text_member(r, out, "text_2", c->messages[1].content);
+    text_member(r, w, "text_1", c->messages[0].content);
+    text_member(r, w, "text_2", c->messages[1].content);
   } else if (c->ids || (r->r && c->messages)) {
-    RW_TRY(ids_member(r, out, f == ENDPOINT_SGLANG ? "input_ids" : "input", c, err));
+    RW_TRY(ids_member(r, w, f == ENDPOINT_SGLANG ? "input_ids" : "input", c, err));
   } else if (c->text.p) {
-    text_member(r, out, f == ENDPOINT_SGLANG ? "text" : "input", c->text);
-    if (f != ENDPOINT_SGLANG && member(r, out, "add_special_tokens")) str_addz(out, "false");
+    text_member(r, w, f == ENDPOINT_SGLANG ? "text" : "input", c->text);
+    if (f != ENDPOINT_SGLANG) false_member(r, w, "add_special_tokens");
   } else if (f == ENDPOINT_SGLANG) {
     return rw_fail(err, RW_DATA,
                    "SGLang's /classify takes rendered text; name the model's folder by " FIELD(endpoint_tokenizer));
   } else {
-    if (member(r, out, "messages")) conv_write(out, c->messages, c->n_messages);
-    if (member(r, out, "add_generation_prompt")) str_addz(out, "false");
+    messages_member(r, w, c->messages, c->n_messages);
+    false_member(r, w, "add_generation_prompt");
   }
-  if (f != ENDPOINT_SGLANG && member(r, out, "use_activation")) str_addz(out, "false"); /* the raw logit */
+  if (f != ENDPOINT_SGLANG) false_member(r, w, "use_activation"); /* the raw logit */
   return RW_OK;
 }
 
-static rw_status chat_members(remote *r, str *out, const question *q, rw_error *err) {
+static rw_status chat_members(remote *r, json_writer *w, const question *q, rw_error *err) {
   str prompt = {0};
   rw_status st = judge_prompt(&prompt, r->d, q, err);
-  if (!st && member(r, out, "messages")) {
-    str_addz(out, "[{\"role\": \"user\", \"content\": ");
-    str_json(out, prompt.p, prompt.len);
-    str_addz(out, "}]");
-  }
+  message m = {ROLE_USER, {prompt.p, prompt.len}};
+  if (!st) messages_member(r, w, &m, 1);
   if (!st && prompt.oom) st = rw_nomem(err, "a request");
   str_free(&prompt);
-  if (member(r, out, "temperature")) str_addz(out, "0");
-  if (member(r, out, "max_tokens")) str_printf(out, "%d", MAX_ANSWER_TOKENS);
+  if (ours(r, "temperature")) jw_int(w, "temperature", 0);
+  if (ours(r, "max_tokens")) jw_int(w, "max_tokens", MAX_ANSWER_TOKENS);
   return st;
 }
 
@@ -147,12 +152,12 @@ static bool is_null(void *params, slice key, json_val v) {
 }
 
 static rw_status request(remote *r, const question *q, str *out, rw_error *err) {
-  str_addc(out, '{');
-  if (out->oom) return rw_nomem(err, "a request");
-  if (r->o->model) text_member(r, out, "model", slice_of(r->o->model));
-  RW_TRY(r->o->kind == ENDPOINT_CHAT ? chat_members(r, out, q, err) : reward_members(r, out, q, err));
-  if (r->params) json_members(out, r->params, ", ", is_null, r->params);
-  str_addc(out, '}');
+  json_writer w = {.out = out};
+  jw_object(&w, NULL);
+  if (r->o->model) text_member(r, &w, "model", slice_of(r->o->model));
+  RW_TRY(r->o->kind == ENDPOINT_CHAT ? chat_members(r, &w, q, err) : reward_members(r, &w, q, err));
+  if (r->params) jw_members(&w, r->params, is_null, r->params);
+  jw_end(&w);
   return out->oom ? rw_nomem(err, "a request") : RW_OK;
 }
 
@@ -202,9 +207,12 @@ static rw_status take_reply(remote *r, size_t i, slice body, rw_error *err) {
 
 static rw_status append_line(remote *r, size_t i, slice body, rw_error *err) {
   str_clear(&r->line);
-  str_printf(&r->line, "{\"key\": \"%s\", \"body\": ", r->key[i]);
-  str_json(&r->line, body.p, body.len);
-  str_addz(&r->line, "}\n");
+  json_writer w = {.out = &r->line};
+  jw_object(&w, NULL);
+  jw_string(&w, "key", r->key[i]);
+  jw_slice(&w, "body", body.p ? body : SLICE(""));
+  jw_end(&w);
+  str_addc(&r->line, '\n');
   if (r->line.oom) return rw_nomem(err, "an answer");
   for (size_t at = 0; at < r->line.len;) {
     ssize_t n = write(r->cache, r->line.p + at, r->line.len - at);

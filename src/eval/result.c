@@ -4,37 +4,15 @@
 
 #include "eval/eval_int.h"
 
-static void member(str *out, const char *name, double v) {
-  str_json_key(out, name);
-  str_json_num(out, v);
-}
-
-static void count(str *out, const char *name, size_t n) {
-  str_json_key(out, name);
-  str_printf(out, "%zu", n);
-}
-
-static void text(str *out, const char *name, const char *value) {
-  str_json_key(out, name);
-  str_json(out, value, strlen(value));
-}
-
-static void open_object(str *out, const char *name) {
-  str_json_key(out, name);
-  str_addc(out, '{');
-}
-
-static void interval(str *out, const char *name, const eval_figure *f) {
-  str_json_key(out, name);
+static void interval(json_writer *w, const char *name, const eval_figure *f) {
   if (isnan(f->lo)) {
-    str_addz(out, "null");
+    jw_null(w, name);
     return;
   }
-  str_addc(out, '[');
-  str_json_num(out, f->lo);
-  str_addz(out, ", ");
-  str_json_num(out, f->hi);
-  str_addc(out, ']');
+  jw_array(w, name);
+  jw_num(w, NULL, f->lo);
+  jw_num(w, NULL, f->hi);
+  jw_end(w);
 }
 
 static const char *const level_name[LEVELS] = {"easy", "normal", "hard"};
@@ -42,18 +20,18 @@ static const char *const ties_name[5] = {"ref_accuracy", "tied_accuracy", "margi
                                          "margin_above_spread_hard", "margin_score"};
 static const char baseline_score[] = "length of the response in characters (of already tokenized rows: in tokens)";
 
-static void subset_json(str *out, const eval_result *r, const eval_subset *u) {
-  open_object(out, u->name);
-  if (u->section) text(out, "section", u->section);
-  count(out, "n", u->n);
-  count(out, "unscored", u->unscored);
-  member(out, "correct", u->correct);
-  member(out, "accuracy", u->accuracy);
-  for (int l = 0; r->suite == EVAL_RM_BENCH && l < LEVELS; l++) member(out, level_name[l], u->level[l]);
+static void subset_json(json_writer *w, const eval_result *r, const eval_subset *u) {
+  jw_object(w, u->name);
+  if (u->section) jw_string(w, "section", u->section);
+  jw_uint(w, "n", u->n);
+  jw_uint(w, "unscored", u->unscored);
+  jw_num(w, "correct", u->correct);
+  jw_num(w, "accuracy", u->accuracy);
+  for (int l = 0; r->suite == EVAL_RM_BENCH && l < LEVELS; l++) jw_num(w, level_name[l], u->level[l]);
   if (r->suite == EVAL_REWARDBENCH2 && strcmp(u->name, "Ties") == 0)
-    for (int i = 0; i < 5; i++) member(out, ties_name[i], r->ties_part[i]);
-  member(out, "length_baseline", u->baseline);
-  str_addc(out, '}');
+    for (int i = 0; i < 5; i++) jw_num(w, ties_name[i], r->ties_part[i]);
+  jw_num(w, "length_baseline", u->baseline);
+  jw_end(w);
 }
 
 /* The judge's counts by their names in results.json. */
@@ -79,84 +57,79 @@ enum {
   JUDGE_ANSWERS = sizeof judge_answers / sizeof *judge_answers
 };
 
-static void judge_json(str *out, const eval_judge *j) {
-  open_object(out, "judge");
+static void judge_json(json_writer *w, const eval_judge *j) {
+  jw_object(w, "judge");
   for (int i = 0; i < JUDGE_COUNTS; i++)
-    count(out, judge_counts[i].name, *(const size_t *)((const char *)j + judge_counts[i].at));
-  open_object(out, "answers");
+    jw_uint(w, judge_counts[i].name, *(const size_t *)((const char *)j + judge_counts[i].at));
+  jw_object(w, "answers");
   for (int i = 0; i < JUDGE_ANSWERS; i++)
-    count(out, judge_answers[i].name, *(const size_t *)((const char *)j + judge_answers[i].at));
-  str_addz(out, "}}");
+    jw_uint(w, judge_answers[i].name, *(const size_t *)((const char *)j + judge_answers[i].at));
+  jw_end(w);
+  jw_end(w);
 }
 
-static void unscored_json(str *out, const eval_result *r) {
-  count(out, "unscored", r->n_unscored);
-  str_json_key(out, "unscored_items");
-  str_addc(out, '[');
+static void unscored_json(json_writer *w, const eval_result *r) {
+  jw_uint(w, "unscored", r->n_unscored);
+  jw_array(w, "unscored_items");
   for (size_t i = 0; i < r->n_unscored; i++) {
     const eval_unscored *u = &r->unscored[i];
-    str_addz(out, i ? ", {" : "{");
-    if (u->id) text(out, "id", u->id);
-    text(out, "file", u->path);
-    str_json_key(out, "line");
-    str_printf(out, "%llu", (unsigned long long)u->line);
-    text(out, "subset", u->subset);
-    text(out, "why", u->why);
-    str_addc(out, '}');
+    jw_object(w, NULL);
+    if (u->id) jw_string(w, "id", u->id);
+    jw_string(w, "file", u->path);
+    jw_uint(w, "line", u->line);
+    jw_string(w, "subset", u->subset);
+    jw_string(w, "why", u->why);
+    jw_end(w);
   }
-  str_addc(out, ']');
+  jw_end(w);
 }
 
-void eval_result_json(str *out, const eval_result *r) {
+void eval_result_json(json_writer *w, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
-  text(out, "suite", eval_suite_name[r->suite]);
-  text(out, "unit", "percent");
-  member(out, "overall", r->overall.percent);
-  interval(out, "interval", &r->overall);
-  open_object(out, "sections");
-  for (size_t i = 0; i < r->n_sections; i++) member(out, r->sections[i].name, r->sections[i].percent);
-  for (int l = 0; rm_bench && l < LEVELS; l++) member(out, level_name[l], r->level[l].percent);
-  str_addc(out, '}');
-  open_object(out, "section_intervals");
-  for (size_t i = 0; i < r->n_sections; i++) interval(out, r->sections[i].name, &r->sections[i]);
-  for (int l = 0; rm_bench && l < LEVELS; l++) interval(out, level_name[l], &r->level[l]);
-  str_addc(out, '}');
-  for (int l = 0; rm_bench && l < LEVELS; l++) member(out, level_name[l], r->level[l].percent);
-  open_object(out, "subsets");
-  for (size_t i = 0; i < r->n_subsets; i++) subset_json(out, r, &r->subsets[i]);
-  str_addc(out, '}');
-  str_json_key(out, "missing");
-  str_addc(out, '[');
-  for (size_t i = 0; i < r->n_missing; i++) {
-    if (i) str_addz(out, ", ");
-    str_json(out, r->missing[i], strlen(r->missing[i]));
-  }
-  str_addc(out, ']');
-  open_object(out, "items");
-  count(out, "n", r->n_items);
-  member(out, "accuracy", r->items.percent);
-  interval(out, "interval", &r->items);
-  member(out, "length_baseline", r->items.baseline);
-  str_addc(out, '}');
-  count(out, "comparisons", r->comparisons);
-  count(out, "ties", r->ties);
-  count(out, "truncated", r->truncated);
-  count(out, "dropped", r->dropped);
-  unscored_json(out, r);
-  if (r->judge.comparisons + r->judge.ratings > 0) judge_json(out, &r->judge);
-  open_object(out, "bootstrap");
-  member(out, "level", 95);
-  member(out, "resamples", r->resamples);
-  str_json_key(out, "seed");
-  str_printf(out, "%llu", (unsigned long long)r->seed);
-  str_addc(out, '}');
-  open_object(out, "length_baseline");
-  text(out, "score", baseline_score);
-  member(out, "overall", r->overall.baseline);
-  open_object(out, "sections");
-  for (size_t i = 0; i < r->n_sections; i++) member(out, r->sections[i].name, r->sections[i].baseline);
-  for (int l = 0; rm_bench && l < LEVELS; l++) member(out, level_name[l], r->level[l].baseline);
-  str_addz(out, "}}");
+  jw_string(w, "suite", eval_suite_name[r->suite]);
+  jw_string(w, "unit", "percent");
+  jw_num(w, "overall", r->overall.percent);
+  interval(w, "interval", &r->overall);
+  jw_object(w, "sections");
+  for (size_t i = 0; i < r->n_sections; i++) jw_num(w, r->sections[i].name, r->sections[i].percent);
+  for (int l = 0; rm_bench && l < LEVELS; l++) jw_num(w, level_name[l], r->level[l].percent);
+  jw_end(w);
+  jw_object(w, "section_intervals");
+  for (size_t i = 0; i < r->n_sections; i++) interval(w, r->sections[i].name, &r->sections[i]);
+  for (int l = 0; rm_bench && l < LEVELS; l++) interval(w, level_name[l], &r->level[l]);
+  jw_end(w);
+  for (int l = 0; rm_bench && l < LEVELS; l++) jw_num(w, level_name[l], r->level[l].percent);
+  jw_object(w, "subsets");
+  for (size_t i = 0; i < r->n_subsets; i++) subset_json(w, r, &r->subsets[i]);
+  jw_end(w);
+  jw_array(w, "missing");
+  for (size_t i = 0; i < r->n_missing; i++) jw_string(w, NULL, r->missing[i]);
+  jw_end(w);
+  jw_object(w, "items");
+  jw_uint(w, "n", r->n_items);
+  jw_num(w, "accuracy", r->items.percent);
+  interval(w, "interval", &r->items);
+  jw_num(w, "length_baseline", r->items.baseline);
+  jw_end(w);
+  jw_uint(w, "comparisons", r->comparisons);
+  jw_uint(w, "ties", r->ties);
+  jw_uint(w, "truncated", r->truncated);
+  jw_uint(w, "dropped", r->dropped);
+  unscored_json(w, r);
+  if (r->judge.comparisons + r->judge.ratings > 0) judge_json(w, &r->judge);
+  jw_object(w, "bootstrap");
+  jw_num(w, "level", 95);
+  jw_num(w, "resamples", r->resamples);
+  jw_uint(w, "seed", r->seed);
+  jw_end(w);
+  jw_object(w, "length_baseline");
+  jw_string(w, "score", baseline_score);
+  jw_num(w, "overall", r->overall.baseline);
+  jw_object(w, "sections");
+  for (size_t i = 0; i < r->n_sections; i++) jw_num(w, r->sections[i].name, r->sections[i].baseline);
+  for (int l = 0; rm_bench && l < LEVELS; l++) jw_num(w, level_name[l], r->level[l].baseline);
+  jw_end(w);
+  jw_end(w);
 }
 
 /* ---- reading ---- */
@@ -286,61 +259,56 @@ rw_status eval_result_read(eval_result *r, const char *path, const char **model,
 
 /* ---- the public tools' files ---- */
 
-static void public_subsets(str *out, const eval_result *r) {
-  for (size_t i = 0; i < r->n_subsets; i++) member(out, r->subsets[i].name, r->subsets[i].accuracy / 100);
+static void public_subsets(json_writer *w, const eval_result *r) {
+  for (size_t i = 0; i < r->n_subsets; i++) jw_num(w, r->subsets[i].name, r->subsets[i].accuracy / 100);
 }
 
 /* One object with what the leaderboard's scripts write (a share for each subset) and what the rewardbench program
  * writes (accuracy, num_prompts, extra_results). */
 void eval_public_summary(str *out, const eval_result *r, const char *model) {
-  str_addc(out, '{');
-  text(out, "model", model);
-  text(out, "model_type", r->judge.comparisons ? "Generative" : "Seq. Classifier");
-  text(out, "chat_template", "tokenizer");
-  public_subsets(out, r);
-  member(out, "accuracy", r->items.percent / 100);
-  count(out, "num_prompts", r->n_items);
-  if (r->n_unscored) count(out, "unscored", r->n_unscored);
-  str_json_key(out, "ref_model");
-  str_addz(out, "null");
-  text(out, "tokenizer", model);
-  open_object(out, "extra_results");
-  public_subsets(out, r);
-  str_addz(out, "}}\n");
+  json_writer writer = {.out = out}, *w = &writer;
+  jw_object(w, NULL);
+  jw_string(w, "model", model);
+  jw_string(w, "model_type", r->judge.comparisons ? "Generative" : "Seq. Classifier");
+  jw_string(w, "chat_template", "tokenizer");
+  public_subsets(w, r);
+  jw_num(w, "accuracy", r->items.percent / 100);
+  jw_uint(w, "num_prompts", r->n_items);
+  if (r->n_unscored) jw_uint(w, "unscored", r->n_unscored);
+  jw_null(w, "ref_model");
+  jw_string(w, "tokenizer", model);
+  jw_object(w, "extra_results");
+  public_subsets(w, r);
+  jw_end(w);
+  jw_end(w);
+  str_addc(out, '\n');
 }
 
-static void score_list(str *out, const char *name, const double *v, size_t n) {
-  str_json_key(out, name);
-  if (n > 1) str_addc(out, '[');
-  for (size_t i = 0; i < n; i++) {
-    if (i) str_addz(out, ", ");
-    str_json_f32(out, (float)v[i]);
-  }
-  if (n > 1) str_addc(out, ']');
+static void score_list(json_writer *w, const char *name, const double *v, size_t n) {
+  if (n > 1) jw_array(w, name);
+  for (size_t i = 0; i < n; i++) jw_f32(w, n > 1 ? NULL : name, (float)v[i]);
+  if (n > 1) jw_end(w);
 }
 
 void eval_public_item(str *out, const eval_data *d, const eval_scores *s, size_t i) {
   const item *it = &d->items[i];
   const double *score = s->score + it->first;
   const conversation *c = &d->rows[i].branch[0];
-  str_addc(out, '{');
-  if (it->id.p) {
-    str_json_key(out, "id");
-    str_json(out, it->id.p, it->id.len);
-  }
-  text(out, "subset", d->subsets[it->subset].name);
-  if (c->messages) {
-    str_json_key(out, "prompt");
-    if (c->n_messages == 2)
-      str_json(out, c->messages[0].content.p, c->messages[0].content.len);
-    else
-      conv_write(out, c->messages, c->n_messages - 1);
-  }
+  json_writer writer = {.out = out}, *w = &writer;
+  jw_object(w, NULL);
+  if (it->id.p) jw_slice(w, "id", it->id);
+  jw_string(w, "subset", d->subsets[it->subset].name);
+  if (c->messages && c->n_messages == 2)
+    jw_slice(w, "prompt", c->messages[0].content);
+  else if (c->messages)
+    conv_write(jw_value(w, "prompt"), c->messages, c->n_messages - 1);
   if (it->n_branches == 2) {
-    str_json_key(out, "results");
-    str_addz(out, isnan(score[0]) ? "null" : score[0] > score[1] ? "1" : "0");
+    if (isnan(score[0]))
+      jw_null(w, "results");
+    else
+      jw_int(w, "results", score[0] > score[1]);
   }
-  score_list(out, "scores_chosen", score, it->n_chosen);
-  score_list(out, "scores_rejected", score + it->n_chosen, it->n_branches - it->n_chosen);
-  str_addc(out, '}');
+  score_list(w, "scores_chosen", score, it->n_chosen);
+  score_list(w, "scores_rejected", score + it->n_chosen, it->n_branches - it->n_chosen);
+  jw_end(w);
 }

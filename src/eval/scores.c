@@ -227,6 +227,18 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
   return st;
 }
 
+static void side_scores(json_writer *w, const item *it, const double *score) {
+  jw_array(w, "chosen_scores");
+  for (size_t b = 0; b < it->n_branches; b++) {
+    if (b == it->n_chosen) {
+      jw_end(w);
+      jw_array(w, "rejected_scores");
+    }
+    jw_f32(w, NULL, (float)score[b]);
+  }
+  jw_end(w);
+}
+
 rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char *path, rw_error *err) {
   const char *id_field = d->suite == EVAL_JUDGEBENCH ? "pair_id" : "id";
   rows_out *out;
@@ -236,29 +248,17 @@ rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char
   for (size_t i = 0; !st && i < d->n_items; i++) {
     const item *it = &d->items[i];
     const double *score = s->score + it->first;
-    const char *lead = "{";
+    json_writer w = {.out = &line};
     str_clear(&line);
-    if (it->id.p) {
-      str_printf(&line, "{\"%s\": ", id_field);
-      str_json(&line, it->id.p, it->id.len);
-      lead = ", ";
-    }
-    if (s->why[i]) {
-      str_printf(&line, "%s\"error\": ", lead);
-      str_json(&line, s->why[i], strlen(s->why[i]));
-      str_addc(&line, '}');
-    } else if (isnan(score[0])) {
-      str_printf(&line, "%s\"dropped\": true}", lead);
-    } else {
-      for (size_t b = 0; b < it->n_branches; b++) {
-        if (b == 0 || b == it->n_chosen)
-          str_printf(&line, "%s\"%s_scores\": [", b ? "], " : lead, b ? "rejected" : "chosen");
-        else
-          str_addz(&line, ", ");
-        str_json_f32(&line, (float)score[b]);
-      }
-      str_addz(&line, "]}");
-    }
+    jw_object(&w, NULL);
+    if (it->id.p) jw_slice(&w, id_field, it->id);
+    if (s->why[i])
+      jw_string(&w, "error", s->why[i]);
+    else if (isnan(score[0]))
+      jw_bool(&w, "dropped", true);
+    else
+      side_scores(&w, it, score);
+    jw_end(&w);
     st = line.oom ? rw_nomem(err, path) : rows_write(out, line.p, line.len, err);
   }
   str_free(&line);

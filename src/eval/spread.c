@@ -2,8 +2,6 @@
  *
  * A reward has no unit of its own; these figures say what a score of 3 means beside others of the same model.
  */
-#include <string.h>
-
 #include "eval/eval_int.h"
 
 typedef struct {
@@ -23,18 +21,15 @@ static void add(spread *s, const item *it, const double *score) {
   s->margin += side[0] / it->n_chosen - side[1] / (it->n_branches - it->n_chosen);
 }
 
-static void members(str *out, const spread *s) {
+static void members(json_writer *w, const spread *s) {
   double n = (double)s->responses, mean = s->sum / n, v = s->squares / n - mean * mean;
-  const char *const names[] = {"mean", "sd", "margin"};
-  const double values[] = {mean, sqrt(v > 0 ? v : 0), s->margin / (double)s->items};
-  str_printf(out, "\"n\": %zu", s->items);
-  for (int i = 0; i < 3; i++) {
-    str_printf(out, ", \"%s\": ", names[i]);
-    str_json_num(out, values[i]);
-  }
+  jw_uint(w, "n", s->items);
+  jw_num(w, "mean", mean);
+  jw_num(w, "sd", sqrt(v > 0 ? v : 0));
+  jw_num(w, "margin", s->margin / (double)s->items);
 }
 
-rw_status eval_rewards_json(str *out, const eval_data *d, const eval_scores *scores, rw_error *err) {
+rw_status eval_rewards_json(json_writer *w, const eval_data *d, const eval_scores *scores, rw_error *err) {
   spread all = {0}, *of = mem_zalloc(d->n_subsets, sizeof *of);
   if (!of) return rw_nomem(err, "rewards");
   for (size_t i = 0; i < d->n_items; i++) {
@@ -44,19 +39,19 @@ rw_status eval_rewards_json(str *out, const eval_data *d, const eval_scores *sco
     add(&all, it, score);
     add(&of[it->subset], it, score);
   }
-  str_addz(out, ", \"rewards\": {");
-  if (all.items) members(out, &all);
-  const char *lead = all.items ? ", \"subsets\": {" : "\"subsets\": {";
-  for (size_t k = 0; k < d->n_subsets; k++) {
-    if (of[k].items == 0) continue;
-    str_addz(out, lead);
-    lead = ", ";
-    str_json(out, d->subsets[k].name, strlen(d->subsets[k].name));
-    str_addz(out, ": {");
-    members(out, &of[k]);
-    str_addc(out, '}');
+  jw_object(w, "rewards");
+  if (all.items) {
+    members(w, &all);
+    jw_object(w, "subsets");
+    for (size_t k = 0; k < d->n_subsets; k++) {
+      if (of[k].items == 0) continue;
+      jw_object(w, d->subsets[k].name);
+      members(w, &of[k]);
+      jw_end(w);
+    }
+    jw_end(w);
   }
-  str_addz(out, all.items ? "}}" : "}");
+  jw_end(w);
   mem_free(of);
   return RW_OK;
 }

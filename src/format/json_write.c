@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+json_writer jw_inside(str *out) { return (json_writer){.out = out, .depth = 1}; }
+
 static void new_line(json_writer *w, int indent) {
   str_addc(w->out, '\n');
   for (int i = 0; i < indent; i++) str_addz(w->out, "  ");

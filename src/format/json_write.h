@@ -27,6 +27,9 @@ typedef struct {
   } level[JW_DEPTH + 1];
 } json_writer;
 
+/* A writer of members alone: jw_raw(w, NULL, …) puts what it has written into another writer's object. */
+json_writer jw_inside(str *out);
+
 void jw_object(json_writer *w, const char *name);
 void jw_array(json_writer *w, const char *name);
 void jw_object_lines(json_writer *w, const char *name);

@@ -2,7 +2,6 @@
 #include "train/by_source.h"
 
 #include <math.h>
-#include <string.h>
 
 void reward_sums_add(reward_sums *s, const example *x, const float *r) {
   double right = 0, pairs = 0, margin = 0;
@@ -29,27 +28,23 @@ double reward_sd(const reward_sums *s) {
   return sqrt(v > 0 ? v : 0);
 }
 
-void by_source_json(str *out, const dataset *d, const reward_sums *sums) {
+void by_source_json(json_writer *w, const dataset *d, const reward_sums *sums) {
   const char *const *names;
   size_t n = dataset_sources(d, &names);
   bool any = false;
   for (size_t i = 0; i < n; i++) any |= *names[i] != 0;
   if (!any) return;
-  const char *lead = ", \"sources\": {";
+  jw_object(w, "sources");
   for (size_t i = 0; i < n; i++) {
     const reward_sums *s = &sums[i];
     if (s->rows == 0) continue;
-    str_addz(out, lead);
-    lead = ", ";
-    str_json(out, names[i], strlen(names[i]));
-    const char *const fields[] = {"accuracy", "margin", "mean_reward", "reward_sd"};
-    const double v[] = {s->right / (double)s->rows, s->margin / (double)s->rows, reward_mean(s), reward_sd(s)};
-    str_printf(out, ": {\"n\": %zu", s->rows);
-    for (int k = 0; k < 4; k++) {
-      str_printf(out, ", \"%s\": ", fields[k]);
-      str_json_num(out, v[k]);
-    }
-    str_addc(out, '}');
+    jw_object(w, names[i]);
+    jw_uint(w, "n", s->rows);
+    jw_num(w, "accuracy", s->right / (double)s->rows);
+    jw_num(w, "margin", s->margin / (double)s->rows);
+    jw_num(w, "mean_reward", reward_mean(s));
+    jw_num(w, "reward_sd", reward_sd(s));
+    jw_end(w);
   }
-  str_addc(out, '}');
+  jw_end(w);
 }

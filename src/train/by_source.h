@@ -2,6 +2,7 @@
 #ifndef TRAIN_BY_SOURCE_H
 #define TRAIN_BY_SOURCE_H
 
+#include "format/json_write.h"
 #include "train/dataset.h"
 
 typedef struct {
@@ -15,8 +16,8 @@ void reward_sums_add(reward_sums *s, const example *x, const float *r);
 double reward_mean(const reward_sums *s);
 double reward_sd(const reward_sums *s); /* around the mean, over all responses */
 
-/* , "sources": {NAME: {"n", "accuracy", "margin", "mean_reward", "reward_sd"}, ...}: those with rows. Nothing where
+/* "sources": {NAME: {"n", "accuracy", "margin", "mean_reward", "reward_sd"}, ...}: those with rows. Nothing where
  * no row of the data has a source. sums: [dataset_sources]. */
-void by_source_json(str *out, const dataset *d, const reward_sums *sums);
+void by_source_json(json_writer *w, const dataset *d, const reward_sums *sums);
 
 #endif

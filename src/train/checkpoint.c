@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/json.h"
+#include "format/json_write.h"
 
 static const char PREFIX[] = "checkpoint-";
 
@@ -79,21 +79,19 @@ static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error
 static rw_status write_state(const char *dir, const train_state *t, rw_error *err) {
   str s = {0};
   char *path = file_join(dir, "state.json");
-  str_printf(&s,
-             "{\"step\": %lld, \"fingerprint\": \"%s\", \"best_step\": %lld, \"tokens\": %llu, \"eval_due\": %s, "
-             "\"seconds\": ",
-             (long long)t->step, t->fingerprint, (long long)t->best_step, (unsigned long long)t->tokens,
-             t->eval_due ? "true" : "false");
-  str_json_num(&s, t->seconds);
-  const struct {
-    const char *name;
-    double value;
-  } numbers[] = {{"best", t->best}, {"recent_loss", t->recent_loss}, {"recent_accuracy", t->recent_accuracy}};
-  for (size_t i = 0; i < 3; i++) {
-    str_printf(&s, ", \"%s\": ", numbers[i].name);
-    str_json_num(&s, numbers[i].value);
-  }
-  str_addz(&s, "}\n");
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_int(&w, "step", t->step);
+  jw_string(&w, "fingerprint", t->fingerprint);
+  jw_int(&w, "best_step", t->best_step);
+  jw_uint(&w, "tokens", t->tokens);
+  jw_bool(&w, "eval_due", t->eval_due);
+  jw_num(&w, "seconds", t->seconds);
+  jw_num(&w, "best", t->best);
+  jw_num(&w, "recent_loss", t->recent_loss);
+  jw_num(&w, "recent_accuracy", t->recent_accuracy);
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
   mem_free(path);
   str_free(&s);

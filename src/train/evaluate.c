@@ -74,11 +74,12 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   if (scores.unscored)
     st = rw_prefix(err, eval_scores_fail(&scores, e->data[i], err), FIELD(eval) " %s", e->o->eval.items[i]);
   if (!st) st = eval_measure(&r, e->data[i], &scores, &eo, err);
-  str_printf(&s, "{\"step\": %lld, \"eval\": ", (long long)step);
-  str_json(&s, e->o->eval.items[i], strlen(e->o->eval.items[i]));
-  str_addz(&s, ", ");
-  if (!st) eval_result_json(&s, &r);
-  if (!st) st = eval_rewards_json(&s, e->data[i], &scores, err);
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_int(&w, "step", step);
+  jw_string(&w, "eval", e->o->eval.items[i]);
+  if (!st) eval_result_json(&w, &r);
+  if (!st) st = eval_rewards_json(&w, e->data[i], &scores, err);
   if (!st) st = tensorboard_eval(e->board, step, e->o->eval.items[i], &r, err);
   eval_scores_free(&scores);
   if (st) {
@@ -86,10 +87,8 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
     eval_result_free(&r);
     return st;
   }
-  str_addz(&s, "}");
-  for (char *c = s.p; !s.oom && *c; c++)
-    if (*c == '\n') *c = ' '; /* one line; a newline inside a string is written \n */
-  str_addz(&s, "\n");
+  jw_end(&w);
+  str_addc(&s, '\n');
   const eval_figure *f = isnan(r.overall.percent) ? &r.items : &r.overall;
   *figure = f->percent;
   log_note(e->o->context, "step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step,

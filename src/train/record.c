@@ -40,29 +40,27 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
   return s;
 }
 
-static void field(str *s, const char *name, double v) {
-  str_printf(s, ", \"%s\": ", name);
-  str_json_num(s, v);
-}
-
 rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err) {
   str s = {0};
-  str_printf(&s, "{\"step\": %lld", (long long)m->step);
-  field(&s, "epoch", m->epoch);
-  field(&s, "loss", m->loss);
-  if (m->centered) field(&s, "loss_center", m->loss_center);
-  field(&s, "grad_norm", m->grad_norm);
-  field(&s, "learning_rate", m->learning_rate);
-  field(&s, "accuracy", m->accuracy);
-  field(&s, "margin", m->margin);
-  field(&s, "mean_reward", m->mean_reward);
-  field(&s, "min_reward", m->min_reward);
-  field(&s, "max_reward", m->max_reward);
-  field(&s, "reward_sd", m->reward_sd);
-  by_source_json(&s, d, m->sources);
-  str_printf(&s, ", \"num_tokens\": %llu", (unsigned long long)m->num_tokens);
-  field(&s, "tokens_per_s", round(m->tokens_per_s * 10) / 10);
-  str_addz(&s, "}\n");
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_int(&w, "step", m->step);
+  jw_num(&w, "epoch", m->epoch);
+  jw_num(&w, "loss", m->loss);
+  if (m->centered) jw_num(&w, "loss_center", m->loss_center);
+  jw_num(&w, "grad_norm", m->grad_norm);
+  jw_num(&w, "learning_rate", m->learning_rate);
+  jw_num(&w, "accuracy", m->accuracy);
+  jw_num(&w, "margin", m->margin);
+  jw_num(&w, "mean_reward", m->mean_reward);
+  jw_num(&w, "min_reward", m->min_reward);
+  jw_num(&w, "max_reward", m->max_reward);
+  jw_num(&w, "reward_sd", m->reward_sd);
+  by_source_json(&w, d, m->sources);
+  jw_uint(&w, "num_tokens", m->num_tokens);
+  jw_num(&w, "tokens_per_s", round(m->tokens_per_s * 10) / 10);
+  jw_end(&w);
+  str_addc(&s, '\n');
   bool ok = !s.oom && fwrite(s.p, 1, s.len, f) == s.len && fflush(f) == 0;
   str_free(&s);
   return ok ? RW_OK : rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot write: %s", out, strerror(errno));
@@ -79,73 +77,89 @@ rw_status dropped_write(const char *out, const dataset *d, rw_context *context, 
   return s;
 }
 
+static void rows_json(json_writer *w, const dataset_counts *n) {
+  jw_object(w, "rows");
+  jw_uint(w, "read", n->rows);
+  jw_uint(w, "used", n->used);
+  jw_uint(w, "invalid", n->invalid);
+  jw_uint(w, "empty_dropped", n->empty);
+  jw_uint(w, "overlong_dropped", n->overlong);
+  jw_uint(w, "truncated", n->truncated);
+  jw_uint(w, "identical_dropped", n->identical);
+  jw_uint(w, "control_tokens_escaped", n->escaped);
+  jw_uint(w, "content_changed_by_template", n->changed);
+  jw_end(w);
+}
+
+static void file_json(json_writer *w, const char *name, const char *path, const char *hash) {
+  jw_object(w, name);
+  jw_string(w, "path", path);
+  jw_string(w, "xxh3_128", hash);
+  jw_end(w);
+}
+
+static void frozen_json(json_writer *w, const run_record *r) {
+  model_frozen_use kept = model_frozen_used(r->m);
+  const char *why_not = kept.fault ? kept.fault : r->frozen_why_not;
+  jw_object(w, "frozen_states");
+  jw_uint(w, "bytes", kept.bytes);
+  jw_uint(w, "rows_reused", kept.hits);
+  if (*why_not) jw_string(w, "not_kept", why_not);
+  jw_end(w);
+}
+
 rw_status run_write(const run_record *r, rw_error *err) {
   const train_options *o = r->o;
+  const train_state *state = r->state;
   const dataset_counts *n = dataset_stats(r->d);
   str s = {0};
+  json_writer w = {.out = &s};
   char *path = file_join(o->out, "run.json");
   char when[32];
   time_t now = time(NULL);
   struct tm tm;
   strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-  str_printf(&s,
-             "{\n  \"program\": \"reward.c " REWARD_VERSION "\",\n  \"status\": \"%s\",\n  \"written\": \"%s\",\n",
-             r->finished ? "finished" : "unfinished", when);
-  str_addz(&s, "  \"arguments\": ");
-  if (o->arguments)
-    o->arguments(o->arguments_ctx, r->effective, &s);
-  else
-    str_addz(&s, "{}");
-  str_addz(&s, ",\n  \"device\": ");
-  str_json(&s, model_device(r->m), strlen(model_device(r->m)));
-  str_printf(&s, ",\n  \"dtype\": \"%s\",\n  \"threads\": %d,\n  \"seed\": %llu,\n  \"loss\": \"%s\",\n",
-             model_dtype(r->m), pool_threads(o->context->threads), (unsigned long long)o->seed,
-             loss_words[o->loss.kind].text);
-  str_printf(&s, "  \"fingerprint\": \"%s\",\n", r->state->fingerprint);
-  str_printf(&s, "  \"head\": \"%s\",\n",
-             model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
-  str_addz(&s, "  \"model\": {\"path\": ");
-  str_json(&s, o->model, strlen(o->model));
-  str_printf(&s, ", \"xxh3_128\": \"%s\"},\n  \"data\": [", r->model_hash);
-  for (size_t i = 0; i < o->data.n; i++) {
-    str_addz(&s, i ? ", {\"path\": " : "{\"path\": ");
-    str_json(&s, o->data.items[i], strlen(o->data.items[i]));
-    str_printf(&s, ", \"xxh3_128\": \"%s\"}", r->data_hashes[i]);
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "program", "reward.c " REWARD_VERSION);
+  jw_string(&w, "status", r->finished ? "finished" : "unfinished");
+  jw_string(&w, "written", when);
+  if (o->arguments) {
+    o->arguments(o->arguments_ctx, r->effective, jw_value(&w, "arguments"));
+  } else {
+    jw_object(&w, "arguments");
+    jw_end(&w);
   }
-  str_printf(
-      &s,
-      "],\n  \"rows\": {\"read\": %zu, \"used\": %zu, \"invalid\": %zu, \"empty_dropped\": %zu, "
-      "\"overlong_dropped\": %zu, \"truncated\": "
-      "%zu, "
-      "\"identical_dropped\": %zu, \"control_tokens_escaped\": %zu, \"content_changed_by_template\": %zu},\n",
-      n->rows, n->used, n->invalid, n->empty, n->overlong, n->truncated, n->identical, n->escaped, n->changed);
-  str_printf(&s,
-             "  \"tokens_per_epoch\": %llu,\n  \"steps\": %lld,\n  \"steps_done\": %lld,\n  \"tokens\": %llu,\n",
-             (unsigned long long)n->tokens, (long long)r->steps, (long long)r->state->step,
-             (unsigned long long)r->state->tokens);
-  str_addz(&s, "  \"seconds\": ");
-  str_json_num(&s, round(r->state->seconds * 10) / 10);
-  str_addz(&s, ",\n  \"peak_memory_bytes\": ");
-  str_json_num(&s, r->peak_bytes);
-  if (o->freeze_layers > 0) {
-    model_frozen_use kept = model_frozen_used(r->m);
-    const char *why_not = kept.fault ? kept.fault : r->frozen_why_not;
-    str_printf(&s, ",\n  \"frozen_states\": {\"bytes\": %llu, \"rows_reused\": %llu",
-               (unsigned long long)kept.bytes, (unsigned long long)kept.hits);
-    if (*why_not) {
-      str_addz(&s, ", \"not_kept\": ");
-      str_json(&s, why_not, strlen(why_not));
-    }
-    str_addz(&s, "}");
+  jw_string(&w, "device", model_device(r->m));
+  jw_string(&w, "dtype", model_dtype(r->m));
+  jw_int(&w, "threads", pool_threads(o->context->threads));
+  jw_uint(&w, "seed", o->seed);
+  jw_string(&w, "loss", loss_words[o->loss.kind].text);
+  jw_string(&w, "fingerprint", state->fingerprint);
+  jw_string(&w, "head", model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
+  file_json(&w, "model", o->model, r->model_hash);
+  jw_array(&w, "data");
+  for (size_t i = 0; i < o->data.n; i++) file_json(&w, NULL, o->data.items[i], r->data_hashes[i]);
+  jw_end(&w);
+  rows_json(&w, n);
+  jw_uint(&w, "tokens_per_epoch", n->tokens);
+  jw_int(&w, "steps", r->steps);
+  jw_int(&w, "steps_done", state->step);
+  jw_uint(&w, "tokens", state->tokens);
+  jw_num(&w, "seconds", round(state->seconds * 10) / 10);
+  jw_num(&w, "peak_memory_bytes", r->peak_bytes);
+  if (o->freeze_layers > 0) frozen_json(&w, r);
+  if (!isnan(state->best)) {
+    jw_int(&w, "best_step", state->best_step);
+    jw_num(&w, "best", state->best);
   }
-  if (!isnan(r->state->best)) {
-    str_printf(&s, ",\n  \"best_step\": %lld,\n  \"best\": ", (long long)r->state->best_step);
-    str_json_num(&s, r->state->best);
+  if (r->finished && state->step < r->steps) {
+    jw_object(&w, "stopped_early");
+    jw_int(&w, "step", state->step);
+    jw_int(&w, "evaluations_without_improvement", o->early_stop);
+    jw_end(&w);
   }
-  if (r->finished && r->state->step < r->steps)
-    str_printf(&s, ",\n  \"stopped_early\": {\"step\": %lld, \"evaluations_without_improvement\": %lld}",
-               (long long)r->state->step, (long long)o->early_stop);
-  str_addz(&s, "\n}\n");
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, o->out);
   mem_free(path);
   str_free(&s);
@@ -197,27 +211,22 @@ int32_t pad_choose(const model_config *c, const renderer *r, const dataset *d) {
   return pad;
 }
 
+static bool is_pad_token(void *ctx, slice key, json_val v) {
+  (void)ctx, (void)v;
+  return slice_is(key, "pad_token");
+}
+
 /* tokenizer_config.json with pad_token set to the token's text. */
 static rw_status copy_tokenizer_config(const char *from, const char *to, slice pad, rw_error *err) {
   json_file f;
   RW_TRY(json_file_open(&f, from, err));
   str s = {0};
-  str_addz(&s, "{");
-  bool first = true;
-  for (json_val v = json_first(f.doc, 0); v != JSON_NONE; v = json_next(f.doc, v)) {
-    slice key = json_key(f.doc, v), raw = json_raw(f.doc, v);
-    if (pad.p && slice_is(key, "pad_token")) continue;
-    str_addz(&s, first ? "\n  " : ",\n  ");
-    first = false;
-    str_json(&s, key.p, key.len);
-    str_addz(&s, ": ");
-    str_add(&s, raw.p, raw.len);
-  }
-  if (pad.p) {
-    str_addz(&s, first ? "\n  \"pad_token\": " : ",\n  \"pad_token\": ");
-    str_json(&s, pad.p, pad.len);
-  }
-  str_addz(&s, "\n}\n");
+  json_writer w = {.out = &s};
+  jw_object_lines(&w, NULL);
+  jw_members(&w, f.doc, pad.p ? is_pad_token : NULL, NULL);
+  if (pad.p) jw_slice(&w, "pad_token", pad);
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = s.oom ? rw_nomem(err, to) : file_put(to, s.p, s.len, err);
   str_free(&s);
   json_file_close(&f);
