@@ -65,12 +65,4 @@ typedef struct {
 } rows_job;
 rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err);
 
-/* The same with bytes as the result. */
-typedef struct {
-  rw_status (*work)(void *ctx, int thread, slice row, uint64_t line, str *result, rw_error *err);
-  rw_status (*sink)(void *ctx, slice row, uint64_t line, slice result, rw_error *err);
-  void *ctx;
-} rows_pass;
-rw_status rows_run(rows_in *in, const rows_pass *pass, rw_error *err);
-
 #endif
