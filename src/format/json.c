@@ -460,18 +460,6 @@ bool json_int(const json_doc *d, json_val v, int64_t *out) {
   return errno == 0 && *end == 0;
 }
 
-void json_members(str *out, json_doc *d, const char *between, bool (*leave_out)(void *ctx, slice key, json_val v),
-                  void *ctx) {
-  for (json_val v = json_first(d, 0); v != JSON_NONE; v = json_next(d, v)) {
-    slice key = json_key(d, v), raw = json_raw(d, v);
-    if (leave_out && leave_out(ctx, key, v)) continue;
-    if (out->len && out->p[out->len - 1] != '{') str_addz(out, between);
-    str_json(out, key.p, key.len);
-    str_addz(out, ": ");
-    str_add(out, raw.p, raw.len);
-  }
-}
-
 /* ---- files ---- */
 
 rw_status json_file_open(json_file *f, const char *path, rw_error *err) {

@@ -43,11 +43,6 @@ slice json_string(json_doc *d, json_val v);
 bool json_number(const json_doc *d, json_val v, double *out); /* false: not a number */
 bool json_int(const json_doc *d, json_val v, int64_t *out);   /* false: not an integer that fits (1.0 is not) */
 
-/* Appends the members of the document's object as they stand, `between` before each unless out ends in '{'. Those
- * are passed over of which leave_out (NULL: none) says so. */
-void json_members(str *out, json_doc *d, const char *between, bool (*leave_out)(void *ctx, slice key, json_val v),
-                  void *ctx);
-
 /* The whole of a JSON file: its text and its document. */
 typedef struct {
   str text;

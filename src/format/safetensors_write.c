@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/json_write.h"
 #include "format/safetensors.h"
 
 enum { DEFAULT_SHARD_GB = 5 };
@@ -49,18 +50,25 @@ static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *
   str h = {0};
   uint64_t at = 0;
   shard_name(w, from < to ? w->shard_of[w->order[from]] : 0, name, sizeof name);
-  str_addz(&h, "{\"__metadata__\":{\"format\":\"pt\"}");
+  json_writer hw = {.out = &h, .compact = true};
+  jw_object(&hw, NULL);
+  jw_object(&hw, "__metadata__");
+  jw_string(&hw, "format", "pt");
+  jw_end(&hw);
   for (size_t i = from; i < to; i++) {
     const st_spec *t = &w->specs[w->order[i]];
-    str_addc(&h, ',');
-    str_json(&h, t->name, strlen(t->name));
-    str_printf(&h, ":{\"dtype\":\"%s\",\"shape\":[", st_dtype_name(t->dtype));
-    for (int k = 0; k < t->n_dims; k++) str_printf(&h, k ? ",%lld" : "%lld", (long long)t->shape[k]);
-    unsigned long long end = at + spec_bytes(t);
-    str_printf(&h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, end);
-    at = end;
+    jw_object(&hw, t->name);
+    jw_string(&hw, "dtype", st_dtype_name(t->dtype));
+    jw_array(&hw, "shape");
+    for (int k = 0; k < t->n_dims; k++) jw_int(&hw, NULL, t->shape[k]);
+    jw_end(&hw);
+    jw_array(&hw, "data_offsets");
+    jw_uint(&hw, NULL, at);
+    jw_uint(&hw, NULL, at += spec_bytes(t));
+    jw_end(&hw);
+    jw_end(&hw);
   }
-  str_addc(&h, '}');
+  jw_end(&hw);
   for (size_t pad = (8 - h.len % 8) % 8; pad > 0; pad--) str_addc(&h, ' '); /* the data begins at a multiple of 8 */
   char *path = file_join(w->dir, name);
   file_out *out = NULL;
@@ -85,15 +93,19 @@ static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *
 static rw_status write_index(const writer *w, uint64_t total, rw_error *err) {
   char name[128];
   str s = {0};
-  str_printf(&s, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
-             (unsigned long long)total);
+  json_writer sw = {.out = &s};
+  jw_object_lines(&sw, NULL);
+  jw_object_lines(&sw, "metadata");
+  jw_uint(&sw, "total_size", total);
+  jw_end(&sw);
+  jw_object_lines(&sw, "weight_map");
   for (size_t i = 0; i < w->n; i++) {
     shard_name(w, w->shard_of[i], name, sizeof name);
-    str_addz(&s, i ? ",\n    " : "\n    ");
-    str_json(&s, w->specs[i].name, strlen(w->specs[i].name));
-    str_printf(&s, ": \"%s\"", name);
+    jw_string(&sw, w->specs[i].name, name);
   }
-  str_addz(&s, "\n  }\n}\n");
+  jw_end(&sw);
+  jw_end(&sw);
+  str_addc(&s, '\n');
   char *path = mem_printf("%s/%s.safetensors.index.json", w->dir, w->stem);
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, w->dir);
   str_free(&s);

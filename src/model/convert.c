@@ -283,7 +283,7 @@ static rw_status read_tensor(void *ctx, size_t i, void *buffer, rw_error *err) {
   return RW_OK;
 }
 
-static void special_ids(const convert *c, str *s) {
+static void special_ids(const convert *c, json_writer *w) {
   static const struct {
     const char *key, *field;
   } ids[] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
@@ -291,71 +291,67 @@ static void special_ids(const convert *c, str *s) {
              {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
   for (size_t i = 0; i < 3; i++) {
     int64_t id;
-    if (gguf_int(c->g, ids[i].key, &id)) str_printf(s, "  \"%s\": %lld,\n", ids[i].field, (long long)id);
+    if (gguf_int(c->g, ids[i].key, &id)) jw_int(w, ids[i].field, id);
   }
 }
 
-static void add_number(str *s, const char *field, double x) {
-  str_printf(s, "  \"%s\": ", field);
-  str_json_f32(s, (float)x);
-  str_addz(s, ",\n");
+/* What only some architectures have. */
+static void own_fields(const convert *c, json_writer *w) {
+  const family *f = c->f;
+  if (!f->gemma) jw_string(w, "hidden_act", "silu");
+  if (f->permuted) jw_bool(w, "mlp_bias", false);
+  if (strncmp(f->arch, "qwen", 4) == 0) jw_bool(w, "use_sliding_window", false);
+  if (!f->gemma) return;
+  jw_string(w, "hidden_activation", "gelu_pytorch_tanh");
+  jw_null(w, "final_logit_softcapping");
+  jw_int(w, "sliding_window", c->window);
+  jw_int(w, "query_pre_attn_scalar", c->query_scalar);
+  jw_f32(w, "attn_logit_softcapping", c->softcap > 0 ? (float)c->softcap : NAN); /* not a number: null */
+  if (!f->qk_norm) return;
+  jw_raw(w, "rope_local_base_freq", SLICE("10000.0"));
+  jw_int(w, "sliding_window_pattern", 6);
 }
 
-/* What only some architectures have. */
-static void own_fields(const convert *c, str *s) {
-  const family *f = c->f;
-  if (!f->gemma) str_printf(s, "  \"hidden_act\": \"silu\",\n");
-  if (f->permuted) str_addz(s, "  \"mlp_bias\": false,\n");
-  if (strncmp(f->arch, "qwen", 4) == 0) str_addz(s, "  \"use_sliding_window\": false,\n");
-  if (!f->gemma) return;
-  str_addz(s, "  \"hidden_activation\": \"gelu_pytorch_tanh\",\n  \"final_logit_softcapping\": null,\n");
-  str_printf(s, "  \"sliding_window\": %lld,\n  \"query_pre_attn_scalar\": %lld,\n", (long long)c->window,
-             (long long)c->query_scalar);
-  if (c->softcap > 0)
-    add_number(s, "attn_logit_softcapping", c->softcap);
-  else
-    str_addz(s, "  \"attn_logit_softcapping\": null,\n");
-  if (f->qk_norm) str_addz(s, "  \"rope_local_base_freq\": 10000.0,\n  \"sliding_window_pattern\": 6,\n");
+static void rope_scaling(const convert *c, json_writer *w) {
+  jw_object(w, "rope_scaling");
+  jw_string(w, "rope_type", c->linear != 0 ? "linear" : "llama3");
+  jw_f32(w, "factor", (float)(c->linear != 0 ? c->linear : c->rope_factor));
+  if (c->linear == 0) {
+    str_printf(jw_value(w, "low_freq_factor"), "%d.0", ROPE_LOW);
+    str_printf(jw_value(w, "high_freq_factor"), "%d.0", ROPE_HIGH);
+    jw_int(w, "original_max_position_embeddings", ROPE_ORIGINAL);
+  }
+  jw_end(w);
 }
 
 static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
   str s = {0};
-  str_printf(&s,
-             "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n  \"attention_bias\": false,\n"
-             "  \"attention_dropout\": 0.0,\n",
-             c->f->class, c->f->type);
-  special_ids(c, &s);
-  own_fields(c, &s);
-  const struct {
-    const char *field;
-    int64_t n;
-  } sizes[] = {{"head_dim", c->head_dim},
-               {"hidden_size", c->hidden},
-               {"intermediate_size", c->ff},
-               {"max_position_embeddings", c->context},
-               {"num_attention_heads", c->heads},
-               {"num_hidden_layers", c->layers},
-               {"num_key_value_heads", c->kv_heads},
-               {"vocab_size", c->vocab}};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    str_printf(&s, "  \"%s\": %lld,\n", sizes[i].field, (long long)sizes[i].n);
-  add_number(&s, "initializer_range", 0.02);
-  add_number(&s, "rms_norm_eps", c->eps);
-  add_number(&s, "rope_theta", c->theta);
-  if (c->rope_factor != 0 || c->linear != 0) {
-    str_printf(&s,
-               "  \"rope_scaling\": {\"rope_type\": \"%s\", \"factor\": ", c->linear != 0 ? "linear" : "llama3");
-    str_json_f32(&s, (float)(c->linear != 0 ? c->linear : c->rope_factor));
-    if (c->linear == 0)
-      str_printf(
-          &s, ", \"low_freq_factor\": %d.0, \"high_freq_factor\": %d.0, \"original_max_position_embeddings\": %d",
-          ROPE_LOW, ROPE_HIGH, ROPE_ORIGINAL);
-    str_addz(&s, "},\n");
-  }
-  str_printf(&s, "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\"\n}\n", c->tied ? "true" : "false",
-             dtype == DT_F32    ? "float32"
-             : dtype == DT_BF16 ? "bfloat16"
-                                : "float16");
+  json_writer w = {.out = &s};
+  jw_object_lines(&w, NULL);
+  jw_array(&w, "architectures");
+  jw_string(&w, NULL, c->f->class);
+  jw_end(&w);
+  jw_string(&w, "model_type", c->f->type);
+  jw_bool(&w, "attention_bias", false);
+  jw_raw(&w, "attention_dropout", SLICE("0.0"));
+  special_ids(c, &w);
+  own_fields(c, &w);
+  jw_int(&w, "head_dim", c->head_dim);
+  jw_int(&w, "hidden_size", c->hidden);
+  jw_int(&w, "intermediate_size", c->ff);
+  jw_int(&w, "max_position_embeddings", c->context);
+  jw_int(&w, "num_attention_heads", c->heads);
+  jw_int(&w, "num_hidden_layers", c->layers);
+  jw_int(&w, "num_key_value_heads", c->kv_heads);
+  jw_int(&w, "vocab_size", c->vocab);
+  jw_f32(&w, "initializer_range", 0.02f);
+  jw_f32(&w, "rms_norm_eps", (float)c->eps);
+  jw_f32(&w, "rope_theta", (float)c->theta);
+  if (c->rope_factor != 0 || c->linear != 0) rope_scaling(c, &w);
+  jw_bool(&w, "tie_word_embeddings", c->tied);
+  jw_string(&w, "torch_dtype", dtype == DT_F32 ? "float32" : dtype == DT_BF16 ? "bfloat16" : "float16");
+  jw_end(&w);
+  str_addc(&s, '\n');
   return convert_put(c->dir, "config.json", &s, err);
 }
 

@@ -60,7 +60,7 @@ static rw_status cut_piece(const spm_piece *p, size_t i, const map *ids, merges 
   return RW_OK;
 }
 
-rw_status spm_merges(const spm_piece *p, size_t n, str *json, rw_error *err) {
+rw_status spm_merges(const spm_piece *p, size_t n, json_writer *w, rw_error *err) {
   map *ids = map_new();
   merges m = {0};
   rw_status s = ids ? RW_OK : rw_nomem(err, "merges");
@@ -76,11 +76,10 @@ rw_status spm_merges(const spm_piece *p, size_t n, str *json, rw_error *err) {
   if (!s && m.len > 1) qsort(m.p, m.len, sizeof *m.p, by_rank);
   for (size_t i = 0; !s && i < m.len; i++) {
     slice a = p[m.p[i].left].text, b = p[m.p[i].right].text;
-    str_addz(json, i ? ",\n      [" : "\n      [");
-    str_json(json, a.p, a.len);
-    str_addz(json, ", ");
-    str_json(json, b.p, b.len);
-    str_addc(json, ']');
+    jw_array(w, NULL);
+    jw_slice(w, NULL, a);
+    jw_slice(w, NULL, b);
+    jw_end(w);
   }
   mem_free(m.p);
   map_free(ids);

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "format/json.h"
+#include "format/json_write.h"
 #include "model/convert.h"
 
 enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
@@ -86,16 +86,13 @@ static bool respelled(const source *c, size_t i) {
     if (t.p[k] != ' ') return false;
   return c->spm && type_of(c, i) == TOKEN_USER && t.len > 1;
 }
-/* Token i as JSON. */
-static void add_token(const source *c, size_t i, str *s) {
+/* The text of token i; *memory keeps one that is respelled. */
+static slice spelling(const source *c, size_t i, str *memory) {
   slice t = token(c, i);
-  if (!respelled(c, i)) {
-    str_json(s, t.p, t.len);
-    return;
-  }
-  str_addc(s, '"');
-  for (size_t k = 0; k < t.len; k++) str_addz(s, MARK);
-  str_addc(s, '"');
+  if (!respelled(c, i)) return t;
+  str_clear(memory);
+  for (size_t k = 0; k < t.len; k++) str_addz(memory, MARK);
+  return (slice){memory->p, memory->len};
 }
 /* The id under a key, when it is one of the vocabulary. */
 static bool special_id(const source *c, const char *key, size_t *id) {
@@ -105,51 +102,77 @@ static bool special_id(const source *c, const char *key, size_t *id) {
   return true;
 }
 
-static void add_added_tokens(const source *c, str *s) {
-  bool first = true;
-  str_addz(s, "  \"added_tokens\": [");
+static void add_added_tokens(const source *c, json_writer *w) {
+  str memory = {0};
+  jw_array_lines(w, "added_tokens");
   for (size_t i = 0; i < c->n; i++) {
     double type = type_of(c, i);
     bool special = type == TOKEN_CONTROL || (c->spm && type == TOKEN_UNKNOWN);
     if (!special && type != TOKEN_USER) continue;
-    str_printf(s, "%s\n    {\"id\": %zu, \"content\": ", first ? "" : ",", i);
-    first = false;
-    add_token(c, i, s);
-    str_printf(
-        s,
-        ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": "
-        "%s}",
-        special ? "true" : "false");
+    jw_object(w, NULL);
+    jw_uint(w, "id", i);
+    jw_slice(w, "content", spelling(c, i, &memory));
+    jw_bool(w, "single_word", false);
+    jw_bool(w, "lstrip", false);
+    jw_bool(w, "rstrip", false);
+    jw_bool(w, "normalized", false);
+    jw_bool(w, "special", special);
+    jw_end(w);
   }
-  str_addz(s, "\n  ],\n");
+  jw_end(w);
+  w->out->oom |= memory.oom;
+  str_free(&memory);
+}
+
+/* {kind: {"id": id, "type_id": type}} */
+static void add_piece(json_writer *w, const char *kind, slice id, int type) {
+  jw_object(w, NULL);
+  jw_object(w, kind);
+  jw_slice(w, "id", id);
+  jw_int(w, "type_id", type);
+  jw_end(w);
+  jw_end(w);
 }
 
 /* What puts BOS before a text that is encoded with special tokens. */
-static void add_post_processor(const source *c, bool bos, str *s) {
+static void add_post_processor(const source *c, bool bos, json_writer *w) {
+  static const char special[] = "SpecialToken", text[] = "Sequence";
   size_t id;
-  str_addz(s, "  \"post_processor\": ");
   if (!bos || !special_id(c, "tokenizer.ggml.bos_token_id", &id)) {
-    str_addz(s, "null,\n");
+    jw_null(w, "post_processor");
     return;
   }
-  str name = {0};
-  str_json(&name, token(c, id).p, token(c, id).len);
-  if (name.oom)
-    s->oom = true;
-  else
-    str_printf(s,
-               "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": %s, \"type_id\": 0}}, "
-               "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"SpecialToken\": {\"id\": %s, "
-               "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": %s, "
-               "\"type_id\": 1}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": {%s: "
-               "{\"id\": %s, \"ids\": [%zu], \"tokens\": [%s]}}},\n",
-               name.p, name.p, name.p, name.p, name.p, id, name.p);
-  str_free(&name);
+  slice name = token(c, id);
+  jw_object(w, "post_processor");
+  jw_string(w, "type", "TemplateProcessing");
+  jw_array(w, "single");
+  add_piece(w, special, name, 0);
+  add_piece(w, text, SLICE("A"), 0);
+  jw_end(w);
+  jw_array(w, "pair");
+  add_piece(w, special, name, 0);
+  add_piece(w, text, SLICE("A"), 0);
+  add_piece(w, special, name, 1);
+  add_piece(w, text, SLICE("B"), 1);
+  jw_end(w);
+  jw_object(w, "special_tokens");
+  jw_key(w, name);
+  jw_object(w, NULL);
+  jw_slice(w, "id", name);
+  jw_array(w, "ids");
+  jw_uint(w, NULL, id);
+  jw_end(w);
+  jw_array(w, "tokens");
+  jw_slice(w, NULL, name);
+  jw_end(w);
+  jw_end(w);
+  jw_end(w);
+  jw_end(w);
 }
 
 /* Scores into merges. User-defined pieces have score 0 in SentencePiece; the public conversion script writes -1000.
  */
-static rw_status add_spm_merges(const source *c, str *s, rw_error *err) {
+static rw_status add_spm_merges(const source *c, json_writer *w, rw_error *err) {
   spm_piece *p = mem_zalloc(c->n, sizeof *p);
   str *marks = mem_zalloc(c->n, sizeof *marks); /* of respelled pieces */
   rw_status st = p && marks ? RW_OK : rw_nomem(err, "merges");
@@ -166,60 +189,73 @@ static rw_status add_spm_merges(const source *c, str *s, rw_error *err) {
       if (marks[i].oom) st = rw_nomem(err, "merges");
     }
   }
-  if (!st) st = spm_merges(p, c->n, s, err);
+  if (!st) st = spm_merges(p, c->n, w, err);
   for (size_t i = 0; marks && i < c->n; i++) str_free(&marks[i]);
   mem_free(marks);
   mem_free(p);
   return st;
 }
 
-static rw_status add_model(const source *c, bool ignore_merges, str *s, rw_error *err) {
-  slice t;
-  bool first = true;
-  size_t unk;
-  const char *bytes = c->spm ? "true" : "false";
-  str_addz(s, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ");
-  if (c->spm && special_id(c, "tokenizer.ggml.unknown_token_id", &unk))
-    add_token(c, unk, s);
-  else
-    str_addz(s, "null");
-  str_printf(
-      s,
-      ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s,\n"
-      "    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
-      bytes, bytes, ignore_merges ? "true" : "false");
+static void add_vocab(const source *c, json_writer *w) {
+  str memory = {0};
+  jw_object_lines(w, "vocab");
   for (size_t i = 0; i < c->n; i++) {
     if (type_of(c, i) == TOKEN_UNUSED) continue; /* filler rows of the embedding */
-    str_addz(s, first ? "\n      " : ",\n      ");
-    first = false;
-    add_token(c, i, s);
-    str_printf(s, ": %zu", i);
+    jw_key(w, spelling(c, i, &memory));
+    jw_uint(w, NULL, i);
   }
-  str_addz(s, "\n    },\n    \"merges\": [");
-  rw_status st = c->spm ? add_spm_merges(c, s, err) : RW_OK;
-  for (size_t i = 0; !c->spm && gguf_array_string(c->g, MERGES, i, &t); i++) {
-    str_addz(s, i ? ",\n      " : "\n      ");
-    str_json(s, t.p, t.len);
-  }
-  str_addz(s, "\n    ]\n  }\n");
+  jw_end(w);
+  w->out->oom |= memory.oom;
+  str_free(&memory);
+}
+
+static rw_status add_model(const source *c, bool ignore_merges, json_writer *w, rw_error *err) {
+  slice t;
+  size_t unk;
+  str memory = {0};
+  jw_object_lines(w, "model");
+  jw_string(w, "type", "BPE");
+  jw_null(w, "dropout");
+  if (c->spm && special_id(c, "tokenizer.ggml.unknown_token_id", &unk))
+    jw_slice(w, "unk_token", spelling(c, unk, &memory));
+  else
+    jw_null(w, "unk_token");
+  str_free(&memory);
+  jw_null(w, "continuing_subword_prefix");
+  jw_null(w, "end_of_word_suffix");
+  jw_bool(w, "fuse_unk", c->spm);
+  jw_bool(w, "byte_fallback", c->spm);
+  jw_bool(w, "ignore_merges", ignore_merges);
+  add_vocab(c, w);
+  jw_array_lines(w, "merges");
+  rw_status st = c->spm ? add_spm_merges(c, w, err) : RW_OK;
+  for (size_t i = 0; !c->spm && gguf_array_string(c->g, MERGES, i, &t); i++) jw_slice(w, NULL, t);
+  jw_end(w);
+  jw_end(w);
   return st;
 }
 
 static rw_status write_tokenizer(const source *c, const pre_tokenizer *pre, rw_error *err) {
   str s = {0};
+  json_writer w = {.out = &s};
   bool bos = pre->bos;
   gguf_bool(c->g, "tokenizer.ggml.add_bos_token", &bos);
-  str_addz(&s, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
-  add_added_tokens(c, &s);
-  str_printf(&s, "  \"normalizer\": %s,\n  \"pre_tokenizer\": %s,\n", pre->normalizer, pre->json);
-  add_post_processor(c, bos, &s);
-  str_printf(&s, "  \"decoder\": %s,\n",
-             !c->spm ? BYTE_LEVEL("true")
-             : pre == &spm_plain
-                 ? DECODERS("")
-                 : DECODERS(", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}"));
-  rw_status st = add_model(c, pre->ignore_merges, &s, err);
-  str_addz(&s, "}\n");
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "version", "1.0");
+  jw_null(&w, "truncation");
+  jw_null(&w, "padding");
+  add_added_tokens(c, &w);
+  jw_raw(&w, "normalizer", slice_of(pre->normalizer));
+  jw_raw(&w, "pre_tokenizer", slice_of(pre->json));
+  add_post_processor(c, bos, &w);
+  jw_raw(&w, "decoder",
+         slice_of(!c->spm ? BYTE_LEVEL("true")
+                  : pre == &spm_plain
+                      ? DECODERS("")
+                      : DECODERS(", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}")));
+  rw_status st = add_model(c, pre->ignore_merges, &w, err);
+  jw_end(&w);
+  str_addc(&s, '\n');
   if (st) {
     str_free(&s);
     return st;
@@ -235,22 +271,19 @@ static rw_status write_config(const source *c, int64_t context, rw_error *err) {
                 {"tokenizer.ggml.unknown_token_id", "unk_token"},
                 {"tokenizer.ggml.padding_token_id", "pad_token"}};
   str s = {0};
+  json_writer w = {.out = &s};
   slice t;
-  str_addz(&s,
-           "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"clean_up_tokenization_spaces\": false,\n");
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "tokenizer_class", "PreTrainedTokenizerFast");
+  jw_bool(&w, "clean_up_tokenization_spaces", false);
   for (size_t i = 0; i < 4; i++) {
     size_t id;
-    if (!special_id(c, tokens[i].key, &id)) continue;
-    str_printf(&s, "  \"%s\": ", tokens[i].field);
-    str_json(&s, token(c, id).p, token(c, id).len);
-    str_addz(&s, ",\n");
+    if (special_id(c, tokens[i].key, &id)) jw_slice(&w, tokens[i].field, token(c, id));
   }
-  if (gguf_string(c->g, "tokenizer.chat_template", &t)) {
-    str_addz(&s, "  \"chat_template\": ");
-    str_json(&s, t.p, t.len);
-    str_addz(&s, ",\n");
-  }
-  str_printf(&s, "  \"model_max_length\": %lld\n}\n", (long long)context);
+  if (gguf_string(c->g, "tokenizer.chat_template", &t)) jw_slice(&w, "chat_template", t);
+  jw_int(&w, "model_max_length", context);
+  jw_end(&w);
+  str_addc(&s, '\n');
   return convert_put(c->dir, "tokenizer_config.json", &s, err);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "format/json.h"
+#include "format/json_write.h"
 
 double golden_bound(void) { return 1e-3; }
 
@@ -16,21 +16,31 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
   for (size_t i = 0; i < n; i++) RW_TRY(model_score(m, &rows[i], 1, false, &score[i], err));
   str s = {0};
   char *path = file_join(dir, GOLDEN_FILE);
-  str_addz(&s, "{\n  \"calibration\": {\"on\": ");
-  str_json(&s, c->on, strlen(c->on));
-  str_printf(&s, ", \"n\": %zu, \"mean\": ", c->n);
-  str_json_num(&s, c->mean);
-  str_addz(&s, ", \"sd\": ");
-  str_json_num(&s, c->sd);
-  str_printf(&s, "},\n  \"golden\": {\n    \"bounds\": {\"f32\": %g},\n    \"rows\": [", golden_bound());
+  json_writer w = {.out = &s};
+  jw_object_lines(&w, NULL);
+  jw_object(&w, "calibration");
+  jw_string(&w, "on", c->on);
+  jw_uint(&w, "n", c->n);
+  jw_num(&w, "mean", c->mean);
+  jw_num(&w, "sd", c->sd);
+  jw_end(&w);
+  jw_object_lines(&w, "golden");
+  jw_object(&w, "bounds");
+  jw_num(&w, "f32", golden_bound());
+  jw_end(&w);
+  jw_array_lines(&w, "rows");
   for (size_t i = 0; i < n; i++) {
-    str_printf(&s, "%s\n      {\"score\": ", i ? "," : "");
-    str_json_f32(&s, score[i]);
-    str_addz(&s, ", \"ids\": [");
-    for (size_t k = 0; k < rows[i].len[0]; k++) str_printf(&s, k ? ", %d" : "%d", rows[i].ids[0][k]);
-    str_addz(&s, "]}");
+    jw_object(&w, NULL);
+    jw_f32(&w, "score", score[i]);
+    jw_array(&w, "ids");
+    for (size_t k = 0; k < rows[i].len[0]; k++) jw_int(&w, NULL, rows[i].ids[0][k]);
+    jw_end(&w);
+    jw_end(&w);
   }
-  str_addz(&s, "\n    ]\n  }\n}\n");
+  jw_end(&w);
+  jw_end(&w);
+  jw_end(&w);
+  str_addc(&s, '\n');
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
   str_free(&s);
   mem_free(path);

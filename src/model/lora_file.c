@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/json_write.h"
 #include "model/model_impl.h"
 
 static const char PREFIX[] = "base_model.model.";
@@ -150,44 +151,48 @@ rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_he
 static const char *const ours[] = {"peft_type",    "task_type",       "base_model_name_or_path",
                                    "lora_dropout", "modules_to_save", "inference_mode"};
 
+static bool is_ours(void *ctx, slice key, json_val v) {
+  (void)ctx, (void)v;
+  for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+    if (slice_is(key, ours[i])) return true;
+  return false;
+}
+
 /* The fields of the configuration that the adapters were read with, but for ours. */
-static rw_status add_old_fields(const model *m, str *s, rw_error *err) {
+static rw_status add_old_fields(const model *m, json_writer *w, rw_error *err) {
   json_doc *d = json_new();
   if (!d) return rw_nomem(err, m->dir);
   rw_status st = json_parse(d, m->lora_config, strlen(m->lora_config), err);
-  for (json_val v = st ? JSON_NONE : json_first(d, 0); v != JSON_NONE; v = json_next(d, v)) {
-    slice key = json_key(d, v), raw = json_raw(d, v);
-    bool skip = false;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) skip |= slice_is(key, ours[i]);
-    if (skip) continue;
-    str_addz(s, ",\n  ");
-    str_json(s, key.p, key.len);
-    str_addz(s, ": ");
-    str_add(s, raw.p, raw.len);
-  }
+  if (!st) jw_members(w, d, is_ours, NULL);
   json_free(d);
   return st;
 }
 
-static void add_new_fields(const model *m, str *s) {
+static void add_new_fields(const model *m, json_writer *w) {
   int of[7];
-  size_t first = model_lora_from(m), n = lora_projections(&m->layers[first], of), listed = 0;
-  str_printf(s, ",\n  \"r\": %zu,\n  \"lora_alpha\": ", m->lora_rank);
-  str_json_num(s, m->lora_alpha);
-  str_addz(s, ",\n  \"target_modules\": [");
-  for (size_t i = 0; i < n; i++) {
-    if (!m->t[of[i]].adapter) continue;
-    slice name = lora_short_name(m->t[of[i]].pub.name);
-    str_printf(s, "%s\"%.*s\"", listed++ ? ", " : "", (int)name.len, name.p);
+  size_t first = model_lora_from(m), n = lora_projections(&m->layers[first], of);
+  jw_uint(w, "r", m->lora_rank);
+  jw_num(w, "lora_alpha", m->lora_alpha);
+  jw_array(w, "target_modules");
+  for (size_t i = 0; i < n; i++)
+    if (m->t[of[i]].adapter) jw_slice(w, NULL, lora_short_name(m->t[of[i]].pub.name));
+  jw_end(w);
+  if (first == 0) {
+    jw_null(w, "layers_to_transform");
+  } else {
+    jw_array(w, "layers_to_transform");
+    for (size_t l = first; l < m->cfg.layers; l++) jw_uint(w, NULL, l);
+    jw_end(w);
   }
-  str_addz(s, "],\n  \"layers_to_transform\": ");
-  if (first == 0) str_addz(s, "null");
-  for (size_t l = first; first > 0 && l < m->cfg.layers; l++) str_printf(s, l == first ? "[%zu" : ", %zu", l);
-  str_addz(s, first ? "]" : "");
-  str_addz(
-      s,
-      ",\n  \"rank_pattern\": {},\n  \"alpha_pattern\": {},\n  \"use_rslora\": false,\n  \"use_dora\": false,\n"
-      "  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"init_lora_weights\": true");
+  jw_object(w, "rank_pattern");
+  jw_end(w);
+  jw_object(w, "alpha_pattern");
+  jw_end(w);
+  jw_bool(w, "use_rslora", false);
+  jw_bool(w, "use_dora", false);
+  jw_string(w, "bias", "none");
+  jw_bool(w, "fan_in_fan_out", false);
+  jw_bool(w, "init_lora_weights", true);
 }
 
 static rw_status write_config(const model *m, const char *dir, rw_error *err) {
@@ -195,16 +200,22 @@ static rw_status write_config(const model *m, const char *dir, rw_error *err) {
   char *path = file_join(dir, "adapter_config.json"), *base = realpath(m->dir, NULL),
        *head = module_name(m, m->head);
   rw_status st = path && head ? RW_OK : rw_nomem(err, dir);
-  str_addz(&s, "{\n  \"peft_type\": \"LORA\",\n  \"task_type\": \"SEQ_CLS\",\n  \"base_model_name_or_path\": ");
-  str_json(&s, base ? base : m->dir, strlen(base ? base : m->dir));
-  str_addz(&s, ",\n  \"lora_dropout\": ");
-  str_json_num(&s, m->lora_dropout);
-  str_printf(&s, ",\n  \"modules_to_save\": [\"%s\"],\n  \"inference_mode\": true", head ? head : "");
+  json_writer w = {.out = &s};
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "peft_type", "LORA");
+  jw_string(&w, "task_type", "SEQ_CLS");
+  jw_string(&w, "base_model_name_or_path", base ? base : m->dir);
+  jw_num(&w, "lora_dropout", m->lora_dropout);
+  jw_array(&w, "modules_to_save");
+  jw_string(&w, NULL, head ? head : "");
+  jw_end(&w);
+  jw_bool(&w, "inference_mode", true);
   if (!st && m->lora_config)
-    st = add_old_fields(m, &s, err);
+    st = add_old_fields(m, &w, err);
   else
-    add_new_fields(m, &s);
-  str_addz(&s, "\n}\n");
+    add_new_fields(m, &w);
+  jw_end(&w);
+  str_addc(&s, '\n');
   if (!st) st = s.oom ? rw_nomem(err, dir) : file_put(path, s.p, s.len, err);
   str_free(&s);
   mem_free(path);

@@ -1,7 +1,7 @@
 /* save.c - a checkpoint directory that AutoModelForSequenceClassification loads whole: config.json and weights. */
 #include <string.h>
 
-#include "format/json.h"
+#include "format/json_write.h"
 #include "model/model_impl.h"
 
 /* The architecture's class prefix in transformers. */
@@ -35,12 +35,23 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   str s = {0};
   rw_status st = in && out ? json_file_open(&f, in, err) : rw_nomem(err, dir);
   if (!st) {
-    str_printf(&s, "{\n  \"architectures\": [\"%sFor%s\"]", class_of(m->cfg.type),
-               m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification"); /* InternLM2 has no other */
-    json_members(&s, f.doc, ",\n  ", is_set_anew, NULL);
-    str_printf(&s, ",\n  \"id2label\": {\"0\": \"LABEL_0\"},\n  \"label2id\": {\"LABEL_0\": 0}");
-    if (pad >= 0) str_printf(&s, ",\n  \"pad_token_id\": %d", pad);
-    str_printf(&s, ",\n  \"torch_dtype\": \"%s\"\n}\n", torch_dtype(dtype));
+    json_writer w = {.out = &s};
+    jw_object_lines(&w, NULL);
+    jw_array(&w, "architectures"); /* InternLM2 has no other */
+    str_printf(jw_value(&w, NULL), "\"%sFor%s\"", class_of(m->cfg.type),
+               m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification");
+    jw_end(&w);
+    jw_members(&w, f.doc, is_set_anew, NULL);
+    jw_object(&w, "id2label");
+    jw_string(&w, "0", "LABEL_0");
+    jw_end(&w);
+    jw_object(&w, "label2id");
+    jw_int(&w, "LABEL_0", 0);
+    jw_end(&w);
+    if (pad >= 0) jw_int(&w, "pad_token_id", pad);
+    jw_string(&w, "torch_dtype", torch_dtype(dtype));
+    jw_end(&w);
+    str_addc(&s, '\n');
     st = s.oom ? rw_nomem(err, out) : file_put(out, s.p, s.len, err);
     json_file_close(&f);
   }
