@@ -34,6 +34,33 @@ grep -q "^complete -c reward" "$at/share/fish/vendor_completions.d/reward.fish" 
 foreign=$({ nm -D --defined-only "$at/lib/libreward.so"; nm -g --defined-only "$at/lib/libreward.a"; } | grep -E '^[0-9a-f]+ [A-Z] ' | grep -vE ' rw_[a-z0-9_]+$' || true)
 [ -z "$foreign" ] || fail "exported, but no rw_ name: $foreign"
 
+# a program in C and in C++ through pkg-config, by the shared library and by the archive
+cat >"$tmp/embed.c" <<'C'
+#include <reward.h>
+#include <stdio.h>
+#include <string.h>
+int main(int argc, char **argv) {
+  rw_message chat[2];
+  rw_model *m;
+  rw_error err;
+  float score;
+  chat[0].role = "user", chat[0].content = "1 2", chat[1].role = "assistant", chat[1].content = "3";
+  if (argc < 3) return puts(rw_version()) < 0;
+  if (rw_model_open(&m, argv[1], NULL, &err) || rw_score(m, chat, 2, &score, &err)) return !strstr(rw_error_text(&err), argv[2]);
+  rw_model_close(m);
+  return 1;
+}
+C
+cp "$tmp/embed.c" "$tmp/embed.cc"
+flags=(-Wall -Wextra -Werror $(pkg-config --define-prefix --cflags reward))
+gcc -std=c11 "${flags[@]}" -o "$tmp/c" "$tmp/embed.c" $(pkg-config --define-prefix --libs reward)
+g++ "${flags[@]}" -o "$tmp/cc" "$tmp/embed.cc" $(pkg-config --define-prefix --libs reward)
+gcc -std=c11 "${flags[@]}" -o "$tmp/archive" "$tmp/embed.c" "$at/lib/libreward.a" $(pkg-config --libs libpcre2-8 libutf8proc libfyaml libcurl libzstd zlib) -ldl -lm -pthread
+for embed in c cc archive; do
+  [ "$(LD_LIBRARY_PATH=$at/lib "$tmp/$embed")" = "$version" ] || fail "a program ($embed) over the library"
+  LD_LIBRARY_PATH=$at/lib "$tmp/$embed" "$tmp/nowhere" "$tmp/nowhere" || fail "an error through the library ($embed)"
+done
+
 # Parquet: beside the program, in an installation, and said to be missing where it is; all else works without
 rows=tests/data/parquet/plain.parquet
 mkdir -p "$tmp/tree/$BUILD"
