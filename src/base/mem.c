@@ -221,12 +221,6 @@ void str_json(str *s, const char *p, size_t len) {
   str_addc(s, '"');
 }
 
-void str_json_key(str *s, const char *name) {
-  if (s->len && !strchr("{ ", s->p[s->len - 1])) str_addz(s, ", ");
-  str_json(s, name, strlen(name));
-  str_addz(s, ": ");
-}
-
 void str_json_num(str *s, double v) {
   if (!isfinite(v)) {
     str_addz(s, "null");

@@ -64,11 +64,9 @@ void str_add_lower(str *s, const char *p, size_t len); /* ASCII letters in lower
 void str_printf(str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(str *s, const char *fmt, va_list ap);
 void str_json(str *s, const char *p, size_t len); /* a JSON string with its quotes; p is UTF-8 */
-void str_json_key(str *s, const char *name); /* a member's name and ": "; a comma before it unless s ends in { or
-                                                a space */
-void str_json_num(str *s, double v);         /* shortest text that reads back the same double;
-                                                not finite: null */
-void str_json_f32(str *s, float v);          /* up to 9 significant digits; not finite: null */
+void str_json_num(str *s, double v);              /* shortest text that reads back the same double;
+                                                     not finite: null */
+void str_json_f32(str *s, float v);               /* up to 9 significant digits; not finite: null */
 void str_utf8(str *s, uint32_t codepoint);
 /* Is there nothing but white space (Unicode's White_Space), or nothing at all? */
 bool utf8_is_blank(slice text);

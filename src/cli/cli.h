@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/option.h"
 #include "base/status.h"
+#include "format/json_write.h"
 
 typedef struct cli cli;
 
@@ -96,9 +97,9 @@ const option *cli_option_of_word(const cli_command *command, const char *word, c
  * gives is not taken from the file. -1 to go on, else the exit status. */
 int cli_config(cli *c);
 
-/* Appends the members "name": value of all options of the table: true and false, numbers, texts and lists of them;
+/* The members "name": value of all options of the table: true and false, numbers, texts and lists of them;
  * null where there is none. */
-void cli_options_json(str *out, const option *table, const void *values, bool first);
+void cli_options_json(json_writer *w, const option *table, const void *values);
 
 /* Is a row of cli_common_table one that has an effect in the command? Rows of other tables: true. */
 bool cli_has_effect(const cli_command *command, const option *o);

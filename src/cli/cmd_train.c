@@ -101,22 +101,23 @@ static int check_together(const cli *c, const train_options *o) {
 }
 
 /* run.json's "arguments": the command line, and of every option what took effect. */
-static void arguments_json(void *ctx, const train_options *effective, str *out) {
+static void arguments_json(void *ctx, const train_options *effective, json_writer *w) {
   const cli *c = ctx;
-  str_addz(out, "{\n    \"command\": [\"reward\"");
-  for (int i = 0; i < c->argc; i++) {
-    str_addz(out, ", ");
-    str_json(out, c->argv[i], strlen(c->argv[i]));
-  }
-  str_addz(out, "],\n    \"effective\": {");
+  jw_object_lines(w, "arguments");
+  jw_array(w, "command");
+  jw_string(w, NULL, "reward");
+  for (int i = 0; i < c->argc; i++) jw_string(w, NULL, c->argv[i]);
+  jw_end(w);
   cli_common common = c->common;
   common.device = effective->device;
   common.dtype = effective->dtype;
   common.base = effective->base;
   common.threads = pool_threads(effective->context->threads);
-  cli_options_json(out, train_option_table, effective, true);
-  cli_options_json(out, cli_common_table, &common, false);
-  str_addz(out, "}\n  }");
+  jw_object(w, "effective");
+  cli_options_json(w, train_option_table, effective);
+  cli_options_json(w, cli_common_table, &common);
+  jw_end(w);
+  jw_end(w);
 }
 
 int cli_train_check(cli_messages *messages, int argc, char **argv) {

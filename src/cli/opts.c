@@ -154,38 +154,26 @@ bool cli_split(cli *c, option_list *l, const char *text) {
 
 /* ---- run.json ---- */
 
-static void text_json(str *out, const char *s) {
-  if (s)
-    str_json(out, s, strlen(s));
-  else
-    str_addz(out, "null");
-}
-
-static void value_json(str *out, const option *o, const void *values) {
+static void value_json(json_writer *w, const option *o, const void *values) {
   const void *field = (const char *)values + o->field;
   if (o->kind == OPTION_FLAG) {
-    str_addz(out, *(const bool *)field ? "true" : "false");
+    jw_bool(w, o->name, *(const bool *)field);
   } else if (o->kind == OPTION_LIST) {
     const option_list *l = field;
-    for (size_t i = 0; i < l->n; i++) {
-      str_addz(out, i ? ", " : "[");
-      text_json(out, l->items[i]);
-    }
-    str_addz(out, l->n ? "]" : "[]");
+    jw_array(w, o->name);
+    for (size_t i = 0; i < l->n; i++) jw_string(w, NULL, l->items[i]);
+    jw_end(w);
   } else {
     str text = {0};
     bool there = option_text(o, values, &text), number = o->kind == OPTION_INT || o->kind == OPTION_NUMBER;
     if (there && number)
-      str_add(out, text.p, text.len);
+      jw_raw(w, o->name, (slice){text.p, text.len});
     else
-      text_json(out, there ? text.p ? text.p : "" : NULL);
+      jw_string(w, o->name, there ? text.p ? text.p : "" : NULL);
     str_free(&text);
   }
 }
 
-void cli_options_json(str *out, const option *table, const void *values, bool first) {
-  for (const option *o = table; o->name; o++) {
-    str_printf(out, "%s\"%s\": ", first && o == table ? "" : ", ", o->name);
-    value_json(out, o, values);
-  }
+void cli_options_json(json_writer *w, const option *table, const void *values) {
+  for (const option *o = table; o->name; o++) value_json(w, o, values);
 }

@@ -1,4 +1,5 @@
 /* save.c - a checkpoint directory that AutoModelForSequenceClassification loads whole: config.json and weights. */
+#include <stdio.h>
 #include <string.h>
 
 #include "format/json_write.h"
@@ -37,9 +38,11 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   if (!st) {
     json_writer w = {.out = &s};
     jw_object_lines(&w, NULL);
-    jw_array(&w, "architectures"); /* InternLM2 has no other */
-    str_printf(jw_value(&w, NULL), "\"%sFor%s\"", class_of(m->cfg.type),
-               m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification");
+    char class[96]; /* InternLM2 has no other */
+    snprintf(class, sizeof class, "%sFor%s", class_of(m->cfg.type),
+             m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification");
+    jw_array(&w, "architectures");
+    jw_string(&w, NULL, class);
     jw_end(&w);
     jw_members(&w, f.doc, is_set_anew, NULL);
     jw_object(&w, "id2label");

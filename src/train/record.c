@@ -124,7 +124,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   jw_string(&w, "status", r->finished ? "finished" : "unfinished");
   jw_string(&w, "written", when);
   if (o->arguments) {
-    o->arguments(o->arguments_ctx, r->effective, jw_value(&w, "arguments"));
+    o->arguments(o->arguments_ctx, r->effective, &w);
   } else {
     jw_object(&w, "arguments");
     jw_end(&w);

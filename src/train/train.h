@@ -4,6 +4,7 @@
 #define TRAIN_TRAIN_H
 
 #include "base/option.h"
+#include "format/json_write.h"
 #include "model/score.h"
 
 typedef enum {
@@ -83,9 +84,9 @@ struct train_options {
   uint64_t seed;
   const char *device, *dtype;
   rw_context *context;
-  /* Appends a JSON object, for run.json, to *out; NULL: {}. effective: these options with what took effect wherever
-   * they leave it to the data, the model or the machine. */
-  void (*arguments)(void *ctx, const train_options *effective, str *out);
+  /* Writes the member "arguments" of run.json; NULL: it is {}. effective: these options with what took effect
+   * wherever they leave it to the data, the model or the machine. */
+  void (*arguments)(void *ctx, const train_options *effective, json_writer *w);
   void *arguments_ctx;
 };
 
