@@ -89,6 +89,7 @@ T shuffle(unsigned mask, T v, unsigned from, op kind, int line) {
   ((void)(stream), emu::launch_fn(grid, block, smem, #kernel, [=] { (kernel)(__VA_ARGS__); }))
 #define SHARED(name) unsigned char *const name = emu::blk.shared
 #define UNROLL
+#define UNROLL_BY(n)
 
 static inline void __syncthreads(int line = __builtin_LINE()) { emu::barrier(0, 0, line); }
 static inline void bar_sync(int id, int threads, int line = __builtin_LINE()) {

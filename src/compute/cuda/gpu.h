@@ -12,13 +12,17 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-#define LAUNCH(kernel, grid, block, smem, stream, ...)                                                 \
-  (((smem) > 48 << 10                                                                                  \
-        ? (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem)) \
-        : (void)0),                                                                                    \
-   (kernel) < < < grid, block, smem, stream >>> (__VA_ARGS__))
+/* clang-format off */
+#define LAUNCH(kernel, grid, block, smem, stream, ...)                                                \
+  ((smem) > 48 << 10                                                                                  \
+       ? (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem)) \
+       : (void)0,                                                                                     \
+   (kernel) <<<grid, block, smem, stream>>>(__VA_ARGS__))
+/* clang-format on */
 #define SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #define UNROLL       _Pragma("unroll")
+#define GPU_PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(n)     GPU_PRAGMA(unroll n)
 
 static __device__ __forceinline__ void bar_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
