@@ -28,7 +28,7 @@ LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 HTTPD    := -lmicrohttpd
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
-SRC     := $(filter-out $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
+SRC     := $(filter-out src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
 LIB_SRC := $(filter-out src/cli/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -182,6 +182,8 @@ wheel: all
 
 # what opens Parquet files looks for the plugin when it runs
 $(BUILD)/tests/test_parquet $(BUILD)/tests/test_rows $(BUILD)/replay/parquet: | $(PLUGIN)
+
+include src/compute/cuda/cuda.mk
 
 tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
 

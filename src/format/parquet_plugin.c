@@ -1,38 +1,13 @@
-/* parquet_plugin.c - parquet.h by libreward-parquet.so, found beside the program or library that this code is in.
- *
- * Nothing is remembered between calls: opening a plugin that is already open gives the same one.
- */
+/* parquet_plugin.c - parquet.h by libreward-parquet.so (base/plugin.h). Nothing is remembered between calls. */
 #include "format/parquet_plugin.h"
 
-#include <dlfcn.h>
-#include <link.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/plugin.h"
 #include "format/parquet.h"
 
 #define NAME_OF(x) #x
 #define TEXT_OF(x) NAME_OF(x)
-
-/* The folder of the program or shared library that holds this code, with a slash, into dir; "" when not known. */
-static void own_dir(char dir[4096]) {
-  static const char here;
-  Dl_info info;
-  struct link_map *loaded = NULL;
-  ssize_t n = -1;
-  if (dladdr1(&here, &info, (void **)&loaded, RTLD_DL_LINKMAP) && loaded && loaded->l_name[0]) {
-    char *real = realpath(loaded->l_name, NULL); /* a shared library */
-    if (real && strlen(real) < 4096) n = (ssize_t)strlen(strcpy(dir, real));
-    free(real);
-  } else {
-    n = readlink("/proc/self/exe", dir, 4095);
-  }
-  dir[n < 0 ? 0 : n] = 0;
-  char *slash = strrchr(dir, '/');
-  dir[slash ? slash + 1 - dir : 0] = 0;
-}
 
 static rw_status missing(const char *what, const char *why, rw_error *err) {
   return rw_fail(err, RW_UNSUPPORTED,
@@ -43,22 +18,12 @@ static rw_status missing(const char *what, const char *why, rw_error *err) {
 
 /* *out: the plugin's table. what: the file or option that needs it. */
 static rw_status plugin(const parquet_plugin **out, const char *what, rw_error *err) {
-  /* the build folder, its folder of tests; lib/ and bin/ of an installation; last, wherever the system looks */
-  static const char *const places[] = {"", "../", "reward/", "../lib/reward/"};
-  char dir[4096], path[4096 + 64];
-  void *library = NULL;
-  own_dir(dir);
-  for (size_t i = 0; dir[0] && !library && i < sizeof places / sizeof *places; i++) {
-    snprintf(path, sizeof path, "%s%s%s", dir, places[i], PARQUET_PLUGIN);
-    if (access(path, F_OK) != 0) continue;
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return missing(what, dlerror(), err);
-  }
-  if (!library) library = dlopen(PARQUET_PLUGIN, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return missing(what, "there is no " PARQUET_PLUGIN " beside this program", err);
-  *out = dlsym(library, TEXT_OF(PARQUET_PLUGIN_TABLE));
+  char why[512];
+  void *library = plugin_open(PARQUET_PLUGIN, why, sizeof why);
+  if (!library) return missing(what, why, err);
+  *out = plugin_symbol(library, TEXT_OF(PARQUET_PLUGIN_TABLE));
   if (*out && strcmp((*out)->version, REWARD_VERSION) == 0) return RW_OK;
-  dlclose(library);
+  plugin_close(library);
   return missing(what, PARQUET_PLUGIN " is of another version than this program", err);
 }
 

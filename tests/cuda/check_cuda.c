@@ -36,7 +36,7 @@ static void check_product(size_t m, size_t in, size_t out, size_t pad, tensor_ty
   weight both[2] = {
       {w.m.p, w_type, half, in, in + pad, nw == 1 ? floats(&bias) : NULL},
       {(char *)w.m.p + half * (in + pad) * ws, w_type, out - half, in, in + pad, floats(&bias) + half}};
-  double *want = need(malloc((m + out) * (in + out) * sizeof *want)), *bd = need(malloc(out * sizeof *bd));
+  double *want = need(calloc(1, (m + out) * (in + out) * sizeof *want)), *bd = need(calloc(1, out * sizeof *bd));
   char shape[80];
   snprintf(shape, sizeof shape, "%zux%zux%zu%s%s", m, in, out, w_type != act ? ", other weights" : "",
            out_type != act ? ", f32 side" : "");
@@ -109,7 +109,7 @@ static void check_product_bits(size_t in, size_t out) {
        dy0 = tens_new(PROBE, out, out, act, 1);
   const weight one = {w.m.p, act, out, in, in, NULL};
   const size_t ny = PROBE * out * type_size(act), nx = PROBE * in * type_size(act);
-  unsigned char *want = need(malloc(ny + nx)), *got = need(malloc(ny + nx));
+  unsigned char *want = need(calloc(1, ny + nx)), *got = need(calloc(1, ny + nx));
   double differ = 0;
   for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
     for (int moved = 0; moved < 2; moved++) {
@@ -159,7 +159,7 @@ static void check_norm(bool layer, size_t m, size_t groups, size_t n, size_t pad
        dx = tens_new(m, all_n, ld, act, 0), w = tens_new(1, n, n, T_F32, 1), b = tens_new(1, n, n, T_F32, 1),
        dw = tens_new(1, n, n, T_F32, 1), db = tens_new(1, n, n, T_F32, 1), one = tens_new(1, all_n, ld, act, 0),
        stats = tens_new(m, 2 * groups, 2 * groups, T_F32, 0);
-  double *want = need(malloc(m * all_n * 8)), *wdw = need(malloc(n * 8)), *wdb = need(malloc(n * 8));
+  double *want = need(calloc(1, m * all_n * 8)), *wdw = need(calloc(1, n * 8)), *wdb = need(calloc(1, n * 8));
   char shape[64];
   snprintf(shape, sizeof shape, "%s %zux%zux%zu", name, m, groups, n);
   if (layer) {
@@ -250,7 +250,7 @@ static void check_gated(activation a, size_t m, size_t n, size_t pad) {
   const size_t wide = a == ACT_RELU2 ? n : 2 * n;
   tens gu = tens_new(m, wide, wide + pad, act, 2), y = tens_new(m, n, n + pad, act, 0),
        dy = tens_new(m, n, n + pad, act, 1), dgu = tens_new(m, wide, wide + pad, act, 0);
-  double *want = need(malloc(m * wide * 8));
+  double *want = need(calloc(1, m * wide * 8));
   be->gated(be, y.m, gu.m, m, n, a);
   ref_gated(want, gu.v, m, n, a);
   compare(&y, want, 2e-6, "%s %zux%zu", names[a], m, n);
@@ -285,7 +285,7 @@ static void check_rope(size_t heads, size_t d, size_t half, size_t pad) {
        s = tens_new(POSITIONS, half, half, T_F32, 1);
   rows_batch rows = rows_make(M, NULL, 0);
   rows.l.f.pos = pos;
-  double *want = need(malloc(M * heads * d * 8));
+  double *want = need(calloc(1, M * heads * d * 8));
   for (int sign = 1; sign >= -1; sign -= 2) {
     memcpy(want, x.v, M * heads * d * 8);
     for (size_t i = 0; i < M; i++)
@@ -306,8 +306,8 @@ static void check_rope(size_t heads, size_t d, size_t half, size_t pad) {
 
 static void check_moves(size_t m, size_t n, size_t pad) {
   const size_t n_last = m / 2;
-  size_t *last = need(malloc(n_last * sizeof *last));
-  int32_t *ids = need(malloc(m * sizeof *ids));
+  size_t *last = need(calloc(1, n_last * sizeof *last));
+  int32_t *ids = need(calloc(1, m * sizeof *ids));
   enum { VOCAB = 9 };
   for (size_t i = 0; i < n_last; i++) last[i] = 2 * (n_last - 1 - i) + 1;
   for (size_t i = 0; i < m; i++) ids[i] = (int32_t)rng_below(&R, VOCAB);
@@ -318,7 +318,7 @@ static void check_moves(size_t m, size_t n, size_t pad) {
        few = tens_new(n_last, n, n + pad, act, 0), wide = tens_new(m, n, n + pad, T_F32, 0),
        table = tens_new(VOCAB, n, n, T_BF16, 1), dt = tens_new(VOCAB, n, n, T_F32, 1),
        dt1 = tens_new(VOCAB, n, n, T_F32, 1);
-  double *want = need(malloc((m + VOCAB) * n * 8));
+  double *want = need(calloc(1, (m + VOCAB) * n * 8));
   for (size_t i = 0; i < m * n; i++) want[i] = x.v[i] + y.v[i];
   be->add(be, y.m, x.m, m, n);
   compare(&y, want, 1e-7, "add %zux%zu", m, n);
@@ -390,14 +390,14 @@ static void check_attention(void) {
        dy = tens_new(ROWS, ldo, ldo, act, 1), dx = tens_new(ROWS, ld, ld, act, 0);
   rows_batch rows = rows_make(ROWS, NULL, 0);
   rows.l.f = (forest){ROWS, NULL, NULL, 1, 2, trees, branches};
-  double *want = need(malloc(ROWS * ld * 8));
+  double *want = need(calloc(1, ROWS * ld * 8));
   const batch *b = rows_done(&rows);
   be->attention(be, o.m, x.m, b, &a, floats(&lse));
   ref_attention(want, x.v, &rows.l.f, &a);
   compare(&o, want, 2e-6, "attention, a tree of two branches");
   be->attention_bwd(be, dx.m, dy.m, o.m, x.m, floats(&lse), b, &a);
   tens_get(&dx, "attention_bwd");
-  double worst = 0, top = 1e-30, *at = need(malloc(ROWS * ld * 8)), *y = need(malloc(ROWS * ldo * 8));
+  double worst = 0, top = 1e-30, *at = need(calloc(1, ROWS * ld * 8)), *y = need(calloc(1, ROWS * ldo * 8));
   memcpy(at, x.v, ROWS * ld * 8);
   for (int probe = 0; probe < 60; probe++) {
     const size_t i = rng_below(&R, ROWS * ld);
@@ -435,7 +435,7 @@ static void check_faults(void) {
   be->add(be, y.m, x.m, 4, 8);                                             /* does nothing */
   report(be->sync(be, &err) != RW_USAGE || !strstr(err.text, "dropout"), 0,
          "sync names the operation of the fault");
-  double *before = need(malloc(32 * 8));
+  double *before = need(calloc(1, 32 * 8));
   memcpy(before, y.v, 32 * 8);
   compare(&y, before, 0, "after a fault nothing is done");
   report(be->sync(be, &err), 0, "after sync the fault is gone");

@@ -65,9 +65,9 @@ static void *device_copy(const void *p, size_t bytes) {
 
 static void check_adamw(master_kind kind, size_t n) {
   const size_t blocks = (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK;
-  float *w = need(malloc(n * 4)), *g = need(malloc(n * 4)), *m = need(malloc(n * 4)), *v = need(malloc(n * 4)),
-        *got = need(malloc(n * 4)), *got8 = need(malloc(n * 4)), *scales = need(malloc(blocks * 4));
-  uint8_t *codes = need(malloc(n));
+  float *w = need(calloc(1, n * 4)), *g = need(calloc(1, n * 4)), *m = need(calloc(1, n * 4)), *v = need(calloc(1, n * 4)),
+        *got = need(calloc(1, n * 4)), *got8 = need(calloc(1, n * 4)), *scales = need(calloc(1, blocks * 4));
+  uint8_t *codes = need(calloc(1, n));
   for (size_t i = 0; i < n; i++) w[i] = f32_random(1), g[i] = f32_random(1), m[i] = 0, v[i] = 0;
   master a = master_new(kind, n), b = master_new(kind, n);
   be->put_master(be, a, 0, w, n);
@@ -83,7 +83,7 @@ static void check_adamw(master_kind kind, size_t n) {
     w[i] = want;
   }
   report(off + apart, 0, "put_master, get_master, %s, %zu: values off", kind_names[kind], n);
-  uint16_t *high = need(malloc(n * 2));
+  uint16_t *high = need(calloc(1, n * 2));
   be->get(be, high, a.value, kind == KIND_F32 ? 0 : n * 2);
   off = 0;
   for (size_t i = 0; kind == KIND_SPLIT && i < n; i++)

@@ -205,13 +205,3 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
   *out = be;
   return RW_OK;
 }
-
-rw_status backend_open(backend **out, const char *device, pool *threads, rw_error *err) {
-  *out = NULL;
-  if (strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0) {
-    const char *level = getenv("REWARD_CPU_LEVEL"); /* to measure a lower one, or for its bits */
-    return backend_cpu(out, threads, level && *level ? level : NULL, err);
-  }
-  return rw_fail(err, RW_UNSUPPORTED,
-                 FIELD(device) " %s: this build has no CUDA backend; use " FIELD(device) " cpu", device);
-}

@@ -1,0 +1,63 @@
+# cuda.mk - the CUDA backend: make cuda (nvcc on PATH), and the same kernels on the tests' emulator: make emu.
+CUDA      ?= $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v nvcc 2>/dev/null))))
+CUDA_ARCH ?= -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_90,code=compute_90
+CUDA_DIR  := src/compute/cuda
+CUDA_CU   := $(sort $(wildcard $(CUDA_DIR)/*.cu))
+# What the backend takes of the library; the linker leaves out the functions that it does not call.
+CUDA_C    := $(sort $(wildcard $(CUDA_DIR)/*.c)) src/base/status.c src/base/mem.c
+CUDA_TEST := src/base/rng.c
+CUDA_CFLAGS = $(filter-out -Wshadow -Wmissing-prototypes,$(CFLAGS)) -ffunction-sections -Itests -Itests/cuda
+NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
+
+# ---- for a GPU ----
+CUDA_OBJ := $(CUDA_CU:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
+CUDA_LD   = -Wl,--gc-sections -L$(CUDA)/lib64 -lcublasLt -lcudart_static -ldl -lrt -lm -pthread
+.PHONY: cuda emu
+cuda: $(BUILD)/libreward-cuda.so $(BUILD)/check-cuda $(BUILD)/check-attention $(BUILD)/bench-cuda $(BUILD)/bench-attention
+
+# A kernel whose registers spill to memory is a fault of the build.
+$(BUILD)/cuda/%.o: %.cu $(wildcard $(CUDA_DIR)/*.h)
+	@mkdir -p $(@D)
+	nvcc $(NVCC_FLAGS) $(CUDA_ARCH) -c -o $@ $< >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); exit 1; }
+	@if grep -E '[1-9][0-9]* bytes spill' $(@:.o=.log); then echo "$<: registers spill"; rm -f $@; exit 1; fi
+$(BUILD)/cuda/%.o: %.c $(wildcard $(CUDA_DIR)/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CUDA_CFLAGS) -isystem $(CUDA)/include -c -o $@ $<
+$(BUILD)/libreward-cuda.so: $(CUDA_OBJ)
+	$(CXX) -shared -Wl,--no-undefined -o $@ $^ $(CUDA_LD)
+$(BUILD)/check-cuda: $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/check_cuda.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
+	$(CXX) -o $@ $^ $(CUDA_LD)
+$(BUILD)/bench-cuda: $(CUDA_OBJ) $(BUILD)/cuda/bench/bench_cuda.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
+	$(CXX) -o $@ $^ $(CUDA_LD)
+$(BUILD)/%-attention: $(BUILD)/cuda/tests/cuda/%_attention.o $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
+	$(CXX) -o $@ $^ $(CUDA_LD)
+
+# ---- on the emulator: plain, and under ASan and TSan; PLANT=-DPLANT_… plants a bug ----
+PLANT   ?=
+EMU_C   := $(filter-out $(CUDA_DIR)/product_lt.c,$(CUDA_C)) tests/emu/product_plain.c
+EMU_CXX  = -std=gnu++17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -Wno-unknown-pragmas -ffp-contract=off \
+           -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Itests/emu $(PLANT)
+EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h)
+emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/libreward-cuda.so
+
+# $1: folder; $2: sanitizer's flags; $3: the emulator's own, which is never compiled with a sanitizer
+define EMU_RULES
+$(BUILD)/$1/%.o: %.cu $(EMU_H)
+	@mkdir -p $$(@D)
+	$(CXX) $$(EMU_CXX) $2 -x c++ -c -o $$@ $$<
+$(BUILD)/$1/%.o: %.cc $(EMU_H)
+	@mkdir -p $$(@D)
+	$(CXX) $$(EMU_CXX) $3 -fno-tree-loop-distribute-patterns -c -o $$@ $$<
+$(BUILD)/$1/%.o: %.c $(EMU_H)
+	@mkdir -p $$(@D)
+	$(CC) $$(CUDA_CFLAGS) -c -o $$@ $$<
+EMU_OBJ_$1 := $(CUDA_CU:%.cu=$(BUILD)/$1/%.o) $(EMU_C:%.c=$(BUILD)/$1/%.o) $(BUILD)/$1/tests/emu/emu.o
+$(BUILD)/$1/check-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/check_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
+	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
+endef
+comma := ,
+$(eval $(call EMU_RULES,emu,,))
+$(eval $(call EMU_RULES,emu-asan,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all,-DEMU_ASAN))
+$(eval $(call EMU_RULES,emu-tsan,-fsanitize=thread,-DEMU_TSAN))
+$(BUILD)/emu/libreward-cuda.so: $(EMU_OBJ_emu)
+	$(CXX) -shared -Wl,--gc-sections -Wl,--no-undefined -o $@ $^ -lm
