@@ -99,12 +99,13 @@ static void check_product(size_t m, size_t in, size_t out, size_t pad, tensor_ty
   free(want), free(bd);
 }
 
-/* A model's shape: the bits of some rows at many numbers of rows and places; without a plain definition. */
+/* A model's shape: the bits of some rows at many numbers of rows and places, among rows
+ * of NaN; without a plain definition. */
 static void check_product_bits(size_t in, size_t out) {
   enum { PROBE = 16, MOST = 5000 };
   static const size_t counts[] = {4096, 16, 64, 129, 1000, 2048, MOST};
-  tens x = tens_new(MOST, in, in, act, 1), w = tens_new(out, in, in, act, 0.02),
-       y = tens_new(MOST, out, out, act, 0), dy = tens_new(MOST, out, out, act, 1),
+  tens x = tens_new(MOST, in, in, act, 0), w = tens_new(out, in, in, act, 0.02),
+       y = tens_new(MOST, out, out, act, 0), dy = tens_new(MOST, out, out, act, 0),
        dx = tens_new(MOST, in, in, act, 0), x0 = tens_new(PROBE, in, in, act, 1),
        dy0 = tens_new(PROBE, out, out, act, 1);
   const weight one = {w.m.p, act, out, in, in, NULL};

@@ -7,7 +7,7 @@ CUDA_CU   := $(sort $(wildcard $(CUDA_DIR)/*.cu))
 CUDA_C    := $(sort $(wildcard $(CUDA_DIR)/*.c)) src/base/status.c src/base/mem.c
 CUDA_TEST := src/base/rng.c
 CUDA_CFLAGS = $(filter-out -Wshadow -Wmissing-prototypes,$(CFLAGS)) -ffunction-sections -Itests -Itests/cuda
-NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
+NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Iinclude -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
 
 # ---- for a GPU ----
 CUDA_OBJ := $(CUDA_CU:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
@@ -36,7 +36,7 @@ $(BUILD)/%-attention: $(BUILD)/cuda/tests/cuda/%_attention.o $(CUDA_OBJ) $(BUILD
 PLANT   ?=
 EMU_C   := $(filter-out $(CUDA_DIR)/product_lt.c,$(CUDA_C)) tests/emu/product_plain.c
 EMU_CXX  = -std=gnu++17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -Wno-unknown-pragmas -ffp-contract=off \
-           -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Itests/emu $(PLANT)
+           -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Iinclude -Itests/emu $(PLANT)
 EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h)
 emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/libreward-cuda.so
 
