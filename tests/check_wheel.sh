@@ -25,4 +25,13 @@ if [ -e "$site/rewardc/lib/reward/libreward-parquet.so" ]; then
   alone "$tmp/v/bin/reward" score --quiet --model "$data/model/llama" "$data/parquet/plain.parquet" >rows 2>said || true
   [ "$(wc -l <rows)" = "$(wc -l <"$data/parquet/rows.jsonl")" ] || { cat said; exit 1; }
 fi
+if [ -e "$site/rewardc/__init__.py" ]; then # the module gives the program's scores
+  mkdir model
+  cp "$data"/model/llama/{config.json,model.safetensors} "$data"/tokenizer/digits/* model/
+  echo '{"input_ids": [5, 6, 7]}' | alone "$tmp/v/bin/reward" score --quiet --model model - >want
+  alone "$tmp/v/bin/python" - <<'P'
+import json, rewardc
+assert rewardc.Model("model").score_rows([{"input_ids": [5, 6, 7]}]) == [json.loads(open("want").read())]
+P
+fi
 ls -l "$tmp"/dist/*.whl | awk '{ printf "%.1f MB\n", $5 / 1e6 }'
