@@ -85,18 +85,11 @@ static int check_together(const cli *c, const train_options *o) {
     return cli_usage(c, "--model, --data and --out are needed");
   int status = cli_check_evals(c, &o->eval);
   if (status >= 0) return status;
-  if (o->resume && o->force)
-    return cli_usage(c, "--resume, --force: expected one of them, got both; --resume goes on, --force starts anew");
   if (cli_given(c, "lora-targets") && o->lora_rank == 0)
     return cli_usage(c, "--lora-targets: expected --lora-rank with it");
   if (cli_given(c, "eval-every") && o->eval.n == 0) return cli_usage(c, "--eval-every needs an --eval");
-  if (o->early_stop > 0 && (o->eval.n == 0 || o->eval_every == 0))
-    return cli_usage(c, "--early-stop needs an --eval and --eval-every");
-  if (strcmp(o->keep, "best") == 0 && o->eval.n == 0) return cli_usage(c, "--keep best needs an --eval");
-  if (strcmp(o->keep, "best") != 0 && strcmp(o->keep, "last") != 0 &&
-      (o->keep[0] < '1' || o->keep[0] > '9' || strspn(o->keep, "0123456789") != strlen(o->keep) ||
-       strlen(o->keep) > 9))
-    return cli_usage(c, "--keep: expected best, last or a number of checkpoints from 1, got '%s'", o->keep);
+  rw_error err;
+  if (train_check(o, &err)) return cli_usage(c, "%s", cli_text(&err));
   return -1;
 }
 

@@ -4,6 +4,8 @@
  * The order of the rows is that of run.json. The fingerprint keeps its own (fingerprint.c), so rows may move.
  */
 
+#include <string.h>
+
 #include "format/safetensors.h"
 #include "train/train.h"
 
@@ -161,4 +163,20 @@ const option train_option_table[] = {
 void train_defaults(train_options *o) {
   *o = (train_options){.device = "auto", .dtype = "auto"};
   option_defaults(train_option_table, o);
+}
+
+rw_status train_check(const train_options *o, rw_error *err) {
+  const char *k = o->keep;
+  if (o->resume && o->force)
+    return rw_fail(err, RW_USAGE,
+                   FIELD(resume) ", " FIELD(force) ": expected one of them, got both; " FIELD(
+                       resume) " goes on, " FIELD(force) " starts anew");
+  if (o->early_stop > 0 && (o->eval.n == 0 || o->eval_every == 0))
+    return rw_fail(err, RW_USAGE, FIELD(early_stop) " needs an " FIELD(eval) " and " FIELD(eval_every));
+  if (strcmp(k, "best") == 0 && o->eval.n == 0)
+    return rw_fail(err, RW_USAGE, FIELD(keep) " best needs an " FIELD(eval));
+  if (strcmp(k, "best") != 0 && strcmp(k, "last") != 0 &&
+      (k[0] < '1' || k[0] > '9' || strspn(k, "0123456789") != strlen(k) || strlen(k) > 9))
+    return rw_fail(err, RW_USAGE, FIELD(keep) ": expected best, last or a number of checkpoints from 1, got '%s'", k);
+  return RW_OK;
 }

@@ -92,6 +92,8 @@ struct train_options {
 
 extern const option train_option_table[];
 void train_defaults(train_options *o);
+/* Fields that make no sense together: RW_USAGE. */
+rw_status train_check(const train_options *o, rw_error *err);
 
 typedef struct {
   int64_t steps;
