@@ -147,6 +147,90 @@ RW_API rw_status rw_score_row(rw_model *m, const char *json, char **out, rw_erro
 /* The same of n rows together: out[n], each freed by rw_free. On failure all are NULL. */
 RW_API rw_status rw_score_rows(rw_model *m, const char *const *json, size_t n, char **out, rw_error *err);
 
+/* ---- training ---- */
+
+/* An option as the program has it, by its name with _ for -: {"lr", "1e-5"}, {"loss", "hinge"}. */
+typedef struct {
+  const char *name, *value;
+} rw_setting;
+
+/* Set by rw_train_defaults; model, data and out are needed. */
+typedef struct {
+  rw_context *context;     /* NULL: one of the call's own, on all cores, without messages */
+  const char *model;       /* to start from, as for rw_model_open; a missing head is drawn at random */
+  const char *base;        /* of an adapter as the model; NULL: the one that it names */
+  const char *const *data; /* files of pairs or rankings: .jsonl, .gz, .zst, .parquet */
+  size_t n_data;
+  const char *out;         /* the checkpoint directory to make */
+  const char *const *eval; /* "[SUITE:]FILE", as settings eval_every, early_stop and keep use them */
+  size_t n_eval;
+  const char *device, *dtype; /* dtype "auto": bf16 where the device has it fast */
+  uint64_t seed;
+  bool resume, force;         /* go on from out's checkpoint; write into a folder that has files */
+  const rw_setting *settings; /* every other option of `reward train --help`, defaults and ranges too */
+  size_t n_settings;
+} rw_train_options;
+RW_API void rw_train_defaults(rw_train_options *o);
+
+typedef struct {
+  int64_t steps;         /* that were made */
+  double loss, accuracy; /* recent means */
+} rw_train_result;
+/* Writes the checkpoint with metrics.jsonl and run.json beside it. RW_INTERRUPTED: what is done is saved, and
+ * resume goes on to the same bits. result may be NULL. */
+RW_API rw_status rw_train(const rw_train_options *o, rw_train_result *result, rw_error *err);
+
+/* ---- evaluation ---- */
+
+/* Set by rw_eval_defaults; suite, data and one of model and scores are needed. */
+typedef struct {
+  rw_context *context;     /* with scores: as in rw_train_options. A model works in its own. */
+  const char *suite;       /* "rewardbench", "rewardbench2", "rm-bench", "judgebench", "pairs" */
+  const char *const *data; /* its files */
+  size_t n_data;
+  rw_model *model;
+  const char *scores; /* a file of rows as `reward score` writes them */
+  uint64_t seed;      /* of the resamples */
+  int resamples;      /* 2000; 0: no interval */
+} rw_eval_options;
+RW_API void rw_eval_defaults(rw_eval_options *o);
+
+/* Percentages; NaN: there is none, because a subset that it stands for has no rows, or no score. */
+typedef struct {
+  double overall, lo, hi; /* the suite's figure and its 95% interval */
+  double items_percent;   /* of all items, whatever their subset */
+  size_t items, unscored;
+} rw_eval_result;
+/* result and json may be NULL. *json: all figures, with the members of `reward eval`'s results.json. */
+RW_API rw_status rw_eval(const rw_eval_options *o, rw_eval_result *result, char **json, rw_error *err);
+
+/* ---- curation ---- */
+
+/* Set by rw_curate_defaults; recipe, inputs and out are needed. */
+typedef struct {
+  rw_context *context;       /* as in rw_train_options */
+  const char *recipe;        /* YAML file (docs/recipes.md) */
+  const char *const *inputs; /* "SOURCE=FILE" */
+  size_t n_inputs;
+  const char *const *only; /* sources to run; none: all of the recipe's */
+  size_t n_only;
+  const char *const *bench; /* benchmark files of the decontaminate stages */
+  size_t n_bench;
+  const char *out;            /* the folder to make */
+  const char *model, *scores; /* of the agree stage: a reward model, or scored rows */
+  const char *base, *device, *dtype;
+  const int64_t *seed;          /* of the sample stages; NULL: what the recipe says */
+  bool parquet, lenient, force; /* as the program's --format parquet, --lenient, --force */
+} rw_curate_options;
+RW_API void rw_curate_defaults(rw_curate_options *o);
+
+typedef struct {
+  size_t rows, pairs; /* read; kept */
+} rw_curate_result;
+/* Writes rows, data card and reports into out. result and table may be NULL; *table: the counts by stage, as text.
+ */
+RW_API rw_status rw_curate(const rw_curate_options *o, rw_curate_result *result, char **table, rw_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -358,13 +358,144 @@ static void rows_are_those_of_the_program(void **state) {
   for (size_t i = 0; i < ROWS; i++) rw_free(out[i]);
 }
 
+/* ---- training, evaluation, curation ---- */
+
+static char dir[] = "/tmp/test_api-XXXXXX";
+static const char *in_dir(const char *name) {
+  static char path[4][200];
+  static int turn;
+  turn = (turn + 1) % 4;
+  snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
+  return path[turn];
+}
+static void put(const char *name, const char *text) {
+  FILE *f = fopen(in_dir(name), "w");
+  assert_non_null(f);
+  fputs(text, f);
+  assert_int_equal(fclose(f), 0);
+}
+
+static void a_model_is_trained_and_measured(void **state) {
+  (void)state;
+  rw_context *context;
+  char ranked[2000] = "", out[200], data[200];
+  OK(rw_context_new(&context, 2, NULL, NULL, &err));
+  for (int i = 0; i < 8; i++)
+    snprintf(ranked + strlen(ranked), sizeof ranked - strlen(ranked),
+             "{\"chosen_ids\": [%d, 6, 7], \"rejected_ids\": [%d, 9, 11, 12]}\n", 5 + i, 5 + i);
+  put("pairs.jsonl", ranked);
+  snprintf(out, sizeof out, "%s", in_dir("out"));
+  snprintf(data, sizeof data, "%s", in_dir("pairs.jsonl"));
+  const char *files[] = {data};
+  rw_setting settings[] = {{"steps", "2"}, {"batch_size", "4"}, {"lr", "1e-3"}};
+  rw_train_options o;
+  rw_train_defaults(&o);
+  o.context = context;
+  o.model = LLAMA;
+  assert_int_equal(rw_train(&o, NULL, &err), RW_USAGE);
+  o.data = files;
+  o.n_data = 1;
+  o.out = out;
+  o.settings = settings;
+  static const struct {
+    rw_setting s;
+    const char *text;
+  } wrong[] = {
+      {{"lr", "-1"}, "lr: expected 0 or more, got -1"},
+      {{"max_length", "many"}, "max_length: expected a whole number, got 'many'"},
+      {{"nonsense", "1"}, "settings: 'nonsense': unknown option"},
+      {{"out", "here"}, "settings: out is no setting here"},
+      {{"keep", "best"}, "keep best needs an eval"},
+      {{"lr", NULL}, "settings: expected an option's name and a value"},
+  };
+  o.n_settings = 1;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    o.settings = &wrong[i].s;
+    rw_status s = rw_train(&o, NULL, &err);
+    if (s != RW_USAGE || strncmp(err.text, wrong[i].text, strlen(wrong[i].text)) != 0)
+      fail_msg("%s: got %d, %s", wrong[i].text, s, err.text);
+  }
+  o.settings = settings;
+  o.n_settings = 3;
+  rw_train_result trained;
+  OK(rw_train(&o, &trained, &err));
+  assert_int_equal(trained.steps, 2);
+  assert_true(isfinite(trained.loss));
+
+  rw_model *m = open_in(context, out);
+  rw_eval_options e;
+  rw_eval_result result;
+  char *json;
+  rw_eval_defaults(&e);
+  e.suite = "pairs";
+  e.data = files;
+  e.n_data = 1;
+  assert_int_equal(rw_eval(&e, &result, &json, &err), RW_USAGE);
+  e.model = m;
+  OK(rw_eval(&e, &result, &json, &err));
+  assert_int_equal(result.items, 8);
+  assert_int_equal(result.unscored, 0);
+  assert_true(result.items_percent >= 0 && result.items_percent <= 100);
+  assert_non_null(strstr(json, "\"unit\": \"percent\""));
+  rw_free(json);
+  rw_model_close(m);
+  rw_context_free(context);
+}
+
+static void a_set_is_curated(void **state) {
+  (void)state;
+  char recipe[200], input[210], out[200];
+  put("recipe.yaml", "stages:\n  - source: pairs\n");
+  put("rows.jsonl",
+      "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n"
+      "{\"prompt\": \"d\", \"chosen\": \"e\", \"rejected\": \"f\"}\n");
+  snprintf(recipe, sizeof recipe, "%s", in_dir("recipe.yaml"));
+  snprintf(input, sizeof input, "pairs=%s", in_dir("rows.jsonl"));
+  snprintf(out, sizeof out, "%s", in_dir("set"));
+  const char *inputs[] = {input};
+  rw_curate_options o;
+  rw_curate_result result;
+  char *table;
+  rw_curate_defaults(&o);
+  assert_int_equal(rw_curate(&o, &result, &table, &err), RW_USAGE);
+  o.recipe = recipe;
+  o.out = out;
+  assert_int_equal(rw_curate(&o, &result, &table, &err), RW_USAGE);
+  assert_non_null(strstr(err.text, "give input pairs=FILE, or leave it out with only"));
+  assert_null(table);
+  o.inputs = inputs;
+  o.n_inputs = 1;
+  OK(rw_curate(&o, &result, &table, &err));
+  assert_int_equal(result.rows, 2);
+  assert_int_equal(result.pairs, 2);
+  assert_non_null(table);
+  rw_free(table);
+}
+
+static int make_dir(void **state) {
+  (void)state;
+  return mkdtemp(dir) ? 0 : -1;
+}
+static int remove_dir(void **state) {
+  (void)state;
+  char command[64];
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  return system(command);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_needs_no_model),           cmocka_unit_test(errors_name_fields),
-      cmocka_unit_test(messages_go_to_their_context),  cmocka_unit_test(items_have_the_bits_that_they_have_alone),
-      cmocka_unit_test(attributes_have_names),         cmocka_unit_test(overlong_is_a_choice),
-      cmocka_unit_test(threads_change_no_bit),         cmocka_unit_test(an_interruption_stays_in_its_context),
+      cmocka_unit_test(what_needs_no_model),
+      cmocka_unit_test(errors_name_fields),
+      cmocka_unit_test(messages_go_to_their_context),
+      cmocka_unit_test(items_have_the_bits_that_they_have_alone),
+      cmocka_unit_test(attributes_have_names),
+      cmocka_unit_test(overlong_is_a_choice),
+      cmocka_unit_test(threads_change_no_bit),
+      cmocka_unit_test(an_interruption_stays_in_its_context),
       cmocka_unit_test(rows_are_those_of_the_program),
+      cmocka_unit_test(a_model_is_trained_and_measured),
+      cmocka_unit_test(a_set_is_curated),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

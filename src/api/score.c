@@ -4,26 +4,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/call.h"
+#include "api/model.h"
 #include "base/mem.h"
-#include "model/score_row.h"
+#include "model/model_dir.h"
 
 enum { CHUNK_ROWS = 256 }; /* held at a time */
 
-struct rw_model {
-  scorer *s;
-  score_form form;
-  rw_context *own;      /* NULL: the caller's context is used */
-  pthread_mutex_t turn; /* a pass has the model to itself */
-};
-
 void rw_options_defaults(rw_options *o) { *o = (rw_options){.device = "auto", .dtype = "auto"}; }
 
-static rw_status check(const rw_options *o, rw_error *err) {
+rw_status api_check_dtype(const char *dtype, rw_error *err) {
   static const char *const dtypes[] = {"auto", "f32", "bf16"};
-  bool known = !o->dtype;
-  for (size_t i = 0; !known && i < sizeof dtypes / sizeof *dtypes; i++) known = strcmp(o->dtype, dtypes[i]) == 0;
-  if (!known) return rw_fail(err, RW_USAGE, FIELD(dtype) ": expected auto, f32 or bf16, got '%s'", o->dtype);
+  bool known = !dtype;
+  for (size_t i = 0; !known && i < sizeof dtypes / sizeof *dtypes; i++) known = strcmp(dtype, dtypes[i]) == 0;
+  return known ? RW_OK : rw_fail(err, RW_USAGE, FIELD(dtype) ": expected auto, f32 or bf16, got '%s'", dtype);
+}
+
+static rw_status check(const rw_options *o, rw_error *err) {
+  RW_TRY(api_check_dtype(o->dtype, err));
   if (o->max_length < 0 || o->batch_tokens < 0)
     return rw_fail(err, RW_USAGE, FIELD(max_length) ", " FIELD(batch_tokens) ": expected 0 or more");
   if (o->overlong > RW_OVERLONG_DROP)
@@ -34,8 +31,10 @@ static rw_status check(const rw_options *o, rw_error *err) {
 static rw_status open_scorer(rw_model *m, const char *dir, const rw_options *o, rw_context *context,
                              rw_error *err) {
   static const overlong policies[] = {OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP};
+  char *at;
   RW_TRY(check(o, err));
-  score_options so = {.model = dir,
+  RW_TRY(model_dir_find(&at, dir, context, err));
+  score_options so = {.model = at,
                       .base = o->base,
                       .chat_template = o->chat_template,
                       .date = o->date,
@@ -46,7 +45,9 @@ static rw_status open_scorer(rw_model *m, const char *dir, const rw_options *o, 
                       .overlong = policies[o->overlong],
                       .no_golden_check = o->no_golden_check,
                       .context = context};
-  RW_TRY(scorer_open(&m->s, &so, err));
+  rw_status s = scorer_open(&m->s, &so, err);
+  mem_free(at);
+  if (s) return s;
   m->form.scorer = m->s;
   score_form_init(&m->form);
   return RW_OK;
