@@ -16,7 +16,6 @@ typedef struct {
   json_doc *d;
   json_val root;
   rw_error *err;
-  bool partial; /* the family may turn a part of each head's columns */
 } reader;
 
 static rw_status bad(const reader *r, const char *field, const char *expected, json_val v) {
@@ -103,7 +102,7 @@ static rw_status read_rope(const reader *r, const model_config *c, json_val obj,
   RW_TRY(get_number(r, obj, "factor", 1, &rope->factor));
   double part;
   RW_TRY(get_number(r, obj, "partial_rotary_factor", 1, &part));
-  if (part != 1 && !r->partial)
+  if (part != 1 && !c->family->part_rotary)
     return rw_fail(r->err, RW_UNSUPPORTED, "%s: partial_rotary_factor: expected 1, got %g", r->path, part);
   if (slice_is(kind, "default")) return RW_OK;
   if (slice_is(kind, "linear")) {
@@ -131,12 +130,12 @@ static rw_status read_rope(const reader *r, const model_config *c, json_val obj,
                  (int)kind.len, kind.p ? kind.p : "");
 }
 
-static rw_status read_ropes(const reader *r, model_config *c, bool gemma3) {
+static rw_status read_ropes(const reader *r, model_config *c) {
   double theta, local;
-  RW_TRY(get_number(r, r->root, "rope_theta", gemma3 ? 1e6 : 10000, &theta));
+  RW_TRY(get_number(r, r->root, "rope_theta", c->family->theta, &theta));
   RW_TRY(get_number(r, r->root, "rope_local_base_freq", 10000, &local));
   json_val p = json_get(r->d, r->root, "rope_parameters");
-  if (gemma3 && !absent(r, json_get(r->d, p, "full_attention"))) {
+  if (c->family->local_rope && !absent(r, json_get(r->d, p, "full_attention"))) {
     RW_TRY(read_rope(r, c, json_get(r->d, p, "full_attention"), theta, &c->ropes[0]));
     return read_rope(r, c, json_get(r->d, p, "sliding_attention"), local, &c->ropes[1]);
   }
@@ -150,13 +149,12 @@ static rw_status read_windows(const reader *r, model_config *c) {
   int64_t window, pattern, max_window;
   /* absent means the class's default in transformers, null means none */
   bool given = json_get(r->d, r->root, "sliding_window") != JSON_NONE;
-  bool gemma = strncmp(c->type, "gemma", 5) == 0, qwen = strncmp(c->type, "qwen", 4) == 0;
+  family_window rule = c->family->window;
   RW_TRY(get_int(r, r->root, "sliding_window", given ? 0 : 4096, 0, INT32_MAX, &window));
   RW_TRY(get_int(r, r->root, "sliding_window_pattern", 6, 1, INT32_MAX, &pattern));
-  if (strcmp(c->type, "gemma2") == 0) pattern = 2; /* whatever the file says */
   RW_TRY(get_int(r, r->root, "max_window_layers", 28, 0, INT32_MAX, &max_window));
-  if (strcmp(c->type, "llama") == 0 || strcmp(c->type, "internlm2") == 0 || c->layer_norm) window = 0;
-  if (qwen && !get_flag(r, "use_sliding_window", false)) window = 0;
+  if (rule == WINDOW_OF_TWO) pattern = 2; /* whatever the file says */
+  if (rule == WINDOW_NONE || (rule == WINDOW_FROM && !get_flag(r, "use_sliding_window", false))) window = 0;
   json_val types = json_get(r->d, r->root, "layer_types");
   for (size_t i = 0; i < c->layers; i++) {
     bool sliding = window > 0;
@@ -168,29 +166,25 @@ static rw_status read_windows(const reader *r, model_config *c) {
                        (int)t.len, t.p ? t.p : "nothing");
       sliding = slice_is(t, "sliding_attention");
       if (sliding && window == 0) return bad(r, "sliding_window", "a whole number above 0", JSON_NONE);
-    } else if (gemma) {
+    } else if (rule == WINDOW_OF_TWO || rule == WINDOW_PATTERN) {
       sliding = window > 0 && (i + 1) % (size_t)pattern != 0;
-    } else if (qwen) {
+    } else if (rule == WINDOW_FROM) {
       sliding = window > 0 && (int64_t)i >= max_window;
     }
     c->window[i] = sliding ? (int32_t)window : 0;
-    c->rope_of[i] = sliding && strcmp(c->type, "gemma3_text") == 0;
+    c->rope_of[i] = sliding && c->family->local_rope;
   }
   return RW_OK;
 }
 
-static const char *const families[] = {"llama",  "mistral",     "qwen2",     "qwen3",
-                                       "gemma2", "gemma3_text", "internlm2", "nemotron"};
-
 /* How many of a head's columns turn. */
-static rw_status read_rotary(reader *r, model_config *c) {
-  r->partial = c->layer_norm;
+static rw_status read_rotary(const reader *r, model_config *c) {
   double old, part;
-  RW_TRY(get_number(r, r->root, "partial_rotary_factor", c->layer_norm ? 0.5 : 1, &old));
+  RW_TRY(get_number(r, r->root, "partial_rotary_factor", c->family->rotary, &old));
   json_val p = json_get(r->d, r->root, "rope_parameters");
   RW_TRY(get_number(r, absent(r, p) ? json_get(r->d, r->root, "rope_scaling") : p, "partial_rotary_factor", old,
                     &part));
-  if (!r->partial && part != 1)
+  if (!c->family->part_rotary && part != 1)
     return rw_fail(r->err, RW_UNSUPPORTED, "%s: partial_rotary_factor: expected 1, got %g", r->path, part);
   c->rotary_dim = part > 0 && part <= 1 ? (size_t)((double)c->head_dim * part) : 0;
   if (c->rotary_dim < 2 || c->rotary_dim % 2)
@@ -205,7 +199,8 @@ static rw_status read_head(const reader *r, model_config *c) {
   slice class = json_string(r->d, json_at(r->d, json_get(r->d, r->root, "architectures"), 0));
   c->head = HEAD_SCALAR;
   c->n_outputs = 1;
-  if (c->layer_norm) { /* Nemotron-4-340B-Reward has nine outputs, of which the last five are used */
+  if (c->family->head ==
+      HEAD_BY_LABELS) { /* Nemotron-4-340B-Reward has nine outputs, of which the last five are used */
     json_val labels = json_get(r->d, r->root, "id2label");
     int64_t outputs;
     RW_TRY(get_int(r, r->root, "num_labels", absent(r, labels) ? 1 : (int64_t)json_count(r->d, labels), 1, 4096,
@@ -244,26 +239,24 @@ static rw_status read_head(const reader *r, model_config *c) {
   return RW_OK;
 }
 
-static rw_status read_all(reader *r, model_config *c) {
+static rw_status read_all(const reader *r, model_config *c) {
   json_val t = json_get(r->d, r->root, "model_type");
   slice type = json_string(r->d, t);
-  bool known = false;
-  for (size_t i = 0; i < sizeof families / sizeof *families; i++) known |= type.p && slice_is(type, families[i]);
-  if (!known)
-    return rw_fail(r->err, RW_UNSUPPORTED,
-                   "%s: model_type: expected llama, mistral, qwen2, qwen3, gemma2, gemma3_text, internlm2 or "
-                   "nemotron, got '%.*s'",
-                   r->path, (int)type.len, type.p ? type.p : "");
-  snprintf(c->type, sizeof c->type, "%.*s", (int)type.len, type.p);
-  bool gemma = strncmp(c->type, "gemma", 5) == 0, gemma2 = strcmp(c->type, "gemma2") == 0;
-  bool gemma3 = gemma && !gemma2, llama = strcmp(c->type, "llama") == 0;
+  const model_family *f = c->family = family_of(type);
+  if (!f) {
+    char known[256];
+    family_list(known, false);
+    return rw_fail(r->err, RW_UNSUPPORTED, "%s: model_type: expected %s, got '%.*s'", r->path, known, (int)type.len,
+                   type.p ? type.p : "");
+  }
+  snprintf(c->type, sizeof c->type, "%s", f->type);
   int64_t n[9];
   const int64_t big = 1 << 24;
   RW_TRY(get_int(r, r->root, "hidden_size", -1, 1, big, &n[0]));
   RW_TRY(get_int(r, r->root, "num_hidden_layers", -1, 1, MODEL_MAX_LAYERS, &n[1]));
   RW_TRY(get_int(r, r->root, "num_attention_heads", -1, 1, 65536, &n[2]));
   RW_TRY(get_int(r, r->root, "num_key_value_heads", n[2], 1, n[2], &n[3]));
-  int64_t head_dim = gemma ? 256 : strcmp(c->type, "qwen3") == 0 ? 128 : n[0] / n[2];
+  int64_t head_dim = f->head_dim ? f->head_dim : n[0] / n[2];
   RW_TRY(get_int(r, r->root, "head_dim", head_dim, 2, 65536, &n[4]));
   RW_TRY(get_int(r, r->root, "intermediate_size", -1, 1, big, &n[5]));
   RW_TRY(get_int(r, r->root, "vocab_size", -1, 1, INT32_MAX, &n[6]));
@@ -282,38 +275,39 @@ static rw_status read_all(reader *r, model_config *c) {
   c->ff = (size_t)n[5];
   c->vocab = (size_t)n[6];
   double eps, query_scalar, cap;
-  c->layer_norm = c->relu2 = strcmp(c->type, "nemotron") == 0;
-  RW_TRY(get_number(r, r->root, c->layer_norm ? "norm_eps" : "rms_norm_eps", c->layer_norm ? 1e-5 : 1e-6, &eps));
-  RW_TRY(get_number(r, r->root, "initializer_range", c->layer_norm ? 0.0134 : 0.02, &c->initializer_range));
-  RW_TRY(get_number(r, r->root, "query_pre_attn_scalar", gemma ? 256 : (double)c->head_dim, &query_scalar));
-  RW_TRY(get_optional(r, "attn_logit_softcapping", gemma2 ? 50 : 0, &cap));
-  if (gemma3 && cap != 0) return refuse(r, "attn_logit_softcapping", "transformers does not apply it to Gemma 3");
+  c->layer_norm = f->layer_norm;
+  c->relu2 = f->relu2;
+  c->post_norms = f->post_norms;
+  c->qk_norm = f->qk_norm;
+  c->grouped_qkv = f->names->qkv != NULL;
+  c->norm_offset = f->norm_offset;
+  RW_TRY(get_number(r, r->root, f->eps_field, f->eps, &eps));
+  RW_TRY(get_number(r, r->root, "initializer_range", f->initializer_range, &c->initializer_range));
+  RW_TRY(
+      get_number(r, r->root, "query_pre_attn_scalar", f->query_scalar ? 256 : (double)c->head_dim, &query_scalar));
+  RW_TRY(get_optional(r, "attn_logit_softcapping", f->softcap, &cap));
+  if (f->no_softcap && cap != 0)
+    return refuse(r, "attn_logit_softcapping", "transformers does not apply it to Gemma 3");
   if (!(query_scalar > 0))
     return bad(r, "query_pre_attn_scalar", "a number above 0", json_get(r->d, r->root, "query_pre_attn_scalar"));
   c->norm_eps = (float)eps;
-  c->norm_offset = gemma || c->layer_norm ? 1.0f : 0.0f;
-  c->attn_scale = (float)(1.0 / sqrt(gemma ? query_scalar : (double)c->head_dim));
-  c->attn_softcap = gemma2 ? (float)cap : 0; /* no field of the other classes */
+  c->attn_scale = (float)(1.0 / sqrt(f->query_scalar ? query_scalar : (double)c->head_dim));
+  c->attn_softcap = f->softcap > 0 ? (float)cap : 0; /* no field of the other classes */
   /* Gemma's code rounds the factor to the weights' precision when it multiplies in bf16; in f32 it is exact */
-  c->embed_scale = gemma ? (float)sqrt((double)c->hidden) : 1.0f;
-  c->post_norms = gemma;
-  c->qk_norm = gemma3 || strcmp(c->type, "qwen3") == 0;
-  c->grouped_qkv = strcmp(c->type, "internlm2") == 0;
-  bool qwen2 = strcmp(c->type, "qwen2") == 0;
-  bool bias = get_flag(r, c->grouped_qkv ? "bias" : "attention_bias", c->grouped_qkv);
-  bias &= !qwen2 && strcmp(c->type, "mistral") != 0; /* their classes read no such field */
-  c->qkv_bias = qwen2 || bias;
+  c->embed_scale = f->embed_scaled ? (float)sqrt((double)c->hidden) : 1.0f;
+  bool bias = f->bias == BIAS_FIELD && get_flag(r, f->bias_field, f->bias_default);
+  c->qkv_bias = f->bias == BIAS_QKV || bias;
   c->o_bias = bias;
-  c->mlp_bias = (llama || c->layer_norm) && get_flag(r, "mlp_bias", false);
+  c->mlp_bias = f->mlp_bias && get_flag(r, "mlp_bias", false);
   /* Gemma's own hidden_act, which in its first files says "gelu", is read by nothing: the activation is the tanh
    * form */
-  json_val act = json_get(r->d, r->root, gemma ? "hidden_activation" : "hidden_act");
-  slice a = c->relu2 ? SLICE("relu2") : gemma ? SLICE("gelu_pytorch_tanh") : SLICE("silu");
+  json_val act = json_get(r->d, r->root, f->act_field);
+  slice a = {f->act, strlen(f->act)};
   if (!absent(r, act)) a = json_string(r->d, act);
   c->gelu = a.p && slice_is(a, "gelu_pytorch_tanh");
-  if (c->relu2 && !(a.p && slice_is(a, "relu2"))) return bad(r, "hidden_act", "relu2", act);
-  if (!c->relu2 && !c->gelu && !(a.p && slice_is(a, "silu")))
-    return bad(r, gemma ? "hidden_activation" : "hidden_act", "silu or gelu_pytorch_tanh", act);
+  if (f->relu2 && !(a.p && slice_is(a, "relu2"))) return bad(r, f->act_field, "relu2", act);
+  if (!f->relu2 && !c->gelu && !(a.p && slice_is(a, "silu")))
+    return bad(r, f->act_field, "silu or gelu_pytorch_tanh", act);
   if (!absent(r, json_get(r->d, r->root, "quantization_config")))
     return refuse(r, "quantization_config", "load the unquantized checkpoint");
   if (get_flag(r, "use_bidirectional_attention", false))
@@ -324,11 +318,11 @@ static rw_status read_all(reader *r, model_config *c) {
   RW_TRY(get_int(r, r->root, "reward_token_id", INT32_MAX, 0, INT32_MAX, &reward));
   if (reward < INT32_MAX && reward >= n[6])
     return bad(r, "reward_token_id", "an id below vocab_size", json_get(r->d, r->root, "reward_token_id"));
-  c->reward_token_id = c->grouped_qkv && reward < INT32_MAX ? (int32_t)reward : -1;
+  c->reward_token_id = f->reward_token && reward < INT32_MAX ? (int32_t)reward : -1;
   json_val p = json_get(r->d, r->root, "pad_token_id");
   c->pad_token_id = !absent(r, p) && json_int(r->d, p, &pad) && pad >= 0 && pad < n[6] ? (int32_t)pad : -1;
   RW_TRY(read_head(r, c));
-  RW_TRY(read_ropes(r, c, gemma3));
+  RW_TRY(read_ropes(r, c));
   return read_windows(r, c);
 }
 
@@ -346,7 +340,7 @@ rw_status model_config_read(model_config *c, const char *dir, rw_error *err) {
   json_file f;
   rw_status s = json_file_open(&f, path, err);
   if (!s) {
-    reader r = {path, f.doc, 0, err, false};
+    reader r = {path, f.doc, 0, err};
     s = json_kind(f.doc, 0) == JSON_OBJECT ? read_all(&r, c)
                                            : rw_fail(err, RW_DATA, "%s: expected a JSON object", path);
     json_file_close(&f);

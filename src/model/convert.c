@@ -11,22 +11,10 @@
 
 #include "format/safetensors.h"
 #include "model/convert.h"
-
-/* What sets the architectures apart. */
-typedef struct {
-  const char *arch, *type, *class;
-  bool permuted, qkv_bias, qk_norm, gemma;
-} family;
-static const family families[] = {
-    {"llama", "llama", "LlamaForCausalLM", true, false, false, false},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, true, false, false},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false, true, false},
-    {"gemma2", "gemma2", "Gemma2ForCausalLM", false, false, false, true},
-    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, false, true, true},
-};
+#include "model/family.h"
 
 typedef struct {
-  const family *f;
+  const model_family *f;
   gguf *g;
   const char *path, *dir;
   int64_t layers, hidden, heads, kv_heads, head_dim, ff, context, vocab;
@@ -47,7 +35,7 @@ typedef struct {
 
 /* The architecture's own key of that name. */
 static const char *own_key(const convert *c, const char *name, char buffer[80]) {
-  snprintf(buffer, 80, "%s.%s", c->f->arch, name);
+  snprintf(buffer, 80, "%s.%s", c->f->gguf, name);
   return buffer;
 }
 static bool own_int(const convert *c, const char *name, int64_t *out) {
@@ -80,10 +68,10 @@ static rw_status check_keys(const convert *c, rw_error *err) {
                                       "attention.value_length",
                                       "rope.dimension_count",
                                       "rope.freq_base"};
-  size_t arch = strlen(c->f->arch);
+  size_t arch = strlen(c->f->gguf);
   for (size_t i = 0; i < gguf_keys(c->g); i++) {
     slice key = gguf_key(c->g, i), text;
-    if (key.len <= arch || memcmp(key.p, c->f->arch, arch) != 0 || key.p[arch] != '.') continue;
+    if (key.len <= arch || memcmp(key.p, c->f->gguf, arch) != 0 || key.p[arch] != '.') continue;
     slice rest = {key.p + arch + 1, key.len - arch - 1};
     char name[80];
     bool ok = false, scaled = false;
@@ -97,10 +85,10 @@ static rw_status check_keys(const convert *c, rw_error *err) {
            (slice_is(text, "none") || slice_is(text, "linear"));
     if (slice_is(rest, "rope.scaling.factor"))
       ok = gguf_string(c->g, own_key(c, "rope.scaling.type", name), &text) && slice_is(text, "linear");
-    scaled =
-        c->f->gemma && (slice_is(rest, "attention.sliding_window") || slice_is(rest, "attn_logit_softcapping") ||
-                        slice_is(rest, "final_logit_softcapping")); /* the last: of the language model's head */
-    if (c->f->gemma && slice_is(rest, "rope.freq_base_swa"))
+    scaled = c->f->post_norms &&
+             (slice_is(rest, "attention.sliding_window") || slice_is(rest, "attn_logit_softcapping") ||
+              slice_is(rest, "final_logit_softcapping")); /* the last: of the language model's head */
+    if (c->f->post_norms && slice_is(rest, "rope.freq_base_swa"))
       ok = own_float(c, "rope.freq_base_swa", &x) && x == 10000;
     if (!ok && !scaled)
       return rw_fail(err, RW_UNSUPPORTED, "%s: key %.*s is not supported; take the Hugging Face checkpoint",
@@ -111,11 +99,10 @@ static rw_status check_keys(const convert *c, rw_error *err) {
 
 /* What Gemma's code has as constants of its sizes, and GGUF does not keep. */
 static rw_status read_gemma(convert *c, rw_error *err) {
-  bool two = strcmp(c->f->arch, "gemma2") == 0;
   RW_TRY(need_int(c, "attention.sliding_window", &c->window, err));
-  if (!own_float(c, "attn_logit_softcapping", &c->softcap)) c->softcap = two ? 50 : 0;
+  if (!own_float(c, "attn_logit_softcapping", &c->softcap)) c->softcap = c->f->softcap;
   /* the 27B models divide by the square root of hidden_size / heads, the others by that of the head size */
-  bool largest = c->layers == (two ? 46 : 62);
+  bool largest = c->layers == c->f->gguf_largest;
   c->query_scalar = largest ? c->hidden / c->heads : c->head_dim;
   return RW_OK;
 }
@@ -124,12 +111,13 @@ static rw_status read_sizes(convert *c, rw_error *err) {
   slice arch = SLICE(""), scaling;
   char key[80];
   gguf_string(c->g, "general.architecture", &arch);
-  for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-    if (slice_is(arch, families[i].arch)) c->f = &families[i];
-  if (!c->f)
-    return rw_fail(err, RW_UNSUPPORTED,
-                   "%s: general.architecture: expected llama, qwen2, qwen3, gemma2 or gemma3, got '%.*s'", c->path,
+  c->f = family_of_gguf(arch);
+  if (!c->f) {
+    char known[256];
+    family_list(known, true);
+    return rw_fail(err, RW_UNSUPPORTED, "%s: general.architecture: expected %s, got '%.*s'", c->path, known,
                    (int)(arch.len < 80 ? arch.len : 80), arch.p);
+  }
   RW_TRY(check_keys(c, err));
   RW_TRY(need_int(c, "block_count", &c->layers, err));
   RW_TRY(need_int(c, "embedding_length", &c->hidden, err));
@@ -137,8 +125,9 @@ static rw_status read_sizes(convert *c, rw_error *err) {
   RW_TRY(need_int(c, "feed_forward_length", &c->ff, err));
   RW_TRY(need_int(c, "context_length", &c->context, err));
   if (!own_int(c, "attention.head_count_kv", &c->kv_heads)) c->kv_heads = c->heads;
-  if (!own_int(c, "attention.key_length", &c->head_dim)) c->head_dim = c->f->gemma ? 256 : c->hidden / c->heads;
-  if (!own_float(c, "rope.freq_base", &c->theta)) c->theta = strcmp(c->f->arch, "gemma3") == 0 ? 1e6 : 10000;
+  if (!own_int(c, "attention.key_length", &c->head_dim))
+    c->head_dim = c->f->post_norms ? c->f->head_dim : c->hidden / c->heads;
+  if (!own_float(c, "rope.freq_base", &c->theta)) c->theta = c->f->theta;
   if (gguf_string(c->g, own_key(c, "rope.scaling.type", key), &scaling) && slice_is(scaling, "linear") &&
       (!own_float(c, "rope.scaling.factor", &c->linear) || !(c->linear > 0)))
     return rw_fail(err, RW_DATA, "%s: key %s: expected a number above 0", c->path,
@@ -159,7 +148,7 @@ static rw_status read_sizes(convert *c, rw_error *err) {
                      own_key(c, same[i], key), (long long)c->head_dim, (long long)n);
   }
   c->tied = gguf_find(c->g, "output.weight") == NULL;
-  return c->f->gemma ? read_gemma(c, err) : RW_OK;
+  return c->f->post_norms ? read_gemma(c, err) : RW_OK;
 }
 
 /* Llama 3.1's rule for a frequency's divisor, with its published constants but the factor
@@ -215,7 +204,7 @@ static rw_status add(convert *c, const char *from, const char *to, int64_t rows,
 }
 
 static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
-  const family *f = c->f;
+  const model_family *f = c->f;
   int64_t h = c->hidden, q = c->head_dim * c->heads, kv = c->head_dim * c->kv_heads, d = c->head_dim;
   const struct {
     bool there;
@@ -225,16 +214,16 @@ static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
                    {true, "attn_q.weight", "self_attn.q_proj.weight", q, h},
                    {true, "attn_k.weight", "self_attn.k_proj.weight", kv, h},
                    {true, "attn_v.weight", "self_attn.v_proj.weight", kv, h},
-                   {f->qkv_bias, "attn_q.bias", "self_attn.q_proj.bias", q, 0},
-                   {f->qkv_bias, "attn_k.bias", "self_attn.k_proj.bias", kv, 0},
-                   {f->qkv_bias, "attn_v.bias", "self_attn.v_proj.bias", kv, 0},
+                   {f->bias == BIAS_QKV, "attn_q.bias", "self_attn.q_proj.bias", q, 0},
+                   {f->bias == BIAS_QKV, "attn_k.bias", "self_attn.k_proj.bias", kv, 0},
+                   {f->bias == BIAS_QKV, "attn_v.bias", "self_attn.v_proj.bias", kv, 0},
                    {f->qk_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", d, 0},
                    {f->qk_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", d, 0},
                    {true, "attn_output.weight", "self_attn.o_proj.weight", h, q},
-                   {f->gemma, "post_attention_norm.weight", "post_attention_layernorm.weight", h, 0},
-                   {f->gemma, "ffn_norm.weight", "pre_feedforward_layernorm.weight", h, 0},
-                   {f->gemma, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", h, 0},
-                   {!f->gemma, "ffn_norm.weight", "post_attention_layernorm.weight", h, 0},
+                   {f->post_norms, "post_attention_norm.weight", "post_attention_layernorm.weight", h, 0},
+                   {f->post_norms, "ffn_norm.weight", "pre_feedforward_layernorm.weight", h, 0},
+                   {f->post_norms, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", h, 0},
+                   {!f->post_norms, "ffn_norm.weight", "post_attention_layernorm.weight", h, 0},
                    {true, "ffn_gate.weight", "mlp.gate_proj.weight", c->ff, h},
                    {true, "ffn_up.weight", "mlp.up_proj.weight", c->ff, h},
                    {true, "ffn_down.weight", "mlp.down_proj.weight", h, c->ff}};
@@ -254,7 +243,7 @@ static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
   size_t carried = c->n + (c->rope_factor != 0);
   if (carried != gguf_count(c->g))
     return rw_fail(err, RW_UNSUPPORTED, "%s: it has %zu tensors, a %s model of this shape %zu; some would be lost",
-                   c->path, gguf_count(c->g), f->arch, carried);
+                   c->path, gguf_count(c->g), f->gguf, carried);
   return RW_OK;
 }
 
@@ -274,11 +263,11 @@ static rw_status read_tensor(void *ctx, size_t i, void *buffer, rw_error *err) {
   const char *name = c->specs[i].name;
   size_t count = values_of(&c->specs[i]);
   bool f32 = c->specs[i].dtype == DT_F32, q = strstr(name, "q_proj") != NULL;
-  bool qk = c->f->permuted && (q || strstr(name, "k_proj"));
+  bool qk = c->f->gguf_permuted && (q || strstr(name, "k_proj"));
   float *values = f32 ? buffer : c->work, *plain = qk ? c->rows : values;
   RW_TRY(gguf_dequantize(t, plain, err));
   if (qk) unpermute(values, plain, q ? c->heads : c->kv_heads, c->head_dim, c->hidden);
-  for (size_t k = 0; c->f->gemma && strstr(name, "norm.weight") && k < count; k++) values[k] -= 1;
+  for (size_t k = 0; c->f->post_norms && strstr(name, "norm.weight") && k < count; k++) values[k] -= 1;
   if (!f32) st_from_f32(buffer, values, c->specs[i].dtype, count);
   return RW_OK;
 }
@@ -297,11 +286,11 @@ static void special_ids(const convert *c, json_writer *w) {
 
 /* What only some architectures have. */
 static void own_fields(const convert *c, json_writer *w) {
-  const family *f = c->f;
-  if (!f->gemma) jw_string(w, "hidden_act", "silu");
-  if (f->permuted) jw_bool(w, "mlp_bias", false);
-  if (strncmp(f->arch, "qwen", 4) == 0) jw_bool(w, "use_sliding_window", false);
-  if (!f->gemma) return;
+  const model_family *f = c->f;
+  if (!f->post_norms) jw_string(w, "hidden_act", "silu");
+  if (f->gguf_permuted) jw_bool(w, "mlp_bias", false);
+  if (f->window == WINDOW_FROM) jw_bool(w, "use_sliding_window", false);
+  if (!f->post_norms) return;
   jw_string(w, "hidden_activation", "gelu_pytorch_tanh");
   jw_null(w, "final_logit_softcapping");
   jw_int(w, "sliding_window", c->window);
@@ -329,7 +318,7 @@ static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
   json_writer w = {.out = &s};
   jw_object_lines(&w, NULL);
   jw_array(&w, "architectures");
-  jw_string(&w, NULL, c->f->class);
+  jw_string(&w, NULL, c->f->gguf_class);
   jw_end(&w);
   jw_string(&w, "model_type", c->f->type);
   jw_bool(&w, "attention_bias", false);

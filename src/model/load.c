@@ -109,35 +109,23 @@ static rw_status take_if(loader *l, bool on, size_t i, const char *what, size_t 
   return RW_OK;
 }
 
-/* What the families call their tensors; NULL: not there. */
-typedef struct {
-  const char *embed, *norm_in, *qkv, *o, *norm_mid, *gate, *up, *down, *score, *causal_head;
-} naming;
-static const naming *naming_of(const model_config *c) {
-  static const naming common = {"embed_tokens",
-                                "input_layernorm",
-                                NULL,
-                                "self_attn.o_proj",
-                                "post_attention_layernorm",
-                                "mlp.gate_proj",
-                                "mlp.up_proj",
-                                "mlp.down_proj",
-                                "score.weight",
-                                "lm_head.weight"};
-  static const naming internlm2 = {"tok_embeddings", "attention_norm",  "attention.wqkv",  "attention.wo",
-                                   "ffn_norm",       "feed_forward.w1", "feed_forward.w3", "feed_forward.w2",
-                                   "v_head.weight",  "output.weight"};
-  return c->grouped_qkv ? &internlm2 : &common;
+static rw_status take_part(loader *l, size_t i, const char *what, const char *part, size_t rows, size_t cols,
+                           int *out) {
+  char name[80];
+  snprintf(name, sizeof name, "%s%s", what, part);
+  return take_layer(l, i, name, rows, cols, out);
+}
+static rw_status take_bias(loader *l, bool on, size_t i, const char *what, size_t rows, int *out) {
+  char name[80];
+  snprintf(name, sizeof name, "%s.bias", what);
+  return take_if(l, on, i, name, rows, true, out);
 }
 
 /* A projection's matrix and, with the flag, its bias. */
 static rw_status take_linear(loader *l, size_t i, const char *what, size_t out, size_t in, bool bias, int *w,
                              int *b) {
-  char name[80];
-  snprintf(name, sizeof name, "%s.weight", what);
-  RW_TRY(take_layer(l, i, name, out, in, w));
-  snprintf(name, sizeof name, "%s.bias", what);
-  return take_if(l, bias, i, name, out, true, b);
+  RW_TRY(take_part(l, i, what, ".weight", out, in, w));
+  return take_bias(l, bias, i, what, out, b);
 }
 
 static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int *w, int *b) {
@@ -150,25 +138,27 @@ static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int 
   return RW_OK;
 }
 
-static rw_status load_qkv(loader *l, size_t i, const naming *n) {
+static rw_status load_qkv(loader *l, size_t i, const family_names *n) {
   const model_config *c = &l->m->cfg;
   layer *y = &l->m->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, kv = c->kv_heads * c->head_dim;
   y->k = y->v = y->k_bias = y->v_bias = -1;
   if (n->qkv) return take_linear(l, i, n->qkv, q + 2 * kv, h, c->qkv_bias, &y->q, &y->q_bias);
-  RW_TRY(take_layer(l, i, "self_attn.q_proj.weight", q, h, &y->q));
-  RW_TRY(take_layer(l, i, "self_attn.k_proj.weight", kv, h, &y->k));
-  RW_TRY(take_layer(l, i, "self_attn.v_proj.weight", kv, h, &y->v));
-  RW_TRY(take_if(l, c->qkv_bias, i, "self_attn.q_proj.bias", q, true, &y->q_bias));
-  RW_TRY(take_if(l, c->qkv_bias, i, "self_attn.k_proj.bias", kv, true, &y->k_bias));
-  return take_if(l, c->qkv_bias, i, "self_attn.v_proj.bias", kv, true, &y->v_bias);
+  const struct {
+    const char *name;
+    size_t out;
+    int *w, *b;
+  } each[3] = {{n->q, q, &y->q, &y->q_bias}, {n->k, kv, &y->k, &y->k_bias}, {n->v, kv, &y->v, &y->v_bias}};
+  for (int j = 0; j < 3; j++) RW_TRY(take_part(l, i, each[j].name, ".weight", each[j].out, h, each[j].w));
+  for (int j = 0; j < 3; j++) RW_TRY(take_bias(l, c->qkv_bias, i, each[j].name, each[j].out, each[j].b));
+  return RW_OK;
 }
 
 /* Tensors whose gradients come out of one product (q k v; gate up; their biases) are taken one after another, so
  * that they lie side by side in the trained block. */
 static rw_status load_layer(loader *l, size_t i) {
   const model_config *c = &l->m->cfg;
-  const naming *n = naming_of(c);
+  const family_names *n = c->family->names;
   layer *y = &l->m->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, ff = c->ff;
   bool post = c->post_norms;
@@ -179,14 +169,11 @@ static rw_status load_layer(loader *l, size_t i) {
   RW_TRY(take_linear(l, i, n->o, h, q, c->o_bias, &y->o, &y->o_bias));
   RW_TRY(take_if(l, post, i, "post_attention_layernorm.weight", h, false, &y->norm_post_attn));
   RW_TRY(take_norm(l, i, post ? "pre_feedforward_layernorm" : n->norm_mid, h, &y->norm_mid, &y->norm_mid_bias));
-  char gate[80], up[80];
-  snprintf(gate, sizeof gate, "%s.weight", n->gate);
-  snprintf(up, sizeof up, "%s.weight", n->up);
   y->gate = y->gate_bias = -1;
-  if (!c->relu2) RW_TRY(take_layer(l, i, gate, ff, h, &y->gate));
-  RW_TRY(take_layer(l, i, up, ff, h, &y->up));
-  if (!c->relu2) RW_TRY(take_if(l, c->mlp_bias, i, "mlp.gate_proj.bias", ff, true, &y->gate_bias));
-  RW_TRY(take_if(l, c->mlp_bias, i, "mlp.up_proj.bias", ff, true, &y->up_bias));
+  if (!c->relu2) RW_TRY(take_part(l, i, n->gate, ".weight", ff, h, &y->gate));
+  RW_TRY(take_part(l, i, n->up, ".weight", ff, h, &y->up));
+  if (!c->relu2) RW_TRY(take_bias(l, c->mlp_bias, i, n->gate, ff, &y->gate_bias));
+  RW_TRY(take_bias(l, c->mlp_bias, i, n->up, ff, &y->up_bias));
   RW_TRY(take_linear(l, i, n->down, h, ff, c->mlp_bias, &y->down, &y->down_bias));
   return take_if(l, post, i, "post_feedforward_layernorm.weight", h, false, &y->norm_post_mlp);
 }
@@ -210,7 +197,7 @@ static rw_status make_head(loader *l, const char *name, uint64_t seed) {
 
 static rw_status load_head(loader *l, const model_options *o) {
   model *m = l->m;
-  const char *name = naming_of(&m->cfg)->score;
+  const char *name = m->cfg.family->names->score;
   const st_tensor *s = st_find(m->file, name);
   if (!s && o->new_head && m->cfg.head == HEAD_SCALAR) return make_head(l, name, o->seed);
   if (!s)
@@ -231,7 +218,7 @@ static rw_status load_head(loader *l, const model_options *o) {
 static rw_status load_tensors(loader *l, const model_options *o) {
   model *m = l->m;
   char name[160];
-  const naming *n = naming_of(&m->cfg);
+  const family_names *n = m->cfg.family->names;
   snprintf(name, sizeof name, "model.%s.weight", n->embed);
   l->prefix = st_find(m->file, name) ? "model." : "";
   snprintf(name, sizeof name, "%s%s.weight", l->prefix, n->embed);

@@ -13,6 +13,7 @@
 #include "base/context.h"
 #include "compute/trained.h"
 #include "format/safetensors.h"
+#include "model/family.h"
 
 enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
 
@@ -32,6 +33,7 @@ typedef enum { HEAD_SCALAR, HEAD_WEIGHTED, HEAD_GATED } head_kind;
 /* Every field of config.json that changes the numbers. */
 typedef struct {
   char type[32]; /* model_type: "llama", … */
+  const model_family *family;
   size_t hidden, layers, q_heads, kv_heads, head_dim, ff, vocab;
   int64_t max_positions; /* the model's limit of tokens */
   float norm_eps, norm_offset;

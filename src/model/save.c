@@ -5,16 +5,6 @@
 #include "format/json_write.h"
 #include "model/model_impl.h"
 
-/* The architecture's class prefix in transformers. */
-static const char *class_of(const char *type) {
-  static const char *const names[][2] = {
-      {"llama", "Llama"},   {"mistral", "Mistral"},        {"qwen2", "Qwen2"},         {"qwen3", "Qwen3"},
-      {"gemma2", "Gemma2"}, {"gemma3_text", "Gemma3Text"}, {"internlm2", "InternLM2"}, {"nemotron", "Nemotron"}};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(type, names[i][0]) == 0) return names[i][1];
-  return "";
-}
-
 static const char *torch_dtype(int dtype) {
   return dtype == DT_BF16 ? "bfloat16" : dtype == DT_F16 ? "float16" : "float32";
 }
@@ -38,9 +28,8 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   if (!st) {
     json_writer w = {.out = &s};
     jw_object_lines(&w, NULL);
-    char class[96]; /* InternLM2 has no other */
-    snprintf(class, sizeof class, "%sFor%s", class_of(m->cfg.type),
-             m->cfg.grouped_qkv ? "RewardModel" : "SequenceClassification");
+    char class[96];
+    snprintf(class, sizeof class, "%sFor%s", m->cfg.family->class, m->cfg.family->saved);
     jw_array(&w, "architectures");
     jw_string(&w, NULL, class);
     jw_end(&w);

@@ -1,0 +1,110 @@
+/* family.c - the table of families. Defaults are those of the classes in transformers. */
+#include "model/family.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const family_names common = {.embed = "embed_tokens",
+                                    .norm_in = "input_layernorm",
+                                    .q = "self_attn.q_proj",
+                                    .k = "self_attn.k_proj",
+                                    .v = "self_attn.v_proj",
+                                    .o = "self_attn.o_proj",
+                                    .norm_mid = "post_attention_layernorm",
+                                    .gate = "mlp.gate_proj",
+                                    .up = "mlp.up_proj",
+                                    .down = "mlp.down_proj",
+                                    .score = "score.weight",
+                                    .causal_head = "lm_head.weight"};
+static const family_names internlm2 = {.embed = "tok_embeddings",
+                                       .norm_in = "attention_norm",
+                                       .qkv = "attention.wqkv",
+                                       .o = "attention.wo",
+                                       .norm_mid = "ffn_norm",
+                                       .gate = "feed_forward.w1",
+                                       .up = "feed_forward.w3",
+                                       .down = "feed_forward.w2",
+                                       .score = "v_head.weight",
+                                       .causal_head = "output.weight"};
+
+/* What most have; a row says what is other in it. */
+#define USUAL                                                                                            \
+  .saved = "SequenceClassification", .names = &common, .eps_field = "rms_norm_eps", .eps = 1e-6,         \
+  .act_field = "hidden_act", .act = "silu", .bias_field = "attention_bias", .theta = 10000, .rotary = 1, \
+  .initializer_range = 0.02
+#define GEMMA                                                                                                \
+  .saved = "SequenceClassification", .names = &common, .eps_field = "rms_norm_eps", .eps = 1e-6,             \
+  .act_field = "hidden_activation", .act = "gelu_pytorch_tanh", .bias_field = "attention_bias", .rotary = 1, \
+  .initializer_range = 0.02, .norm_offset = 1, .post_norms = true, .head_dim = 256, .query_scalar = true,    \
+  .bias = BIAS_FIELD, .embed_scaled = true
+
+static const model_family families[] = {
+    {USUAL, .type = "llama", .class = "Llama", .bias = BIAS_FIELD, .mlp_bias = true, .gguf = "llama",
+     .gguf_class = "LlamaForCausalLM", .gguf_permuted = true},
+    {USUAL, .type = "mistral", .class = "Mistral", .window = WINDOW_ALL},
+    {USUAL, .type = "qwen2", .class = "Qwen2", .bias = BIAS_QKV, .window = WINDOW_FROM, .gguf = "qwen2",
+     .gguf_class = "Qwen2ForCausalLM"},
+    {USUAL, .type = "qwen3", .class = "Qwen3", .qk_norm = true, .head_dim = 128, .bias = BIAS_FIELD,
+     .window = WINDOW_FROM, .gguf = "qwen3", .gguf_class = "Qwen3ForCausalLM"},
+    {GEMMA, .type = "gemma2", .class = "Gemma2", .softcap = 50, .window = WINDOW_OF_TWO, .theta = 10000,
+     .gguf = "gemma2", .gguf_class = "Gemma2ForCausalLM", .gguf_largest = 46},
+    {GEMMA, .type = "gemma3_text", .class = "Gemma3Text", .qk_norm = true, .no_softcap = true,
+     .window = WINDOW_PATTERN, .theta = 1e6, .local_rope = true, .gguf = "gemma3",
+     .gguf_class = "Gemma3ForCausalLM", .gguf_largest = 62},
+    {.type = "internlm2",
+     .class = "InternLM2",
+     .saved = "RewardModel" /* it has no other */,
+     .names = &internlm2,
+     .eps_field = "rms_norm_eps",
+     .eps = 1e-6,
+     .act_field = "hidden_act",
+     .act = "silu",
+     .bias = BIAS_FIELD,
+     .bias_field = "bias",
+     .bias_default = true,
+     .theta = 10000,
+     .rotary = 1,
+     .initializer_range = 0.02,
+     .reward_token = true},
+    {.type = "nemotron",
+     .class = "Nemotron",
+     .saved = "SequenceClassification",
+     .names = &common,
+     .layer_norm = true,
+     .norm_offset = 1,
+     .eps_field = "norm_eps",
+     .eps = 1e-5,
+     .act_field = "hidden_act",
+     .act = "relu2",
+     .relu2 = true,
+     .bias = BIAS_FIELD,
+     .bias_field = "attention_bias",
+     .mlp_bias = true,
+     .theta = 10000,
+     .rotary = 0.5,
+     .part_rotary = true,
+     .initializer_range = 0.0134,
+     .head = HEAD_BY_LABELS},
+};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+const model_family *family_of(slice model_type) {
+  for (size_t i = 0; model_type.p && i < FAMILIES; i++)
+    if (slice_is(model_type, families[i].type)) return &families[i];
+  return NULL;
+}
+
+const model_family *family_of_gguf(slice architecture) {
+  for (size_t i = 0; architecture.p && i < FAMILIES; i++)
+    if (families[i].gguf && slice_is(architecture, families[i].gguf)) return &families[i];
+  return NULL;
+}
+
+void family_list(char out[256], bool gguf) {
+  const char *name[FAMILIES];
+  size_t n = 0, at = 0;
+  for (size_t i = 0; i < FAMILIES; i++)
+    if (!gguf || families[i].gguf) name[n++] = gguf ? families[i].gguf : families[i].type;
+  for (size_t i = 0; i < n; i++)
+    at += (size_t)snprintf(out + at, 256 - at, "%s%s", i == 0 ? "" : i + 1 == n ? " or " : ", ", name[i]);
+}
