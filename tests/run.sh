@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build} ASAN=${ASAN:-build-asan} TSAN=${TSAN:-build-tsan}
 LIMIT=${LIMIT:-900}
 QUICK='^(test_|check_layers|cli_formats|cli_golden)' # with BUILD alone: under a minute where little is to be built
-THREADED='^test_(base_thread|api)$' # run under TSan, too
+THREADED='^test_(base_thread|api|session)$' # run under TSan, too
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -90,7 +90,7 @@ for f in tests/test_*.c; do
   add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
   [[ ! $t =~ $THREADED ]] || add "tsan $t" "$TSAN" "$TSAN/tests/$t" "$TSAN/tests/$t"
 done
-for t in test_model test_lora test_heads; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
+for t in test_model test_lora test_heads test_session; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
 for f in tests/fuzz/fuzz_*.c; do
   t=$(basename "$f" .c) t=${t#fuzz_}
   add "asan corpus of $t" "$ASAN" "$ASAN/replay/$t" "$ASAN/replay/$t" tests/fuzz/corpus/"$t"/*

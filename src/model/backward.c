@@ -5,25 +5,10 @@
  */
 #include "model/decoder.h"
 
-size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute) {
-  acts s;
-  size_t all = cut_acts(m, &s, NULL, rows, true), input = x_bytes(m, rows);
-  /* of each layer all or, when recomputing, its input, and the rest of one layer */
-  return recompute ? all + trained * input : all * (trained ? trained : 1);
-}
-
-acts kept_acts(const model *m, size_t l) {
-  acts s;
-  size_t rows = m->rows.f.rows, each = cut_acts(m, &s, NULL, rows, true), i = l - m->freeze;
-  cut_acts(m, &s, (char *)m->saved.p + (m->recompute ? 0 : each * i), rows, true);
-  if (m->recompute) s.x.p = (char *)m->saved.p + each + i * x_bytes(m, rows);
-  return s;
-}
-
 /* From the gradient of the MLP's part of the layer's output to that of the state between attention and MLP, which
  * is added to dx. */
 static void backward_mlp(model *m, const layer *y, const acts *s, mat dx, row_set rows) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   backend *be = m->be;
   size_t n = model_rows(m, rows);
   mat dy = dx, dh = model_mat(m, &m->dh, c->hidden), normed = model_mat(m, &m->h, c->hidden),
@@ -42,7 +27,7 @@ static void backward_mlp(model *m, const layer *y, const acts *s, mat dx, row_se
 
 /* The gradient of attention's output, [R, QD], in m->d_o; from here on dx has all rows. */
 static void backward_o(model *m, const layer *y, const acts *s, mat dx, bool last) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   backend *be = m->be;
   size_t q = q_width(c), h = c->hidden, rows = m->rows.f.rows;
   mat dy = dx, dh = model_mat(m, &m->dh, h), d_o = model_mat(m, &m->d_o, q), last_o = model_mat(m, &m->last_o, q),
@@ -68,8 +53,8 @@ static void backward_o(model *m, const layer *y, const acts *s, mat dx, bool las
 
 /* From m->d_o to the gradient of the layer's input, which is added to dx. */
 static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
-  const model_config *c = &m->cfg;
-  const layer *y = &m->layers[l];
+  const model_config *c = &m->w->cfg;
+  const layer *y = &m->w->layers[l];
   backend *be = m->be;
   attention_shape a = shape_of(c, l);
   size_t q = q_width(c);
@@ -95,10 +80,10 @@ static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
 
 /* m->dx: in the gradient of the layer's output ([n_last, H] when last), out that of its input ([R, H]). */
 static void backward_layer(model *m, size_t l, bool last) {
-  const layer *y = &m->layers[l];
+  const layer *y = &m->w->layers[l];
   acts s = kept_acts(m, l);
-  mat dx = model_mat(m, &m->dx, m->cfg.hidden);
-  if (m->recompute && !last) forward_layer(m, l, &s, NULL, false); /* the last one's are still there */
+  mat dx = model_mat(m, &m->dx, m->w->cfg.hidden);
+  if (m->tr.recompute && !last) forward_layer(m, l, &s, NULL, false); /* the last one's are still there */
   backward_mlp(m, y, &s, dx, last ? ROWS_LAST : ROWS_ALL);
   backward_o(m, y, &s, dx, last);
   backward_qkv(m, l, &s, dx);
@@ -107,7 +92,7 @@ static void backward_layer(model *m, size_t l, bool last) {
 rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   if (!m->have_forward) return rw_fail(err, RW_USAGE, "model_backward needs a model_forward before it");
   m->have_forward = false;
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   backend *be = m->be;
   size_t rows = m->rows.f.rows, nb = m->rows.f.n_branches, h = c->hidden;
   tensor_type act = be->traits.act;
@@ -118,12 +103,12 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(buffer_need(m, &m->d_rewards, nb, 1, T_F32, err));
   mat dr = mat_f32(m->d_rewards.p, 1), dx = model_mat(m, &m->dx, h), dh = model_mat(m, &m->dh, h);
   be->put(be, dr.p, d_rewards, nb * sizeof *d_rewards);
-  weight w = model_matrix(m, m->head, -1);
-  be->linear_dw(be, grad_of(m, m->head), dr, model_mat(m, &m->last_h, h), m->batch, ROWS_LAST, 1, h);
+  weight w = model_matrix(m, m->w->head, -1);
+  be->linear_dw(be, grad_of(m, m->w->head), dr, model_mat(m, &m->last_h, h), m->batch, ROWS_LAST, 1, h);
   be->linear_dx(be, dh, dr, &w, 1, nb, false);
-  model_norm_bwd(m, dx, m->norm_final, m->norm_final_bias, dh, model_mat(m, &m->final, h), m->rstd_final.p,
+  model_norm_bwd(m, dx, m->w->norm_final, m->w->norm_final_bias, dh, model_mat(m, &m->final, h), m->rstd_final.p,
                  ROWS_LAST, false);
-  for (size_t l = c->layers; l-- > m->freeze;) backward_layer(m, l, l + 1 == c->layers);
-  if (grad_of(m, m->embed)) be->embed_bwd(be, grad_of(m, m->embed), dx, m->batch, h, c->embed_scale);
+  for (size_t l = c->layers; l-- > m->tr.freeze;) backward_layer(m, l, l + 1 == c->layers);
+  if (grad_of(m, m->w->embed)) be->embed_bwd(be, grad_of(m, m->w->embed), dx, m->batch, h, c->embed_scale);
   return be->sync(be, err);
 }

@@ -21,6 +21,36 @@ size_t model_group_tokens(const id_group *g, bool share) {
   return n;
 }
 
+/* Where the gate of a conversation reads; -1: nowhere. */
+static ptrdiff_t gate_position(const model_config *c, const int32_t *ids, size_t len) {
+  for (size_t i = len; i-- > 0;)
+    if (len - i >= c->gate_pattern_len && memcmp(ids + i, c->gate_pattern, c->gate_pattern_len * sizeof *ids) == 0)
+      return (ptrdiff_t)i;
+  return -1;
+}
+
+rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_error *err) {
+  const model_config *c = &m->w->cfg;
+  if (len == 0) return rw_fail(err, RW_DATA, "a conversation without tokens cannot be scored");
+  for (size_t i = 0; i < len; i++)
+    if (ids[i] < 0 || (size_t)ids[i] >= c->vocab)
+      return rw_fail(err, RW_DATA, "input_ids[%zu]: expected 0 to %zu (vocab_size), got %d", i, c->vocab - 1,
+                     ids[i]);
+  if (c->ropes[0].kind == ROPE_DYNAMIC && len > (size_t)c->max_positions)
+    return rw_fail(
+        err, RW_DATA,
+        "%zu tokens: the model's rotary scaling (dynamic) is supported up to its max_position_embeddings, "
+        "%lld",
+        len, (long long)c->max_positions);
+  if (c->head == HEAD_GATED && gate_position(c, ids, len) < 0)
+    return rw_fail(
+        err, RW_DATA,
+        "the tokens that begin an assistant turn (ids %d %d %d …) are not in the conversation; the model "
+        "weighs its attributes there",
+        c->gate_pattern[0], c->gate_pattern[1], c->gate_pattern[2]);
+  return RW_OK;
+}
+
 static void add_span(model *m, const int32_t *ids, size_t from, size_t to, size_t *rows, span *out) {
   *out = (span){*rows, to - from};
   for (size_t i = from; i < to; i++) {
@@ -64,9 +94,9 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       }
       const span *branch = &m->branches[branches];
       add_span(m, gr->ids[b], p, gr->len[b], &rows, &m->branches[branches]);
-      if (m->cfg.head == HEAD_GATED)
+      if (m->w->cfg.head == HEAD_GATED)
         gate[branches] =
-            row_of(&m->trees[trees - 1], branch, (size_t)head_gate_position(&m->cfg, gr->ids[b], gr->len[b]));
+            row_of(&m->trees[trees - 1], branch, (size_t)gate_position(&m->w->cfg, gr->ids[b], gr->len[b]));
       m->last[branches++] = rows - 1;
     }
   }
@@ -83,7 +113,7 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
                                  .trees = m->trees,
                                  .branches = m->branches},
                            .last = m->last,
-                           .n_last = m->cfg.head == HEAD_GATED ? 2 * branches : branches,
+                           .n_last = m->w->cfg.head == HEAD_GATED ? 2 * branches : branches,
                            .pieces = {m->ends, trees},
                            .last_pieces = {m->ends + trees, trees}};
   return RW_OK;

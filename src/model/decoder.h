@@ -34,13 +34,13 @@ size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep);
 size_t x_bytes(const model *m, size_t rows); /* of a layer's input among them */
 rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err);
 
-/* forward.c: layer l. out: [R, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s
- * again, for the backward pass. */
-void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last);
-
-/* backward.c: bytes kept for the trained layers with passes of `rows` rows. */
+/* Bytes kept for the trained layers with passes of `rows` rows. */
 size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute);
 /* The activations of trained layer l. When recomputing, all but x are those of the layer run last. */
 acts kept_acts(const model *m, size_t l);
+
+/* forward.c: layer l. out: [R, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s
+ * again, for the backward pass. */
+void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last);
 
 #endif

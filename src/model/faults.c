@@ -6,8 +6,8 @@
 const char *model_bad_weight(const model *m, size_t *index) {
   enum { PART = 4096 };
   float part[PART];
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    const tensor *t = &m->t[i];
+  for (size_t i = 0; i < m->w->n_tensors; i++) {
+    const tensor *t = &m->w->t[i];
     for (size_t at = 0; at < t->pub.count; at += PART) {
       size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
       tensor_read(m, t, at, n, part);
@@ -22,20 +22,20 @@ const char *model_bad_weight(const model *m, size_t *index) {
 }
 
 static bool bad(const model *m, int tensor_index) {
-  const model_param *p = &m->t[tensor_index].pub;
+  const model_param *p = &m->w->t[tensor_index].pub;
   return p->grad && m->be->first_bad(m->be, mat_f32(p->grad, p->count), 1, p->count) < p->count;
 }
 
 /* In the order of the backward pass: the head, then layers from the last. Within a layer the file's order. */
 const char *model_bad_gradient(model *m) {
-  if (bad(m, m->head)) return m->t[m->head].pub.name;
-  if (bad(m, m->norm_final)) return m->t[m->norm_final].pub.name;
+  if (bad(m, m->w->head)) return m->w->t[m->w->head].pub.name;
+  if (bad(m, m->w->norm_final)) return m->w->t[m->w->norm_final].pub.name;
   const char *name = NULL;
   int layer_of_name = -1;
-  for (int i = 0; i < (int)m->n_tensors; i++) {
+  for (int i = 0; i < (int)m->w->n_tensors; i++) {
     int l = -1;
-    for (size_t k = 0; k < m->cfg.layers && l < 0; k++) {
-      const layer *y = &m->layers[k];
+    for (size_t k = 0; k < m->w->cfg.layers && l < 0; k++) {
+      const layer *y = &m->w->layers[k];
       const int parts[] = {
           y->norm_in,   y->q,       y->k,         y->v,        y->q_bias,         y->k_bias,       y->v_bias,
           y->q_norm,    y->k_norm,  y->o,         y->up,       y->gate,           y->down,         y->o_bias,
@@ -44,7 +44,7 @@ const char *model_bad_gradient(model *m) {
         if (parts[p] == i) l = (int)k;
     }
     if ((!name || l > layer_of_name) && bad(m, i)) {
-      name = m->t[i].pub.name;
+      name = m->w->t[i].pub.name;
       layer_of_name = l;
     }
   }

@@ -14,7 +14,7 @@
 static void add_branch(model *m, const mat *out, mat base, mat branch, projection w, row_set rows, int post_norm,
                        mat kept, float *rstd) {
   backend *be = m->be;
-  size_t h = m->cfg.hidden, n = model_rows(m, rows);
+  size_t h = m->w->cfg.hidden, n = model_rows(m, rows);
   mat normed = model_mat(m, &m->h, h);
   if (post_norm >= 0) {
     model_linear(m, kept, branch, w, rows, false);
@@ -30,8 +30,8 @@ static void add_branch(model *m, const mat *out, mat base, mat branch, projectio
 
 /* Normalises the layer's input and projects it; then per-head norms and rotation: s->qkv from s->x. */
 static void project_qkv(model *m, size_t l, acts *s) {
-  const model_config *c = &m->cfg;
-  const layer *y = &m->layers[l];
+  const model_config *c = &m->w->cfg;
+  const layer *y = &m->w->layers[l];
   backend *be = m->be;
   size_t rows = m->rows.f.rows, q = q_width(c);
   mat normed = model_mat(m, &m->h, c->hidden), theirs = model_mat(m, &m->a, qkv_width(c));
@@ -50,8 +50,8 @@ static void project_qkv(model *m, size_t l, acts *s) {
 }
 
 void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
-  const model_config *c = &m->cfg;
-  const layer *y = &m->layers[l];
+  const model_config *c = &m->w->cfg;
+  const layer *y = &m->w->layers[l];
   backend *be = m->be;
   attention_shape a = shape_of(c, l);
   row_set rows = last ? ROWS_LAST : ROWS_ALL;
@@ -74,7 +74,7 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
 
 /* Lays the groups out as this pass's batch, with its rotary tables and buffers. */
 static rw_status prepare(model *m, const id_group *groups, size_t n, bool share, bool drop, rw_error *err) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   RW_TRY(batch_build(m, groups, n, share, err));
   if (m->rows.f.n_branches == 0) return RW_OK;
   if (drop) RW_TRY(lora_drop_keys(m, groups, n, err));
@@ -104,13 +104,13 @@ static rw_status scoring_acts(model *m, acts *s, rw_error *err) {
 }
 
 static void embed(model *m, mat x) {
-  weight e = model_matrix(m, m->embed, -1);
-  m->be->embed(m->be, x, &e, m->batch, m->cfg.embed_scale);
+  weight e = model_matrix(m, m->w->embed, -1);
+  m->be->embed(m->be, x, &e, m->batch, m->w->cfg.embed_scale);
 }
 
 /* Runs layers [from, end) with nothing kept; the state is in s->x. */
 static void run_layers(model *m, acts *s, size_t from, size_t end) {
-  for (size_t l = from; l < end; l++) forward_layer(m, l, s, &s->x, l + 1 == m->cfg.layers);
+  for (size_t l = from; l < end; l++) forward_layer(m, l, s, &s->x, l + 1 == m->w->cfg.layers);
 }
 
 /* The embedding and layers [0, end) with nothing kept; the state is in s->x. */
@@ -123,7 +123,7 @@ static void run_below(model *m, acts *s, size_t end) {
 static rw_status run_frozen(model *m, const id_group *groups, size_t n, bool share, bool forward, acts *s,
                             rw_error *err) {
   if (frozen_fetch(m, groups, n, share, forward, s->x)) return RW_OK;
-  run_below(m, s, m->freeze);
+  run_below(m, s, m->tr.freeze);
   return frozen_store(m, groups, n, share, forward, s->x, err);
 }
 
@@ -133,15 +133,15 @@ static bool has_bad(const model *m, mat x, size_t rows) {
 
 /* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
 static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, rw_error *err) {
-  const layer *y = &m->layers[l];
+  const layer *y = &m->w->layers[l];
   size_t rows = m->rows.f.rows, end = last ? m->rows.n_last : rows, token = last ? m->last[row] : row;
-  const char *what = "the input or output of", *name = m->t[y->down].pub.name;
+  const char *what = "the input or output of", *name = m->w->t[y->down].pub.name;
   if (has_bad(m, s->qkv, rows))
-    name = m->t[y->q].pub.name, what = "the projections to query, key and value, from";
+    name = m->w->t[y->q].pub.name, what = "the projections to query, key and value, from";
   else if (has_bad(m, s->o, rows))
-    name = m->t[y->o].pub.name, what = "the attention before";
+    name = m->w->t[y->o].pub.name, what = "the attention before";
   else if (has_bad(m, s->gate_up, end))
-    name = m->t[y->up].pub.name, what = "the projections from the normalised state, with";
+    name = m->w->t[y->up].pub.name, what = "the projections from the normalised state, with";
   return rw_fail(
       err, RW_NUMERIC,
       "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another " FIELD(
@@ -152,24 +152,24 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
 /* A reward is not finite: runs the batch again, layer by layer, to say where it began. */
 static rw_status blame(model *m, rw_error *err) {
   acts s;
-  size_t h = m->cfg.hidden, at;
+  size_t h = m->w->cfg.hidden, at;
   const char *weight_name = model_bad_weight(m, &at);
   if (weight_name)
     return rw_fail(err, RW_NUMERIC, "tensor %s: the weight at index %zu is not finite", weight_name, at);
   RW_TRY(scoring_acts(m, &s, err));
-  for (size_t l = 0; l <= m->cfg.layers; l++) {
+  for (size_t l = 0; l <= m->w->cfg.layers; l++) {
     if (l == 0)
       run_below(m, &s, 0);
     else
-      forward_layer(m, l - 1, &s, &s.x, l == m->cfg.layers);
-    size_t rows = model_rows(m, l == m->cfg.layers ? ROWS_LAST : ROWS_ALL),
+      forward_layer(m, l - 1, &s, &s.x, l == m->w->cfg.layers);
+    size_t rows = model_rows(m, l == m->w->cfg.layers ? ROWS_LAST : ROWS_ALL),
            bad = m->be->first_bad(m->be, s.x, rows, h);
     RW_TRY(m->be->sync(m->be, err));
     if (bad == rows * h) continue;
     if (l == 0)
       return rw_fail(err, RW_NUMERIC, "the embedding of token %d is not finite; the checkpoint is damaged",
                      m->ids[bad / h]);
-    return blame_layer(m, &s, l - 1, l == m->cfg.layers, bad / h, err);
+    return blame_layer(m, &s, l - 1, l == m->w->cfg.layers, bad / h, err);
   }
   return rw_fail(err, RW_NUMERIC, "the reward head's output is not finite; a lower learning rate may help");
 }
@@ -186,32 +186,32 @@ rw_status model_score(model *m, const id_group *groups, size_t n, bool share, fl
   if (m->rows.f.n_branches == 0) return RW_OK;
   RW_TRY(scoring_acts(m, &s, err));
   RW_TRY(run_frozen(m, groups, n, share, false, &s, err));
-  run_layers(m, &s, m->freeze, m->cfg.layers);
+  run_layers(m, &s, m->tr.freeze, m->w->cfg.layers);
   RW_TRY(head_run(m, s.x, rewards, err));
   return check(m, rewards, err);
 }
 
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
-  RW_TRY(prepare(m, groups, n, share, m->lora_dropout > 0, err));
+  RW_TRY(prepare(m, groups, n, share, m->tr.dropout > 0, err));
   if (m->rows.f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   backend *be = m->be;
-  size_t rows = m->rows.f.rows, last = m->rows.n_last, trained = c->layers - m->freeze;
-  RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->recompute), err));
+  size_t rows = m->rows.f.rows, last = m->rows.n_last, trained = c->layers - m->tr.freeze;
+  RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->tr.recompute), err));
   RW_TRY(buffer_need(m, &m->final, last, c->hidden, be->traits.act, err));
   mat final = model_mat(m, &m->final, c->hidden);
-  if (m->freeze > 0) {
+  if (m->tr.freeze > 0) {
     acts below;
     RW_TRY(scoring_acts(m, &below, err));
     RW_TRY(run_frozen(m, groups, n, share, true, &below, err));
     if (trained > 0)
-      be->copy(be, kept_acts(m, m->freeze).x, below.x, rows, c->hidden);
+      be->copy(be, kept_acts(m, m->tr.freeze).x, below.x, rows, c->hidden);
     else
       be->copy(be, final, below.x, last, c->hidden);
   } else {
     embed(m, kept_acts(m, 0).x);
   }
-  for (size_t l = m->freeze; l < c->layers; l++) {
+  for (size_t l = m->tr.freeze; l < c->layers; l++) {
     acts s = kept_acts(m, l);
     bool is_last = l + 1 == c->layers;
     mat out = is_last ? final : kept_acts(m, l + 1).x;
@@ -225,7 +225,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
 
 rw_status model_hidden(model *m, const int32_t *ids, size_t len, size_t l, float *out, rw_error *err) {
   id_group g = {&ids, &len, 1};
-  size_t h = m->cfg.hidden;
+  size_t h = m->w->cfg.hidden;
   acts s;
   RW_TRY(prepare(m, &g, 1, false, false, err));
   RW_TRY(scoring_acts(m, &s, err));

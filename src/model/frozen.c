@@ -32,7 +32,7 @@ rw_status model_keep_frozen(model *m, const char *dir, uint64_t max_bytes, bool 
   if (!c) return rw_nomem(err, dir);
   *c = (frozen_cache){
       .context = m->context, .fd = -1, .max_bytes = max_bytes, .forward = forward, .score = score, .at = map_new()};
-  m->frozen = c;
+  m->tr.frozen = c;
   return c->at ? file_nameless(dir, &c->fd, err) : rw_nomem(err, dir);
 }
 
@@ -45,7 +45,7 @@ void frozen_free(frozen_cache *c) {
 }
 
 model_frozen_use model_frozen_used(const model *m) {
-  const frozen_cache *c = m->frozen;
+  const frozen_cache *c = m->tr.frozen;
   return c ? (model_frozen_use){c->bytes, c->hits, c->fault[0] ? c->fault : NULL} : (model_frozen_use){0, 0, NULL};
 }
 
@@ -77,9 +77,9 @@ static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
 
 /* x: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
 static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, bool store) {
-  frozen_cache *c = m->frozen;
-  bool last = m->freeze == m->cfg.layers;
-  size_t row = 0, out = 0, h = m->cfg.hidden;
+  frozen_cache *c = m->tr.frozen;
+  bool last = m->tr.freeze == m->w->cfg.layers;
+  size_t row = 0, out = 0, h = m->w->cfg.hidden;
   for (size_t g = 0; g < n && c->fd >= 0; g++) {
     size_t rows = model_group_tokens(&groups[g], share), kept = last ? groups[g].n : rows,
            bytes = kept * h * type_size(x.type);
@@ -104,13 +104,13 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, 
 }
 
 static bool in_use(const model *m, bool forward) {
-  const frozen_cache *c = m->frozen;
-  return c && c->fd >= 0 && m->training && m->freeze > 0 && (forward ? c->forward : c->score);
+  const frozen_cache *c = m->tr.frozen;
+  return c && c->fd >= 0 && m->tr.training && m->tr.freeze > 0 && (forward ? c->forward : c->score);
 }
 
 bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x) {
   if (!in_use(m, forward) || !walk(m, groups, n, share, x, false)) return false;
-  m->frozen->hits += n;
+  m->tr.frozen->hits += n;
   return true;
 }
 

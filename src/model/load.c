@@ -6,7 +6,14 @@
 
 #include "base/log.h"
 #include "base/rng.h"
-#include "model/load.h"
+#include "model/model_impl.h"
+
+typedef struct {
+  model *m;
+  bool *used; /* of the file's tensors */
+  const char *prefix;
+  rw_error *err;
+} loader;
 
 static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, size_t cols) {
   char got[128] = "[", want[64];
@@ -17,31 +24,6 @@ static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, s
   snprintf(want, sizeof want, cols ? "[%zu, %zu]" : "[%zu]", rows, cols);
   return rw_fail(l->err, RW_DATA, "%s: tensor %s: expected shape %s by config.json, got %s]", t->file, t->name,
                  want, got);
-}
-
-/* Values of tensor t that only its copy on the device holds; NULL: zeros. */
-rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err) {
-  size_t bytes = t->pub.count * sizeof(float);
-  m->be->release(m->be, MEM_DEVICE, t->copy);
-  t->copy = m->be->alloc(m->be, MEM_DEVICE, bytes);
-  if (!t->copy) return rw_nomem(err, t->pub.name);
-  if (values)
-    m->be->put(m->be, t->copy, values, bytes);
-  else
-    m->be->zero(m->be, t->copy, bytes);
-  t->data = t->copy;
-  t->type = T_F32;
-  t->file = NULL;
-  return RW_OK;
-}
-
-void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out) {
-  if (t->pub.w.value)
-    m->be->get_master(m->be, out, t->pub.w, at, n);
-  else if (t->file)
-    st_to_f32(out, (const char *)t->file->data + at * st_dtype_size(t->file->dtype), t->file->dtype, n);
-  else
-    m->be->get(m->be, out, (const float *)t->copy + at, n * sizeof *out);
 }
 
 /* A copy of the file's values on the device, as f32 or as they are. */
@@ -66,27 +48,28 @@ static rw_status copy_file(loader *l, tensor *t, bool f32) {
   return ok ? RW_OK : rw_nomem(l->err, t->pub.name);
 }
 
-rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
+static rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
   model *m = l->m;
-  const st_tensor *s = st_find(m->file, name);
+  const st_tensor *s = st_find(m->w->file, name);
   if (!s)
-    return rw_fail(l->err, RW_DATA, "%s: tensor %s is missing; is the checkpoint whole and of type %s?", m->dir,
-                   name, m->cfg.type);
-  for (size_t i = 0; i < st_count(m->file); i++)
-    if (st_at(m->file, i) == s) l->used[i] = true;
+    return rw_fail(l->err, RW_DATA, "%s: tensor %s is missing; is the checkpoint whole and of type %s?", m->w->dir,
+                   name, m->w->cfg.type);
+  for (size_t i = 0; i < st_count(m->w->file); i++)
+    if (st_at(m->w->file, i) == s) l->used[i] = true;
   bool ok = cols ? s->n_dims == 2 && s->shape[1] == (int64_t)cols : s->n_dims == 1;
   if (!ok || s->shape[0] != (int64_t)rows) return shape_error(l, s, rows, cols);
   if (s->dtype != DT_F32 && s->dtype != DT_F16 && s->dtype != DT_BF16)
     return rw_fail(l->err, RW_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, got %s", s->file, name,
                    st_dtype_name(s->dtype));
-  if (!mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) return rw_nomem(l->err, name);
-  tensor *t = &m->t[m->n_tensors];
+  if (!mem_grow((void **)&m->w->t, &m->w->cap_tensors, m->w->n_tensors + 1, sizeof *m->w->t))
+    return rw_nomem(l->err, name);
+  tensor *t = &m->w->t[m->w->n_tensors];
   *t = (tensor){.data = s->data, .file = s, .file_type = s->dtype, .cols = cols};
   t->type = s->dtype == DT_F32 ? T_F32 : s->dtype == DT_F16 ? T_F16 : T_BF16;
   t->pub.name = s->name;
   t->pub.rows = rows;
   t->pub.count = rows * (cols ? cols : 1);
-  *out = (int)m->n_tensors++;
+  *out = (int)m->w->n_tensors++;
   const backend_traits *traits = &m->be->traits;
   bool readable = (traits->weights & 1u << t->type) && !(t->type == T_F32 && (uintptr_t)s->data % 4 != 0);
   if (cols > 0 && readable && traits->maps_host) return RW_OK;
@@ -104,8 +87,8 @@ static rw_status take_if(loader *l, bool on, size_t i, const char *what, size_t 
   *out = -1;
   if (!on) return RW_OK;
   RW_TRY(take_layer(l, i, what, rows, 0, out));
-  l->m->t[*out].pub.is_bias = bias;
-  l->m->t[*out].pub.is_norm = !bias;
+  l->m->w->t[*out].pub.is_bias = bias;
+  l->m->w->t[*out].pub.is_norm = !bias;
   return RW_OK;
 }
 
@@ -133,14 +116,14 @@ static rw_status take_norm(loader *l, size_t i, const char *what, size_t h, int 
   snprintf(name, sizeof name, "%s.weight", what);
   RW_TRY(take_if(l, true, i, name, h, false, w));
   snprintf(name, sizeof name, "%s.bias", what);
-  RW_TRY(take_if(l, l->m->cfg.layer_norm, i, name, h, true, b));
-  if (*b >= 0) l->m->t[*b].pub.is_norm = true;
+  RW_TRY(take_if(l, l->m->w->cfg.layer_norm, i, name, h, true, b));
+  if (*b >= 0) l->m->w->t[*b].pub.is_norm = true;
   return RW_OK;
 }
 
 static rw_status load_qkv(loader *l, size_t i, const family_names *n) {
-  const model_config *c = &l->m->cfg;
-  layer *y = &l->m->layers[i];
+  const model_config *c = &l->m->w->cfg;
+  layer *y = &l->m->w->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, kv = c->kv_heads * c->head_dim;
   y->k = y->v = y->k_bias = y->v_bias = -1;
   if (n->qkv) return take_linear(l, i, n->qkv, q + 2 * kv, h, c->qkv_bias, &y->q, &y->q_bias);
@@ -157,9 +140,9 @@ static rw_status load_qkv(loader *l, size_t i, const family_names *n) {
 /* Tensors whose gradients come out of one product (q k v; gate up; their biases) are taken one after another, so
  * that they lie side by side in the trained block. */
 static rw_status load_layer(loader *l, size_t i) {
-  const model_config *c = &l->m->cfg;
+  const model_config *c = &l->m->w->cfg;
   const family_names *n = c->family->names;
-  layer *y = &l->m->layers[i];
+  layer *y = &l->m->w->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, ff = c->ff;
   bool post = c->post_norms;
   RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in, &y->norm_in_bias));
@@ -180,16 +163,17 @@ static rw_status load_layer(loader *l, size_t i) {
 
 static rw_status make_head(loader *l, const char *name, uint64_t seed) {
   model *m = l->m;
-  if (!mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) return rw_nomem(l->err, name);
-  tensor *t = &m->t[m->n_tensors];
-  *t = (tensor){.type = T_F32, .file_type = m->t[m->embed].file_type, .cols = m->cfg.hidden, .made = true};
-  t->pub = (model_param){.name = name, .rows = 1, .count = m->cfg.hidden};
-  m->head = (int)m->n_tensors++;
-  m->head_is_new = true;
-  float *w = mem_alloc(m->cfg.hidden, sizeof *w);
+  if (!mem_grow((void **)&m->w->t, &m->w->cap_tensors, m->w->n_tensors + 1, sizeof *m->w->t))
+    return rw_nomem(l->err, name);
+  tensor *t = &m->w->t[m->w->n_tensors];
+  *t = (tensor){.type = T_F32, .file_type = m->w->t[m->w->embed].file_type, .cols = m->w->cfg.hidden, .made = true};
+  t->pub = (model_param){.name = name, .rows = 1, .count = m->w->cfg.hidden};
+  m->w->head = (int)m->w->n_tensors++;
+  m->w->head_is_new = true;
+  float *w = mem_alloc(m->w->cfg.hidden, sizeof *w);
   if (!w) return rw_nomem(l->err, name);
   rng r = rng_new(seed, 1);
-  for (size_t i = 0; i < m->cfg.hidden; i++) w[i] = (float)(rng_normal(&r) * m->cfg.initializer_range);
+  for (size_t i = 0; i < m->w->cfg.hidden; i++) w[i] = (float)(rng_normal(&r) * m->w->cfg.initializer_range);
   rw_status st = tensor_own(m, t, w, l->err);
   mem_free(w);
   return st;
@@ -197,48 +181,82 @@ static rw_status make_head(loader *l, const char *name, uint64_t seed) {
 
 static rw_status load_head(loader *l, const model_options *o) {
   model *m = l->m;
-  const char *name = m->cfg.family->names->score;
-  const st_tensor *s = st_find(m->file, name);
-  if (!s && o->new_head && m->cfg.head == HEAD_SCALAR) return make_head(l, name, o->seed);
+  const char *name = m->w->cfg.family->names->score;
+  const st_tensor *s = st_find(m->w->file, name);
+  if (!s && o->new_head && m->w->cfg.head == HEAD_SCALAR) return make_head(l, name, o->seed);
   if (!s)
     return rw_fail(l->err, RW_DATA,
-                   "%s: tensor %s is missing: this is no trained reward model; `reward train` makes one", m->dir,
+                   "%s: tensor %s is missing: this is no trained reward model; `reward train` makes one", m->w->dir,
                    name);
-  size_t n = m->cfg.n_outputs;
+  size_t n = m->w->cfg.n_outputs;
   if (s->n_dims == 2 && s->shape[0] != (int64_t)n)
     return rw_fail(
         l->err, RW_DATA, "%s: tensor %s: expected shape [%zu, %zu], got [%lld, %lld]; %s", s->file, name, n,
-        m->cfg.hidden, (long long)s->shape[0], (long long)s->shape[1],
+        m->w->cfg.hidden, (long long)s->shape[0], (long long)s->shape[1],
         n > 1 ? "the head must have as many rows as config.json's num_labels"
               : "a classifier of several labels is no reward model (several heads: ArmoRM's and Nemotron's "
                 "classes)");
-  return load_take(l, name, n, m->cfg.hidden, &m->head);
+  return load_take(l, name, n, m->w->cfg.hidden, &m->w->head);
+}
+
+/* A tensor's values on the host. */
+static rw_status values(const model *m, int i, float **out, rw_error *err) {
+  const tensor *t = &m->w->t[i];
+  *out = mem_alloc(t->pub.count, sizeof **out);
+  if (!*out) return rw_nomem(err, t->pub.name);
+  st_to_f32(*out, st_find(m->w->file, t->pub.name)->data, t->file_type, t->pub.count);
+  return RW_OK;
+}
+
+static rw_status load_gated(loader *l) {
+  model *m = l->m;
+  const model_config *c = &m->w->cfg;
+  int transform, scale;
+  const char *const *names;
+  size_t attributes = model_attributes(m, &names);
+  if (c->n_outputs != attributes)
+    return rw_fail(l->err, RW_UNSUPPORTED, "%s: config.json: num_objectives: expected %zu (ArmoRM's), got %zu",
+                   m->w->dir, attributes, c->n_outputs);
+  RW_TRY(load_take(l, "regression_layer.weight", c->n_outputs, c->hidden, &m->w->head));
+  RW_TRY(load_take(l, "reward_transform_matrix", c->n_outputs, c->n_outputs, &transform));
+  RW_TRY(load_take(l, "gating.logit_scale", 1, 0, &scale));
+  RW_TRY(values(m, transform, &m->w->transform, l->err));
+  RW_TRY(values(m, scale, &m->w->gate_scale, l->err));
+  for (size_t i = 0; i <= c->gate_layers; i++) {
+    size_t in = i ? c->gate_hidden : c->hidden, out = i < c->gate_layers ? c->gate_hidden : c->n_outputs;
+    char name[64];
+    snprintf(name, sizeof name, "gating.layers.%zu.weight", i);
+    RW_TRY(load_take(l, name, out, in, &m->w->gate[i]));
+    snprintf(name, sizeof name, "gating.layers.%zu.bias", i);
+    RW_TRY(load_take(l, name, out, 0, &m->w->gate_bias[i]));
+  }
+  return RW_OK;
 }
 
 static rw_status load_tensors(loader *l, const model_options *o) {
   model *m = l->m;
   char name[160];
-  const family_names *n = m->cfg.family->names;
+  const family_names *n = m->w->cfg.family->names;
   snprintf(name, sizeof name, "model.%s.weight", n->embed);
-  l->prefix = st_find(m->file, name) ? "model." : "";
+  l->prefix = st_find(m->w->file, name) ? "model." : "";
   snprintf(name, sizeof name, "%s%s.weight", l->prefix, n->embed);
-  RW_TRY(load_take(l, name, m->cfg.vocab, m->cfg.hidden, &m->embed));
-  for (size_t i = 0; i < m->cfg.layers; i++) RW_TRY(load_layer(l, i));
+  RW_TRY(load_take(l, name, m->w->cfg.vocab, m->w->cfg.hidden, &m->w->embed));
+  for (size_t i = 0; i < m->w->cfg.layers; i++) RW_TRY(load_layer(l, i));
   snprintf(name, sizeof name, "%snorm.weight", l->prefix);
-  RW_TRY(load_take(l, name, m->cfg.hidden, 0, &m->norm_final));
-  m->t[m->norm_final].pub.is_norm = true;
-  m->norm_final_bias = -1;
-  if (m->cfg.layer_norm) {
+  RW_TRY(load_take(l, name, m->w->cfg.hidden, 0, &m->w->norm_final));
+  m->w->t[m->w->norm_final].pub.is_norm = true;
+  m->w->norm_final_bias = -1;
+  if (m->w->cfg.layer_norm) {
     snprintf(name, sizeof name, "%snorm.bias", l->prefix);
-    RW_TRY(load_take(l, name, m->cfg.hidden, 0, &m->norm_final_bias));
-    m->t[m->norm_final_bias].pub.is_norm = m->t[m->norm_final_bias].pub.is_bias = true;
+    RW_TRY(load_take(l, name, m->w->cfg.hidden, 0, &m->w->norm_final_bias));
+    m->w->t[m->w->norm_final_bias].pub.is_norm = m->w->t[m->w->norm_final_bias].pub.is_bias = true;
   }
-  RW_TRY(m->cfg.head != HEAD_GATED ? load_head(l, o) : heads_load_gated(l));
-  for (size_t i = 0; i < st_count(m->file); i++) {
-    const char *extra = st_at(m->file, i)->name;
+  RW_TRY(m->w->cfg.head != HEAD_GATED ? load_head(l, o) : load_gated(l));
+  for (size_t i = 0; i < st_count(m->w->file); i++) {
+    const char *extra = st_at(m->w->file, i)->name;
     if (l->used[i] || strcmp(extra, n->causal_head) == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;
     return rw_fail(l->err, RW_DATA, "%s: tensor %s: not part of a %s reward model as config.json describes it",
-                   st_at(m->file, i)->file, extra, m->cfg.type);
+                   st_at(m->w->file, i)->file, extra, m->w->cfg.type);
   }
   return RW_OK;
 }
@@ -246,7 +264,12 @@ static rw_status load_tensors(loader *l, const model_options *o) {
 rw_status model_open(model **out, const char *dir, const model_options *o, rw_error *err) {
   *out = NULL;
   model *m = mem_zalloc(1, sizeof *m);
-  if (!m) return rw_nomem(err, dir);
+  if (m) m->w = mem_zalloc(1, sizeof *m->w);
+  if (!m || !m->w) {
+    mem_free(m);
+    return rw_nomem(err, dir);
+  }
+  atomic_init(&m->w->sessions, 1);
   m->context = o->context;
   loader l = {.m = m, .err = err};
   model_options over = *o;
@@ -261,20 +284,18 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
     over.new_head = true; /* the adapter's own is read below */
     o = &over;
   }
-  if (!s) s = model_config_read(&m->cfg, dir, err);
-  if (!s)
-    s = o->level ? backend_cpu(&m->be, o->context->threads, o->level, err)
-                 : backend_open(&m->be, o->device ? o->device : "auto", o->context->threads, err);
+  if (!s) s = model_config_read(&m->w->cfg, dir, err);
+  if (!s) s = session_device(m, o->device ? o->device : "auto", o->level, err);
   if (!s) {
     bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0;
     model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : strcmp(o->dtype, "bf16") == 0);
   }
-  if (!s) s = st_open(&m->file, dir, err);
+  if (!s) s = st_open(&m->w->file, dir, err);
   if (!s) {
-    m->dir = mem_strndup(dir, strlen(dir));
-    m->layers = mem_zalloc(m->cfg.layers, sizeof *m->layers);
-    l.used = mem_zalloc(st_count(m->file), sizeof *l.used);
-    s = m->dir && m->layers && l.used ? load_tensors(&l, o) : rw_nomem(err, dir);
+    m->w->dir = mem_strndup(dir, strlen(dir));
+    m->w->layers = mem_zalloc(m->w->cfg.layers, sizeof *m->w->layers);
+    l.used = mem_zalloc(st_count(m->w->file), sizeof *l.used);
+    s = m->w->dir && m->w->layers && l.used ? load_tensors(&l, o) : rw_nomem(err, dir);
   }
   if (!s && adapter) s = lora_load(m, adapter, &peft, new_head, err);
   if (!s) s = m->be->sync(m->be, err);
@@ -285,72 +306,6 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   else
     *out = m;
   return s;
-}
-
-void model_free(model *m) {
-  if (!m) return;
-  backend *be = m->be;
-  if (be) {
-    buffer *b[] = {&m->h,          &m->a,          &m->work,       &m->saved,   &m->dx,       &m->dh,
-                   &m->dqkv,       &m->d_o,        &m->last_x,     &m->last_o,  &m->final,    &m->last_h,
-                   &m->rstd_final, &m->rewards,    &m->d_rewards,  &m->gate_in, &m->gate_out, &m->lora_u,
-                   &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,  &m->cos[0],   &m->cos[1],
-                   &m->sin[0],     &m->sin[1]};
-    for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-      be->release(be, MEM_DEVICE, m->t[i].copy);
-      mem_free(m->t[i].own_name);
-    }
-    be->release(be, MEM_DEVICE, m->values);
-    be->release(be, MEM_DEVICE, m->grads);
-    void *states[] = {m->m1, m->m2, m->codes};
-    for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
-    be->batch_free(be, m->batch);
-    be->close(be);
-  }
-  st_close(m->file);
-  frozen_free(m->frozen);
-  void *host[] = {m->t,     m->params,      m->layers,    m->dir,       m->ids,        m->pos,
-                  m->trees, m->branches,    m->last,      m->transform, m->gate_scale, m->attributes,
-                  m->gates, m->lora_config, m->drop_rows, m->drop_last, m->ends};
-  for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
-  mem_free(m);
-}
-
-void model_get(const model *m, void *host, const void *device, size_t bytes) {
-  m->be->get(m->be, host, device, bytes);
-}
-void model_put(model *m, void *device, const void *host, size_t bytes) { m->be->put(m->be, device, host, bytes); }
-void model_get_values(const model *m, const model_param *p, float *host) {
-  m->be->get_master(m->be, host, p->w, 0, p->count);
-}
-void model_put_values(model *m, const model_param *p, const float *host) {
-  m->be->put_master(m->be, p->w, 0, host, p->count);
-}
-rw_status model_sync(const model *m, rw_error *err) { return m->be->sync(m->be, err); }
-
-const model_config *model_info(const model *m) { return &m->cfg; }
-const char *model_dir(const model *m) { return m->dir; }
-const char *model_device(const model *m) { return m->be->traits.name; }
-const char *model_dtype(const model *m) { return m->bf16 ? "bf16" : "f32"; }
-bool model_is_bf16(const model *m) { return m->bf16; }
-void model_set_bf16(model *m, bool on) {
-  m->bf16 = on || m->be->traits.act == T_BF16;
-  if (m->be->set_bf16) m->be->set_bf16(m->be, on);
-}
-void model_warn_length(rw_context *context, const model_config *c, int64_t max_length) {
-  if (max_length > c->max_positions)
-    log_warn(
-        context,
-        FIELD(max_length) " %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
-        "at positions that the model was not made for",
-        (long long)max_length, (long long)c->max_positions);
-}
-bool model_head_is_new(const model *m) { return m->head_is_new; }
-
-size_t model_params(const model *m, const model_param **params) {
-  *params = m->params;
-  return m->n_tensors;
 }
 
 /* Values that are not in the base's file. */
@@ -366,11 +321,11 @@ static rw_status hash_own(const model *m, const tensor *t, XXH3_state_t *x, rw_e
 
 rw_status model_hash(const model *m, char out[33], rw_error *err) {
   XXH3_state_t *x = XXH3_createState();
-  if (!x) return rw_nomem(err, m->dir);
+  if (!x) return rw_nomem(err, m->w->dir);
   XXH3_128bits_reset(x);
   rw_status s = RW_OK;
-  for (size_t i = 0; !s && i < m->n_tensors; i++) {
-    const tensor *t = &m->t[i];
+  for (size_t i = 0; !s && i < m->w->n_tensors; i++) {
+    const tensor *t = &m->w->t[i];
     XXH3_128bits_update(x, t->pub.name, strlen(t->pub.name));
     if (t->own_name) XXH3_128bits_update(x, &t->scale, sizeof t->scale); /* an adapter's */
     if (t->file)
@@ -380,7 +335,7 @@ rw_status model_hash(const model *m, char out[33], rw_error *err) {
   }
   XXH128_hash_t h = XXH3_128bits_digest(x);
   XXH3_freeState(x);
-  st_forget(m->file); /* a frozen embedding's pages among them, most of which nothing reads again */
+  st_forget(m->w->file); /* a frozen embedding's pages among them, most of which nothing reads again */
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
   return s;
 }

@@ -4,7 +4,6 @@
  * adapters are what is trained. All products of the decoder go through model_linear and model_linear_bwd, with or
  * without adapters. Files: lora_file.c.
  */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #define XXH_INLINE_ALL
@@ -15,12 +14,12 @@
 
 /* ---- dropout ---- */
 
-void model_set_dropout(model *m, double p) { m->lora_dropout = p; }
-double model_dropout(const model *m) { return m->lora_dropout; }
+void model_set_dropout(model *m, double p) { m->tr.dropout = p; }
+double model_dropout(const model *m) { return m->tr.dropout; }
 
 void model_drop_by(model *m, uint64_t seed, uint64_t step) {
   rng r = rng_new(~seed, step);
-  m->drop_key = rng_next(&r);
+  m->tr.drop_key = rng_next(&r);
 }
 
 /* Rows [first, first + len), of branch b where they are past what the group shares. */
@@ -56,7 +55,7 @@ rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *e
 
 /* y (+)= what dropout leaves of x, the input of adapter a or its gradient. */
 static void drop(model *m, int a, mat y, mat x, row_set rows, bool acc) {
-  m->be->dropout(m->be, y, x, m->batch, rows, m->drop_key + (uint64_t)a, m->lora_dropout, m->t[a].cols, acc);
+  m->be->dropout(m->be, y, x, m->batch, rows, m->tr.drop_key + (uint64_t)a, m->tr.dropout, m->w->t[a].cols, acc);
 }
 
 /* ---- products ---- */
@@ -77,7 +76,7 @@ static mat low(model *m, int a, mat *x, row_set rows) {
     *x = dropped;
   }
   be->linear(be, u, *x, &wa, 1, n, false);
-  be->scale(be, u, m->t[a].scale, n, wa.out);
+  be->scale(be, u, m->w->t[a].scale, n, wa.out);
   return u;
 }
 
@@ -87,7 +86,7 @@ void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc) 
   int nw = weights_of(m, &p, true, w);
   m->be->linear(m->be, y, x, w, nw, n, acc);
   for (int i = 0; i < nw; column += w[i++].out) {
-    int a = m->t[p.w[i]].adapter;
+    int a = m->w->t[p.w[i]].adapter;
     if (!a) continue;
     weight b = model_matrix(m, a + 1, -1);
     mat in = x, u = low(m, a, &in, rows);
@@ -95,7 +94,7 @@ void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc) 
   }
 }
 
-static float *grad_of(const model *m, int i) { return i >= 0 ? m->t[i].pub.grad : NULL; }
+static float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
 
 /* The gradients of one adapter; du [rows, rank] = s · dy·B. */
 static void adapter_grads(model *m, int a, mat du, mat dy, mat x, row_set rows) {
@@ -105,8 +104,8 @@ static void adapter_grads(model *m, int a, mat du, mat dy, mat x, row_set rows) 
   mat u = low(m, a, &x, rows);
   be->linear_dw(be, grad_of(m, a + 1), dy, u, m->batch, rows, b.out, rank);
   be->linear_dx(be, du, dy, &b, 1, n, false);
-  be->scale(be, du, m->t[a].scale, n, rank);
-  be->linear_dw(be, grad_of(m, a), du, x, m->batch, rows, rank, m->t[a].cols);
+  be->scale(be, du, m->w->t[a].scale, n, rank);
+  be->linear_dw(be, grad_of(m, a), du, x, m->batch, rows, rank, m->w->t[a].cols);
 }
 
 /* dx += what comes through adapter a. */
@@ -129,14 +128,14 @@ void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set row
   if (p.bias[0] >= 0 && grad_of(m, p.bias[0])) be->bias_grad(be, grad_of(m, p.bias[0]), dy, m->batch, rows, out);
   if (grad_of(m, p.w[0])) be->linear_dw(be, grad_of(m, p.w[0]), dy, x, m->batch, rows, out, w[0].in);
   for (int i = 0; i < nw; column += w[i++].out) { /* dx may be x: every adapter's du first */
-    int a = m->t[p.w[i]].adapter;
+    int a = m->w->t[p.w[i]].adapter;
     if (!a) continue;
-    du[i] = model_mat(m, &m->lora_du[i], m->t[a].pub.rows);
+    du[i] = model_mat(m, &m->lora_du[i], m->w->t[a].pub.rows);
     adapter_grads(m, a, du[i], mat_from(dy, 0, column), x, rows);
   }
   be->linear_dx(be, dx, dy, w, nw, n, false);
   for (int i = 0; i < nw; i++)
-    if (m->t[p.w[i]].adapter) adapter_dx(m, m->t[p.w[i]].adapter, dx, du[i], rows);
+    if (m->w->t[p.w[i]].adapter) adapter_dx(m, m->w->t[p.w[i]].adapter, dx, du[i], rows);
 }
 
 /* The widest input of an adapter's projection. */
@@ -148,15 +147,16 @@ static size_t widest_input(const model_config *c) {
 rw_status lora_need(model *m, rw_error *err) {
   size_t rows = m->rows.f.rows;
   tensor_type act = m->be->traits.act;
-  if (m->lora_rank == 0) return RW_OK;
-  RW_TRY(buffer_need(m, &m->lora_u, rows, m->lora_rank, act, err));
-  if (m->dropping) RW_TRY(buffer_need(m, &m->lora_x, rows, widest_input(&m->cfg), act, err));
-  for (int i = 0; m->training && i < 3; i++) RW_TRY(buffer_need(m, &m->lora_du[i], rows, m->lora_rank, act, err));
+  if (m->w->lora_rank == 0) return RW_OK;
+  RW_TRY(buffer_need(m, &m->lora_u, rows, m->w->lora_rank, act, err));
+  if (m->dropping) RW_TRY(buffer_need(m, &m->lora_x, rows, widest_input(&m->w->cfg), act, err));
+  for (int i = 0; m->tr.training && i < 3; i++)
+    RW_TRY(buffer_need(m, &m->lora_du[i], rows, m->w->lora_rank, act, err));
   return RW_OK;
 }
 
 size_t lora_bytes(const model *m, size_t n) {
-  size_t columns = 4 * m->lora_rank + (m->lora_dropout > 0 ? widest_input(&m->cfg) : 0);
+  size_t columns = 4 * m->w->lora_rank + (m->tr.dropout > 0 ? widest_input(&m->w->cfg) : 0);
   return n * columns * type_size(m->be->traits.act);
 }
 
@@ -178,92 +178,16 @@ size_t lora_projections(const layer *y, int out[7]) {
   return n;
 }
 
-static bool is_listed(const char *targets, slice name) {
-  for (const char *p = targets; *p;) {
-    size_t n = strcspn(p, ",");
-    if ((n == name.len && memcmp(p, name.p, n) == 0) || (n == 10 && memcmp(p, "all-linear", 10) == 0)) return true;
-    p += n + (p[n] == ',');
-  }
-  return false;
-}
-
-/* Every word of the list names a projection. */
-static rw_status check_targets(const model *m, const char *targets, rw_error *err) {
-  int of[7];
-  size_t n = lora_projections(&m->layers[0], of);
-  if (!*targets) return rw_fail(err, RW_USAGE, FIELD(lora_targets) ": expected all-linear or names, got none");
-  for (const char *p = targets; *p;) {
-    size_t len = strcspn(p, ",");
-    bool found = len == 10 && memcmp(p, "all-linear", 10) == 0;
-    str names = {0};
-    for (size_t i = 0; i < n; i++) {
-      slice s = lora_short_name(m->t[of[i]].pub.name);
-      found |= s.len == len && memcmp(s.p, p, len) == 0;
-      str_printf(&names, "%s%.*s", i ? ", " : "", (int)s.len, s.p);
-    }
-    rw_status st =
-        found ? RW_OK
-              : rw_fail(err, RW_USAGE, FIELD(lora_targets) ": expected all-linear or names of %s, got '%.*s'",
-                        names.p ? names.p : "", (int)len, p);
-    str_free(&names);
-    RW_TRY(st);
-    p += len + (p[len] == ',');
-  }
-  return RW_OK;
-}
-
-bool model_has_lora(const model *m) { return m->lora_rank > 0; }
-size_t model_lora_rank(const model *m) { return m->lora_rank; }
-double model_lora_alpha(const model *m) { return m->lora_alpha; }
+bool model_has_lora(const model *m) { return m->w->lora_rank > 0; }
+size_t model_lora_rank(const model *m) { return m->w->lora_rank; }
+double model_lora_alpha(const model *m) { return m->w->lora_alpha; }
 
 size_t model_lora_from(const model *m) {
-  for (size_t l = 0; l < m->cfg.layers; l++) {
+  for (size_t l = 0; l < m->w->cfg.layers; l++) {
     int of[7];
-    size_t n = lora_projections(&m->layers[l], of);
+    size_t n = lora_projections(&m->w->layers[l], of);
     for (size_t i = 0; i < n; i++)
-      if (m->t[of[i]].adapter) return l;
+      if (m->w->t[of[i]].adapter) return l;
   }
-  return m->cfg.layers;
-}
-
-/* A drawn as PEFT draws it, kaiming_uniform with a = sqrt(5): uniform within 1/sqrt(in); B zero. */
-static rw_status add_new(model *m, int i, rng *r, rw_error *err) {
-  size_t rank = m->lora_rank, in = m->t[i].cols, out = m->t[i].pub.rows;
-  float *a = mem_alloc(rank * in, sizeof *a);
-  if (!a) return rw_nomem(err, "adapters");
-  double bound = 1 / sqrt((double)in);
-  for (size_t k = 0; k < rank * in; k++) a[k] = (float)((2 * rng_uniform(r) - 1) * bound);
-  m->t[i].adapter = (int)m->n_tensors;
-  rw_status s = lora_add_tensor(m, lora_factor_name(m, i, 'A'), rank, in, a, err);
-  if (!s) s = lora_add_tensor(m, lora_factor_name(m, i, 'B'), out, rank, NULL, err);
-  if (!s) m->t[m->t[i].adapter].scale = (float)(m->lora_alpha / (double)rank);
-  mem_free(a);
-  return s;
-}
-
-rw_status model_add_lora(model *m, const lora_options *o, rw_error *err) {
-  if (m->lora_rank > 0)
-    return m->lora_rank == (size_t)o->rank && m->lora_alpha == o->alpha
-               ? RW_OK
-               : rw_fail(err, RW_USAGE,
-                         "%s: holds adapters of rank %zu and alpha %g; " FIELD(lora_rank) " and " FIELD(lora_alpha) " must "
-                         "be the same to train them on, or use reward merge first",
-                         m->dir, m->lora_rank, m->lora_alpha);
-  if (m->cfg.head != HEAD_SCALAR)
-    return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
-  if (o->first_layer >= m->cfg.layers)
-    return rw_fail(err, RW_USAGE,
-                   FIELD(freeze_layers) ": expected 0 to %zu, so that a layer is left for adapters, got %zu",
-                   m->cfg.layers - 1, o->first_layer);
-  RW_TRY(check_targets(m, o->targets, err));
-  m->lora_rank = (size_t)o->rank;
-  m->lora_alpha = o->alpha;
-  rng r = rng_new(o->seed, 2);
-  for (size_t l = o->first_layer; l < m->cfg.layers; l++) {
-    int of[7];
-    size_t n = lora_projections(&m->layers[l], of);
-    for (size_t i = 0; i < n; i++)
-      if (is_listed(o->targets, lora_short_name(m->t[of[i]].pub.name))) RW_TRY(add_new(m, of[i], &r, err));
-  }
-  return RW_OK;
+  return m->w->cfg.layers;
 }

@@ -15,8 +15,8 @@ static const char PREFIX[] = "base_model.model.";
 
 /* PEFT's own name of tensor i's module: below model. there, whether the base's file says so or not. */
 static char *module_name(const model *m, int i) {
-  const char *name = m->t[i].pub.name;
-  bool bare = i != m->head && strncmp(name, "model.", 6) != 0;
+  const char *name = m->w->t[i].pub.name;
+  bool bare = i != m->w->head && strncmp(name, "model.", 6) != 0;
   return mem_printf("%s%.*s", bare ? "model." : "", (int)(strlen(name) - strlen(".weight")), name);
 }
 
@@ -28,11 +28,11 @@ char *lora_factor_name(const model *m, int i, char which) {
 }
 
 rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const float *values, rw_error *err) {
-  if (!name || !mem_grow((void **)&m->t, &m->cap_tensors, m->n_tensors + 1, sizeof *m->t)) {
+  if (!name || !mem_grow((void **)&m->w->t, &m->w->cap_tensors, m->w->n_tensors + 1, sizeof *m->w->t)) {
     mem_free(name);
     return rw_nomem(err, "adapters");
   }
-  tensor *t = &m->t[m->n_tensors++];
+  tensor *t = &m->w->t[m->w->n_tensors++];
   *t = (tensor){.type = T_F32, .file_type = DT_F32, .cols = cols, .own_name = name};
   t->pub = (model_param){.name = name, .rows = rows, .count = rows * cols};
   return tensor_own(m, t, values, err);
@@ -59,7 +59,7 @@ static rw_status read_values(st_set *f, const char *dir, const char *name, size_
 }
 
 static rw_status load_factor(model *m, st_set *f, const char *dir, int i, char which, size_t rank, rw_error *err) {
-  size_t rows = which == 'A' ? rank : m->t[i].pub.rows, cols = which == 'A' ? m->t[i].cols : rank;
+  size_t rows = which == 'A' ? rank : m->w->t[i].pub.rows, cols = which == 'A' ? m->w->t[i].cols : rank;
   char *name = lora_factor_name(m, i, which);
   float *values = NULL;
   rw_status s = name ? read_values(f, dir, name, rows, cols, &values, err) : rw_nomem(err, "adapters");
@@ -80,12 +80,12 @@ static rw_status load_adapter(model *m, st_set *f, const char *dir, const peft_c
   rw_status s = peft_at(c, module, at_layer, &has, err);
   mem_free(module);
   if (s || !has.targeted) return s;
-  int a = (int)m->n_tensors;
+  int a = (int)m->w->n_tensors;
   RW_TRY(load_factor(m, f, dir, i, 'A', (size_t)has.rank, err));
   RW_TRY(load_factor(m, f, dir, i, 'B', (size_t)has.rank, err));
-  m->t[a].scale = (float)has.scale;
-  m->t[i].adapter = a;
-  if ((size_t)has.rank > m->lora_rank) m->lora_rank = (size_t)has.rank;
+  m->w->t[a].scale = (float)has.scale;
+  m->w->t[i].adapter = a;
+  if ((size_t)has.rank > m->w->lora_rank) m->w->lora_rank = (size_t)has.rank;
   return RW_OK;
 }
 
@@ -93,14 +93,14 @@ static rw_status load_adapter(model *m, st_set *f, const char *dir, const peft_c
 static rw_status load_head(model *m, st_set *f, const char *dir, const char *name, bool new_head, rw_error *err) {
   float *values;
   if (!st_find(f, name)) {
-    if (!m->head_is_new || new_head) return RW_OK;
+    if (!m->w->head_is_new || new_head) return RW_OK;
     return rw_fail(err, RW_DATA, "%s: neither the adapter (%s) nor its base has a score head", dir, name);
   }
-  RW_TRY(read_values(f, dir, name, m->cfg.n_outputs, m->cfg.hidden, &values, err));
-  tensor *t = &m->t[m->head];
+  RW_TRY(read_values(f, dir, name, m->w->cfg.n_outputs, m->w->cfg.hidden, &values, err));
+  tensor *t = &m->w->t[m->w->head];
   rw_status s = tensor_own(m, t, values, err);
   mem_free(values);
-  t->made = m->head_is_new = false;
+  t->made = m->w->head_is_new = false;
   return s;
 }
 
@@ -109,35 +109,36 @@ static rw_status check_all_used(const model *m, st_set *f, const char *head, rw_
   for (size_t i = 0; i < st_count(f); i++) {
     const st_tensor *t = st_at(f, i);
     bool known = strcmp(t->name, head) == 0;
-    for (size_t k = (size_t)m->head + 1; !known && k < m->n_tensors; k++)
-      known = strcmp(t->name, m->t[k].pub.name) == 0;
+    for (size_t k = (size_t)m->w->head + 1; !known && k < m->w->n_tensors; k++)
+      known = strcmp(t->name, m->w->t[k].pub.name) == 0;
     if (!known)
       return rw_fail(
           err, RW_UNSUPPORTED,
           "%s: tensor %s: neither the score head nor an adapter that adapter_config.json asks for in a %s "
           "model; it cannot be applied",
-          t->file, t->name, m->cfg.type);
+          t->file, t->name, m->w->cfg.type);
   }
   return RW_OK;
 }
 
 rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_head, rw_error *err) {
-  if (m->cfg.head != HEAD_SCALAR)
+  if (m->w->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: adapters over a model with attributes are not supported", dir);
-  m->lora_alpha = c->alpha;
-  m->lora_dropout = c->dropout;
-  m->lora_config = mem_strndup(c->f.text.p, c->f.text.len);
+  m->w->lora_alpha = c->alpha;
+  m->tr.dropout = c->dropout;
+  m->w->lora_config = mem_strndup(c->f.text.p, c->f.text.len);
   char *path = file_join(dir, "adapter_model.safetensors"),
-       *head = mem_printf("%s%s", PREFIX, m->t[m->head].pub.name);
+       *head = mem_printf("%s%s", PREFIX, m->w->t[m->w->head].pub.name);
   st_set *f = NULL;
-  rw_status s = path && head && m->lora_config ? st_open(&f, path, err) : rw_nomem(err, dir);
-  for (size_t l = 0; !s && l < m->cfg.layers; l++) {
+  rw_status s = path && head && m->w->lora_config ? st_open(&f, path, err) : rw_nomem(err, dir);
+  for (size_t l = 0; !s && l < m->w->cfg.layers; l++) {
     int of[7];
-    size_t n = lora_projections(&m->layers[l], of);
+    size_t n = lora_projections(&m->w->layers[l], of);
     for (size_t i = 0; !s && i < n; i++) s = load_adapter(m, f, dir, c, l, of[i], err);
   }
-  if (!s && m->lora_rank == 0)
-    s = rw_fail(err, RW_UNSUPPORTED, "%s: target_modules: names no projection of a %s model", c->path, m->cfg.type);
+  if (!s && m->w->lora_rank == 0)
+    s = rw_fail(err, RW_UNSUPPORTED, "%s: target_modules: names no projection of a %s model", c->path,
+                m->w->cfg.type);
   if (!s) s = load_head(m, f, dir, head, new_head, err);
   if (!s) s = check_all_used(m, f, head, err);
   st_close(f);
@@ -161,8 +162,8 @@ static bool is_ours(void *ctx, slice key, json_val v) {
 /* The fields of the configuration that the adapters were read with, but for ours. */
 static rw_status add_old_fields(const model *m, json_writer *w, rw_error *err) {
   json_doc *d = json_new();
-  if (!d) return rw_nomem(err, m->dir);
-  rw_status st = json_parse(d, m->lora_config, strlen(m->lora_config), err);
+  if (!d) return rw_nomem(err, m->w->dir);
+  rw_status st = json_parse(d, m->w->lora_config, strlen(m->w->lora_config), err);
   if (!st) jw_members(w, d, is_ours, NULL);
   json_free(d);
   return st;
@@ -170,18 +171,18 @@ static rw_status add_old_fields(const model *m, json_writer *w, rw_error *err) {
 
 static void add_new_fields(const model *m, json_writer *w) {
   int of[7];
-  size_t first = model_lora_from(m), n = lora_projections(&m->layers[first], of);
-  jw_uint(w, "r", m->lora_rank);
-  jw_num(w, "lora_alpha", m->lora_alpha);
+  size_t first = model_lora_from(m), n = lora_projections(&m->w->layers[first], of);
+  jw_uint(w, "r", m->w->lora_rank);
+  jw_num(w, "lora_alpha", m->w->lora_alpha);
   jw_array(w, "target_modules");
   for (size_t i = 0; i < n; i++)
-    if (m->t[of[i]].adapter) jw_slice(w, NULL, lora_short_name(m->t[of[i]].pub.name));
+    if (m->w->t[of[i]].adapter) jw_slice(w, NULL, lora_short_name(m->w->t[of[i]].pub.name));
   jw_end(w);
   if (first == 0) {
     jw_null(w, "layers_to_transform");
   } else {
     jw_array(w, "layers_to_transform");
-    for (size_t l = first; l < m->cfg.layers; l++) jw_uint(w, NULL, l);
+    for (size_t l = first; l < m->w->cfg.layers; l++) jw_uint(w, NULL, l);
     jw_end(w);
   }
   jw_object(w, "rank_pattern");
@@ -197,20 +198,20 @@ static void add_new_fields(const model *m, json_writer *w) {
 
 static rw_status write_config(const model *m, const char *dir, rw_error *err) {
   str s = {0};
-  char *path = file_join(dir, "adapter_config.json"), *base = realpath(m->dir, NULL),
-       *head = module_name(m, m->head);
+  char *path = file_join(dir, "adapter_config.json"), *base = realpath(m->w->dir, NULL),
+       *head = module_name(m, m->w->head);
   rw_status st = path && head ? RW_OK : rw_nomem(err, dir);
   json_writer w = {.out = &s};
   jw_object_lines(&w, NULL);
   jw_string(&w, "peft_type", "LORA");
   jw_string(&w, "task_type", "SEQ_CLS");
-  jw_string(&w, "base_model_name_or_path", base ? base : m->dir);
-  jw_num(&w, "lora_dropout", m->lora_dropout);
+  jw_string(&w, "base_model_name_or_path", base ? base : m->w->dir);
+  jw_num(&w, "lora_dropout", m->tr.dropout);
   jw_array(&w, "modules_to_save");
   jw_string(&w, NULL, head ? head : "");
   jw_end(&w);
   jw_bool(&w, "inference_mode", true);
-  if (!st && m->lora_config)
+  if (!st && m->w->lora_config)
     st = add_old_fields(m, &w, err);
   else
     add_new_fields(m, &w);
@@ -232,7 +233,7 @@ typedef struct {
 
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   const writer *w = ctx;
-  const tensor *t = &w->m->t[(size_t)w->m->head + i];
+  const tensor *t = &w->m->w->t[(size_t)w->m->w->head + i];
   bool f32 = w->specs[i].dtype == DT_F32;
   float *values = f32 ? out : w->values;
   tensor_read(w->m, t, 0, t->pub.count, values);
@@ -242,11 +243,11 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
 }
 
 rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err) {
-  size_t first = (size_t)m->head, n = m->n_tensors - first, largest = 0;
-  char *head = mem_printf("%s%s", PREFIX, m->t[m->head].pub.name);
+  size_t first = (size_t)m->w->head, n = m->w->n_tensors - first, largest = 0;
+  char *head = mem_printf("%s%s", PREFIX, m->w->t[m->w->head].pub.name);
   st_spec *specs = mem_zalloc(n, sizeof *specs);
   for (size_t i = 0; specs && i < n; i++) {
-    const tensor *t = &m->t[first + i];
+    const tensor *t = &m->w->t[first + i];
     specs[i] = (st_spec){i == 0 ? head : t->pub.name,
                          dtype >= 0 ? (st_dtype)dtype : DT_F32,
                          2,
@@ -267,7 +268,7 @@ rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err) {
 /* row += s·B·A of tensor t, in f32 [rows, cols] of host memory. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err) {
   backend *be = m->be;
-  const tensor *b = &m->t[t->adapter + 1];
+  const tensor *b = &m->w->t[t->adapter + 1];
   size_t rows = t->pub.rows, rank = b->cols, bytes = t->pub.count * sizeof *row;
   weight a = model_matrix(m, t->adapter, -1), wb = model_matrix(m, t->adapter + 1, -1);
   mat sb = mat_f32(be->alloc(be, MEM_DEVICE, b->pub.count * sizeof *row), rank),
@@ -275,7 +276,7 @@ rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err) 
   rw_status s = sb.p && sum.p ? RW_OK : rw_nomem(err, t->pub.name);
   if (!s) {
     be->copy(be, sb, mat_f32(wb.data, rank), rows, rank);
-    be->scale(be, sb, m->t[t->adapter].scale, rows, rank);
+    be->scale(be, sb, m->w->t[t->adapter].scale, rows, rank);
     be->put(be, sum.p, row, bytes);
     be->linear_dx(be, sum, sb, &a, 1, rows, true);
     be->get(be, row, sum.p, bytes);

@@ -78,7 +78,10 @@ typedef struct {
 
 /* Refuses a checkpoint with missing, extra or wrongly shaped tensors, by name. */
 rw_status model_open(model **out, const char *dir, const model_options *o, rw_error *err);
-void model_free(model *m); /* NULL is fine */
+/* Another session over the same weights, for another thread with threads of its own in `context`; passes of both
+ * may run at once. The context that the weights were opened in outlives all sessions. None of them may train. */
+rw_status model_session(model **out, const model *of, rw_context *context, rw_error *err);
+void model_free(model *m); /* a session; the last frees the weights. NULL is fine */
 const model_config *model_info(const model *m);
 /* Where the weights are: of an adapter, its base. */
 const char *model_dir(const model *m);

@@ -1,10 +1,20 @@
-/* model_impl.h - the inside of a model: its tensors by role, its working memory.
+/* model_impl.h - the inside of a model: weights, which are as they were opened and shared; a session, which is what
+ * a pass over them needs; and a trainer, which makes the weights its own.
  *
- * load.c opens checkpoints, batch.c lays groups out as a forest, ops.c, forward.c and backward.c run it,
- * save.c writes checkpoints. Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
+ * Each file uses only those before it:
+ *   family.c, config.c   what config.json says
+ *   tensor.c             a tensor's values on the device and on the host
+ *   batch.c              conversations as a forest
+ *   ops.c, lora.c        the decoder's parts: memory, norms, projections with their adapters
+ *   frozen.c, heads.c, faults.c
+ *   forward.c, backward.c, trainer.c
+ *   lora_file.c, lora_new.c, load.c, session.c, save.c
+ * Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
 #ifndef MODEL_MODEL_IMPL_H
 #define MODEL_MODEL_IMPL_H
+
+#include <stdatomic.h>
 
 #include "compute/backend.h"
 #include "format/peft.h"
@@ -51,36 +61,50 @@ typedef struct {
 
 typedef struct frozen_cache frozen_cache;
 
-struct model {
-  rw_context *context;
+/* Immutable while more than one session uses them. */
+typedef struct {
+  atomic_int sessions;
+  backend *be;          /* that holds them, and is the first session's */
+  char *device, *level; /* as it was opened */
   model_config cfg;
   char *dir;
   st_set *file;
-  backend *be;
   tensor *t;
   size_t n_tensors, cap_tensors;
-  model_param *params; /* filled by model_params */
   int embed, norm_final, norm_final_bias, head;
   layer *layers;
   bool head_is_new;
   size_t lora_rank; /* the largest; 0: no adapters */
-  double lora_alpha, lora_dropout;
+  double lora_alpha;
   char *lora_config; /* adapter_config.json as read; NULL: the adapters are new */
-  bool merge;        /* model_save writes the whole model */
-  uint64_t drop_key;
-  bool dropping;                   /* in the pass that runs */
-  uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
-  size_t cap_drop_rows, cap_drop_last;
-  bool bf16; /* the layers' products */
+  int gate[MODEL_GATE_LAYERS + 1], gate_bias[MODEL_GATE_LAYERS + 1]; /* the network of a gated head */
+  float *transform, *gate_scale;                                     /* the same; host memory */
+} weights;
+
+/* Of a session that trains. */
+typedef struct {
   bool training;
   size_t freeze;  /* layers below are not trained */
   bool recompute; /* see model_train_options */
   size_t most_rows;
+  double dropout;
+  uint64_t drop_key;
+  bool merge;             /* model_save writes the whole model */
   frozen_cache *frozen;   /* NULL: none */
+  model_param *params;    /* for model_params */
   char *values;           /* one block each, trained tensors in order; 4 bytes a value */
   float *grads, *m1, *m2; /* the same */
   uint8_t *codes;         /* 8-bit states: both moments' codes, then m1 holds their scales */
   size_t n_trained;       /* values */
+} trainer;
+
+/* A session. */
+struct model {
+  rw_context *context;
+  weights *w;
+  backend *be; /* the weights', or one of its own over their memory */
+  bool bf16;   /* the layers' products */
+  trainer tr;
 
   /* the batch (batch.c) */
   batch_layout rows; /* what follows, as operations see it */
@@ -91,6 +115,9 @@ struct model {
   size_t *last; /* row of each branch's last token; then, for a gated head, of each branch's gate */
   size_t *ends; /* where each tree ends: among all rows, then among those in `last` (training) */
   size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last, cap_ends;
+  bool dropping;                   /* in the pass that runs */
+  uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
+  size_t cap_drop_rows, cap_drop_last;
   bool have_forward; /* the saved activations belong to this batch */
 
   /* working memory */
@@ -100,8 +127,7 @@ struct model {
   size_t rope_positions[MODEL_ROPES];
 
   /* heads with attributes (heads.c) */
-  int gate[MODEL_GATE_LAYERS + 1], gate_bias[MODEL_GATE_LAYERS + 1];
-  float *transform, *gate_scale, *attributes, *gates; /* host memory */
+  float *attributes, *gates; /* host memory */
   size_t cap_attributes, cap_gates;
   buffer gate_in, gate_out;
 };
@@ -115,8 +141,6 @@ rw_status frozen_store(model *m, const id_group *groups, size_t n, bool share, b
 void frozen_free(frozen_cache *c); /* NULL is fine */
 /* heads.c: rewards[branches] from the states after the last layer, x [n_last, H]. */
 rw_status head_run(model *m, mat x, float *rewards, rw_error *err);
-/* Where the gate of a conversation reads; -1: nowhere. */
-ptrdiff_t head_gate_position(const model_config *c, const int32_t *ids, size_t len);
 /* Tokens that all conversations of the group begin with; each keeps at least one of its own. */
 size_t batch_common_prefix(const id_group *g);
 /* lora.c */
@@ -147,10 +171,14 @@ rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const 
 slice lora_short_name(const char *name);
 /* row [rows, cols] += s·B·A of a tensor with an adapter. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err);
-/* load.c: gives tensor t f32 values of its own, of host memory; NULL: zeros. */
+/* tensor.c: a session gives weights back; the last one frees them. */
+void weights_drop(weights *w);
+/* Gives tensor t f32 values of its own, of host memory; NULL: zeros. */
 rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err);
 /* Values [at, at + n) of a tensor, trained or as stored, as f32 in host memory; sync tells of faults. */
 void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out);
+/* session.c: the device of new weights and their first session; level as in model_options. */
+rw_status session_device(model *m, const char *device, const char *level, rw_error *err);
 /* ops.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */

@@ -24,7 +24,7 @@ rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err) {
   if (bytes <= b->cap) return RW_OK;
   /* at once for the largest pass: each growth would have all pages made anew; those not touched take no memory */
   size_t each = rows ? bytes / rows + sizeof(float) : 0;
-  if (m->most_rows > rows) bytes += (m->most_rows - rows) * each;
+  if (m->tr.most_rows > rows) bytes += (m->tr.most_rows - rows) * each;
   m->be->release(m->be, MEM_DEVICE, b->p);
   b->p = m->be->alloc(m->be, MEM_DEVICE, bytes);
   b->cap = b->p ? bytes : 0;
@@ -53,7 +53,7 @@ static mat cut_mat(cutter *c, size_t columns) {
 static float *cut_f32(cutter *c, size_t columns) { return cut(c, columns, T_F32); }
 
 size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t h = c->hidden, stats = c->layer_norm ? 2 : 1;
   cutter at = {m, base, 0, rows};
   memset(s, 0, sizeof *s);
@@ -86,18 +86,33 @@ size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
 
 size_t x_bytes(const model *m, size_t rows) {
   cutter at = {m, NULL, 0, rows};
-  cut_mat(&at, m->cfg.hidden);
+  cut_mat(&at, m->w->cfg.hidden);
   return at.used;
+}
+
+size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute) {
+  acts s;
+  size_t all = cut_acts(m, &s, NULL, rows, true), input = x_bytes(m, rows);
+  /* of each layer all or, when recomputing, its input, and the rest of one layer */
+  return recompute ? all + trained * input : all * (trained ? trained : 1);
+}
+
+acts kept_acts(const model *m, size_t l) {
+  acts s;
+  size_t rows = m->rows.f.rows, each = cut_acts(m, &s, NULL, rows, true), i = l - m->tr.freeze;
+  cut_acts(m, &s, (char *)m->saved.p + (m->tr.recompute ? 0 : each * i), rows, true);
+  if (m->tr.recompute) s.x.p = (char *)m->saved.p + each + i * x_bytes(m, rows);
+  return s;
 }
 
 /* ---- weights ---- */
 
 const float *vec(const model *m, int i) {
-  const tensor *t = &m->t[i];
+  const tensor *t = &m->w->t[i];
   return t->pub.w.value ? t->pub.w.value : t->data;
 }
 weight model_matrix(const model *m, int i, int bias) {
-  const tensor *t = &m->t[i];
+  const tensor *t = &m->w->t[i];
   bool trained = t->pub.w.value != NULL;
   return (weight){.data = trained ? t->pub.w.value : t->data,
                   .type = trained ? t->pub.w.type : t->type,
@@ -106,16 +121,16 @@ weight model_matrix(const model *m, int i, int bias) {
                   .ld = t->cols,
                   .bias = bias >= 0 ? vec(m, bias) : NULL};
 }
-float *grad_of(const model *m, int i) { return i >= 0 ? m->t[i].pub.grad : NULL; }
+float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
 
 static projection one(int w, int bias) { return (projection){1, {w}, {bias}}; }
 projection qkv_of(const model *m, const layer *y) {
-  if (m->cfg.grouped_qkv) return one(y->q, y->q_bias);
+  if (m->w->cfg.grouped_qkv) return one(y->q, y->q_bias);
   return (projection){3, {y->q, y->k, y->v}, {y->q_bias, y->k_bias, y->v_bias}};
 }
 projection o_of(const layer *y) { return one(y->o, y->o_bias); }
 projection up_of(const model *m, const layer *y) {
-  if (m->cfg.relu2) return one(y->up, y->up_bias);
+  if (m->w->cfg.relu2) return one(y->up, y->up_bias);
   return (projection){2, {y->gate, y->up}, {y->gate_bias, y->up_bias}};
 }
 projection down_of(const layer *y) { return one(y->down, y->down_bias); }
@@ -123,7 +138,7 @@ projection down_of(const layer *y) { return one(y->down, y->down_bias); }
 /* ---- norms ---- */
 
 void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *kept) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t h = c->hidden, n = model_rows(m, rows);
   if (c->layer_norm)
     m->be->layernorm(m->be, y, x, vec(m, w), vec(m, bias), c->norm_offset, c->norm_eps, n, h, kept);
@@ -132,7 +147,7 @@ void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *ke
 }
 
 void model_norm_bwd(model *m, mat dx, int w, int bias, mat dy, mat x, const float *kept, row_set rows, bool acc) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t h = c->hidden;
   if (c->layer_norm)
     m->be->layernorm_bwd(m->be, dx, grad_of(m, w), grad_of(m, bias), dy, x, vec(m, w), c->norm_offset, kept,
@@ -148,14 +163,14 @@ attention_shape shape_of(const model_config *c, size_t l) {
 }
 
 void model_rope(model *m, mat qk, size_t l, float sign) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t r = c->rope_of[l];
   m->be->rope(m->be, qk, m->batch, c->q_heads + c->kv_heads, c->head_dim, m->cos[r].p, m->sin[r].p,
               c->rotary_dim / 2, sign);
 }
 
 void regroup(model *m, mat ours, mat theirs, bool to_ours) {
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t d = c->head_dim, per = c->q_heads / c->kv_heads;
   for (size_t g = 0; g < c->kv_heads; g++) {
     size_t group = g * (per + 2) * d;
@@ -199,14 +214,14 @@ static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
 rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err) {
   if (positions <= m->rope_positions[which]) return RW_OK;
   positions = (positions + 511) / 512 * 512;
-  size_t half = m->cfg.rotary_dim / 2;
-  double scale = m->cfg.ropes[which].attention_factor;
+  size_t half = m->w->cfg.rotary_dim / 2;
+  double scale = m->w->cfg.ropes[which].attention_factor;
   float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * positions * half, sizeof *t);
   rw_status s = inv && t ? RW_OK : rw_nomem(err, "rotary tables");
   if (!s) s = buffer_need(m, &m->cos[which], positions, half, T_F32, err);
   if (!s) s = buffer_need(m, &m->sin[which], positions, half, T_F32, err);
   if (!s) {
-    rope_frequencies(&m->cfg.ropes[which], m->cfg.rotary_dim, inv);
+    rope_frequencies(&m->w->cfg.ropes[which], m->w->cfg.rotary_dim, inv);
     for (size_t p = 0; p < positions; p++)
       for (size_t i = 0; i < half; i++) {
         float angle = (float)p * inv[i];

@@ -21,7 +21,7 @@ static bool is_set_anew(void *ctx, slice key, json_val v) {
 
 /* The input's config.json with the fields that make it a one-label classifier set. */
 static rw_status write_config(const model *m, const char *dir, int dtype, int32_t pad, rw_error *err) {
-  char *in = file_join(m->dir, "config.json"), *out = file_join(dir, "config.json");
+  char *in = file_join(m->w->dir, "config.json"), *out = file_join(dir, "config.json");
   json_file f = {0};
   str s = {0};
   rw_status st = in && out ? json_file_open(&f, in, err) : rw_nomem(err, dir);
@@ -29,7 +29,7 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
     json_writer w = {.out = &s};
     jw_object_lines(&w, NULL);
     char class[96];
-    snprintf(class, sizeof class, "%sFor%s", m->cfg.family->class, m->cfg.family->saved);
+    snprintf(class, sizeof class, "%sFor%s", m->w->cfg.family->class, m->w->cfg.family->saved);
     jw_array(&w, "architectures");
     jw_string(&w, NULL, class);
     jw_end(&w);
@@ -61,7 +61,7 @@ typedef struct {
 
 static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   const writer *w = ctx;
-  const tensor *t = &w->m->t[i];
+  const tensor *t = &w->m->w->t[i];
   bool merged = t->adapter != 0, f32 = w->specs[i].dtype == DT_F32;
   if (!merged && !t->pub.w.value && t->file && t->file->dtype == w->specs[i].dtype) {
     memcpy(out, t->file->data, t->file->bytes);
@@ -88,17 +88,17 @@ static rw_status drop_adapter(const char *dir, rw_error *err) {
 }
 
 st_dtype model_saved_dtype(const model *m) {
-  return m->lora_rank > 0 && !m->merge ? DT_F32 : m->t[m->embed].file_type;
+  return m->w->lora_rank > 0 && !m->tr.merge ? DT_F32 : m->w->t[m->w->embed].file_type;
 }
 
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);
-  if (m->lora_rank > 0 && !m->merge) return lora_save(m, dir, dtype, err);
-  size_t n = m->lora_rank > 0 ? (size_t)m->head + 1 : m->n_tensors; /* adapters follow the head */
-  st_spec *specs = mem_zalloc(m->n_tensors, sizeof *specs);
+  if (m->w->lora_rank > 0 && !m->tr.merge) return lora_save(m, dir, dtype, err);
+  size_t n = m->w->lora_rank > 0 ? (size_t)m->w->head + 1 : m->w->n_tensors; /* adapters follow the head */
+  st_spec *specs = mem_zalloc(m->w->n_tensors, sizeof *specs);
   for (size_t i = 0; specs && i < n; i++) {
-    const tensor *t = &m->t[i];
+    const tensor *t = &m->w->t[i];
     specs[i] = (st_spec){.name = t->pub.name,
                          .dtype = dtype >= 0 ? (st_dtype)dtype : t->file_type,
                          .n_dims = t->cols ? 2 : 1,
@@ -108,12 +108,12 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   writer w = {m, specs, mem_alloc(largest, sizeof(float))};
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);
   if (!s) s = st_write(dir, "model", specs, n, 0, read_tensor, &w, err);
-  if (!s) s = write_config(m, dir, (int)specs[m->embed].dtype, pad_token_id, err);
+  if (!s) s = write_config(m, dir, (int)specs[m->w->embed].dtype, pad_token_id, err);
   if (!s) s = drop_adapter(dir, err);
-  st_forget(m->file); /* a frozen checkpoint was read whole */
+  st_forget(m->w->file); /* a frozen checkpoint was read whole */
   mem_free(specs);
   mem_free(w.row);
   return s;
 }
 
-void model_merge(model *m) { m->merge = true; }
+void model_merge(model *m) { m->tr.merge = true; }

@@ -7,26 +7,28 @@
 
 /* Tensors stand in the order embedding, layers, final norm, head; those from here on are trained. */
 static size_t first_trained(const model *m, size_t freeze) {
-  if (m->lora_rank > 0) return (size_t)m->head; /* the adapters follow it */
+  if (m->w->lora_rank > 0) return (size_t)m->w->head; /* the adapters follow it */
   if (freeze == 0) return 0;
-  return (size_t)(freeze < m->cfg.layers ? m->layers[freeze].norm_in : m->norm_final);
+  return (size_t)(freeze < m->w->cfg.layers ? m->w->layers[freeze].norm_in : m->w->norm_final);
 }
 
 /* Layers below run without a backward pass. */
 static size_t frozen_layers(const model *m, const model_train_options *o) {
-  size_t from = m->lora_rank > 0 ? model_lora_from(m) : 0;
+  size_t from = m->w->lora_rank > 0 ? model_lora_from(m) : 0;
   return from > o->freeze_layers ? from : o->freeze_layers;
 }
 
 static size_t blocks_of(size_t n) { return (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK; }
 
 rw_status model_train_check(const model *m, const model_train_options *o, rw_error *err) {
-  if (o->freeze_layers > m->cfg.layers)
+  if (atomic_load(&m->w->sessions) > 1)
+    return rw_fail(err, RW_USAGE, "%s: a model that other sessions use cannot be trained", m->w->dir);
+  if (o->freeze_layers > m->w->cfg.layers)
     return rw_fail(err, RW_USAGE, FIELD(freeze_layers) ": expected 0 to %zu (the model's layers), got %zu",
-                   m->cfg.layers, o->freeze_layers);
-  if (m->cfg.head != HEAD_SCALAR)
-    return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->dir);
-  if (m->lora_rank > 0 && o->freeze_layers > model_lora_from(m))
+                   m->w->cfg.layers, o->freeze_layers);
+  if (m->w->cfg.head != HEAD_SCALAR)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->w->dir);
+  if (m->w->lora_rank > 0 && o->freeze_layers > model_lora_from(m))
     return rw_fail(err, RW_USAGE,
                    FIELD(freeze_layers) ": expected at most %zu, the first layer with adapters, got %zu",
                    model_lora_from(m), o->freeze_layers);
@@ -38,9 +40,9 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
 static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
   enum { PART = 1 << 18 }; /* values */
   backend *be = m->be;
-  tensor *t = &m->t[i];
+  tensor *t = &m->w->t[i];
   master w = {at, NULL, T_F32};
-  if (be->traits.trained == T_BF16 && t->cols > 0 && i < (size_t)m->head)
+  if (be->traits.trained == T_BF16 && t->cols > 0 && i < (size_t)m->w->head)
     w = (master){at, (int16_t *)at + t->pub.count, T_BF16};
   float *part = be->alloc(be, MEM_STAGING, PART * sizeof *part);
   if (!part) return rw_nomem(err, t->pub.name);
@@ -56,70 +58,70 @@ static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
 
 rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
   RW_TRY(model_train_check(m, o, err));
-  m->freeze = frozen_layers(m, o);
-  m->recompute = o->recompute;
-  m->most_rows = o->most_rows;
-  m->n_trained = 0;
-  size_t first = first_trained(m, m->freeze), scales = 0;
-  for (size_t i = first; i < m->n_tensors; i++) {
-    m->n_trained += m->t[i].pub.count;
-    scales += blocks_of(m->t[i].pub.count);
+  m->tr.freeze = frozen_layers(m, o);
+  m->tr.recompute = o->recompute;
+  m->tr.most_rows = o->most_rows;
+  m->tr.n_trained = 0;
+  size_t first = first_trained(m, m->tr.freeze), scales = 0;
+  for (size_t i = first; i < m->w->n_tensors; i++) {
+    m->tr.n_trained += m->w->t[i].pub.count;
+    scales += blocks_of(m->w->t[i].pub.count);
   }
-  m->values = m->be->alloc(m->be, MEM_DEVICE, m->n_trained * sizeof(float));
-  if (!m->values) return rw_nomem(err, "trained tensors");
-  char *at = m->values;
-  for (size_t i = first; i < m->n_tensors; at += m->t[i++].pub.count * sizeof(float))
+  m->tr.values = m->be->alloc(m->be, MEM_DEVICE, m->tr.n_trained * sizeof(float));
+  if (!m->tr.values) return rw_nomem(err, "trained tensors");
+  char *at = m->tr.values;
+  for (size_t i = first; i < m->w->n_tensors; at += m->w->t[i++].pub.count * sizeof(float))
     RW_TRY(make_master(m, i, at, err));
-  st_forget(m->file); /* the copies are what counts now; before the rest, for the peak's sake */
-  size_t n = m->n_trained * sizeof(float), states = o->states_8bit ? scales * sizeof(float) : n;
+  st_forget(m->w->file); /* the copies are what counts now; before the rest, for the peak's sake */
+  size_t n = m->tr.n_trained * sizeof(float), states = o->states_8bit ? scales * sizeof(float) : n;
   const struct {
     void **p;
     size_t bytes;
     mem_kind kind;
-  } block[] = {{(void **)&m->grads, n, MEM_DEVICE},
-               {(void **)&m->m1, states, MEM_STATES},
-               {(void **)&m->m2, states, MEM_STATES},
-               {(void **)&m->codes, 2 * m->n_trained, MEM_STATES}};
+  } block[] = {{(void **)&m->tr.grads, n, MEM_DEVICE},
+               {(void **)&m->tr.m1, states, MEM_STATES},
+               {(void **)&m->tr.m2, states, MEM_STATES},
+               {(void **)&m->tr.codes, 2 * m->tr.n_trained, MEM_STATES}};
   for (size_t b = 0; b < (o->states_8bit ? 4 : 3); b++) {
     *block[b].p = m->be->alloc(m->be, block[b].kind, block[b].bytes);
     if (!*block[b].p) return rw_nomem(err, "gradients and optimizer states");
     m->be->zero(m->be, *block[b].p, block[b].bytes);
   }
   size_t scale = 0, from = 0;
-  for (size_t i = first; i < m->n_tensors; i++) {
-    model_param *p = &m->t[i].pub;
-    p->grad = m->grads + from;
+  for (size_t i = first; i < m->w->n_tensors; i++) {
+    model_param *p = &m->w->t[i].pub;
+    p->grad = m->tr.grads + from;
     if (o->states_8bit) {
-      p->q1 = (adamw8_state){m->codes + from, m->m1 + scale};
-      p->q2 = (adamw8_state){m->codes + m->n_trained + from, m->m2 + scale};
+      p->q1 = (adamw8_state){m->tr.codes + from, m->tr.m1 + scale};
+      p->q2 = (adamw8_state){m->tr.codes + m->tr.n_trained + from, m->tr.m2 + scale};
     } else {
-      p->m1 = m->m1 + from;
-      p->m2 = m->m2 + from;
+      p->m1 = m->tr.m1 + from;
+      p->m2 = m->tr.m2 + from;
     }
     scale += blocks_of(p->count);
     from += p->count;
   }
-  m->params = mem_alloc(m->n_tensors, sizeof *m->params);
-  if (!m->params) return rw_nomem(err, "trained tensors");
-  for (size_t i = 0; i < m->n_tensors; i++) m->params[i] = m->t[i].pub;
-  m->training = true;
+  m->tr.params = mem_alloc(m->w->n_tensors, sizeof *m->tr.params);
+  if (!m->tr.params) return rw_nomem(err, "trained tensors");
+  for (size_t i = 0; i < m->w->n_tensors; i++) m->tr.params[i] = m->w->t[i].pub;
+  m->tr.training = true;
   return m->be->sync(m->be, err);
 }
 
 model_bytes model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens) {
   acts s;
-  const model_config *c = &m->cfg;
+  const model_config *c = &m->w->cfg;
   size_t freeze = frozen_layers(m, o);
   uint64_t trained = 0, frozen = 0, widest = 0, largest = 0, reopened = 0;
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    const tensor *t = &m->t[i];
+  for (size_t i = 0; i < m->w->n_tensors; i++) {
+    const tensor *t = &m->w->t[i];
     bool is_trained = i >= first_trained(m, freeze);
     if (is_trained) trained += t->pub.count;
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
-    if (is_trained && i != (size_t)m->embed && o->reopened) /* of the embedding few rows are read */
+    if (is_trained && i != (size_t)m->w->embed && o->reopened) /* of the embedding few rows are read */
       reopened += t->pub.count * st_dtype_size(o->save_dtype >= 0 ? (st_dtype)o->save_dtype : t->file_type);
     if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2); /* all pages of the mapping, in time */
-    if (i != (size_t)m->embed && t->pub.count > widest) widest = t->pub.count;
+    if (i != (size_t)m->w->embed && t->pub.count > widest) widest = t->pub.count;
   }
   size_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c);
   uint64_t pass = kept_bytes(m, n_tokens, c->layers - freeze, o->recompute) + lora_bytes(m, n_tokens);
@@ -146,28 +148,28 @@ void model_rest(model *m) {
     m->be->release(m->be, MEM_DEVICE, b[i]->p);
     *b[i] = (buffer){0};
   }
-  st_forget(m->file); /* what is frozen is read from the file again */
+  st_forget(m->w->file); /* what is frozen is read from the file again */
   m->have_forward = false;
 }
 
 void model_end_training(model *m) {
   model_rest(m);
-  void *states[] = {m->m1, m->m2, m->codes};
-  m->be->release(m->be, MEM_DEVICE, m->grads);
+  void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
+  m->be->release(m->be, MEM_DEVICE, m->tr.grads);
   for (size_t i = 0; i < sizeof states / sizeof *states; i++) m->be->release(m->be, MEM_STATES, states[i]);
-  m->grads = m->m1 = m->m2 = NULL;
-  m->codes = NULL;
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    model_param *p = &m->t[i].pub;
+  m->tr.grads = m->tr.m1 = m->tr.m2 = NULL;
+  m->tr.codes = NULL;
+  for (size_t i = 0; i < m->w->n_tensors; i++) {
+    model_param *p = &m->w->t[i].pub;
     p->grad = p->m1 = p->m2 = NULL;
     p->q1 = p->q2 = (adamw8_state){NULL, NULL};
-    m->params[i] = *p;
+    m->tr.params[i] = *p;
   }
 }
 
-void model_zero_grad(model *m) { m->be->zero(m->be, m->grads, m->n_trained * sizeof(float)); }
+void model_zero_grad(model *m) { m->be->zero(m->be, m->tr.grads, m->tr.n_trained * sizeof(float)); }
 
-double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->grads, m->n_trained)); }
+double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->tr.grads, m->tr.n_trained)); }
 
 void model_update(model *m, const model_adamw *o, double clip) {
   adamw_step s = {o->lr,
@@ -178,8 +180,8 @@ void model_update(model *m, const model_adamw *o, double clip) {
                   1 - pow(o->beta1, (double)o->t),
                   1 - pow(o->beta2, (double)o->t),
                   o->t};
-  for (size_t i = 0; i < m->n_tensors; i++) {
-    const model_param *p = &m->t[i].pub;
+  for (size_t i = 0; i < m->w->n_tensors; i++) {
+    const model_param *p = &m->w->t[i].pub;
     if (!p->w.value) continue;
     s.weight_decay = (p->is_norm && !o->decay_norm) || (p->is_bias && !o->decay_bias) ? 0 : o->weight_decay;
     if (p->q1.code)

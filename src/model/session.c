@@ -1,0 +1,102 @@
+/* session.c - sessions over weights: another one, its end, and what a caller asks of it. */
+#include <string.h>
+
+#include "base/log.h"
+#include "model/model_impl.h"
+
+/* A backend for the session, as the weights' was opened. */
+static rw_status session_backend(model *m, rw_error *err) {
+  const weights *w = m->w;
+  return w->level ? backend_cpu(&m->be, m->context->threads, w->level, err)
+                  : backend_open(&m->be, w->device, m->context->threads, err);
+}
+
+rw_status session_device(model *m, const char *device, const char *level, rw_error *err) {
+  weights *w = m->w;
+  w->device = mem_strndup(device, strlen(device));
+  w->level = level ? mem_strndup(level, strlen(level)) : NULL;
+  if (!w->device || (level && !w->level)) return rw_nomem(err, device);
+  RW_TRY(session_backend(m, err));
+  w->be = m->be;
+  return RW_OK;
+}
+
+rw_status model_session(model **out, const model *of, rw_context *context, rw_error *err) {
+  *out = NULL;
+  if (of->tr.training) return rw_fail(err, RW_USAGE, "%s: a model in training has one session", of->w->dir);
+  model *m = mem_zalloc(1, sizeof *m);
+  if (!m) return rw_nomem(err, of->w->dir);
+  m->w = of->w;
+  atomic_fetch_add(&m->w->sessions, 1);
+  m->context = context;
+  m->tr.dropout = of->tr.dropout;
+  rw_status s = session_backend(m, err);
+  if (s) {
+    model_free(m);
+    return s;
+  }
+  model_set_bf16(m, of->bf16);
+  *out = m;
+  return RW_OK;
+}
+
+void model_free(model *m) {
+  if (!m) return;
+  backend *be = m->be;
+  if (be) {
+    buffer *b[] = {&m->h,          &m->a,          &m->work,       &m->saved,   &m->dx,       &m->dh,
+                   &m->dqkv,       &m->d_o,        &m->last_x,     &m->last_o,  &m->final,    &m->last_h,
+                   &m->rstd_final, &m->rewards,    &m->d_rewards,  &m->gate_in, &m->gate_out, &m->lora_u,
+                   &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,  &m->cos[0],   &m->cos[1],
+                   &m->sin[0],     &m->sin[1]};
+    for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
+    be->release(be, MEM_DEVICE, m->tr.values);
+    be->release(be, MEM_DEVICE, m->tr.grads);
+    void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
+    be->batch_free(be, m->batch);
+    if (be != m->w->be) be->close(be);
+  }
+  frozen_free(m->tr.frozen);
+  void *host[] = {m->tr.params,  m->ids,   m->pos,       m->trees,     m->branches, m->last,
+                  m->attributes, m->gates, m->drop_rows, m->drop_last, m->ends};
+  for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
+  weights_drop(m->w);
+  mem_free(m);
+}
+
+void model_get(const model *m, void *host, const void *device, size_t bytes) {
+  m->be->get(m->be, host, device, bytes);
+}
+void model_put(model *m, void *device, const void *host, size_t bytes) { m->be->put(m->be, device, host, bytes); }
+void model_get_values(const model *m, const model_param *p, float *host) {
+  m->be->get_master(m->be, host, p->w, 0, p->count);
+}
+void model_put_values(model *m, const model_param *p, const float *host) {
+  m->be->put_master(m->be, p->w, 0, host, p->count);
+}
+rw_status model_sync(const model *m, rw_error *err) { return m->be->sync(m->be, err); }
+
+const model_config *model_info(const model *m) { return &m->w->cfg; }
+const char *model_dir(const model *m) { return m->w->dir; }
+const char *model_device(const model *m) { return m->be->traits.name; }
+const char *model_dtype(const model *m) { return m->bf16 ? "bf16" : "f32"; }
+bool model_is_bf16(const model *m) { return m->bf16; }
+void model_set_bf16(model *m, bool on) {
+  m->bf16 = on || m->be->traits.act == T_BF16;
+  if (m->be->set_bf16) m->be->set_bf16(m->be, on);
+}
+void model_warn_length(rw_context *context, const model_config *c, int64_t max_length) {
+  if (max_length > c->max_positions)
+    log_warn(
+        context,
+        FIELD(max_length) " %lld is more than max_position_embeddings of config.json, %lld: longer rows are computed "
+        "at positions that the model was not made for",
+        (long long)max_length, (long long)c->max_positions);
+}
+bool model_head_is_new(const model *m) { return m->w->head_is_new; }
+
+size_t model_params(const model *m, const model_param **params) {
+  *params = m->tr.params;
+  return m->w->n_tensors;
+}
