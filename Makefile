@@ -92,9 +92,12 @@ $(BUILD)/%.o: %.cc
 	$(CXX) -std=c++20 $(OPT) -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -fvisibility=hidden -Isrc -Iinclude -isystem $(ARROW)/include -DREWARD_VERSION='"$(VERSION)"' -pthread $(SAN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/test_serve_%: LIBS += $(HTTPD)
+# the parser alone, with a command of the test's own
+$(BUILD)/tests/test_opts: CLI_PARSER := $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config)
+$(BUILD)/tests/test_opts: $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config)
 $(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(if $(filter tests/test_serve_%,$<),$(SERVE_OBJ)) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
+	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(if $(filter tests/test_serve_%,$<),$(SERVE_OBJ)) $(CLI_PARSER) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)
 
 # The program, and tests of the model, over device memory that the host cannot touch (tests/guard/guard.c).
 GUARD := tests/guard/guard.c -Wl,--wrap=backend_cpu,--wrap=backend_open -rdynamic
