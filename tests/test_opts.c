@@ -312,6 +312,32 @@ static void test_train_table(void **state) {
   }
 }
 
+/* The library refuses what the program's parser would, and names the field. */
+static void test_train_check(void **state) {
+  (void)state;
+  train_options o;
+  rw_error err;
+  train_defaults(&o);
+  assert_int_equal(option_check(train_option_table, &o, &err), RW_OK);
+  o.batch_size = 0;
+  assert_int_equal(option_check(train_option_table, &o, &err), RW_USAGE);
+  field_spell(err.text, false);
+  assert_string_equal(err.text, "batch_size: expected 1 or more, got 0");
+  train_defaults(&o);
+  o.max_grad_norm = NAN;
+  assert_int_equal(option_check(train_option_table, &o, &err), RW_USAGE);
+  train_defaults(&o);
+  o.loss.kind = LOSS_KINDS;
+  assert_int_equal(option_check(train_option_table, &o, &err), RW_USAGE);
+  train_defaults(&o);
+  o.recompute = "sometimes";
+  train_result r;
+  o.model = "nowhere";
+  assert_int_equal(train_run(&o, &r, &err), RW_USAGE);
+  field_spell(err.text, true);
+  assert_string_equal(err.text, "--recompute: expected auto|no|full, got 'sometimes'");
+}
+
 /* Runs that an older program began must find their fingerprint again. */
 static void test_fingerprint(void **state) {
   (void)state;
@@ -345,9 +371,9 @@ static void test_fingerprint(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_lines),       cmocka_unit_test(test_defaults), cmocka_unit_test(test_config),
-      cmocka_unit_test(test_help),        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_train_table),
-      cmocka_unit_test(test_fingerprint),
+      cmocka_unit_test(test_lines),       cmocka_unit_test(test_defaults),    cmocka_unit_test(test_config),
+      cmocka_unit_test(test_help),        cmocka_unit_test(test_nearest),     cmocka_unit_test(test_train_table),
+      cmocka_unit_test(test_train_check), cmocka_unit_test(test_fingerprint),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

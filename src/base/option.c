@@ -133,7 +133,7 @@ static rw_status check_range(const option *o, const void *field, rw_error *err) 
   if (!r->expected || o->kind == OPTION_SET) return RW_OK;
   for (int i = 0; i < (o->kind == OPTION_PAIR ? 2 : 1); i++) {
     double x = o->kind == OPTION_INT ? (double)*(const int64_t *)field : ((const double *)field)[i];
-    bool small = r->above ? x <= r->least : x < r->least, large = r->below ? x >= r->most : x > r->most;
+    bool small = r->above ? !(x > r->least) : !(x >= r->least), large = r->below ? x >= r->most : x > r->most;
     if (!small && !large) continue;
     char expected[64], got[32];
     snprintf(expected, sizeof expected, "%.60s", r->expected);
@@ -151,6 +151,33 @@ static rw_status check_range(const option *o, const void *field, rw_error *err) 
 rw_status option_set(const option *o, void *values, const char *text, arena *memory, rw_error *err) {
   RW_TRY(read_value(o, field_of(o, values), text, memory, err));
   return check_range(o, field_of(o, values), err);
+}
+
+static rw_status check_value(const option *o, const void *values, rw_error *err) {
+  const void *field = field_at(o, values);
+  str text = {0};
+  rw_status s = check_range(o, field, err);
+  if (!s && (o->kind == OPTION_TEXT || o->kind == OPTION_CHOICE)) {
+    bool there = option_text(o, values, &text);
+    if (o->kind == OPTION_CHOICE ? !there : there && !pattern_takes(o->value, text.p ? text.p : ""))
+      s = unexpected(o, there ? text.p ? text.p : "" : "another number", err);
+  }
+  str_free(&text);
+  return s;
+}
+
+rw_status option_check(const option *table, const void *values, rw_error *err) {
+  for (const option *o = table; o->name; o++) {
+    if (o->kind == OPTION_LIST || o->kind == OPTION_SET || option_is_initial(o, values)) continue;
+    rw_status s = check_value(o, values, err);
+    if (!s) continue;
+    char name[64]; /* as FIELD has it */
+    snprintf(name, sizeof name, "%s", o->name);
+    for (char *c = name; *c; c++)
+      if (*c == '-') *c = '_';
+    return rw_prefix(err, s, "\1%s\2", name);
+  }
+  return RW_OK;
 }
 
 void option_defaults(const option *table, void *values) {

@@ -92,6 +92,10 @@ void option_defaults(const option *table, void *values);
 rw_status option_set(const option *o, void *values, const char *text, arena *memory, rw_error *err);
 bool option_push(option_list *l, const char *s, arena *memory); /* false: no memory */
 
+/* Are all values ones that could be given, or their defaults? RW_USAGE: names the field (FIELD of status.h). Of
+ * lists and sets nothing is checked. */
+rw_status option_check(const option *table, const void *values, rw_error *err);
+
 /* The field as it would be given: "0.9,0.999"; appends nothing and returns false where none was given or there is
  * no such number. Not of flags and lists. */
 bool option_text(const option *o, const void *values, str *out);

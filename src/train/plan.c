@@ -7,7 +7,8 @@ rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err) {
   model_config *c = mem_zalloc(1, sizeof *c);
   renderer *r = NULL;
   dataset *d = NULL;
-  rw_status s = c ? model_config_read(c, o->base ? o->base : o->model, err) : rw_nomem(err, "plan");
+  rw_status s = option_check(train_option_table, o, err);
+  if (!s) s = c ? model_config_read(c, o->base ? o->base : o->model, err) : rw_nomem(err, "plan");
   if (!s) s = renderer_open(&r, text_dir(o->model, o->base), o->chat_template, o->date, err);
   if (!s) renderer_append(r, c->reward_token_id);
   if (!s) s = dataset_load(&d, o, r, c, err);

@@ -550,6 +550,7 @@ static rw_status finish(run *t, rw_error *err) {
 static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   bool found = false;
+  RW_TRY(option_check(train_option_table, o, err));
   RW_TRY(prepare(t, err));
   say_data(t);
   RW_TRY(plan_memory(t, err));
