@@ -56,30 +56,37 @@ void cli_option_help(const option *o, str *out) {
   if (initial && !strstr(o->help, "default")) str_printf(out, " (default: %s)", initial);
 }
 
-void cli_each_option(const cli_command *command, void (*fn)(void *ctx, const char *heading, const option *o),
-                     void *ctx) {
-  const option *tables[CLI_PARTS + 1];
+static const char *group_of(const option *o) { return o->group ? o->group : "Options"; }
+
+/* The tables that help shows, ended by NULL. */
+static void shown_tables(const cli_command *command, const option *tables[CLI_PARTS + 2]) {
   size_t n = 0;
   for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table; p++)
     if (!p->elsewhere) tables[n++] = p->table;
   tables[n++] = cli_common_table;
-  const char *done[64];
-  size_t n_done = 0;
+  tables[n] = NULL;
+}
+
+/* The first option of that group which has an effect. */
+static const option *first_of(const cli_command *command, const option *const *tables, const char *group) {
+  for (; *tables; tables++)
+    for (const option *o = *tables; o->name; o++)
+      if (strcmp(group_of(o), group) == 0 && cli_has_effect(command, o)) return o;
+  return NULL;
+}
+
+void cli_each_option(const cli_command *command, void (*fn)(void *ctx, const char *heading, const option *o),
+                     void *ctx) {
+  const option *tables[CLI_PARTS + 2];
+  shown_tables(command, tables);
   /* a group stands where its first option does */
-  for (size_t t = 0; t < n; t++)
-    for (const option *o = tables[t]; o->name; o++) {
-      const char *group = o->group ? o->group : "Options";
-      size_t k = 0;
-      while (k < n_done && strcmp(done[k], group) != 0) k++;
-      if (k < n_done || !cli_has_effect(command, o)) continue;
-      done[n_done++] = group;
-      const char *heading = group;
-      for (size_t u = t; u < n; u++)
-        for (const option *x = tables[u]; x->name; x++)
-          if (strcmp(x->group ? x->group : "Options", group) == 0 && cli_has_effect(command, x)) {
-            fn(ctx, heading, x);
-            heading = NULL;
-          }
+  for (size_t t = 0; tables[t]; t++)
+    for (const option *first = tables[t]; first->name; first++) {
+      const char *group = group_of(first);
+      if (first_of(command, tables, group) != first) continue;
+      for (size_t u = t; tables[u]; u++)
+        for (const option *o = tables[u]; o->name; o++)
+          if (strcmp(group_of(o), group) == 0 && cli_has_effect(command, o)) fn(ctx, o == first ? group : NULL, o);
     }
 }
 

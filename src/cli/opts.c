@@ -22,9 +22,9 @@ const option cli_common_table[] = {
     {.name = NULL}};
 
 bool cli_has_effect(const cli_command *command, const option *o) {
-  if (o < cli_common_table || o >= cli_common_table + sizeof cli_common_table / sizeof *cli_common_table)
-    return true;
-  return command->common >> (o - cli_common_table) & 1;
+  for (size_t i = 0; cli_common_table[i].name; i++)
+    if (o == &cli_common_table[i]) return command->common >> i & 1;
+  return true;
 }
 
 bool cli_given(const cli *c, const char *name) {
