@@ -70,7 +70,7 @@ static void errors_name_fields(void **state) {
     const char *text;
   } wrong[] = {
       {{.dtype = "f64"}, RW_USAGE, "dtype: expected auto, f32 or bf16, got 'f64'"},
-      {{.device = "tpu"}, RW_UNSUPPORTED, "device tpu: this build has no"},
+      {{.device = "tpu"}, RW_USAGE, "device tpu: expected auto, cpu or cuda"},
       {{.max_length = -1}, RW_USAGE, "max_length, batch_tokens: expected 0 or more"},
       {{.base = QWEN}, RW_USAGE, "base: expected an adapter"},
       {{.date = "yesterday"}, RW_USAGE, "date: expected a date as 2024-07-26"},

@@ -184,8 +184,10 @@ static rw_status item_take(void *ctx, size_t i, const score_row *h, const score_
   const item_list *l = ctx;
   rw_item *it = &l->items[i];
   (void)err;
-  snprintf(it->error, sizeof it->error, "%s", scored ? scored->error : h->error);
-  if (it->error[0]) return RW_OK;
+  if (!scored || scored->error[0]) {
+    snprintf(it->error, sizeof it->error, "%s", scored ? scored->error : h->error);
+    return RW_OK;
+  }
   it->score = scored->score[0];
   it->tokens = scored->tokens[0];
   it->truncated = scored->truncated;

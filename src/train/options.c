@@ -177,6 +177,7 @@ rw_status train_check(const train_options *o, rw_error *err) {
     return rw_fail(err, RW_USAGE, FIELD(keep) " best needs an " FIELD(eval));
   if (strcmp(k, "best") != 0 && strcmp(k, "last") != 0 &&
       (k[0] < '1' || k[0] > '9' || strspn(k, "0123456789") != strlen(k) || strlen(k) > 9))
-    return rw_fail(err, RW_USAGE, FIELD(keep) ": expected best, last or a number of checkpoints from 1, got '%s'", k);
+    return rw_fail(err, RW_USAGE, FIELD(keep) ": expected best, last or a number of checkpoints from 1, got '%s'",
+                   k);
   return RW_OK;
 }
