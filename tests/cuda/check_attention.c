@@ -1,5 +1,8 @@
 /* check_attention.c - a GPU's attention against its plain definition (ops_ref.h), on a GPU or on the emulator.
  *
+ * usage: check-attention [quick | race]   quick: few forests, for the emulator; race: each kernel once, for its
+ * slow sanitizer of threads.
+ *
  * Forward, sums and gradients on forests of many kinds of trees; what a row gets has the same bits alone, with its
  * prompt shared, and wherever its tree is in a batch. The plain gradients are checked by finite differences first.
  */
@@ -215,15 +218,14 @@ static size_t row_at(const grove *g, size_t t, bool share, size_t b, size_t i) {
 
 /* Trees in another order, or with prompts of their own: the rows' results must be the same bits. all: of all
  * gradients, else those of queries. */
-static void compare(const sample *s, const grove *g, const kind *kinds, size_t n, const attention_shape *a,
-                    tensor_type type, const size_t *order, size_t taken, bool share, const char *name) {
+static void compare(const sample *s, const grove *g, const kind *kinds, const attention_shape *a, tensor_type type,
+                    const size_t *order, size_t taken, bool share, const char *name) {
   static grove other;
   sample z;
   size_t tree_of[MAX_TREES], at = 0, differ[3] = {0};
   memset(&other, 0, sizeof other);
   plant(&other, kinds, order, taken, share);
   for (size_t i = 0; i < taken; i++) tree_of[i] = at, at += share ? 1 : kinds[order[i]].n;
-  (void)n;
   sample_make(&z, other.f.rows, a, type);
   for (int pass = 0; pass < 2; pass++) {
     for (size_t i = 0; i < taken; i++)
@@ -246,7 +248,7 @@ static void compare(const sample *s, const grove *g, const kind *kinds, size_t n
   sample_free(&z);
 }
 
-static void check(const kind *kinds, size_t n, const attention_shape *a, tensor_type type, const char *name) {
+static void check(const kind *kinds, size_t n, const attention_shape *a, tensor_type type, bool bits) {
   static grove g;
   sample s;
   size_t order[MAX_TREES];
@@ -269,11 +271,12 @@ static void check(const kind *kinds, size_t n, const attention_shape *a, tensor_
   report(distance(s.dx, dx, rows, ld, 0, q, type), 1.2e-2 * loose, "  dq");
   report(distance(s.dx, dx, rows, ld, q, q + k, type), 1.2e-2 * loose, "  dk");
   report(distance(s.dx, dx, rows, ld, q + k, ld, type), 1.2e-2 * loose, "  dv");
-  (void)name;
-  compare(&s, &g, kinds, n, a, type, order, n, false, "prompts not shared");
-  for (size_t i = 0; i < n; i++) order[i] = n - 1 - i;
-  compare(&s, &g, kinds, n, a, type, order, n, true, "trees in reverse order");
-  compare(&s, &g, kinds, n, a, type, order + n / 2, 1, true, "one tree alone");
+  if (bits) {
+    compare(&s, &g, kinds, a, type, order, n, false, "prompts not shared");
+    for (size_t i = 0; i < n; i++) order[i] = n - 1 - i;
+    compare(&s, &g, kinds, a, type, order, n, true, "trees in reverse order");
+    compare(&s, &g, kinds, a, type, order + n / 2, 1, true, "one tree alone");
+  }
   free(x), free(dy), free(o), free(dx);
   sample_free(&s);
 }
@@ -310,27 +313,52 @@ static void check_plain(const kind *kinds, size_t n, const attention_shape *a) {
   free(x), free(dy), free(o), free(dx);
 }
 
+static void check_random(size_t most) {
+  static const size_t sizes[] = {64, 80, 96, 128, 256};
+  kind kinds[4];
+  const size_t n = 1 + (size_t)rng_below(&R, 4), groups = 1 + (size_t)rng_below(&R, 2);
+  attention_shape a = {groups * (1 + (size_t)rng_below(&R, 8)), groups, sizes[rng_below(&R, 5)], 0, 0, 0};
+  a.scale = 1 / sqrtf((float)a.head_dim);
+  if (rng_below(&R, 3) == 0) a.softcap = 5;
+  if (rng_below(&R, 2) == 0) a.window = 1 + (int32_t)rng_below(&R, most);
+  for (size_t i = 0; i < n; i++) {
+    kinds[i] = (kind){(size_t)rng_below(&R, most), 1 + (size_t)rng_below(&R, MAX_BRANCHES), {0}};
+    for (size_t b = 0; b < kinds[i].n; b++) kinds[i].len[b] = 1 + (size_t)rng_below(&R, most);
+  }
+  check(kinds, n, &a, T_BF16, true);
+}
+
 int main(int argc, char **argv) {
-  const bool quick = argc > 1 && strcmp(argv[1], "quick") == 0;
+  const bool quick = argc > 1 && strcmp(argv[1], "quick") == 0, race = argc > 1 && strcmp(argv[1], "race") == 0;
   static const kind mixed[] = {{50, 3, {3, 120, 1}},      {0, 1, {33}},         {7, 2, {1, 2}}, {64, 2, {64, 65}},
                                {130, 4, {1, 70, 63, 15}}, {0, 3, {1, 64, 140}}, {1, 1, {127}}};
   static const struct {
     attention_shape a;
-    size_t trees;
+    size_t trees, quick_trees;
   } kinds[] = {
-      {{4, 1, 64, 0.125f, 0, 0}, 7},    {{2, 1, 128, 0.09f, 0, 0}, 4},   {{2, 2, 80, 0.1f, 0, 40}, 7},
-      {{6, 2, 96, 0.1f, 5, 0}, 3},      {{2, 1, 256, 0.06f, 0, 0}, 4},   {{2, 1, 256, 0.06f, 5, 64}, 3},
-      {{8, 1, 16, 0.25f, 0, 0}, 3},     {{2, 1, 128, 0.09f, 10, 65}, 4}, {{1, 1, 40, 0.2f, 0, 1}, 3},
-      {{5, 1, 64, 0.125f, 50, 100}, 7}, {{7, 1, 128, 0.09f, 0, 0}, 3},   {{1, 1, 64, 0.125f, 0, 0}, 7},
+      {{4, 1, 64, 0.125f, 0, 0}, 7, 3},    {{2, 1, 128, 0.09f, 0, 0}, 4, 3},   {{2, 2, 80, 0.1f, 0, 40}, 7, 0},
+      {{3, 1, 96, 0.1f, 5, 0}, 3, 1},      {{2, 1, 256, 0.06f, 0, 0}, 4, 0},   {{2, 1, 256, 0.06f, 5, 64}, 3, 1},
+      {{8, 1, 16, 0.25f, 0, 0}, 3, 0},     {{2, 1, 128, 0.09f, 10, 65}, 4, 3}, {{1, 1, 40, 0.2f, 0, 1}, 3, 0},
+      {{5, 1, 64, 0.125f, 50, 100}, 7, 0}, {{7, 1, 128, 0.09f, 0, 0}, 3, 0},   {{1, 1, 64, 0.125f, 0, 0}, 7, 0},
   };
-  const size_t n = sizeof kinds / sizeof *kinds;
   R = rng_new(19, 0);
   printf("%s\n", device_name());
-  check_plain(mixed, 3, &(attention_shape){4, 2, 8, 0.35f, 0, 0});
-  check_plain(mixed, 3, &(attention_shape){2, 1, 8, 0.35f, 2, 40});
-  for (size_t i = 0; i < (quick ? 2 : n); i++) check(mixed, quick ? 3 : kinds[i].trees, &kinds[i].a, T_BF16, NULL);
-  check(mixed, 3, &(attention_shape){4, 2, 24, 0.2f, 0, 0}, T_F32, NULL);
-  check(mixed, quick ? 3 : 5, &(attention_shape){3, 1, 40, 0.15f, 3, 50}, T_F32, NULL);
+  if (race) { /* two tiles of queries, of keys, and a branch that sees a prompt */
+    static const kind one[] = {{130, 1, {5}}};
+    check(one, 1, &(attention_shape){2, 1, 64, 0.125f, 0, 0}, T_BF16, false);
+    check(one, 1, &(attention_shape){1, 1, 256, 0.06f, 5, 70}, T_BF16, false);
+    check(one, 1, &(attention_shape){1, 1, 8, 0.3f, 0, 0}, T_F32, false);
+  } else {
+    check_plain(mixed, 3, &(attention_shape){4, 2, 8, 0.35f, 0, 0});
+    check_plain(mixed, 3, &(attention_shape){2, 1, 8, 0.35f, 2, 40});
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+      const size_t trees = quick ? kinds[i].quick_trees : kinds[i].trees;
+      if (trees) check(mixed, trees, &kinds[i].a, T_BF16, true);
+    }
+    for (size_t i = 0; i < (quick ? 1 : 12); i++) check_random(quick ? 40 : 300);
+    check(mixed, 3, &(attention_shape){4, 2, 24, 0.2f, 0, 0}, T_F32, true);
+    check(mixed, quick ? 3 : 5, &(attention_shape){3, 1, 40, 0.15f, 3, 50}, T_F32, true);
+  }
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }
