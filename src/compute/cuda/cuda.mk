@@ -38,7 +38,7 @@ EMU_C   := $(filter-out $(CUDA_DIR)/product_lt.c,$(CUDA_C)) tests/emu/product_pl
 EMU_CXX  = -std=gnu++17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -Wno-unknown-pragmas -ffp-contract=off \
            -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Iinclude -Itests/emu $(PLANT)
 EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h)
-emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/libreward-cuda.so
+emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/check-attention $(BUILD)/emu/libreward-cuda.so
 
 # $1: folder; $2: sanitizer's flags; $3: the emulator's own, which is never compiled with a sanitizer
 define EMU_RULES
@@ -53,6 +53,8 @@ $(BUILD)/$1/%.o: %.c $(EMU_H)
 	$(CC) $$(CUDA_CFLAGS) -c -o $$@ $$<
 EMU_OBJ_$1 := $(CUDA_CU:%.cu=$(BUILD)/$1/%.o) $(EMU_C:%.c=$(BUILD)/$1/%.o) $(BUILD)/$1/tests/emu/emu.o
 $(BUILD)/$1/check-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/check_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
+	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
+$(BUILD)/$1/%-attention: $(BUILD)/$1/tests/cuda/%_attention.o $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
 endef
 comma := ,
