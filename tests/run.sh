@@ -91,6 +91,12 @@ for f in tests/test_*.c; do
   [[ ! $t =~ $THREADED ]] || add "tsan $t" "$TSAN" "$TSAN/tests/$t" "$TSAN/tests/$t"
 done
 for t in test_model test_lora test_heads test_session; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
+# A GPU's kernels on the emulator (tests/emu), its threads in three orders and under both sanitizers.
+for o in forward reverse 7; do
+  add "emulated check-attention, $o" "$BUILD" "$BUILD/emu/check-attention" env EMU_ORDER=$o "$BUILD/emu/check-attention" quick
+done
+add "asan emulated check-attention" "$BUILD" "$BUILD/emu-asan/check-attention" "$BUILD/emu-asan/check-attention" quick
+add "tsan emulated check-attention" "$BUILD" "$BUILD/emu-tsan/check-attention" "$BUILD/emu-tsan/check-attention" race
 for f in tests/fuzz/fuzz_*.c; do
   t=$(basename "$f" .c) t=${t#fuzz_}
   add "asan corpus of $t" "$ASAN" "$ASAN/replay/$t" "$ASAN/replay/$t" tests/fuzz/corpus/"$t"/*
