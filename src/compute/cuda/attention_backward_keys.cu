@@ -127,13 +127,15 @@ __global__ void __launch_bounds__(keys_config<D, CAP>::WARPS * 32) attention_key
     multiply_rows<D, 1, QUERIES>(p, own_k, q);
     if (masked) {
       UNROLL
-      for (int j = 0; j < QUERIES / 8; j++) UNROLL
-      for (int x = 0; x < 2; x++) {
-        const int pos = ((const int *)fact)[2 * QUERIES + j * 8 + lane % 4 * 2 + x];
+      for (int j = 0; j < QUERIES / 8; j++) {
         UNROLL
-        for (int h = 0; h < 2; h++) {
-          const int ago = pos - pos_first - warp * 16 - lane / 4 - 8 * h;
-          if (ago < 0 || (a.window > 0 && ago >= a.window)) p[0][j][2 * h + x] = -INFINITY;
+        for (int x = 0; x < 2; x++) {
+          const int pos = ((const int *)fact)[2 * QUERIES + j * 8 + lane % 4 * 2 + x];
+          UNROLL
+          for (int h = 0; h < 2; h++) {
+            const int ago = pos - pos_first - warp * 16 - lane / 4 - 8 * h;
+            if (ago < 0 || (a.window > 0 && ago >= a.window)) p[0][j][2 * h + x] = -INFINITY;
+          }
         }
       }
     }

@@ -73,18 +73,24 @@ __global__ void __launch_bounds__(queries_config<D>::WARPS * 32) attention_queri
         const int seen = position_of_query(a, s, m0 + lane / 4 + 8 * h) - key0 - lane % 4 * 2;
         const int from = a.window > 0 ? seen + 1 - a.window : -KEYS;
         UNROLL
-        for (int j = 0; j < KEYS / 8; j++) UNROLL
-        for (int x = 0; x < 2; x++)
-          if (j * 8 + x > seen || j * 8 + x < from) p[0][j][2 * h + x] = -INFINITY;
+        for (int j = 0; j < KEYS / 8; j++) {
+          UNROLL
+          for (int x = 0; x < 2; x++)
+            if (j * 8 + x > seen || j * 8 + x < from) p[0][j][2 * h + x] = -INFINITY;
+        }
       }
     }
     UNROLL
-    for (int j = 0; j < KEYS / 8; j++) UNROLL
-    for (int x = 0; x < 4; x++) weight_of<CAP>(p[0][j][x], log_sum[x / 2], a, &p[0][j][x]);
+    for (int j = 0; j < KEYS / 8; j++) {
+      UNROLL
+      for (int x = 0; x < 4; x++) weight_of<CAP>(p[0][j][x], log_sum[x / 2], a, &p[0][j][x]);
+    }
     multiply_rows<D, 1, KEYS>(dp, sd + warp * 16 * LD, v);
     UNROLL
-    for (int j = 0; j < KEYS / 8; j++) UNROLL
-    for (int x = 0; x < 4; x++) p[0][j][x] *= dp[0][j][x] - delta[x / 2];
+    for (int j = 0; j < KEYS / 8; j++) {
+      UNROLL
+      for (int x = 0; x < 4; x++) p[0][j][x] *= dp[0][j][x] - delta[x / 2];
+    }
     pack_weights<KEYS>(w[0], p[0]);
     add_weighed_rows<D, 1, KEYS>(acc, w, k);
     if (config::STAGES == 1) {

@@ -27,8 +27,10 @@ static __device__ __forceinline__ void softmax_step(uint32_t (&w)[N / 16][4], fl
   const int lane = threadIdx.x % 32;
   if (CAP) {
     UNROLL
-    for (int j = 0; j < N / 8; j++) UNROLL
-    for (int x = 0; x < 4; x++) p[j][x] = capped(p[j][x], a.cap_in);
+    for (int j = 0; j < N / 8; j++) {
+      UNROLL
+      for (int x = 0; x < 4; x++) p[j][x] = capped(p[j][x], a.cap_in);
+    }
   }
   if (masked) {
     UNROLL
@@ -36,9 +38,11 @@ static __device__ __forceinline__ void softmax_step(uint32_t (&w)[N / 16][4], fl
       const int seen = position_of_query(a, s, m0 + lane / 4 + 8 * h) - key0 - lane % 4 * 2;
       const int from = a.window > 0 ? seen + 1 - a.window : -N;
       UNROLL
-      for (int j = 0; j < N / 8; j++) UNROLL
-      for (int x = 0; x < 2; x++)
-        if (j * 8 + x > seen || j * 8 + x < from) p[j][2 * h + x] = -INFINITY;
+      for (int j = 0; j < N / 8; j++) {
+        UNROLL
+        for (int x = 0; x < 2; x++)
+          if (j * 8 + x > seen || j * 8 + x < from) p[j][2 * h + x] = -INFINITY;
+      }
     }
   }
   UNROLL
@@ -51,8 +55,10 @@ static __device__ __forceinline__ void softmax_step(uint32_t (&w)[N / 16][4], fl
     const float base = m == -INFINITY ? 0.0f : m * a.exponent;
     factor[h] = fast_exp2(top[h] * a.exponent - base); /* exactly 1 where the maximum stays: no fmaf */
     UNROLL
-    for (int j = 0; j < N / 8; j++) UNROLL
-    for (int x = 2 * h; x < 2 * h + 2; x++) part += p[j][x] = fast_exp2(fmaf(p[j][x], a.exponent, -base));
+    for (int j = 0; j < N / 8; j++) {
+      UNROLL
+      for (int x = 2 * h; x < 2 * h + 2; x++) part += p[j][x] = fast_exp2(fmaf(p[j][x], a.exponent, -base));
+    }
     sum[h] = fmaf(sum[h], factor[h], part);
     top[h] = m;
   }
@@ -107,8 +113,10 @@ __global__ void __launch_bounds__(forward_config<D>::THREADS) attention_forward_
       softmax_step<N, CAP>(w[i], p[i], top[i], sum[i], factor, a, s, tile.at + (warp * M + i) * 16, key0, masked);
       if (__ballot_sync(~0u, factor[0] != 1.0f || factor[1] != 1.0f)) { /* once the maxima stand, few tiles */
         UNROLL
-        for (int j = 0; j < D / 8; j++) UNROLL
-        for (int x = 0; x < 4; x++) acc[i][j][x] *= factor[x / 2];
+        for (int j = 0; j < D / 8; j++) {
+          UNROLL
+          for (int x = 0; x < 4; x++) acc[i][j][x] *= factor[x / 2];
+        }
       }
     }
     add_weighed_rows<D, M, N>(acc, w, v);

@@ -109,8 +109,10 @@ static __device__ __forceinline__ uint32_t pair_of(float lo, float hi) {
 template <int N>
 static __device__ __forceinline__ void clear(float (&x)[N][4]) {
   UNROLL
-  for (int i = 0; i < N; i++) UNROLL
-  for (int k = 0; k < 4; k++) x[i][k] = 0;
+  for (int i = 0; i < N; i++) {
+    UNROLL
+    for (int k = 0; k < 4; k++) x[i][k] = 0;
+  }
 }
 
 /* How a block's threads share out the pieces of a tile: always the same piece of a row, in every ROWS-th row. */
@@ -188,14 +190,16 @@ static __device__ __forceinline__ void add_weighed_rows(float (&sum)[M][D / 8][4
   const int lane = threadIdx.x % 32;
   y += lane % 16 * LD + lane / 16 * 8;
   UNROLL
-  for (int j = 0; j < N / 16; j++) UNROLL
-  for (int d = 0; d < D / 16; d++) {
-    uint32_t fy[4];
-    ldmatrix4<true>(fy, y + j * 16 * LD + d * 16);
+  for (int j = 0; j < N / 16; j++) {
     UNROLL
-    for (int i = 0; i < M; i++) {
-      mma_bf16(sum[i][2 * d], w[i][j], fy);
-      mma_bf16(sum[i][2 * d + 1], w[i][j], fy + 2);
+    for (int d = 0; d < D / 16; d++) {
+      uint32_t fy[4];
+      ldmatrix4<true>(fy, y + j * 16 * LD + d * 16);
+      UNROLL
+      for (int i = 0; i < M; i++) {
+        mma_bf16(sum[i][2 * d], w[i][j], fy);
+        mma_bf16(sum[i][2 * d + 1], w[i][j], fy + 2);
+      }
     }
   }
 }
@@ -204,10 +208,12 @@ static __device__ __forceinline__ void add_weighed_rows(float (&sum)[M][D / 8][4
 template <int N>
 static __device__ __forceinline__ void pack_weights(uint32_t (&w)[N / 16][4], const float (&x)[N / 8][4]) {
   UNROLL
-  for (int j = 0; j < N / 16; j++) UNROLL
-  for (int k = 0; k < 4; k++) {
-    const float *from = &x[2 * j + k / 2][k % 2 * 2];
-    w[j][k] = pair_of(from[0], from[1]);
+  for (int j = 0; j < N / 16; j++) {
+    UNROLL
+    for (int k = 0; k < 4; k++) {
+      const float *from = &x[2 * j + k / 2][k % 2 * 2];
+      w[j][k] = pair_of(from[0], from[1]);
+    }
   }
 }
 
@@ -216,10 +222,12 @@ template <int D>
 static __device__ __forceinline__ void put_rows(bf16 *rows, const float (&x)[D / 8][4], const float (&factor)[2]) {
   const int lane = threadIdx.x % 32;
   UNROLL
-  for (int h = 0; h < 2; h++) UNROLL
-  for (int j = 0; j < D / 8; j++)
-    *(uint32_t *)(rows + (lane / 4 + 8 * h) * tile_of<D>::LD + j * 8 + lane % 4 * 2) =
-        pair_of(x[j][2 * h] * factor[h], x[j][2 * h + 1] * factor[h]);
+  for (int h = 0; h < 2; h++) {
+    UNROLL
+    for (int j = 0; j < D / 8; j++)
+      *(uint32_t *)(rows + (lane / 4 + 8 * h) * tile_of<D>::LD + j * 8 + lane % 4 * 2) =
+          pair_of(x[j][2 * h] * factor[h], x[j][2 * h + 1] * factor[h]);
+  }
 }
 
 /* Copies N rows of results from shared memory, a warp's own: queries m0 .. of a stretch, to the columns of the
