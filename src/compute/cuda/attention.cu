@@ -197,6 +197,7 @@ bool attention_takes(const attention_shape *s, tensor_type type) {
 }
 
 void attention_forward(const attention_call *c) {
+  if (c->plan->n_query_tiles == 0) return;
   if (c->type == T_BF16) {
     attention_forward_bf16(c);
     return;
@@ -210,6 +211,7 @@ void attention_forward(const attention_call *c) {
 }
 
 void attention_backward(const attention_call *c) {
+  if (c->plan->n_query_tiles == 0) return;
   attention_args a = attention_args_of(c);
   const cudaStream_t stream = (cudaStream_t)(uintptr_t)c->stream;
   const size_t heads = c->rows * c->shape->q_heads, groups = c->shape->kv_heads;

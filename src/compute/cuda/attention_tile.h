@@ -267,7 +267,7 @@ static inline attention_args attention_args_of(const attention_call *c) {
   a.lse_in = c->lse, a.lse = c->lse, a.delta = c->delta;
   a.ld = (int64_t)c->ld, a.ldo = (int64_t)c->ldo, a.lddo = (int64_t)c->lddo, a.ldd = (int64_t)c->ldd;
   a.q_heads = (int)s->q_heads, a.kv_heads = (int)s->kv_heads, a.head_dim = (int)s->head_dim;
-  a.share = (int)share, a.window = s->window;
+  a.share = (int)share, a.window = s->window < 1 << 30 ? s->window : 0; /* sums with it fit an int */
   a.share_inverse = share == 1 ? 0 : (uint32_t)((((uint64_t)1 << 32) + share - 1) / share);
   a.scale = s->scale;
   a.exponent = LOG2E * (s->softcap > 0 ? s->softcap : s->scale);
