@@ -301,7 +301,7 @@ static void plant(backend *be, grove *g, const size_t (*shape)[4], size_t n, boo
   for (size_t t = 0; t < n; t++)
     for (size_t b = 0; b < 3 && shape[t][1 + b]; b++) {
       if (b == 0 || !share) {
-        g->trees[nt++] = (tree){{rows, share ? shape[t][0] : 0}, nb, 0};
+        g->trees[nt++] = (tree){{rows, share ? shape[t][0] : 0}, nb, 0, {0, 0}};
         if (share)
           for (size_t i = 0; i < shape[t][0]; i++) g->pos[rows++] = (int32_t)i;
       }
@@ -324,11 +324,58 @@ static void attn_map(double *y, const double *x, const void *c) {
   ref_attention(y, x, a->f, a->a);
 }
 
+/* The rows of g whose keys and values are known to be those of `cut` positions of each prompt (as many as it has)
+ * are left out: the rest has the same bits. */
+static void check_known(backend *be, const char *level, const char *name, const grove *g, attention_shape a,
+                        const float *x, size_t ld, const float *o, size_t ldo, size_t cut) {
+  grove *h = calloc(1, sizeof *h);
+  size_t q = a.q_heads * a.head_dim, kv = 2 * a.kv_heads * a.head_dim, rows = 0, known = 0,
+         *from = malloc(sizeof g->pos);
+  float *part = malloc(g->f.rows * ld * 4), *keys = malloc(g->f.rows * kv * 4), *out = malloc(g->f.rows * ldo * 4);
+  memcpy(h->trees, g->trees, sizeof g->trees);
+  memcpy(h->branches, g->branches, sizeof g->branches);
+  for (size_t t = 0; t < g->f.n_trees; t++) {
+    span *prompt = &h->trees[t].prompt;
+    size_t n = prompt->len < cut ? prompt->len : cut;
+    h->trees[t].known = (span){known, n};
+    for (size_t i = 0; i < n; i++) memcpy(keys + known++ * kv, x + (prompt->first + i) * ld + q, kv * 4);
+    size_t first = prompt->first + n, left = prompt->len - n;
+    *prompt = (span){rows, left};
+    for (size_t i = 0; i < left; i++) from[rows++] = first + i;
+    for (size_t b = 0; b < h->trees[t].n_branches; b++) {
+      span *s = &h->branches[h->trees[t].first_branch + b];
+      for (size_t i = 0; i < s->len; i++) from[rows + i] = s->first + i;
+      s->first = rows;
+      rows += s->len;
+    }
+  }
+  for (size_t i = 0; i < rows; i++) {
+    memcpy(part + i * ld, x + from[i] * ld, ld * 4);
+    h->pos[i] = g->pos[from[i]];
+  }
+  h->f = (forest){rows, NULL, h->pos, g->f.n_trees, g->f.n_branches, h->trees, h->branches};
+  h->l = (batch_layout){.f = h->f};
+  a.known = mat_f32(keys, kv);
+  if (be->batch_make(be, &h->b, &h->l, NULL)) failed++;
+  be->attention(be, mat_f32(out, ldo), mat_f32(part, ld), h->b, &a, NULL);
+  must_sync(be);
+  double differ = 0;
+  for (size_t i = 0; i < rows; i++) differ += bits_differ(out + i * ldo, o + from[i] * ldo, ldo * 4);
+  char what[80];
+  snprintf(what, sizeof what, "attention, %s: %zu keys known, bits", name, cut);
+  report(level, what, differ, 0);
+  be->batch_free(be, h->b);
+  void *all[] = {h, from, part, keys, out};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
 /* bf16: where attention's products are rounded too (AMX), 8 bits of mantissa are left. */
 static void check_attention(backend *be, const char *level, bool bf16) {
   static const size_t shape[][4] = {{50, 3, 120, 1}, {0, 33, 0, 0}, {7, 1, 2, 0}};
-  static const attention_shape kinds[] = {
-      {4, 2, 16, 0.25f, 0, 0}, {3, 3, 24, 0.2f, 0, 17}, {4, 1, 64, 0.125f, 5, 0}, {2, 1, 8, 0.3f, 3, 40}};
+  static const attention_shape kinds[] = {{4, 2, 16, 0.25f, 0, 0, {0}},
+                                          {3, 3, 24, 0.2f, 0, 17, {0}},
+                                          {4, 1, 64, 0.125f, 5, 0, {0}},
+                                          {2, 1, 8, 0.3f, 3, 40, {0}}};
   static const char *const names[2][4] = {
       {"grouped heads", "window 17", "soft cap", "soft cap, window 40"},
       {"bf16, grouped heads", "bf16, window 17", "bf16, soft cap", "bf16, soft cap, window 40"}};
@@ -351,6 +398,8 @@ static void check_attention(backend *be, const char *level, bool bf16) {
     attn_map(od, xd, &c);
     snprintf(what, sizeof what, "attention, %s", names[bf16][k]);
     report(level, what, distance(o, od, rows * ldo), 4e-6 * loose);
+    for (size_t cut = 1; be->traits.takes_known && cut <= 64; cut = 3 * cut + 1) /* 1, 4, 13, 40: within panels */
+      check_known(be, level, names[bf16][k], g, *a, x, ld, o, ldo, cut);
     be->attention_bwd(be, mat_f32(dx, ld), mat_f32(dy, ldo), mo, mx, lse, g->b, a);
     must_sync(be);
     snprintf(what, sizeof what, "attention dqkv, %s", names[bf16][k]);
@@ -438,7 +487,7 @@ static void fingerprint(backend *be, float *out, size_t *n) {
   static const size_t shape[][4] = {{40, 30, 20, 0}, {0, 60, 0, 0}};
   grove *g = calloc(1, sizeof *g);
   plant(be, g, shape, 2, true);
-  attention_shape a = {4, 2, 32, 0.18f, 0, 0};
+  attention_shape a = {4, 2, 32, 0.18f, 0, 0, {0}};
   size_t rows = g->f.rows, in = 100, ld = 8 * 32;
   float *x = random_f(rows * in, 1), *w = random_f(ld * in, 0.2), *y = random_f(rows * ld, 1);
   float *gu = random_f(rows * 2 * 64, 1), *nw = random_f(ld, 1);

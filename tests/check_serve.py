@@ -305,6 +305,29 @@ def load(s):
     print(f"load: {done[0]} requests in {LOAD_SECONDS:g} s")
 
 
+def prefixes(s, roomy):
+    """What was computed before is found again, to the same bits."""
+    figure = lambda name: float(next(x for x in s.ask("/metrics")[1].splitlines() if x.startswith(name + "{")).split()[1])
+    draw = random.Random(11)
+    word = lambda n: "".join(draw.choice("abcdefgh ") for _ in range(n))
+    turns, asked = [], []
+    for i in range(8):  # a conversation that grows
+        turns += say(word(100), word(50))
+        asked.append({"messages": list(turns)})
+    asked += [{"messages": turns[:-1] + [{"role": "assistant", "content": word(40)}]} for _ in range(8)]  # best of n
+    if not roomy:
+        asked += [{"prompt": word(200), "response": word(20)} for _ in range(40)]
+    want = [r["score"] for r in score(asked, "--share", "no")]
+    before = figure("reward_prefix_found_tokens_total")
+    for twice in range(2):
+        got = [s.json("/v1/rewards", row)[1]["score"] for row in asked]
+        check(got == want, f"with a prefix cache: {got} {want}")
+    found = figure("reward_prefix_found_tokens_total") - before
+    check(found > 15000 if roomy else found > 0, f"tokens found in the prefix cache: {found}")
+    limit = (64 if roomy else 1) * 2**20
+    check(figure("reward_prefix_bytes") <= limit and (roomy or figure("reward_prefix_evicted_blocks_total") > 0), "the bound of the cache")
+
+
 def endings():
     s = Server()
     answers = []
@@ -402,6 +425,12 @@ try:
     s = Server("--wait-ms", "0", "--batch-tokens", "64")
     load(s)
     s.end()
+    for mib in "1", "64":  # so small that blocks make room for others, and large enough for all
+        s = Server("--prefix-cache", mib)
+        protocols(s)
+        load(s)
+        prefixes(s, mib == "64")
+        s.end()
     limits()
     places()
     endings()

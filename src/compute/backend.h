@@ -54,13 +54,15 @@ typedef struct {
 } weight;
 
 /* A forest of conversations without padding: rows of a tree are its shared prompt, then its branches, each a
- * continuation of the prompt. A branch has at least one row of its own; a prompt may be empty. */
+ * continuation of the prompt. A branch has at least one row of its own; a prompt may be empty. What stands before a
+ * prompt may be known: its rows are not computed, its keys and values come from attention_shape.known. */
 typedef struct {
   size_t first, len; /* rows; len may be 0 for a prompt */
 } span;
 typedef struct {
   span prompt;
   size_t first_branch, n_branches;
+  span known; /* rows of attention_shape.known, positions 0 to len - 1; len 0: nothing is known */
 } tree;
 typedef struct {
   size_t rows;
@@ -95,6 +97,9 @@ typedef struct {
   float scale;    /* multiplies q·k */
   float softcap;  /* 0: none; else cap*tanh(score/cap) */
   int32_t window; /* 0: all earlier positions; else the last `window` including itself */
+  /* [known rows, 2GD]: this layer's keys, then its values, as attention takes them from qkv; p NULL: no tree has
+   * known rows. Forward only, where traits.takes_known. */
+  mat known;
 } attention_shape;
 
 typedef struct {
@@ -113,6 +118,7 @@ typedef struct {
   tensor_type trained;           /* of trained matrices; T_BF16: with their low halves */
   unsigned weights;              /* bits 1 << tensor_type: what products and embed read */
   bool maps_host;                /* device memory is the host's: weights may stay in the mapping of their file */
+  bool takes_known;              /* attention reads keys and values of rows that are not computed */
   bool fast_bf16;                /* set_bf16 makes products much faster */
   size_t row_align;              /* buffers of activations have room for a multiple of so many rows */
   size_t piece_rows;             /* the least rows of a piece of a weight gradient, but for the last */

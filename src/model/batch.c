@@ -60,14 +60,49 @@ static void add_span(model *m, const int32_t *ids, size_t from, size_t to, size_
   }
 }
 
-/* The row of position p of a branch. */
+/* The row of position p of a branch; p is not known. */
 static size_t row_of(const tree *t, const span *branch, size_t p) {
-  return p < t->prompt.len ? t->prompt.first + p : branch->first + p - t->prompt.len;
+  size_t shared = t->known.len + t->prompt.len;
+  return p < shared ? t->prompt.first + p - t->known.len : branch->first + p - shared;
+}
+
+/* How many of the conversations' first tokens need no row because their keys and values are kept: of the `p` that
+ * all n have in common, or of a single one all but the last. Notes the blocks, and those that this pass will fill.
+ */
+static rw_status find_known(model *m, const int32_t *const *ids, const size_t *len, size_t n, size_t p, span *known,
+                            rw_error *err) {
+  *known = (span){m->known_rows, 0};
+  if (!m->prefixes) return RW_OK;
+  size_t may_know = n > 1 ? p : len[0] - 1, may_keep = n > 1 ? p : len[0], at = 0;
+  for (size_t b = 0; m->w->cfg.head == HEAD_GATED && b < n; b++) { /* the gate is read at a row of its own */
+    size_t gate = (size_t)gate_position(&m->w->cfg, ids[b], len[b]);
+    if (gate < may_know) may_know = gate;
+  }
+  prefix_block *block = NULL, *next;
+  for (; at + PREFIX_BLOCK <= may_know && (next = prefix_cache_find(m->prefixes, block, ids[0] + at));
+       at += PREFIX_BLOCK) {
+    block = next;
+    if (!vec_push(m->known_blocks, m->n_known_blocks, m->cap_known_blocks, block)) return rw_nomem(err, "a batch");
+  }
+  prefix_cache_count(m->prefixes, may_know, at);
+  known->len = at;
+  m->known_rows += at;
+  /* the rest of the blocks come out of rows of this tree, which begin at position known->len */
+  for (; at + PREFIX_BLOCK <= may_keep; at += PREFIX_BLOCK) {
+    if (prefix_cache_find(m->prefixes, block, ids[0] + at))
+      break; /* its last token is to be computed all the same */
+    block = prefix_cache_add(m->prefixes, block, ids[0] + at);
+    if (!block) break;
+    if (!vec_push(m->new_blocks, m->n_new_blocks, m->cap_new_blocks, ((new_block){block, at - known->len})))
+      return rw_nomem(err, "a batch");
+  }
+  return RW_OK;
 }
 
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err) {
   size_t rows = 0, branches = 0, trees = 0;
   m->have_forward = m->dropping = false;
+  m->n_known_blocks = m->n_new_blocks = m->known_rows = 0;
   for (size_t g = 0; g < n; g++) {
     for (size_t b = 0; b < groups[g].n; b++) RW_TRY(model_check_ids(m, groups[g].ids[b], groups[g].len[b], err));
     rows += model_group_tokens(&groups[g], share);
@@ -87,16 +122,20 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
     const id_group *gr = &groups[g];
     size_t p = share ? batch_common_prefix(gr) : 0;
     for (size_t b = 0; b < gr->n; b++) {
+      tree *t = &m->trees[b == 0 || !share ? trees++ : trees - 1];
       if (b == 0 || !share) {
-        tree *t = &m->trees[trees++];
+        size_t noted = m->n_new_blocks;
         *t = (tree){.first_branch = branches, .n_branches = share ? gr->n : 1};
-        add_span(m, gr->ids[b], 0, p, &rows, &t->prompt);
+        RW_TRY(find_known(m, gr->ids + b, gr->len + b, t->n_branches, p, &t->known, err));
+        while (noted < m->n_new_blocks) m->new_blocks[noted++].row += rows;
+        if (p > t->known.len) add_span(m, gr->ids[b], t->known.len, p, &rows, &t->prompt);
+        if (!t->prompt.len) t->prompt.first = rows;
       }
       const span *branch = &m->branches[branches];
-      add_span(m, gr->ids[b], p, gr->len[b], &rows, &m->branches[branches]);
+      size_t from = t->known.len > p ? t->known.len : p;
+      add_span(m, gr->ids[b], from, gr->len[b], &rows, &m->branches[branches]);
       if (m->w->cfg.head == HEAD_GATED)
-        gate[branches] =
-            row_of(&m->trees[trees - 1], branch, (size_t)gate_position(&m->w->cfg, gr->ids[b], gr->len[b]));
+        gate[branches] = row_of(t, branch, (size_t)gate_position(&m->w->cfg, gr->ids[b], gr->len[b]));
       m->last[branches++] = rows - 1;
     }
   }

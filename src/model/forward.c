@@ -49,6 +49,22 @@ static void project_qkv(model *m, size_t l, acts *s) {
   model_rope(m, s->qkv, l, 1);
 }
 
+/* Keeps the keys and values of rows that fill blocks of the prefix cache, and fetches those that are known. Kept
+ * first: a tree may know what another of this pass computes. */
+static mat exchange_known(model *m, size_t l, mat qkv) {
+  const model_config *c = &m->w->cfg;
+  backend *be = m->be;
+  size_t width = 2 * c->kv_heads * c->head_dim;
+  mat known = model_mat(m, &m->known, width);
+  for (size_t i = 0; i < m->n_new_blocks; i++)
+    be->copy(be, prefix_block_at(m->prefixes, m->new_blocks[i].block, l),
+             mat_from(qkv, m->new_blocks[i].row, q_width(c)), PREFIX_BLOCK, width);
+  for (size_t i = 0; i < m->n_known_blocks; i++)
+    be->copy(be, mat_from(known, i * PREFIX_BLOCK, 0), prefix_block_at(m->prefixes, m->known_blocks[i], l),
+             PREFIX_BLOCK, width);
+  return known;
+}
+
 void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
   const model_config *c = &m->w->cfg;
   const layer *y = &m->w->layers[l];
@@ -56,7 +72,8 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
   attention_shape a = shape_of(c, l);
   row_set rows = last ? ROWS_LAST : ROWS_ALL;
   mat normed = model_mat(m, &m->h, c->hidden), gated = model_mat(m, &m->a, c->ff), o = s->o, x = s->x;
-  project_qkv(m, l, s);                                  /* [R, H] -> [R, (Q+2G)D] */
+  project_qkv(m, l, s); /* [R, H] -> [R, (Q+2G)D] */
+  if (m->n_new_blocks || m->n_known_blocks) a.known = exchange_known(m, l, s->qkv);
   be->attention(be, s->o, s->qkv, m->batch, &a, s->lse); /* -> [R, QD] */
   if (last) {
     o = model_mat(m, &m->last_o, q_width(c));
@@ -92,6 +109,7 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   RW_TRY(buffer_need(m, &m->last_h, last, c->hidden, act, err));
   RW_TRY(buffer_need(m, &m->rstd_final, last, 2, T_F32, err));
   RW_TRY(lora_need(m, err));
+  RW_TRY(buffer_need_bytes(m, &m->known, m->known_rows * 2 * c->kv_heads * c->head_dim * type_size(act), err));
   return buffer_need(m, &m->rewards, m->rows.f.n_branches, c->n_outputs, T_F32, err);
 }
 
@@ -180,7 +198,7 @@ static rw_status check(model *m, const float *rewards, rw_error *err) {
   return RW_OK;
 }
 
-rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
+static rw_status score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
   acts s;
   RW_TRY(prepare(m, groups, n, share, false, err));
   if (m->rows.f.n_branches == 0) return RW_OK;
@@ -189,6 +207,25 @@ rw_status model_score(model *m, const id_group *groups, size_t n, bool share, fl
   run_layers(m, &s, m->tr.freeze, m->w->cfg.layers);
   RW_TRY(head_run(m, s.x, rewards, err));
   return check(m, rewards, err);
+}
+
+rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
+  rw_status s = score(m, groups, n, share, rewards, err);
+  if (m->prefixes) prefix_cache_release_all(m->prefixes, s == RW_OK);
+  return s;
+}
+
+rw_status model_keep_prefixes(model *m, uint64_t max_bytes, rw_error *err) {
+  if (!m->be->traits.takes_known)
+    return rw_fail(err, RW_UNSUPPORTED,
+                   FIELD(prefix_cache) ": device %s cannot use keys that were kept; leave it out",
+                   m->be->traits.name);
+  const model_config *c = &m->w->cfg;
+  return prefix_cache_new(&m->prefixes, m->be, c->layers, 2 * c->kv_heads * c->head_dim, max_bytes, err);
+}
+
+prefix_figures model_prefix_figures(const model *m) {
+  return m->prefixes ? prefix_cache_figures(m->prefixes) : (prefix_figures){0};
 }
 
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {

@@ -14,6 +14,7 @@
 #include "compute/trained.h"
 #include "format/safetensors.h"
 #include "model/family.h"
+#include "model/prefix_figures.h"
 
 enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
 
@@ -114,6 +115,11 @@ rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_err
 /* rewards[sum of n]: the logit at each conversation's last token, f32. All groups in one batch; the caller
  * keeps the batch to a size that fits. Ids outside the vocabulary: RW_DATA. */
 rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);
+
+/* From now on model_score keeps the keys and values of what conversations begin with, up to max_bytes, and computes
+ * only what it has not kept (prefix_cache.h). The same bits. Before any other pass, and not for training. */
+rw_status model_keep_prefixes(model *m, uint64_t max_bytes, rw_error *err);
+prefix_figures model_prefix_figures(const model *m);
 
 /* The names of a head's attributes; 0 for a scalar head. */
 size_t model_attributes(const model *m, const char *const **names);

@@ -19,6 +19,7 @@
 #include "compute/backend.h"
 #include "format/peft.h"
 #include "model/model.h"
+#include "model/prefix_cache.h"
 
 /* A tensor of the checkpoint. */
 typedef struct {
@@ -60,6 +61,12 @@ typedef struct {
 } acts;
 
 typedef struct frozen_cache frozen_cache;
+
+/* A block of the prefix cache that a pass fills, from its rows on. */
+typedef struct {
+  prefix_block *block;
+  size_t row;
+} new_block;
 
 /* Immutable while more than one session uses them. */
 typedef struct {
@@ -118,11 +125,16 @@ struct model {
   bool dropping;                   /* in the pass that runs */
   uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
   size_t cap_drop_rows, cap_drop_last;
+  prefix_cache *prefixes;      /* NULL: none */
+  prefix_block **known_blocks; /* of this pass, PREFIX_BLOCK rows of `known` each, one after another */
+  new_block *new_blocks;
+  size_t n_known_blocks, cap_known_blocks, n_new_blocks, cap_new_blocks, known_rows;
   bool have_forward; /* the saved activations belong to this batch */
 
   /* working memory */
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, final, last_h, rstd_final, rewards, d_rewards;
   buffer lora_u, lora_du[3], lora_x;
+  buffer known; /* [known rows, 2GD]: keys and values of one layer */
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
 

@@ -159,7 +159,12 @@ void model_norm_bwd(model *m, mat dx, int w, int bias, mat dy, mat x, const floa
 /* ---- attention ---- */
 
 attention_shape shape_of(const model_config *c, size_t l) {
-  return (attention_shape){c->q_heads, c->kv_heads, c->head_dim, c->attn_scale, c->attn_softcap, c->window[l]};
+  return (attention_shape){.q_heads = c->q_heads,
+                           .kv_heads = c->kv_heads,
+                           .head_dim = c->head_dim,
+                           .scale = c->attn_scale,
+                           .softcap = c->attn_softcap,
+                           .window = c->window[l]};
 }
 
 void model_rope(model *m, mat qk, size_t l, float sign) {

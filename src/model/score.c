@@ -58,6 +58,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   model_options mo = {.device = o->device, .context = o->context, .base = o->base, .dtype = o->dtype};
   rw_status s = model_open(&m, o->model, &mo, err);
   if (!s && !o->no_golden_check) s = golden_check(m, o->model, err);
+  if (!s && o->prefix_cache) s = model_keep_prefixes(m, o->prefix_cache, err);
   if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
@@ -75,6 +76,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
 size_t scorer_attributes(const scorer *s, const char *const **names) { return model_attributes(s->m, names); }
 bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
 rw_context *scorer_context(const scorer *s) { return s->context; }
+prefix_figures scorer_prefix_figures(const scorer *s) { return model_prefix_figures(s->m); }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
 const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }

@@ -10,6 +10,7 @@
 
 #include "base/context.h"
 #include "data/conversation.h"
+#include "model/prefix_figures.h"
 #include "text/render.h"
 
 typedef enum { OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP } overlong;
@@ -24,9 +25,10 @@ typedef struct {
   int64_t batch_tokens;      /* 0: a default that suits the model */
   int64_t max_length;        /* tokens; 0: the model's limit */
   overlong overlong;
-  bool no_golden_check; /* take the model although its golden rows (golden.h) score otherwise */
-  bool no_share;        /* compute every conversation whole; no score depends on it */
-  rw_context *context;  /* with its threads; lives as long as the scorer */
+  bool no_golden_check;  /* take the model although its golden rows (golden.h) score otherwise */
+  uint64_t prefix_cache; /* bytes of keys and values kept over calls (prefix_cache.h); 0: none */
+  bool no_share;         /* compute every conversation whole; no score depends on it */
+  rw_context *context;   /* with its threads; lives as long as the scorer */
 } score_options;
 
 typedef struct scorer scorer;
@@ -48,6 +50,7 @@ typedef struct {
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err);
 
 rw_context *scorer_context(const scorer *s);
+prefix_figures scorer_prefix_figures(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* of the model's weights: model_hash */

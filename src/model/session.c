@@ -47,19 +47,20 @@ void model_free(model *m) {
     buffer *b[] = {&m->h,          &m->a,          &m->work,       &m->saved,   &m->dx,       &m->dh,
                    &m->dqkv,       &m->d_o,        &m->last_x,     &m->last_o,  &m->final,    &m->last_h,
                    &m->rstd_final, &m->rewards,    &m->d_rewards,  &m->gate_in, &m->gate_out, &m->lora_u,
-                   &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,  &m->cos[0],   &m->cos[1],
-                   &m->sin[0],     &m->sin[1]};
+                   &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,  &m->known,    &m->cos[0],
+                   &m->cos[1],     &m->sin[0],     &m->sin[1]};
     for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
     be->release(be, MEM_DEVICE, m->tr.values);
     be->release(be, MEM_DEVICE, m->tr.grads);
     void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
     for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
+    prefix_cache_free(m->prefixes);
     be->batch_free(be, m->batch);
     if (be != m->w->be) be->close(be);
   }
   frozen_free(m->tr.frozen);
-  void *host[] = {m->tr.params,  m->ids,   m->pos,       m->trees,     m->branches, m->last,
-                  m->attributes, m->gates, m->drop_rows, m->drop_last, m->ends};
+  void *host[] = {m->tr.params, m->ids,       m->pos,       m->trees, m->branches,     m->last,      m->attributes,
+                  m->gates,     m->drop_rows, m->drop_last, m->ends,  m->known_blocks, m->new_blocks};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   weights_drop(m->w);
   mem_free(m);

@@ -102,14 +102,18 @@ static rw_status version_answer(request *q, str *out, rw_error *err) {
 static rw_status metrics_answer_text(request *q, str *out, rw_error *err) {
   static const struct {
     const char *name, *type, *help;
-  } heads[] = {
-      {"reward_scored_items_total", "counter", "Conversations scored."},
-      {"reward_scored_tokens_total", "counter", "Tokens of conversations scored, each counted whole."},
-      {"reward_computed_tokens_total", "counter", "Tokens computed: what conversations share counts once."},
-      {"reward_passes_total", "counter", "Passes through the model."},
-      {"reward_busy_seconds_total", "counter", "Seconds of passes."},
-      {"reward_waiting_items", "gauge", "Conversations that wait."},
-      {"reward_waiting_tokens", "gauge", "Tokens that wait."}};
+  } heads[] = {{"reward_scored_items_total", "counter", "Conversations scored."},
+               {"reward_scored_tokens_total", "counter", "Tokens of conversations scored, each counted whole."},
+               {"reward_computed_tokens_total", "counter",
+                "Tokens of passes: what conversations of a pass share counts once."},
+               {"reward_prefix_asked_tokens_total", "counter", "Tokens looked up in the prefix cache."},
+               {"reward_prefix_found_tokens_total", "counter", "Tokens found there, and so not computed."},
+               {"reward_prefix_evicted_blocks_total", "counter", "Blocks that made room for others."},
+               {"reward_prefix_bytes", "gauge", "Memory that the prefix cache takes."},
+               {"reward_passes_total", "counter", "Passes through the model."},
+               {"reward_busy_seconds_total", "counter", "Seconds of passes."},
+               {"reward_waiting_items", "gauge", "Conversations that wait."},
+               {"reward_waiting_tokens", "gauge", "Tokens that wait."}};
   hosted *m[MOST];
   queue_figures f[MOST];
   size_t n = server_models(q->server, m, MOST);
@@ -119,9 +123,11 @@ static rw_status metrics_answer_text(request *q, str *out, rw_error *err) {
   for (size_t k = 0; k < sizeof heads / sizeof *heads; k++) {
     meter_head(out, heads[k].name, heads[k].type, heads[k].help);
     for (size_t i = 0; i < n; i++) {
-      const double v[] = {(double)f[i].items,         (double)f[i].tokens, (double)f[i].computed_tokens,
-                          (double)f[i].passes,        f[i].busy,           (double)f[i].waiting_items,
-                          (double)f[i].waiting_tokens};
+      const prefix_figures *p = &f[i].prefixes;
+      const double v[] = {(double)f[i].items,         (double)f[i].tokens,        (double)f[i].computed_tokens,
+                          (double)p->asked_tokens,    (double)p->found_tokens,    (double)p->evicted_blocks,
+                          (double)p->bytes,           (double)f[i].passes,        f[i].busy,
+                          (double)f[i].waiting_items, (double)f[i].waiting_tokens};
       meter_value(out, heads[k].name, "model", hosted_name(m[i]), v[k]);
     }
   }

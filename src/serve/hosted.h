@@ -43,7 +43,8 @@ void queue_close(queue *u); /* after what waits was scored */
 bool queue_add(queue *u, ticket *t, double *retry);
 typedef struct {
   uint64_t waiting_tokens, waiting_items, tokens, computed_tokens, items, passes;
-  double busy; /* seconds of passes */
+  double busy;             /* seconds of passes */
+  prefix_figures prefixes; /* as of the last pass */
 } queue_figures;
 void queue_look(queue *u, queue_figures *f);
 

@@ -180,6 +180,7 @@ static void run_pass(queue *u, size_t from, size_t to) {
   pthread_mutex_lock(u->turn);
   const float *attributes = NULL;
   rw_status s = scorer_score_ids(u->s, u->groups, n, u->rewards, &attributes, &err);
+  prefix_figures prefixes = scorer_prefix_figures(u->s);
   pthread_mutex_unlock(u->turn);
   if (s && to - from > 1) {
     for (size_t g = from; g < to; g++) run_pass(u, g, g + 1);
@@ -205,6 +206,7 @@ static void run_pass(queue *u, size_t from, size_t to) {
   u->figures.computed_tokens += computed;
   u->figures.items += branches;
   u->figures.passes++;
+  u->figures.prefixes = prefixes;
   pthread_mutex_unlock(&u->lock);
   for (size_t g = from; g < to; g++) {
     size_t at = u->by_age[g], begin = at ? u->end[at - 1] : 0;

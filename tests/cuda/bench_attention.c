@@ -47,7 +47,7 @@ static void plant(job *j) {
   const bench *b = j->b;
   size_t rows = 0, n = b->branches ? b->branches : 1;
   for (size_t t = 0; t < b->trees; t++) {
-    j->trees[t] = (tree){{rows, b->branches ? b->prompt : 0}, t * n, n};
+    j->trees[t] = (tree){{rows, b->branches ? b->prompt : 0}, t * n, n, {0, 0}};
     rows += j->trees[t].prompt.len;
     for (size_t i = 0; i < n; i++, rows += b->len) j->branches[t * n + i] = (span){rows, b->len};
   }

@@ -108,7 +108,7 @@ static void plant(grove *g, const kind *kinds, const size_t *order, size_t n, bo
     const kind *k = &kinds[order[i]];
     for (size_t b = 0; b < k->n; b++) {
       if (b == 0 || !share) {
-        g->trees[trees++] = (tree){{rows, share ? k->prompt : 0}, branches, 0};
+        g->trees[trees++] = (tree){{rows, share ? k->prompt : 0}, branches, 0, {0, 0}};
         rows += share ? k->prompt : 0;
       }
       const size_t len = k->len[b] + (share ? 0 : k->prompt);
@@ -336,28 +336,30 @@ int main(int argc, char **argv) {
     attention_shape a;
     size_t trees, quick_trees;
   } kinds[] = {
-      {{4, 1, 64, 0.125f, 0, 0}, 7, 3},    {{2, 1, 128, 0.09f, 0, 0}, 4, 3},   {{2, 2, 80, 0.1f, 0, 40}, 7, 0},
-      {{3, 1, 96, 0.1f, 5, 0}, 3, 1},      {{2, 1, 256, 0.06f, 0, 0}, 4, 0},   {{2, 1, 256, 0.06f, 5, 64}, 3, 1},
-      {{8, 1, 16, 0.25f, 0, 0}, 3, 0},     {{2, 1, 128, 0.09f, 10, 65}, 4, 3}, {{1, 1, 40, 0.2f, 0, 1}, 3, 0},
-      {{5, 1, 64, 0.125f, 50, 100}, 7, 0}, {{7, 1, 128, 0.09f, 0, 0}, 3, 0},   {{1, 1, 64, 0.125f, 0, 0}, 7, 0},
+      {{4, 1, 64, 0.125f, 0, 0, {0}}, 7, 3}, {{2, 1, 128, 0.09f, 0, 0, {0}}, 4, 3},
+      {{2, 2, 80, 0.1f, 0, 40, {0}}, 7, 0},  {{3, 1, 96, 0.1f, 5, 0, {0}}, 3, 1},
+      {{2, 1, 256, 0.06f, 0, 0, {0}}, 4, 0}, {{2, 1, 256, 0.06f, 5, 64, {0}}, 3, 1},
+      {{8, 1, 16, 0.25f, 0, 0, {0}}, 3, 0},  {{2, 1, 128, 0.09f, 10, 65, {0}}, 4, 3},
+      {{1, 1, 40, 0.2f, 0, 1, {0}}, 3, 0},   {{5, 1, 64, 0.125f, 50, 100, {0}}, 7, 0},
+      {{7, 1, 128, 0.09f, 0, 0, {0}}, 3, 0}, {{1, 1, 64, 0.125f, 0, 0, {0}}, 7, 0},
   };
   R = rng_new(19, 0);
   printf("%s\n", device_name());
   if (race) { /* two tiles of queries, of keys, and a branch that sees a prompt */
     static const kind one[] = {{130, 1, {5}}};
-    check(one, 1, &(attention_shape){2, 1, 64, 0.125f, 0, 0}, T_BF16, false);
-    check(one, 1, &(attention_shape){1, 1, 256, 0.06f, 5, 70}, T_BF16, false);
-    check(one, 1, &(attention_shape){1, 1, 8, 0.3f, 0, 0}, T_F32, false);
+    check(one, 1, &(attention_shape){2, 1, 64, 0.125f, 0, 0, {0}}, T_BF16, false);
+    check(one, 1, &(attention_shape){1, 1, 256, 0.06f, 5, 70, {0}}, T_BF16, false);
+    check(one, 1, &(attention_shape){1, 1, 8, 0.3f, 0, 0, {0}}, T_F32, false);
   } else {
-    check_plain(mixed, 3, &(attention_shape){4, 2, 8, 0.35f, 0, 0});
-    check_plain(mixed, 3, &(attention_shape){2, 1, 8, 0.35f, 2, 40});
+    check_plain(mixed, 3, &(attention_shape){4, 2, 8, 0.35f, 0, 0, {0}});
+    check_plain(mixed, 3, &(attention_shape){2, 1, 8, 0.35f, 2, 40, {0}});
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
       const size_t trees = quick ? kinds[i].quick_trees : kinds[i].trees;
       if (trees) check(mixed, trees, &kinds[i].a, T_BF16, true);
     }
     for (size_t i = 0; i < (quick ? 1 : 12); i++) check_random(quick ? 40 : 300);
-    check(mixed, 3, &(attention_shape){4, 2, 24, 0.2f, 0, 0}, T_F32, true);
-    check(mixed, quick ? 3 : 5, &(attention_shape){3, 1, 40, 0.15f, 3, 50}, T_F32, true);
+    check(mixed, 3, &(attention_shape){4, 2, 24, 0.2f, 0, 0, {0}}, T_F32, true);
+    check(mixed, quick ? 3 : 5, &(attention_shape){3, 1, 40, 0.15f, 3, 50, {0}}, T_F32, true);
   }
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;

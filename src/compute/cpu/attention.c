@@ -75,9 +75,10 @@ static size_t longest(const forest *f) {
   size_t n = 0;
   for (size_t t = 0; t < f->n_trees; t++) {
     const tree *tr = &f->trees[t];
-    if (tr->prompt.len > n) n = tr->prompt.len;
+    size_t shared = tr->known.len + tr->prompt.len;
+    if (shared > n) n = shared;
     for (size_t b = 0; b < tr->n_branches; b++) {
-      size_t len = tr->prompt.len + f->branches[tr->first_branch + b].len;
+      size_t len = shared + f->branches[tr->first_branch + b].len;
       if (len > n) n = len;
     }
   }
@@ -150,17 +151,25 @@ static void tiles(const engine *e, size_t kn, const float *a, const float *b, si
                  n - j < e->nr ? n - j : e->nr, acc);
 }
 
-/* The matrix at column 0 of x: rows `seg` become keys from position `base` on, into panels over keys (cols) and
- * panels over d (rows, may be NULL). A panel that they begin in the middle of is packed anew, with the prompt's
- * last rows. */
-static void load_keys(const job *j, const work *w, const float *x, span prompt, span seg, size_t base, float *cols,
+/* Keys or values of one head: `column` of qkv and of the known rows. */
+typedef struct {
+  const float *computed, *known;
+} source;
+
+/* The d values at position p of a conversation whose rows `seg` begin at position `base`. */
+static const float *key_at(const job *j, source x, const tree *t, span seg, size_t base, size_t p) {
+  if (p < t->known.len) return x.known + (t->known.first + p) * j->a->known.ld;
+  return x.computed + (p < base ? t->prompt.first + p - t->known.len : seg.first + p - base) * j->ld;
+}
+
+/* Positions from `base` on, as many as seg has rows, go into panels over keys (cols) and panels over d (rows);
+ * either may be NULL. A panel that they begin in the middle of is packed anew, with what stands before them. */
+static void load_keys(const job *j, const work *w, source x, const tree *t, span seg, size_t base, float *cols,
                       float *rows) {
   const engine *e = &j->e;
   size_t d = w->d, from = base / e->step * e->step, n = base + seg.len - from;
-  for (size_t i = 0; i < n; i++) {
-    size_t row = from + i < base ? prompt.first + from + i : seg.first + from + i - base;
-    memcpy(w->rows + (from + i) * d, x + row * j->ld, d * sizeof(float));
-  }
+  for (size_t i = 0; i < n; i++)
+    memcpy(w->rows + (from + i) * d, key_at(j, x, t, seg, base, from + i), d * sizeof(float));
   if (cols)
     packed_b(e, cols + from / e->nr * panel(e, e->nr, d), panel(e, e->nr, d), w->rows + from * d, d, 1, n, d);
   if (rows) packed_b(e, rows + panel(e, e->nr, from), panel(e, e->nr, w->keys), w->rows + from * d, 1, d, d, n);
@@ -277,21 +286,30 @@ static void backward_block(const job *j, const work *w, size_t head, size_t grou
   key_gradient(j, w, w->dscore, dk, prompt, seg, base, m, lo, hi);
 }
 
-/* One stretch of rows (the prompt: base 0, or a branch: base = the prompt's length) with the part's query heads. */
-static void segment(const job *j, const work *w, size_t group, size_t part, span prompt, span seg, size_t base) {
+static void load_segment(const job *j, const work *w, size_t group, const tree *t, span seg, size_t base) {
   const attention_shape *a = j->a;
-  size_t d = w->d, per_group = a->q_heads / a->kv_heads;
-  const float *keys = j->qkv + (a->q_heads + group) * d, *values = keys + a->kv_heads * d;
+  size_t d = w->d;
+  const float *k = j->qkv + (a->q_heads + group) * d, *known = a->known.p;
+  source keys = {k, NULL}, values = {k + a->kv_heads * d, NULL};
+  bool backward = j->dqkv != NULL;
+  if (known) keys.known = known + group * d, values.known = known + (a->kv_heads + group) * d;
+  load_keys(j, w, keys, t, seg, base, w->k_cols, backward ? w->k_rows : NULL);
+  load_keys(j, w, values, t, seg, base, backward ? w->v_cols : NULL, w->v_rows);
+}
+
+/* One stretch of rows (the prompt, or a branch), which begins at position base, with the part's query heads. */
+static void segment(const job *j, const work *w, size_t group, size_t part, const tree *t, span seg, size_t base) {
+  const attention_shape *a = j->a;
+  size_t per_group = a->q_heads / a->kv_heads;
   bool backward = j->dqkv != NULL;
   if (seg.len == 0) return;
-  load_keys(j, w, keys, prompt, seg, base, w->k_cols, backward ? w->k_rows : NULL);
-  load_keys(j, w, values, prompt, seg, base, backward ? w->v_cols : NULL, w->v_rows);
+  load_segment(j, w, group, t, seg, base);
   for (size_t at = 0; at < seg.len; at += j->e.queries) {
     size_t m = seg.len - at < j->e.queries ? seg.len - at : j->e.queries;
     for (size_t h = part; h < per_group; h += j->parts) {
       size_t head = group * per_group + h;
       if (backward)
-        backward_block(j, w, head, group, prompt, seg, base, at, m);
+        backward_block(j, w, head, group, t->prompt, seg, base, at, m);
       else
         forward_block(j, w, head, seg.first + at, base + at, m);
     }
@@ -319,8 +337,10 @@ static void task(void *ctx, size_t number, int thread) {
     for (size_t b = 0; b < t->n_branches; b++) clear_rows(j, group, branches[b]);
   }
   if (j->e.parts) amx_begin();
-  segment(j, &w, group, part, t->prompt, t->prompt, 0);
-  for (size_t b = 0; b < t->n_branches; b++) segment(j, &w, group, part, t->prompt, branches[b], t->prompt.len);
+  size_t known = t->known.len, shared = known + t->prompt.len;
+  if (known) load_segment(j, &w, group, t, t->known, 0);
+  segment(j, &w, group, part, t, t->prompt, known);
+  for (size_t b = 0; b < t->n_branches; b++) segment(j, &w, group, part, t, branches[b], shared);
   if (j->e.parts) amx_end();
 }
 

@@ -175,6 +175,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                              .trained = T_F32,
                              .weights = 1 << T_F32 | 1 << T_F16 | 1 << T_BF16,
                              .maps_host = true,
+                             .takes_known = true,
                              .fast_bf16 = amx,
                              .row_align = 1,
                              .piece_rows = 1,
