@@ -90,7 +90,7 @@ for f in tests/test_*.c; do
   add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
   [[ ! $t =~ $THREADED ]] || add "tsan $t" "$TSAN" "$TSAN/tests/$t" "$TSAN/tests/$t"
 done
-for t in test_model test_lora test_heads test_session; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
+for t in test_model test_lora test_heads test_session test_prefix; do add "guard $t" "$BUILD" "$BUILD/guard/$t" "$BUILD/guard/$t"; done
 # A GPU's kernels on the emulator (tests/emu), its threads in three orders and under both sanitizers.
 for o in forward reverse 7; do
   add "emulated check-attention, $o" "$BUILD" "$BUILD/emu/check-attention" env EMU_ORDER=$o "$BUILD/emu/check-attention" quick

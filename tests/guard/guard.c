@@ -330,10 +330,21 @@ static void g_rope(backend *be, mat x, const batch *b, size_t heads, size_t head
   in->rope(in, MAT(x, f->rows, heads * head_dim), of(b)->in, heads, head_dim, F32(cos, positions * half),
            F32(sin, positions * half), half, sign);
 }
+/* Rows of the matrix of known keys and values that the forest reads. */
+static size_t known_rows(const forest *f) {
+  size_t n = 0;
+  for (size_t t = 0; t < f->n_trees; t++) {
+    const span *s = &f->trees[t].known;
+    if (s->len && s->first + s->len > n) n = s->first + s->len;
+  }
+  return n;
+}
 static void g_attention(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse) {
   backend *in = begin(be, "attention");
   size_t m = rows_of(b, ROWS_ALL), q = a->q_heads * a->head_dim, kv = a->kv_heads * a->head_dim;
-  in->attention(in, MAT(o, m, q), MAT(qkv, m, q + 2 * kv), of(b)->in, a, F32(lse, m * a->q_heads));
+  attention_shape inner = *a;
+  if (a->known.p) inner.known = MAT(a->known, known_rows(&of(b)->l.f), 2 * kv);
+  in->attention(in, MAT(o, m, q), MAT(qkv, m, q + 2 * kv), of(b)->in, &inner, F32(lse, m * a->q_heads));
 }
 static void g_attention_bwd(backend *be, mat dqkv, mat d_o, mat o, mat qkv, const float *lse, const batch *b,
                             const attention_shape *a) {

@@ -6,7 +6,7 @@ CUDA_CU   := $(sort $(wildcard $(CUDA_DIR)/*.cu))
 # What the backend takes of the library; the linker leaves out the functions that it does not call.
 CUDA_C    := $(sort $(wildcard $(CUDA_DIR)/*.c)) src/base/status.c src/base/mem.c
 CUDA_TEST := src/base/rng.c
-CUDA_CFLAGS = $(filter-out -Wshadow -Wmissing-prototypes,$(CFLAGS)) -ffunction-sections -Itests -Itests/cuda
+CUDA_CFLAGS = $(filter-out -Wshadow -Wmissing-prototypes,$(CFLAGS)) -Wno-missing-field-initializers -ffunction-sections -Itests -Itests/cuda
 NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Iinclude -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
 
 # ---- for a GPU ----
