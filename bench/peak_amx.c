@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "compute/cpu/amx.h"
 
@@ -25,9 +25,9 @@ static void blocks(size_t panels) {
   double best = 1e9;
   amx_begin();
   for (int r = 0; r < 20; r++) {
-    double t = log_seconds();
+    double t = clock_seconds();
     amx_tiles(CHUNKS, (amx_factor){a, ld, 1}, (amx_factor){b, ld, 1}, c, side, side, side, false);
-    t = log_seconds() - t;
+    t = clock_seconds() - t;
     if (t < best) best = t;
   }
   amx_end();
@@ -44,7 +44,7 @@ static void bytes(size_t kb) {
   memset(p, 1, n);
   for (int r = 0; r < 6; r++)
     for (int write = 0; write < 2; write++) {
-      double t = log_seconds();
+      double t = clock_seconds();
       size_t times = ((size_t)64 << 20) / n + 1;
       vec s = {0};
       for (size_t k = 0; k < times; k++)
@@ -56,7 +56,7 @@ static void bytes(size_t kb) {
           __asm__ volatile("" ::: "memory");
         }
       if (s[0] == 42) puts(""); /* keeps the reads */
-      t = (log_seconds() - t) / (double)(times * n);
+      t = (clock_seconds() - t) / (double)(times * n);
       if (t < best[write]) best[write] = t;
     }
   printf("%7zu KB   read %6.1f GB/s   written %6.1f GB/s\n", kb, 1e-9 / best[0], 1e-9 / best[1]);

@@ -5,8 +5,8 @@
  */
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/half.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "ops_measure.h"
 #include "ops_peer.h"
@@ -546,7 +546,7 @@ static void speed(backend *be, const char *level, bool bf16, int threads) {
     if (bf16 && !peer_open(&onednn, m, in, out)) failed++;
     for (int r = 0; r < 10; r++)
       for (int k = 0; k < 4; k++) {
-        double t = log_seconds();
+        double t = clock_seconds();
         if (k == 0) be->linear(be, my, mx, &wt, 1, m, false);
         if (k == 1) be->linear_dx(be, mx, my, &wt, 1, m, false);
         if (k == 2) be->linear_dw(be, dw, my, mx, all.b, ROWS_ALL, out, in);
@@ -558,7 +558,7 @@ static void speed(backend *be, const char *level, bool bf16, int threads) {
         } else if (k == 3)
           dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)out, (dnnl_dim_t)in, 1, x, (dnnl_dim_t)in, w,
                      (dnnl_dim_t)in, 0, y, (dnnl_dim_t)out);
-        t = log_seconds() - t;
+        t = clock_seconds() - t;
         if (t < best[k]) best[k] = t;
       }
     double flop = 2e-9 * (double)(m * in * out);

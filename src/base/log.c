@@ -3,8 +3,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 static void hand_over(rw_context *context, rw_log_level level, char *text) {
@@ -40,21 +40,15 @@ void log_note(rw_context *context, const char *fmt, ...) {
   va_end(ap);
 }
 
-double log_seconds(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void progress_start(progress *p, rw_context *context, const char *what, const char *unit, uint64_t total) {
-  double now = log_seconds();
+  double now = clock_seconds();
   *p = (progress){.context = context, .what = what, .unit = unit, .total = total, .started = now, .shown = now};
 }
 
 void progress_set(progress *p, uint64_t done, const char *extra) {
   p->done = done;
   if (!p->context || !p->context->log) return;
-  double now = log_seconds();
+  double now = clock_seconds();
   if (now - p->shown < p->context->progress_seconds) return;
   p->shown = now;
   double spent = now - p->started, rate = spent > 0 && done > p->from ? (double)(done - p->from) / spent : 0;

@@ -24,8 +24,6 @@ void progress_start(progress *p, rw_context *context, const char *what, const ch
 void progress_set(progress *p, uint64_t done, const char *extra);
 void progress_end(progress *p);
 
-double log_seconds(void); /* monotonic clock */
-
 /* Long loops look at the flag between rows or steps. */
 void log_interrupt(rw_context *context); /* async-signal-safe */
 bool log_interrupted(const rw_context *context);

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "base/log.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define SPIN_SECONDS 1e-4
@@ -54,7 +54,7 @@ static bool run_over(pool *p, uint64_t ignored) {
 /* Waits until ready(p, seen), awake at first, then asleep on `wake`. */
 static void await(pool *p, bool (*ready)(pool *, uint64_t), uint64_t seen, pthread_cond_t *wake) {
   if (p->spin) {
-    double end = log_seconds() + SPIN_SECONDS;
+    double end = clock_seconds() + SPIN_SECONDS;
     do
       for (int i = 0; i < 64; i++) {
         if (ready(p, seen)) return;
@@ -62,7 +62,7 @@ static void await(pool *p, bool (*ready)(pool *, uint64_t), uint64_t seen, pthre
         __builtin_ia32_pause();
 #endif
       }
-    while (log_seconds() < end);
+    while (clock_seconds() < end);
   }
   pthread_mutex_lock(&p->lock);
   while (!ready(p, seen)) pthread_cond_wait(wake, &p->lock);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "format/json.h"
@@ -241,7 +242,7 @@ static verdict judge(runner *r, slot *s, CURLcode code, double *wait, char *why,
   server_says(s, says, sizeof says);
   snprintf(why, size, "HTTP status %ld%s%s", status, says[0] ? ": " : "", says);
   if (status == 429) r->counts->rate_limited++;
-  if (*wait > 0 && (status == 429 || status == 503)) r->held_until = fmax(r->held_until, log_seconds() + *wait);
+  if (*wait > 0 && (status == 429 || status == 503)) r->held_until = fmax(r->held_until, clock_seconds() + *wait);
   if (status_is_final(status)) {
     *st = rw_fail(err, RW_IO, "%s", why);
     return STOP;
@@ -261,7 +262,7 @@ static rw_status finish(runner *r, slot *s, CURLcode code, rw_error *err) {
     double backoff = fmin(r->o->retry_wait * ldexp(1, (int)fmin((double)s->tries, 30)), LONGEST_BACKOFF);
     s->tries++;
     r->counts->retried++;
-    s->due = log_seconds() + fmax(wait, backoff * (0.5 + 0.5 * rng_uniform(&r->jitter)));
+    s->due = clock_seconds() + fmax(wait, backoff * (0.5 + 0.5 * rng_uniform(&r->jitter)));
     return RW_OK;
   }
   s->state = FREE;
@@ -276,7 +277,7 @@ static rw_status finish(runner *r, slot *s, CURLcode code, rw_error *err) {
 }
 
 static rw_status turn(runner *r, rw_error *err) {
-  double now = log_seconds(), soonest;
+  double now = clock_seconds(), soonest;
   if (log_interrupted(r->o->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
   if (r->o->total_timeout > 0 && now - r->started > r->o->total_timeout)
     return rw_fail(err, RW_IO, "the %g s of " FIELD(total_timeout) " are over", r->o->total_timeout);
@@ -293,13 +294,13 @@ static rw_status turn(runner *r, rw_error *err) {
     RW_TRY(finish(r, s, code, err));
     any = true;
   }
-  int ms = (int)ceil((soonest - log_seconds()) * 1000);
+  int ms = (int)ceil((soonest - clock_seconds()) * 1000);
   if (!any && r->busy > 0) curl_multi_poll(r->multi, NULL, 0, ms < 1 ? 1 : ms, NULL);
   return RW_OK;
 }
 
 rw_status http_run(const http_options *o, const http_job *job, http_counts *counts, rw_error *err) {
-  runner r = {.o = o, .job = job, .counts = counts, .started = log_seconds(), .jitter = rng_new(o->seed, 0)};
+  runner r = {.o = o, .job = job, .counts = counts, .started = clock_seconds(), .jitter = rng_new(o->seed, 0)};
   rw_status st = set_up(&r, err);
   while (!st && (!r.drained || r.busy > 0)) st = turn(&r, err);
   tear_down(&r);

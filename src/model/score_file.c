@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "format/journal.h"
 #include "model/score_groups.h"
@@ -306,7 +307,7 @@ static rw_status score_rows(filing *r, rw_error *err) {
   r->chunk_rows = r->o->stream ? 1 : FIRST_CHUNK_ROWS;
   p.from = *done;
   for (size_t n = 1; !s && n > 0;) {
-    double began = log_seconds();
+    double began = clock_seconds();
     s = read_chunk(r, &n, err);
     if (!s) s = score_chunk(r, n, &line, err);
     uint64_t part, whole;
@@ -314,7 +315,7 @@ static rw_status score_rows(filing *r, rw_error *err) {
     p.share = whole ? (double)part / (double)whole : 0;
     if (shown) progress_set(&p, *done, NULL);
     if (!s && log_interrupted(r->context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
-    double rows = (double)n * CHUNK_SECONDS / (log_seconds() - began + 1e-3);
+    double rows = (double)n * CHUNK_SECONDS / (clock_seconds() - began + 1e-3);
     if (!r->o->stream) r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
   }
   if (shown) progress_end(&p);
@@ -357,9 +358,9 @@ rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_
   score_form_init(&r.form);
   rw_status st = read_groups(&r, err);
   if (!st) st = open_output(&r, err);
-  double began = log_seconds();
+  double began = clock_seconds();
   if (!st) st = score_rows(&r, err);
-  if (!st) say(&r, log_seconds() - began);
+  if (!st) say(&r, clock_seconds() - began);
   st = close_output(&r, st, err);
   filing_free(&r);
   return st;

@@ -22,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "serve/protocols.h"
 
 enum { FRONT_THREADS = 4, IDLE_SECONDS = 600, BODY_SECONDS = 60, HEADER_BYTES = 64 << 10 };
@@ -47,7 +47,7 @@ typedef struct {
   ticket t;
   front *f;
   struct MHD_Connection *connection;
-  double began, read, answered; /* log_seconds */
+  double began, read, answered; /* clock_seconds */
   int status;                   /* 0: not known yet */
   double retry;                 /* seconds, of 429 and 503 */
   str out;
@@ -227,7 +227,7 @@ static enum MHD_Result send_answer(exchange *x) {
     MHD_add_response_header(r, "Retry-After", text);
   }
   if (x->status == 405) MHD_add_response_header(r, "Allow", x->q.route ? x->q.route->method : "POST");
-  x->answered = log_seconds();
+  x->answered = clock_seconds();
   meter_answer(server_meter(x->f->s), x->q.route ? x->q.route->path : "", x->status, x->answered - x->read);
   log_line(x);
   enum MHD_Result sent = MHD_queue_response(x->connection, (unsigned)x->status, r);
@@ -238,7 +238,7 @@ static enum MHD_Result send_answer(exchange *x) {
 static exchange *exchange_new(front *f, struct MHD_Connection *c, const char *path, const char *method) {
   exchange *x = mem_zalloc(1, sizeof *x);
   if (!x) return NULL;
-  *x = (exchange){.f = f, .connection = c, .began = log_seconds()};
+  *x = (exchange){.f = f, .connection = c, .began = clock_seconds()};
   x->read = x->began;
   request *q = &x->q;
   q->server = f->s;
@@ -290,7 +290,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     uint64_t most = (uint64_t)server_options(f->s)->max_body;
     x->body_seen += *n;
     x->too_long |= x->body_seen > most;
-    if (x->body_seen > 2 * most + (1 << 20) || log_seconds() - x->began > BODY_SECONDS) return MHD_NO;
+    if (x->body_seen > 2 * most + (1 << 20) || clock_seconds() - x->began > BODY_SECONDS) return MHD_NO;
     if (!x->too_long && !x->status) str_add(&x->q.body, data, *n);
     *n = 0;
     return MHD_YES;
@@ -300,7 +300,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     return send_answer(x);
   }
   if (x->status) return send_answer(x);
-  x->read = log_seconds();
+  x->read = clock_seconds();
   x->working = true;
   atomic_fetch_add(&f->working, 1);
   if (x->too_long)

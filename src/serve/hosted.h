@@ -12,7 +12,7 @@ struct ticket {
   request *q;
   size_t left;             /* items that have no result yet */
   uint64_t tokens;         /* of items that wait */
-  double since;            /* when it began to wait (log_seconds) */
+  double since;            /* when it began to wait (clock_seconds) */
   size_t next_item;        /* the first that was not taken yet */
   ticket *next;            /* in the queue */
   void (*done)(void *ctx); /* from the queue's thread, once `left` is 0 */

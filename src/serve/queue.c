@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/clock.h"
 #include "serve/forest_plan.h"
 #include "serve/hosted.h"
 #include "serve/serve.h"
@@ -76,7 +76,7 @@ bool queue_add(queue *u, ticket *t, double *retry) {
   double rate = f->busy > 0 ? (double)f->computed_tokens / f->busy : 1000;
   *retry = ceil((double)f->waiting_tokens / rate / 2) + 1;
   if (room) {
-    t->since = log_seconds();
+    t->since = clock_seconds();
     f->waiting_tokens += t->tokens;
     f->waiting_items += t->left;
     *u->last = t;
@@ -93,7 +93,7 @@ static bool await_work(queue *u) {
   if (!u->first) return false;
   double until = u->first->since + u->o->wait_ms / 1000;
   while (!u->closing && u->figures.waiting_tokens < (uint64_t)scorer_batch_tokens(u->s)) {
-    double left = until - log_seconds();
+    double left = until - clock_seconds();
     if (left <= 0) break;
     struct timespec at;
     clock_gettime(CLOCK_REALTIME, &at);
@@ -145,7 +145,7 @@ static void end_item(const taken *k) {
 /* Refuses the items of a round that have waited too long; returns how many are left. */
 static size_t refuse_late(queue *u, size_t n) {
   size_t kept = 0;
-  double now = log_seconds();
+  double now = clock_seconds();
   for (size_t i = 0; i < n; i++) {
     taken k = u->round[i];
     if (u->o->deadline <= 0 || now - k.t->since <= u->o->deadline) {
@@ -176,7 +176,7 @@ static void run_pass(queue *u, size_t from, size_t to) {
     computed += model_group_tokens(&u->groups[n++], true);
   }
   rw_error err;
-  double began = log_seconds();
+  double began = clock_seconds();
   pthread_mutex_lock(u->turn);
   const float *attributes = NULL;
   rw_status s = scorer_score_ids(u->s, u->groups, n, u->rewards, &attributes, &err);
@@ -201,7 +201,7 @@ static void run_pass(queue *u, size_t from, size_t to) {
     }
   }
   pthread_mutex_lock(&u->lock);
-  u->figures.busy += log_seconds() - began;
+  u->figures.busy += clock_seconds() - began;
   u->figures.tokens += tokens;
   u->figures.computed_tokens += computed;
   u->figures.items += branches;

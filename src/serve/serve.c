@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "serve/front.h"
 #include "serve/protocols.h"
@@ -147,8 +148,8 @@ rw_status serve_run(rw_context *context, const serve_options *o, rw_error *err) 
     s->draining = true;
     front_quiesce(f);
     log_note(context, "ending: %d requests are on their way", front_working(f) + front_reading(f));
-    double end = log_seconds() + UPLOAD_SECONDS;
-    while (front_working(f) > 0 || (front_reading(f) > 0 && log_seconds() < end)) nap(10);
+    double end = clock_seconds() + UPLOAD_SECONDS;
+    while (front_working(f) > 0 || (front_reading(f) > 0 && clock_seconds() < end)) nap(10);
   }
   for (size_t i = 0; i < s->n; i++) hosted_release(s->models[i]); /* their queues end what waits first */
   front_close(f);

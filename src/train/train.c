@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "model/golden.h"
 #include "train/calibration.h"
@@ -411,14 +412,14 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
       t->groups[n++] = g;
       sum += cost;
     }
-    double start = log_seconds();
+    double start = clock_seconds();
     RW_TRY(run_pass(t, n, (double)n, &s, err));
     if (r == 0) {
       i = start_row;
       end = false;
       continue;
     }
-    seconds += log_seconds() - start;
+    seconds += clock_seconds() - start;
     tokens += sum;
   }
   *each = seconds / (double)tokens;
@@ -439,11 +440,11 @@ static rw_status dry_run(run *t, rw_error *err) {
   RW_TRY(kept);
   for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
     RW_TRY(time_passes(t, &later, err));
-  double start = log_seconds();
+  double start = clock_seconds();
   model_grad_norm(t->m);
   model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->betas[0], .beta2 = o->betas[1], .eps = o->eps}, 1);
   model_zero_grad(t->m);
-  double update = log_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
+  double update = clock_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
          computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
   printf(
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
@@ -476,20 +477,20 @@ static void recent(double *mean, double now) { *mean = isnan(*mean) ? now : 0.9 
 static rw_status loop(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   progress p;
-  double began = log_seconds(), saved = began, spent = t->state.seconds;
+  double began = clock_seconds(), saved = began, spent = t->state.seconds;
   progress_start(&p, o->context, "training", "steps", (uint64_t)t->steps);
   p.from = (uint64_t)t->state.step;
   if (t->state.step == 0 || t->state.eval_due) RW_TRY(trainer_eval_step(t->eval, &t->state, t->steps, err));
   t->state.eval_due = false;
   while (t->state.step < t->steps && !trainer_eval_stop(o, &t->state)) {
     step_metrics s;
-    double start = log_seconds();
+    double start = clock_seconds();
     uint64_t before = t->state.tokens;
     RW_TRY(step(t, t->state.step, &s, err));
     s.num_tokens = t->state.tokens;
-    s.tokens_per_s = (double)(t->state.tokens - before) / (log_seconds() - start);
+    s.tokens_per_s = (double)(t->state.tokens - before) / (clock_seconds() - start);
     t->state.step++;
-    t->state.seconds = spent + log_seconds() - began;
+    t->state.seconds = spent + clock_seconds() - began;
     RW_TRY(metrics_write(t->metrics, o->out, &s, t->d, err));
     RW_TRY(tensorboard_step(t->board, &s, t->d, err));
     recent(&t->state.recent_loss, s.loss);
@@ -510,10 +511,10 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state),
          stop = log_interrupted(o->context) && more;
     bool due =
-        log_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
+        clock_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
     if (stop || (due && more)) {
       RW_TRY(save(t, err));
-      saved = log_seconds();
+      saved = clock_seconds();
     }
     if (stop) {
       progress_end(&p);
