@@ -93,8 +93,8 @@ $(BUILD)/%.o: %.cc
 
 $(BUILD)/tests/test_serve_%: LIBS += $(HTTPD)
 # the parser alone, with a command of the test's own
-$(BUILD)/tests/test_opts: CLI_PARSER := $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config)
-$(BUILD)/tests/test_opts: $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config)
+$(BUILD)/tests/test_opts: CLI_PARSER := $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config tables)
+$(BUILD)/tests/test_opts: $(patsubst %,$(BUILD)/src/cli/%.o,opts messages help suggest config tables)
 $(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(if $(filter tests/test_serve_%,$<),$(SERVE_OBJ)) $(CLI_PARSER) $(BUILD)/libreward.a -lcmocka -ljansson $(LIBS)

@@ -63,7 +63,7 @@ static const cli_command command = {.name = "try",
                                     .max_words = 1,
                                     .common = CLI_THREADS | CLI_QUIET,
                                     .run = run};
-const cli_command *const cli_commands[] = {&command, NULL};
+static const cli_command *const commands[] = {&command, NULL};
 
 /* What went to a stream while it was caught. */
 typedef struct {
@@ -292,8 +292,8 @@ static void test_nearest(void **state) {
     if ((got == NULL) != (cases[i].meant == NULL) || (got && strcmp(got, cases[i].meant) != 0))
       fail_msg("%s: %s", cases[i].written, got ? got : "none");
   }
-  assert_string_equal(cli_nearest_command("tyr"), "try");
-  assert_null(cli_nearest_command("another"));
+  assert_string_equal(cli_nearest_command(commands, "tyr"), "try");
+  assert_null(cli_nearest_command(commands, "another"));
 }
 
 /* Every row of train's table has what its kind needs, a name of its own, and a default in its range. */

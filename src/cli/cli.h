@@ -115,7 +115,7 @@ bool cli_print_completion(const char *shell);
 /* The name nearest to a misspelled one: of the command's options (without dashes), or of the commands. NULL: none
  * is near. */
 const char *cli_nearest_option(const cli_command *command, const char *name, size_t len);
-const char *cli_nearest_command(const char *name);
+const char *cli_nearest_command(const cli_command *const *commands, const char *name);
 
 /* The error's text as the user should read it. */
 const char *cli_text(rw_error *err);

@@ -30,7 +30,7 @@ static int flush_stdout(const char *who) {
 static const cli_command *find(const char *name) {
   for (const cli_command *const *c = cli_commands; *c; c++)
     if (strcmp(name, (*c)->name) == 0) return *c;
-  const char *near = cli_nearest_command(name);
+  const char *near = cli_nearest_command(cli_commands, name);
   fprintf(stderr, "reward: '%s': unknown command; %s%s%s`reward --help` lists them\n", name,
           near ? "did you mean " : "", near ? near : "", near ? "? " : "");
   return NULL;

@@ -60,9 +60,9 @@ const char *cli_nearest_option(const cli_command *command, const char *name, siz
   return found;
 }
 
-const char *cli_nearest_command(const char *name) {
+const char *cli_nearest_command(const cli_command *const *commands, const char *name) {
   size_t best = NEAR;
   const char *found = NULL;
-  for (const cli_command *const *c = cli_commands; *c; c++) consider(name, strlen(name), (*c)->name, &best, &found);
+  for (const cli_command *const *c = commands; *c; c++) consider(name, strlen(name), (*c)->name, &best, &found);
   return found;
 }
