@@ -1,5 +1,5 @@
-/* cpu.c - the CPU backend: picks the kernels for this processor, holds memory and faults, and shares an operation's
- * rows out among the threads. Operations: gemm.c, attention.c, rows.c, vectors.c, optimizer.c. */
+/* cpu.c - the CPU backend: picks the kernels for this processor, holds memory, reports faults. Operations: gemm.c,
+ * attention.c, rows.c, vectors.c, optimizer.c, which share their work out by tasks.c. */
 #include "compute/cpu/cpu.h"
 
 #include <stdio.h>
@@ -69,68 +69,12 @@ static void be_batch_free(backend *be, batch *b) {
   mem_free(b);
 }
 
-/* ---- faults ---- */
-
-bool cpu_faulty(const cpu_state *s) { return s->fault.code != RW_OK; }
-
-void cpu_fault(cpu_state *s, const char *operation, rw_status status, const rw_error *err) {
-  if (!status) return;
-  s->fault = *err;
-  rw_prefix(&s->fault, status, "%s", operation);
-}
-
 static rw_status be_sync(backend *be, rw_error *err) {
   cpu_state *s = cpu_of(be);
   rw_status status = s->fault.code;
   if (status && err) *err = s->fault;
   s->fault.code = RW_OK;
   return status;
-}
-
-/* ---- sharing out ---- */
-
-void cpu_tasks(cpu_state *s, size_t tasks, void (*task)(void *ctx, size_t task, int thread), void *ctx) {
-  if (!cpu_faulty(s)) pool_run(s->threads, tasks, task, ctx);
-}
-
-enum { ROWS = 16, COLUMNS = 64 }; /* of one task */
-
-typedef struct {
-  const void *call;
-  size_t n;
-  void (*one)(const void *call, size_t row);
-  void (*some)(const void *call, size_t at, size_t len);
-  size_t step; /* of `some` */
-} sharing;
-
-static void rows_task(void *ctx, size_t task, int thread) {
-  (void)thread;
-  const sharing *c = ctx;
-  size_t end = (task + 1) * ROWS < c->n ? (task + 1) * ROWS : c->n;
-  for (size_t r = task * ROWS; r < end; r++) c->one(c->call, r);
-}
-void cpu_rows(cpu_state *s, size_t m, void (*one)(const void *call, size_t row), const void *call) {
-  sharing c = {.call = call, .n = m, .one = one};
-  cpu_tasks(s, (m + ROWS - 1) / ROWS, rows_task, &c);
-}
-
-static void some_task(void *ctx, size_t task, int thread) {
-  (void)thread;
-  const sharing *c = ctx;
-  size_t at = task * c->step;
-  c->some(c->call, at, c->n - at < c->step ? c->n - at : c->step);
-}
-static void run_some(cpu_state *s, size_t n, size_t step, void (*some)(const void *call, size_t at, size_t len),
-                     const void *call) {
-  sharing c = {.call = call, .n = n, .some = some, .step = step};
-  cpu_tasks(s, (n + step - 1) / step, some_task, &c);
-}
-void cpu_columns(cpu_state *s, size_t n, void (*some)(const void *call, size_t at, size_t width),
-                 const void *call) {
-  run_some(s, n, COLUMNS, some, call);
-}
-void cpu_vector(cpu_state *s, size_t n, void (*some)(const void *call, size_t at, size_t len), const void *call) {
-  run_some(s, n, CPU_CHUNK, some, call);
 }
 
 /* ---- the struct ---- */

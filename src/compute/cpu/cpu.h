@@ -37,7 +37,7 @@ static inline size_t cpu_batch_rows(const batch *b, row_set rows) {
 }
 static inline float *cpu_row(mat x, size_t row) { return (float *)x.p + row * x.ld; }
 
-/* cpu.c: how operations run; none of these does anything after a fault. */
+/* tasks.c: how operations run; none of these does anything after a fault. */
 bool cpu_faulty(const cpu_state *s);
 void cpu_fault(cpu_state *s, const char *operation, rw_status status, const rw_error *err); /* RW_OK: none */
 void cpu_tasks(cpu_state *s, size_t tasks, void (*task)(void *ctx, size_t task, int thread), void *ctx);
@@ -54,7 +54,7 @@ void cpu_rows_ops(backend *be);
 void cpu_vectors_ops(backend *be);
 void cpu_optimizer_ops(backend *be);
 
-/* gemm.c */
+/* operand.c */
 enum { OPERAND_MAX_PARTS = 4 };
 /* One factor of a product: element (i, k) of a part is p[i*si + k*sk]; parts stand one after another along i
  * (or along k). */
@@ -73,6 +73,7 @@ typedef struct {
 size_t operand_panels(const operand *o, size_t r);
 /* Where panel number `panel` begins: its part, its first element in the part and in all, its width. */
 void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width);
+/* gemm.c */
 void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in);

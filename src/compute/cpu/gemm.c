@@ -16,14 +16,6 @@ enum {
   STRIP_FLOATS = 1 << 24 /* packed b at a time */
 };
 
-bool scratch_need(scratch *s, size_t floats) {
-  if (floats <= s->cap) return true;
-  mem_free(s->p);
-  s->p = mem_aligned(floats, sizeof(float));
-  s->cap = s->p ? floats : 0;
-  return s->p != NULL;
-}
-
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Panels never straddle parts: a part of b begins a panel of its own. */
@@ -37,28 +29,6 @@ typedef struct {
   size_t first, panels; /* of b, in this strip */
   size_t k_blocks, kc;  /* the inner index in k_blocks blocks of kc, the last may be shorter */
 } job;
-
-size_t operand_panels(const operand *o, size_t r) {
-  if (o->along_k) return ceil_div(o->n, r);
-  size_t n = 0;
-  for (int i = 0; i < o->parts; i++) n += ceil_div(o->part[i].n, r);
-  return n;
-}
-
-void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width) {
-  int i = 0;
-  size_t base = 0;
-  if (!o->along_k)
-    for (; panel >= ceil_div(o->part[i].n, r); i++) {
-      panel -= ceil_div(o->part[i].n, r);
-      base += o->part[i].n;
-    }
-  size_t n = o->along_k ? o->n : o->part[i].n;
-  *part = i;
-  *at = panel * r;
-  *column = base + *at;
-  *width = n - *at < r ? n - *at : r;
-}
 
 /* Packs panels [from, to) of one block of k into dst (panels kw*r apart, the first at dst). */
 static void pack_panels(const cpu_state *s, float *dst, const operand *o, size_t r, size_t from, size_t to,
