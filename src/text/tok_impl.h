@@ -1,7 +1,8 @@
 /* tok_impl.h - the inside of a tokenizer: what tokenizer.json or tokenizer.model says, ready for encoding.
  *
  * Text goes through: added tokens that are not normalized → normalizers → normalized added tokens → pre-tokenizers
- * → BPE. tok_load.c and tok_spm.c fill this, tok_split.c cuts text into words, tok_bpe.c turns words into ids.
+ * → BPE. tok_load.c and tok_spm.c fill this by tok_make.c, tok_split.c cuts text into words, tok_bpe.c turns words
+ * into ids.
  */
 #ifndef TEXT_TOK_IMPL_H
 #define TEXT_TOK_IMPL_H
@@ -104,7 +105,7 @@ struct tok_scratch {
   size_t n_heap, cap_heap;
 };
 
-/* tok_load.c: the parts that a tokenizer is made of */
+/* tok_make.c: the parts that a tokenizer is made of */
 slice tok_keep(const tokenizer *t, slice s);
 rw_status tok_set_token(tokenizer *t, const char *path, int64_t id, slice spelling, bool special, rw_error *err);
 void tok_set_byte(tokenizer *t, slice spelling, int32_t id); /* <0xNN>: the token of a byte */
