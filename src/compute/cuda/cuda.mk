@@ -13,7 +13,7 @@ NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Iinclude -Xcompiler -fPIC,-fvisi
 CUDA_OBJ := $(CUDA_CU:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
 CUDA_LD   = -Wl,--gc-sections -L$(CUDA)/lib64 -lcublasLt -lcudart_static -ldl -lrt -lm -pthread
 .PHONY: cuda emu
-cuda: $(BUILD)/libreward-cuda.so $(BUILD)/check-cuda $(BUILD)/check-attention $(BUILD)/bench-cuda $(BUILD)/bench-attention
+cuda: $(BUILD)/libreward-cuda.so $(BUILD)/check-models $(BUILD)/check-cuda $(BUILD)/check-attention $(BUILD)/bench-cuda $(BUILD)/bench-attention
 
 # A kernel whose registers spill to memory is a fault of the build.
 $(BUILD)/cuda/%.o: %.cu $(wildcard $(CUDA_DIR)/*.h)
@@ -31,6 +31,10 @@ $(BUILD)/bench-cuda: $(CUDA_OBJ) $(BUILD)/cuda/bench/bench_cuda.o $(CUDA_TEST:%.
 	$(CXX) -o $@ $^ $(CUDA_LD)
 $(BUILD)/%-attention: $(BUILD)/cuda/tests/cuda/%_attention.o $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
 	$(CXX) -o $@ $^ $(CUDA_LD)
+
+# Of the library it needs little, and takes that in: a machine with a GPU may lack the shared ones.
+$(BUILD)/check-models: tests/cuda/check_models.c $(BUILD)/libreward.a
+	$(CC) $(CFLAGS) -Itests -o $@ $^ -Wl,--as-needed -Wl,-Bstatic -lpcre2-8 -lutf8proc -lfyaml -lzstd -lz -Wl,-Bdynamic -lcurl -ldl -lm -pthread
 
 # ---- on the emulator: plain, and under ASan and TSan; PLANT=-DPLANT_… plants a bug ----
 PLANT   ?=

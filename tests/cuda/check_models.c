@@ -1,0 +1,151 @@
+/* check_models.c - whole small models of every family on a device against PyTorch's records (tests/data/model).
+ *
+ * usage: check-models DEVICE [FAMILIES]   as --device has it: cuda, cuda:f32, cpu. FAMILIES: the first so many.
+ * A line a family: scores, gradients, the losses of eight updates, and the bits of a conversation alone, among
+ * others and with its prompt shared. In f32 as near as test_model asks of the CPU; in bf16 near as bf16 is.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "model/model.h"
+#include "model_values.h"
+
+static const char *const families[] = {"llama",         "llama3",     "mistral",        "qwen2",
+                                       "qwen3",         "gemma2",     "gemma3_text",    "llama_bias",
+                                       "qwen3_window",  "internlm2",  "internlm2_bias", "nemotron",
+                                       "nemotron_bias", "qwen2_yarn", "llama_yarn"};
+enum { FAMILIES = sizeof families / sizeof *families, N_LENGTHS = 10 };
+static const size_t lengths[N_LENGTHS] = {1, 2, 3, 7, 8, 17, 31, 64, 128, 257};
+
+static rw_error err;
+#define OK(e)                                                         \
+  do {                                                                \
+    if ((e) != RW_OK) printf("FAIL %s: %s\n", #e, err.text), exit(1); \
+  } while (0)
+
+static st_set *records;
+static const void *record(const char *fmt, size_t i, const char *name) {
+  char text[200];
+  snprintf(text, sizeof text, fmt, i, name);
+  const st_tensor *t = st_find(records, text);
+  if (!t) printf("FAIL expected.safetensors lacks %s\n", text), exit(1);
+  return t->data;
+}
+static size_t record_length(const char *fmt, size_t i) {
+  char text[200];
+  snprintf(text, sizeof text, fmt, i);
+  return (size_t)st_find(records, text)->shape[0];
+}
+static double distance(const float *a, const float *b, size_t n) { /* |a-b| / |b| */
+  double d = 0, s = 0;
+  for (size_t i = 0; i < n; i++) d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]), s += (double)b[i] * b[i];
+  return sqrt(d) / (sqrt(s) + 1e-30);
+}
+
+/* The recorded pairs; the mean Bradley-Terry loss's forward and backward. */
+typedef struct {
+  const int32_t *ids[3][2];
+  size_t len[3][2];
+  id_group g[3];
+} pairs;
+static double bt_step(model *m, const pairs *p) {
+  double loss = 0;
+  float r[6], d[6];
+  model_zero_grad(m);
+  OK(model_forward(m, p->g, 3, true, r, &err));
+  for (size_t i = 0; i < 3; i++) {
+    const double x = (double)r[2 * i] - r[2 * i + 1];
+    loss += log1p(exp(-x)) / 3;
+    d[2 * i] = (float)(-1 / (1 + exp(x)) / 3);
+    d[2 * i + 1] = -d[2 * i];
+  }
+  OK(model_backward(m, d, &err));
+  return loss;
+}
+
+/* Conversations whose score has other bits alone, in another order or without a shared prompt. */
+static int bits(model *m, const pairs *p) {
+  float all[6], apart[6], one;
+  int differ = 0;
+  OK(model_score(m, p->g, 3, true, all, &err));
+  OK(model_score(m, p->g, 3, false, apart, &err));
+  for (int i = 5; i >= 0; i--) {
+    const id_group g = {&p->ids[i / 2][i % 2], &p->len[i / 2][i % 2], 1};
+    OK(model_score(m, &g, 1, true, &one, &err));
+    differ += memcmp(&all[i], &one, 4) != 0 || memcmp(&all[i], &apart[i], 4) != 0;
+  }
+  return differ;
+}
+
+static bool check(const char *family, const char *device) {
+  const bool exact = strcmp(device, "cuda") != 0;
+  const double bounds[3] = {exact ? 1e-4 : 3e-2, exact ? 1e-4 : 5e-2, exact ? 2e-4 : 2e-2};
+  char dir[256], path[300];
+  rw_context context;
+  model *m;
+  pairs p;
+  snprintf(dir, sizeof dir, "tests/data/model/%s", family);
+  snprintf(path, sizeof path, "%s/expected.safetensors", dir);
+  context_init(&context, NULL, NULL);
+  OK(context_start(&context, 2, &err));
+  const model_options o = {.context = &context, .device = device};
+  OK(model_open(&m, dir, &o, &err));
+  OK(st_open(&records, path, &err));
+  for (size_t i = 0; i < 3; i++) {
+    for (size_t s = 0; s < 2; s++) {
+      const char *name = s ? "pair.%zu.rejected" : "pair.%zu.chosen";
+      p.ids[i][s] = record(name, i, "");
+      p.len[i][s] = record_length(name, i);
+    }
+    p.g[i] = (id_group){p.ids[i], p.len[i], 2};
+  }
+  double worst[3] = {0, 0, 0}; /* scores, gradients, losses */
+  for (size_t i = 0; i < N_LENGTHS; i++) {
+    const int32_t *ids = record("ids.%zu", lengths[i], "");
+    const id_group g = {&ids, &lengths[i], 1};
+    float got, want;
+    OK(model_score(m, &g, 1, true, &got, &err));
+    memcpy(&want, record("score.%zu", lengths[i], ""), 4);
+    worst[0] = fmax(worst[0], isfinite(got) ? fabs(got - want) : INFINITY);
+  }
+  const int differ = bits(m, &p);
+  OK(model_train(m, &(model_train_options){0}, &err));
+  bt_step(m, &p);
+  const model_param *params;
+  const size_t n = model_params(m, &params);
+  for (size_t i = 0; i < n; i++) {
+    char name[200];
+    snprintf(name, sizeof name, "grad.%s", params[i].name);
+    const st_tensor *t = st_find(records, name);
+    const double d = t ? distance(host_grad(m, &params[i]), t->data, params[i].count) : INFINITY;
+    worst[1] = fmax(worst[1], isfinite(d) ? d : INFINITY);
+  }
+  const float *losses = record("train.loss", 0, "");
+  for (uint64_t t = 1; t <= 8; t++) {
+    const double loss = bt_step(m, &p), norm = model_grad_norm(m), clip = 1 / (norm + 1e-6);
+    const double d = fabs(loss - losses[t - 1]) / (1 + fabs(losses[t - 1]));
+    worst[2] = fmax(worst[2], isfinite(d) ? d : INFINITY);
+    const model_adamw step = {1e-3, 0.9, 0.999, 1e-8, 0.01, true, true, t};
+    model_update(m, &step, clip < 1 ? clip : 1);
+  }
+  const bool good = !differ && worst[0] <= bounds[0] && worst[1] <= bounds[1] && worst[2] <= bounds[2];
+  printf("%s %-15s scores %.1e (%.0e) gradients %.1e (%.0e) losses %.1e (%.0e) bits %d\n", good ? "ok  " : "FAIL",
+         family, worst[0], bounds[0], worst[1], bounds[1], worst[2], bounds[2], differ);
+  fflush(stdout);
+  model_free(m);
+  st_close(records);
+  context_end(&context);
+  return good;
+}
+
+int main(int argc, char **argv) {
+  const char *device = argc > 1 ? argv[1] : "cuda";
+  const int count = argc > 2 ? atoi(argv[2]) : FAMILIES;
+  int failed = 0;
+  for (int k = 0; k < count && k < FAMILIES; k++) failed += !check(families[k], device);
+  printf("%d of %d families failed on %s\n", failed, count, device);
+  return failed != 0;
+}
