@@ -85,6 +85,12 @@ for f in tests/test_*.c; do
   t=$(basename "$f" .c)
   add "$t" "$BUILD" "$BUILD/tests/$t" "$BUILD/tests/$t"
 done
+# The CUDA backend's kernels on the emulator, in four orders; bugs planted in them; and by nvcc, where it is.
+for order in forward reverse 1 2; do
+  add "emu check-cuda, order $order" "$BUILD" "$BUILD/emu/check-cuda" env EMU_ORDER=$order "$BUILD/emu/check-cuda"
+done
+add "emu plants" "$BUILD" "$BUILD/emu/check-cuda" tests/cuda/plants.sh "$BUILD"
+! command -v nvcc >/dev/null || add "cuda, without spills" "$BUILD" "$BUILD/libreward-cuda.so" test -s "$BUILD/libreward-cuda.so"
 for f in tests/test_*.c; do
   t=$(basename "$f" .c)
   add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
