@@ -65,8 +65,9 @@ static void *device_copy(const void *p, size_t bytes) {
 
 static void check_adamw(master_kind kind, size_t n) {
   const size_t blocks = (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK;
-  float *w = need(calloc(1, n * 4)), *g = need(calloc(1, n * 4)), *m = need(calloc(1, n * 4)), *v = need(calloc(1, n * 4)),
-        *got = need(calloc(1, n * 4)), *got8 = need(calloc(1, n * 4)), *scales = need(calloc(1, blocks * 4));
+  float *w = need(calloc(1, n * 4)), *g = need(calloc(1, n * 4)), *m = need(calloc(1, n * 4)),
+        *v = need(calloc(1, n * 4)), *got = need(calloc(1, n * 4)), *got8 = need(calloc(1, n * 4)),
+        *scales = need(calloc(1, blocks * 4));
   uint8_t *codes = need(calloc(1, n));
   for (size_t i = 0; i < n; i++) w[i] = f32_random(1), g[i] = f32_random(1), m[i] = 0, v[i] = 0;
   master a = master_new(kind, n), b = master_new(kind, n);

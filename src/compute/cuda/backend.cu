@@ -193,7 +193,8 @@ static rw_status device_open(cuda_state *s, rw_error *err) {
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&built);
   if (driver == 0)
-    return rw_fail(err, RW_UNSUPPORTED, FIELD(device) " cuda: no NVIDIA driver here; install it, or use " FIELD(device) " cpu");
+    return rw_fail(err, RW_UNSUPPORTED,
+                   FIELD(device) " cuda: no NVIDIA driver here; install it, or use " FIELD(device) " cpu");
   if (driver / 1000 < built / 1000)
     return rw_fail(
         err, RW_UNSUPPORTED,
@@ -205,7 +206,8 @@ static rw_status device_open(cuda_state *s, rw_error *err) {
     return rw_fail(err, RW_UNSUPPORTED, FIELD(device) " cuda: no GPU: %s; use " FIELD(device) " cpu",
                    e == cudaSuccess ? "the driver lists none" : cudaGetErrorString(e));
   if (s->options.device < 0 || s->options.device >= count)
-    return rw_fail(err, RW_USAGE, FIELD(device) " cuda:%d: there are %d GPUs, counted from 0", s->options.device, count);
+    return rw_fail(err, RW_USAGE, FIELD(device) " cuda:%d: there are %d GPUs, counted from 0", s->options.device,
+                   count);
   e = cudaSetDevice(s->options.device);
   if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, s->options.device);
   if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
@@ -215,8 +217,8 @@ static rw_status device_open(cuda_state *s, rw_error *err) {
                    cudaGetErrorString(e));
   if (p.major < 8)
     return rw_fail(err, RW_UNSUPPORTED,
-                   FIELD(device) " cuda:%d: %s is of compute capability %d.%d; at least 8.0 is needed", s->options.device,
-                   p.name, p.major, p.minor);
+                   FIELD(device) " cuda:%d: %s is of compute capability %d.%d; at least 8.0 is needed",
+                   s->options.device, p.name, p.major, p.minor);
   snprintf(s->name, sizeof s->name, "cuda sm_%d%d %s", p.major, p.minor, p.name);
   return RW_OK;
 }
@@ -242,8 +244,8 @@ extern "C" __attribute__((visibility("default"))) rw_status reward_cuda_open(bac
   rw_status code = device_open(s, err);
   if (code == RW_OK) s->lt = products_new((void *)(uintptr_t)s->stream, &status);
   if (code == RW_OK && !s->lt)
-    code = rw_fail(err, RW_UNSUPPORTED, FIELD(device) " cuda: cuBLASLt does not start (status %d); is there free memory?",
-                   status);
+    code = rw_fail(err, RW_UNSUPPORTED,
+                   FIELD(device) " cuda: cuBLASLt does not start (status %d); is there free memory?", status);
   if (code != RW_OK) {
     mem_free(be), mem_free(s);
     return code;

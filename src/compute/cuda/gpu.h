@@ -19,8 +19,8 @@
        : (void)0,                                                                                     \
    (kernel) <<<grid, block, smem, stream>>>(__VA_ARGS__))
 /* clang-format on */
-#define SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
-#define UNROLL       _Pragma("unroll")
+#define SHARED(name)     extern __shared__ __align__(1024) unsigned char name[]
+#define UNROLL           _Pragma("unroll")
 #define GPU_PRAGMA(text) _Pragma(#text)
 #define UNROLL_BY(n)     GPU_PRAGMA(unroll n)
 
