@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the pages name is there: files, functions, options, make's targets, environment variables.
+"""What the pages name is there: files, functions, options, make's targets, environment variables; and the files that comments name.
 
 Read are README.md, CONTRIBUTING.md, docs/, bench/NOTES.md and examples/README.md: all that stands in backticks, and options in
 blocks of commands too. A path may begin at the root or in src/; capitals in it (NAME, LEVEL) stand for any text. Of "`FILE`,
@@ -27,7 +27,7 @@ text_of = lambda path: Path(path).read_text(encoding="utf-8", errors="replace") 
 code = "\n".join(text_of(f) for f in files if not f.startswith(("docs", "tests/data", "tests/fuzz/corpus"))) + text_of("Makefile")
 blocks = [m[0] for page in PAGES for m in FENCE.finditer(text_of(page))]
 words = set(re.findall(r"\w+", code + "\n".join(blocks))) | {Path(f).stem for f in files} | {"padding_idx"} # PyTorch's
-make = text_of("Makefile")
+make = text_of("Makefile") + text_of("src/compute/cuda/cuda.mk")
 commands = re.findall(r"^  ([a-z]+) ", subprocess.run([REWARD, "--help"], capture_output=True, text=True, check=True).stdout, re.M)
 known = set(OTHERS)
 for command in ["", *commands]:
@@ -88,4 +88,9 @@ for page in PAGES:
         check_pair(page, path, name)
     for name, path in re.findall(r"`([a-z]\w*)` of `([\w./*-]+\.(?:c|h|cu))`", joined):
         check_pair(page, path, name)
+for path in [f for f in files if f.startswith(("src/", "include/")) and f.endswith((".c", ".h", ".cc", ".cu"))]:
+    for comment in re.findall(r"/\*.*?\*/", text_of(path), re.S):
+        for name in re.findall(r"(?<![\w*/.])(?:[\w-]+/)*([\w-]+\.(?:c|h|cu|py|sh))\b", comment):
+            if name not in names and not re.search(r"[A-Z]{2}|^constants\.py", name):  # the latter: of allenai/reward-bench
+                fail(path, f"a comment names a file that is not there: {name}")
 sys.exit(bad)
