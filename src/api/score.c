@@ -92,7 +92,7 @@ size_t rw_model_attributes(const rw_model *m, const char *const **names) {
 
 /* ---- rows ---- */
 
-/* n rows from somewhere, and where what became of them goes. */
+/* n rows: how to get each, and who takes its scores. */
 typedef struct {
   size_t n;
   rw_status (*text)(void *ctx, size_t i, str *out, rw_error *err); /* appends row i */

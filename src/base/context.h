@@ -1,4 +1,4 @@
-/* context.h - what a caller of the library works in: its threads, where its messages go, and the flag that
+/* context.h - what a caller of the library works in: threads, a place for messages, and the flag that
  * interrupts its work. Nothing of these is global, so several contexts in one process know nothing of each other.
  */
 #ifndef BASE_CONTEXT_H

@@ -323,7 +323,7 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err) {
   return s;
 }
 
-/* The length of that beginning of the path which is a folder already. */
+/* The length of the path's longest beginning that is a folder already. */
 static size_t existing(const char *path) {
   size_t len = strlen(path);
   char *p = mem_strndup(path, len);

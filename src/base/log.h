@@ -17,7 +17,7 @@ typedef struct {
   rw_context *context;
   const char *what, *unit;
   uint64_t total, done, from; /* from: done before this run, which says nothing about its rate */
-  double share;               /* of the work that is done, where total is unknown; 0: unknown too */
+  double share;               /* share of the work that is done, where total is unknown; 0: unknown too */
   double started, shown;
 } progress;
 void progress_start(progress *p, rw_context *context, const char *what, const char *unit, uint64_t total);

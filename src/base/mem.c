@@ -94,7 +94,7 @@ bool slice_is(slice a, const char *z) { return slice_eq(a, slice_of(z)); }
 
 struct block {
   struct block *next;
-  size_t used, size; /* of data */
+  size_t used, size; /* bytes of data */
   _Alignas(16) char data[];
 };
 struct arena {

@@ -1,5 +1,5 @@
-/* option.h - one descriptor an option: the field of a struct that it fills, its name, kind, range, default, what it
- * affects and what is said of it.
+/* option.h - one descriptor an option: name, kind, the field of a struct that it fills, range, default, what
+ * another value affects, and its help.
  *
  * A table of these rows is constant and ends with a row without a name. The parser, --help, YAML files, run.json,
  * the fingerprint of a run, man pages and completions all read it, so that an option stands in one place. The
@@ -19,7 +19,7 @@
 typedef enum {
   OPTION_FLAG,   /* bool; takes no value */
   OPTION_YES_NO, /* bool */
-  OPTION_TEXT,   /* const char *; one of the words of `value` where that has a |, see option_takes */
+  OPTION_TEXT,   /* const char *; one of the words of `value` where that has a |; one in capitals stands for any */
   OPTION_INT,    /* int64_t */
   OPTION_NUMBER, /* double */
   OPTION_PAIR,   /* double[2]: A,B */
@@ -41,8 +41,8 @@ typedef struct {
 /* What another value changes. */
 typedef enum {
   OPTION_NOTHING,   /* no bit of what is kept: speed, memory, messages */
-  OPTION_PUBLISHED, /* what is written or measured, but no number that is computed */
-  OPTION_INPUT,     /* names what is read, which a fingerprint knows by its contents */
+  OPTION_PUBLISHED, /* what is written or measured, but no computed number */
+  OPTION_INPUT,     /* names input, which a fingerprint knows by its contents */
   OPTION_BITS,      /* the bits of the result: a run that goes on must have the same */
 } option_affects;
 
@@ -58,7 +58,7 @@ typedef struct {
 
 #define OPTION_COUNT_MAX 2147483647.0
 #define OPTION_COUNT_FROM(n) \
-  { #n " or more", n, OPTION_COUNT_MAX, false, false } /* of whole numbers that count */
+  { #n " or more", n, OPTION_COUNT_MAX, false, false } /* for whole numbers that count something */
 #define OPTION_AT_LEAST(n) \
   { #n " or more", n, HUGE_VAL, false, false }
 #define OPTION_BETWEEN(a, b) \
@@ -75,7 +75,7 @@ typedef struct {
   option_kind kind;
   size_t field;             /* offset in the struct that holds the values */
   const char *value;        /* what --help calls the value; made from `words` where that is there */
-  const option_word *words; /* of OPTION_CHOICE and OPTION_SET */
+  const option_word *words; /* the words of OPTION_CHOICE and OPTION_SET */
   const char *initial;      /* the default, as it would be given; NULL: false, 0, NULL, none */
   option_range range;
   option_affects affects;

@@ -21,9 +21,9 @@ struct pool {
   struct worker {
     pool *p;
     int index;
-    _Alignas(64) atomic_size_t next; /* of its share of the tasks */
+    _Alignas(64) atomic_size_t next; /* next task of its share */
   } * workers;
-  pthread_mutex_t turn; /* of callers */
+  pthread_mutex_t turn; /* callers take turns */
   pthread_mutex_t lock;
   locale_t numbers;
   pthread_cond_t start, done;

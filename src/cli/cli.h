@@ -61,7 +61,7 @@ typedef struct {
 /* Where a command says what it does: lines on stderr, "reward NAME: text". */
 typedef struct {
   rw_context context;
-  const char *name; /* of the command that the user called */
+  const char *name; /* name of the command that the user called */
   bool quiet;       /* warnings alone */
   bool line_open;   /* a progress line without its newline is on the terminal */
 } cli_messages;
@@ -70,8 +70,8 @@ void cli_messages_begin(cli_messages *m, const char *name);
 struct cli {
   const cli_command *command;
   cli_messages *messages;
-  rw_context *context; /* of the messages; cli_threads starts its threads */
-  int argc;            /* of the command, whose name is argv[0], with what --config brought */
+  rw_context *context; /* the messages' context; cli_threads starts its threads */
+  int argc;            /* the words from the command's name on (argv[0]), with what --config brought */
   char **argv;
   void *values;
   cli_common common;
@@ -80,7 +80,7 @@ struct cli {
   size_t n_given;
   const option *greedy; /* the last list option that took more words than one, and the last that it took */
   const char *greedy_word;
-  arena *memory; /* of all this */
+  arena *memory; /* memory of all this */
 };
 
 /* Parses the words into c->values. -1 to go on, else the exit status: 0 after --help, 2 after an error, said on
@@ -123,7 +123,7 @@ const char *cli_text(rw_error *err);
 int cli_fail(const cli *c, rw_error *err);
 int cli_usage(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int cli_nomem(const cli *c);
-/* The same of a word that is needed and not there; where an option that takes lists may have taken it, that too. */
+/* The same for a missing word. Says so if an option that takes lists may have taken it. */
 int cli_missing(const cli *c, const char *what);
 
 /* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */

@@ -72,7 +72,7 @@ typedef struct {
   slice *sources, *categories;
   tally *by_source, all;
   size_t *by_category;
-  str key; /* of a category: compared without case, shown as first met */
+  str key; /* a category's name: compared without case, shown as first met */
   size_t n_sources, n_categories, cap_s, cap_t, cap_c, cap_n;
 } run;
 
@@ -223,7 +223,7 @@ static void report_json(json_writer *w, const run *r) {
 }
 
 static void tally_json(json_writer *w, slice name, const tally *t) {
-  double n = (double)t->pairs; /* of none there is no mean: NaN */
+  double n = (double)t->pairs; /* without pairs there is no mean: NaN */
   jw_key(w, name);
   jw_object(w, NULL);
   jw_uint(w, "pairs", t->pairs);

@@ -28,7 +28,7 @@ typedef struct {
   ids ids;
   str line;
   own_field replaced[OURS];
-  const json_doc *doc; /* of the row at hand */
+  const json_doc *doc; /* document of the row at hand */
 } lane;
 
 /* A row's output. */
@@ -44,7 +44,7 @@ typedef struct {
   const char *path;
   size_t failed, done;
   progress p;
-  render_notes notes;       /* of all lanes */
+  render_notes notes;       /* notes of all lanes */
   own_field replaced[OURS]; /* the same */
 } run;
 

@@ -11,7 +11,7 @@ typedef struct {
   const char *key_env;
   char *own_cache; /* beside -o when the user named none: removed when the results are written */
 } cli_endpoint;
-extern const option cli_endpoint_table[]; /* of a cli_endpoint; the first row is --endpoint itself */
+extern const option cli_endpoint_table[]; /* fills a cli_endpoint; the first row is --endpoint itself */
 
 /* Checks and completes the options; out: -o, or NULL. -1 to go on, else the exit status. */
 int cli_endpoint_check(const cli *c, cli_endpoint *e, const char *out);

@@ -67,7 +67,7 @@ static void shown_tables(const cli_command *command, const option *tables[CLI_PA
   tables[n] = NULL;
 }
 
-/* The first option of that group which has an effect. */
+/* The group's first option that has an effect. */
 static const option *first_of(const cli_command *command, const option *const *tables, const char *group) {
   for (; *tables; tables++)
     for (const option *o = *tables; o->name; o++)

@@ -84,7 +84,7 @@ typedef struct {
   forest f;
   const size_t *last; /* [n_last], distinct: the rows that go through the end of the last layer, and the head */
   size_t n_last;
-  row_pieces pieces, last_pieces;        /* of all rows, and of those in `last`; n 0: they are one piece */
+  row_pieces pieces, last_pieces;        /* pieces of all rows, and of those in `last`; n 0: they are one piece */
   const uint64_t *drop_keys, *drop_last; /* dropout's keys of all rows, and of those in `last`; NULL: no dropout */
 } batch_layout;
 /* The backend's own form of it. */
@@ -114,8 +114,8 @@ typedef enum { MEM_DEVICE, MEM_STATES, MEM_STAGING } mem_kind;
 
 typedef struct {
   const char *name;              /* "avx512" */
-  tensor_type act;               /* of activations */
-  tensor_type trained;           /* of trained matrices; T_BF16: with their low halves */
+  tensor_type act;               /* type of activations */
+  tensor_type trained;           /* type of trained matrices; T_BF16: with their low halves */
   unsigned weights;              /* bits 1 << tensor_type: what products and embed read */
   bool maps_host;                /* device memory is the host's: weights may stay in the mapping of their file */
   bool takes_known;              /* attention reads keys and values of rows that are not computed */
@@ -139,7 +139,7 @@ struct backend {
   /* 64-byte aligned (more where the device wants it), uninitialised; NULL: none left. */
   void *(*alloc)(backend *be, mem_kind kind, size_t bytes);
   void (*release)(backend *be, mem_kind kind, void *p); /* NULL is fine */
-  /* Of the device; both 0 where that is the host's memory. */
+  /* Bytes of the device's memory; both 0 where that is the host's. */
   void (*memory)(backend *be, uint64_t *free, uint64_t *total);
   /* What operations take for themselves at most: passes of `rows` rows, activations of at most `width` columns,
    * weights of at most `largest` values. */

@@ -17,9 +17,9 @@ typedef struct {
 
 /* A possible pair: one row, or two of the same source. */
 typedef struct {
-  uint32_t input;            /* of its later row */
+  uint32_t input;            /* input of its later row */
   uint32_t chosen, rejected; /* PAIR_IN_ROW: response numbers */
-  place row[2];              /* of the chosen and the rejected response; equal for PAIR_IN_ROW */
+  place row[2];              /* rows of the chosen and the rejected response; equal for PAIR_IN_ROW */
   double score;              /* adjusted mean; NAN: none */
   uint64_t prompt[2], texts[2];
   uint32_t category;   /* index into categories */
@@ -47,11 +47,11 @@ typedef struct {
   size_t rows, first, n; /* rows read; its candidates */
   double offset;
   row_form form;
-  uint64_t has; /* by stage: those whose row() found what it asks about in some row */
+  uint64_t has; /* by stage: stages whose row() found its field in some row */
   char hash[33];
 } input;
 
-/* Of one stage and input, in pairs; what it removes is the difference. */
+/* Pairs of one input that a stage met and left; it removed the difference. */
 typedef struct {
   size_t read, kept;
 } stage_count;
@@ -59,7 +59,7 @@ typedef struct {
 /* --explain: a pair that is followed. */
 typedef struct {
   size_t candidate;
-  str text, note; /* its story so far; what the stage that runs has to say */
+  str text, note; /* its story so far; what the running stage has to say */
   bool open;      /* some stage was not run */
   const stage *removed_by;
 } watched;
@@ -92,14 +92,14 @@ struct curation {
   str told; /* --explain: of rows in no pair */
   also_read *also;
   size_t n_also;
-  char model_hash[33]; /* of --model, once a stage has opened it */
-  size_t row_bytes;    /* of the kept rows as JSON */
-  size_t shards;       /* of the kept rows as Parquet; 0: train.jsonl */
+  char model_hash[33]; /* hash of --model, once a stage has opened it */
+  size_t row_bytes;    /* bytes of the kept rows as JSON */
+  size_t shards;       /* files of the kept rows as Parquet; 0: train.jsonl */
 };
 
 /* ---- rows and pairs ---- */
 
-int curation_order(place a, place b); /* of rows: < 0, 0, > 0 */
+int curation_order(place a, place b); /* order of two rows: < 0, 0, > 0 */
 place curation_later(const candidate *c);
 place curation_earlier(const candidate *c);
 void curation_id(const curation *r, const candidate *c, str *out);

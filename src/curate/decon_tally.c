@@ -10,7 +10,7 @@
 
 enum { SHOWN_MATCHES = 60 }; /* on the page, longest first */
 
-/* Of a source: its training rows; of a subset or a file of the benchmark: its benchmark rows. */
+/* Counts of a source's training rows, or of the benchmark rows of a subset or a file. */
 typedef struct {
   size_t rows;
   size_t contaminated; /* training rows */
@@ -37,7 +37,7 @@ struct decon_tally {
   decon_options o;
   decon_counts counts;
   size_t same_chosen, same_rejected, flipped; /* contaminated rows; one can count in several */
-  uint8_t *matched;                           /* of benchmark rows */
+  uint8_t *matched;                           /* which benchmark rows were matched */
   tallies sources, subsets, files;
   map *met; /* which source matched which benchmark row: no more entries than the matches found */
   shown shown[SHOWN_MATCHES];

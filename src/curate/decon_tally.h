@@ -14,7 +14,7 @@ typedef struct {
   const decon_match *m;
   size_t n; /* 0: it is clean */
 } decon_found;
-/* Of the row just checked, with all that it points to in `keep`. false: no memory. */
+/* Fills *out from the row just checked; all that it points to is copied to `keep`. false: no memory. */
 bool decon_found_keep(decon_found *out, arena *keep, const conv_row *row, const decon_match *m, size_t n);
 /* The matches as a list of objects. */
 void decon_found_json(const decon_found *f, json_writer *w, const char *name);

@@ -13,10 +13,10 @@
 #include "format/rows.h"
 
 enum { FILTER_BITS = 22 };
-static const uint64_t BASE = 0x9e3779b97f4a7c15u; /* of the rolling hash; odd */
+static const uint64_t BASE = 0x9e3779b97f4a7c15u; /* base of the rolling hash; odd */
 
 typedef struct {
-  size_t row;   /* of the benchmark */
+  size_t row;   /* row of the benchmark */
   slice prompt; /* as written */
   words w;
   bool repeats; /* has an n-gram twice: its longest run is searched otherwise, see longest_common() */
@@ -36,7 +36,7 @@ typedef struct {
 typedef struct {
   uint64_t hash;
   uint32_t prompt, at;
-  uint32_t next; /* of the same slot's chain; UINT32_MAX: last */
+  uint32_t next; /* next of the same slot's chain; UINT32_MAX: last */
 } gram;
 
 struct decon_index {
@@ -54,7 +54,7 @@ struct decon_index {
   uint64_t lead; /* BASE^(ngram-1) */
 };
 
-typedef struct { /* of a prompt's words */
+typedef struct { /* a run of a prompt's words */
   uint64_t hash;
   uint32_t at;
 } window;

@@ -37,7 +37,7 @@ typedef struct {
   slice id;       /* its id, as JSON: a number stays one; the row's number where it has none */
   slice subset;   /* "" : none */
   slice span;     /* the longest shared run of words, as normalized text; valid until the next check */
-  size_t words;   /* of the span */
+  size_t words;   /* words in the span */
   slice prompt;   /* the benchmark's prompt (message) */
   size_t message; /* which user message of the training row, from 0 */
   slice text;     /* that message; valid as long as the row */

@@ -40,7 +40,7 @@ typedef struct {
   size_t n;
   pair_lane *lanes; /* [threads] */
   size_t n_lanes, opened;
-  conversation **half; /* of a pair over two rows: the side that came first; [candidates], each one allocation */
+  conversation **half; /* [candidates]: of a pair over two rows the side that came first, each one allocation */
   joined *chunk;       /* [CHUNK] of pairs over two rows */
   conversation *halves[2 * CHUNK]; /* that the chunk uses, for mem_free */
   size_t n_chunk, n_halves;

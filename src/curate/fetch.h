@@ -15,7 +15,8 @@ typedef struct {
   size_t result_size;                                          /* bytes of a pair's result; zeroed before work */
   size_t lane_size;                                            /* bytes of a thread's own, zeroed; 0: it has none */
   rw_status (*lane_open)(void *ctx, void *own, rw_error *err); /* NULL: zeroes will do */
-  void (*lane_close)(void *ctx, void *own); /* of each lane, also one that lane_open has not seen; NULL: nothing */
+  void (*lane_close)(void *ctx,
+                     void *own); /* ends each lane, also one that lane_open has not seen; NULL: nothing */
   /* pair: as the source's text() gave it, with the name of its source; gone when work returns. On any thread. */
   rw_status (*work)(void *ctx, pair_lane *lane, size_t i, const conv_row *pair, void *result, rw_error *err);
   rw_status (*sink)(void *ctx, size_t i, void *result, rw_error *err);

@@ -1,4 +1,4 @@
-/* outputs.c - the files of the output folder: those that a run writes, and those that runs before it have left. */
+/* outputs.c - the files of the output folder: those of this run, and those that earlier runs left. */
 #include "curate/outputs.h"
 
 #include <dirent.h>

@@ -18,7 +18,7 @@ typedef struct {
 size_t decimal_of(decimal d, size_t n); /* floor(d * n) */
 double decimal_value(decimal d);
 
-extern const int64_t READER_MOST; /* of counts */
+extern const int64_t READER_MOST; /* the largest count */
 
 int reader_line(const recipe_reader *r, struct fy_node *n);
 /* RW_DATA: of key the expected, and what stands there. */

@@ -14,7 +14,7 @@ typedef struct {
   uint64_t pass;
 } figures;
 
-/* Of a row: one; more where a row of ranked answers makes more pairs. */
+/* The figures of a row: one set, or more where a row of ranked answers makes more pairs. */
 typedef struct {
   scan *s;
   size_t n;
@@ -245,7 +245,7 @@ static rw_status scan_input(scanning *s, rw_error *err) {
   return st;
 }
 
-/* After a source's last file: rows that still wait, and which candidates are whose. */
+/* After a source's last file: ends what still waits, and gives each input the range of its candidates. */
 static rw_status end_source(scanning *s, size_t inputs_from, size_t from, rw_error *err) {
   if (s->waiting && !s->r->o->lenient)
     return rw_fail(err, RW_DATA, "%s:%llu: expected a second response to this prompt on the next row",

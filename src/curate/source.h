@@ -54,8 +54,8 @@ typedef struct {
   /* Appends a scan for each pair that the form makes of the row (or one with `drop`), given scan()'s; not called
    * for FORM_BEST_WORST. NULL: rows have no ranked answers. */
   rw_status (*pairs)(json_doc *d, row_form form, const scan *row, scan_list *out, rw_error *err);
-  /* The row as conversations, in the arena and the document: a pair (ROW_PAIR, one chosen and one rejected), a
-   * ranking (ROW_RESPONSES, scored) where the scan says so; of a row that holds one response, that (ROW_SINGLE).
+  /* The row as conversations, in the arena and the document: a pair (ROW_PAIR, one chosen and one rejected); a
+   * ranking (ROW_RESPONSES, scored) where the scan says so; or its only response (ROW_SINGLE).
    * What *out has as source, margin and id become the pair's columns source, margin and source_id; by itself *out
    * has this source's name and nothing else. */
   rw_status (*text)(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);

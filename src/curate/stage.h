@@ -1,8 +1,8 @@
 /* stage.h - what a stage of a recipe is: one struct for each kind, which a file of src/curate/stages/ fills.
  *
- * A kind says which keys its stages have in a recipe, what it does to the pairs that are left when its turn comes,
- * and what is told of it afterwards. All else is the same for every kind and known elsewhere: the sources that a
- * stage is for, the order of stages, counts and reasons.
+ * A kind has the keys of its stages in a recipe, a function that works on the remaining pairs in its turn, and
+ * functions that report afterwards. All else is the same for every kind and known elsewhere: the sources of a
+ * stage, the order of stages, counts and reasons.
  */
 #ifndef CURATE_STAGE_H
 #define CURATE_STAGE_H
@@ -39,8 +39,8 @@ typedef struct {
 
   /* ---- in a recipe ---- */
 
-  size_t size;           /* of what a stage keeps at `own` */
-  const void *defaults;  /* of these bytes; NULL: zeros */
+  size_t size;           /* bytes of what a stage keeps at `own` */
+  const void *defaults;  /* their initial contents; NULL: zeros */
   const stage_key *keys; /* beside `sources`; the last one has no name; NULL: none */
   /* The stage's own value where that is not a mapping. NULL: names of sources. */
   rw_status (*value)(const recipe_reader *r, struct fy_node *v, stage *s);
@@ -48,7 +48,7 @@ typedef struct {
   rw_status (*check)(const recipe_reader *r, struct fy_node *n, stage *s);
   /* May the rows that the stage `from` reads come to this one? NULL: any may. */
   rw_status (*takes)(const recipe *r, const stage *s, const stage *from, rw_error *err);
-  /* Of stages that read a source, the only one that they name. NULL: all others. */
+  /* Where the stage reads the source that it names: what it says of the rows. NULL: the kind reads none. */
   const stage_rows *(*rows)(const stage *s);
   /* The file in the output folder that the stage writes its pairs to. NULL: it writes none. */
   const char *(*file)(const stage *s);
@@ -79,7 +79,7 @@ typedef struct {
 struct stage {
   const stage_kind *kind;
   size_t index;                   /* in the recipe */
-  int line;                       /* of the recipe */
+  int line;                       /* line of the recipe */
   const source *named[MAX_NAMED]; /* those it is for; none: all */
   size_t n_named;
   void *own; /* what its keys say */

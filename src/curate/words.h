@@ -10,7 +10,7 @@
 #include "base/mem.h"
 
 typedef struct {
-  uint64_t hash;    /* of the word's bytes */
+  uint64_t hash;    /* hash of the word's bytes */
   uint32_t at, len; /* in text */
   uint32_t from,
       to; /* in the text as it was given; of the stretch between spaces where normalizing changed lengths */

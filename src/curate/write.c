@@ -9,12 +9,12 @@
 #include "curate/row.h"
 #include "format/rows.h"
 
-enum { SHARD_BYTES = 500000000 }; /* of rows as JSON, about what the hub's own tools choose */
+enum { SHARD_BYTES = 500000000 }; /* bytes of rows as JSON, about what the hub's own tools choose */
 
 typedef struct {
   curation *r;
   rows_out *out;
-  rows_out *stage[MAX_STAGES]; /* of stages with a file */
+  rows_out *stage[MAX_STAGES]; /* outputs of stages with a file */
 } writing;
 
 static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {

@@ -39,7 +39,7 @@ typedef struct {
   double timeout;       /* seconds a request may take, from connecting to its last byte */
   double total_timeout; /* seconds of the whole; 0: no limit */
   double retry_wait;    /* seconds before the first retry, doubled for each further one */
-  uint64_t seed;        /* of the jitter */
+  uint64_t seed;        /* seed of the jitter */
   rw_context *context;
 } endpoint_options;
 

@@ -44,8 +44,8 @@ typedef struct {
   eval_judge judge;          /* all 0: no judge */
   size_t truncated, dropped; /* items; dropped: too long, by the user's choice (OVERLONG_DROP) */
   size_t unscored;           /* items that should have a score and have none */
-  const char **why;          /* of each item: why it is one of those; NULL: it is not */
-  arena *memory;             /* of those texts */
+  const char **why;          /* why each item is one of those; NULL: it is not */
+  arena *memory;             /* memory of those texts */
 } eval_scores;               /* zero-initialised; freed by eval_scores_free */
 void eval_scores_free(eval_scores *s);
 /* RW_DATA with how many items are unscored and the first few of them by name; only for unscored > 0. */
@@ -150,7 +150,7 @@ typedef struct {
   const char *path, *subset;
   uint64_t line;
   double margin[2], credit[2]; /* a's, b's; margin as item_margin in src/eval/eval_int.h says */
-  double distance;             /* of the two margins, each in standard deviations of its own set's */
+  double distance;             /* between the two margins, each in standard deviations of its own set's */
 } eval_differing;
 
 typedef struct {

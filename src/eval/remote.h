@@ -1,4 +1,4 @@
-/* remote.h - what is asked of a server, and what its answers mean. */
+/* remote.h - requests to a server that scores or judges, and what its answers mean. */
 #ifndef EVAL_REMOTE_H
 #define EVAL_REMOTE_H
 

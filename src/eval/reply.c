@@ -1,6 +1,6 @@
 /* reply.c - what servers answer: chat completions, "name:value" attributes, one-number routes.
  *
- * A reply that lacks what it must have is RW_DATA, so that it is asked for again: servers under load cut replies.
+ * An incomplete reply is RW_DATA, and is asked for again: servers under load cut replies.
  */
 #include <errno.h>
 #include <stdlib.h>

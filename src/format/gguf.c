@@ -17,8 +17,8 @@ typedef struct {
   slice key;
   uint32_t type, item;     /* item: of an array */
   const uint8_t *at;       /* the value's bytes; of an array: of its first item */
-  uint64_t count;          /* of an array */
-  const uint8_t **strings; /* of an array of strings: where each begins */
+  uint64_t count;          /* elements of an array */
+  const uint8_t **strings; /* where each string of an array begins */
 } entry;
 
 struct gguf {

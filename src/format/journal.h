@@ -1,8 +1,8 @@
 /* journal.h - rows that a long command has finished, kept beside its output until all are there.
  *
- * OUT.partial has a first line that says what made it, then the finished rows as they will stand in OUT, in plain
- * JSONL. It survives interruption and kill -9 (a torn last line is dropped); commit turns it into OUT, packed by
- * OUT's name, so that an interrupted and resumed run gives the same bytes as one that was not.
+ * The first line of OUT.partial is the record of what made it; the finished rows follow as they will stand in OUT,
+ * in plain JSONL. It survives interruption and kill -9 (a torn last line is dropped). commit turns it into OUT,
+ * packed by OUT's name: an interrupted and resumed run gives the bytes of an uninterrupted one.
  */
 #ifndef FORMAT_JOURNAL_H
 #define FORMAT_JOURNAL_H

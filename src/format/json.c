@@ -15,7 +15,7 @@
 
 typedef struct {
   uint32_t at, len; /* bytes of the value in the text */
-  uint32_t key_at;  /* of a member: its key's opening quote; else UINT32_MAX */
+  uint32_t key_at;  /* where a member's key begins (its opening quote); else UINT32_MAX */
   int32_t next;     /* the node after this value and all inside it */
   int32_t parent;
   uint32_t children; /* elements or members */

@@ -23,7 +23,7 @@ typedef struct {
     char close;
     bool lines; /* a member a line */
     bool any;   /* has members */
-    int indent; /* of the line that it ends on, in steps of two spaces */
+    int indent; /* indent of the line that it ends on, in steps of two spaces */
   } level[JW_DEPTH + 1];
 } json_writer;
 
@@ -34,7 +34,7 @@ void jw_object(json_writer *w, const char *name);
 void jw_array(json_writer *w, const char *name);
 void jw_object_lines(json_writer *w, const char *name);
 void jw_array_lines(json_writer *w, const char *name);
-void jw_end(json_writer *w); /* of the innermost container */
+void jw_end(json_writer *w); /* ends the innermost container */
 void jw_key(json_writer *w, slice key);
 
 void jw_string(json_writer *w, const char *name, const char *zstr); /* NULL: null */

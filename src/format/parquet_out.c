@@ -22,7 +22,7 @@ typedef struct column {
   const char *name;
   struct column **child;
   size_t n_child, cap_child, at; /* at: where the next field is looked for first */
-  json_val value;                /* of the row at hand, in the second pass */
+  json_val value;                /* value in the row at hand, in the second pass */
   str valid, data;               /* bits; values, bits or bytes */
   int32_t *offsets;
   size_t cap_offsets;
@@ -116,7 +116,7 @@ static rw_status append_inside(parquet_out *o, column *c, json_val v, bool valid
     slice key = json_key(o->doc, m);
     column *f = key.p ? field(o, c, key) : NULL;
     if (!f) return rw_nomem(err, o->path);
-    f->value = m; /* of a repeated name the last counts */
+    f->value = m; /* where a name is repeated the last counts */
   }
   for (size_t i = 0; i < c->n_child; i++) {
     json_val m = c->child[i]->value;
@@ -189,7 +189,7 @@ static void release_array(struct ArrowArray *a) {
   a->release = NULL;
 }
 
-/* A list whose elements were never seen has elements that are null. */
+/* A list that is empty in every row gets elements of type null. */
 static rw_status complete(parquet_out *o, column *c, rw_error *err) {
   if (c->t == T_LIST && !c->n_child && !field(o, c, SLICE("element"))) return rw_nomem(err, o->path);
   if (c->t == T_STRUCT && !c->n_child && o->row > 0)

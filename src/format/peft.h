@@ -10,7 +10,7 @@
 #include "format/json.h"
 
 typedef struct peft_config {
-  char *path; /* of adapter_config.json, for messages */
+  char *path; /* path of adapter_config.json, for messages */
   char *base; /* directory of the base model */
   int64_t rank;
   double alpha, dropout;
@@ -23,12 +23,12 @@ bool peft_is(const char *dir);
 /* Reads dir/adapter_config.json. base NULL: base_model_name_or_path says where the base model is: absolute, or
  * beside the adapter, or from the current folder. Frees nothing on success: peft_free does. */
 rw_status peft_read(peft_config *c, const char *dir, const char *base, rw_error *err);
-void peft_free(peft_config *c); /* of zeros is fine */
+void peft_free(peft_config *c); /* zeros are fine */
 
 typedef struct {
   bool targeted;
   int64_t rank;
-  double scale; /* of B·A·x */
+  double scale; /* factor of B·A·x */
 } peft_module;
 /* What the configuration says of a module such as "model.layers.3.self_attn.q_proj". */
 rw_status peft_at(const peft_config *c, const char *module, size_t layer, peft_module *out, rw_error *err);

@@ -26,11 +26,11 @@ struct rows_in {
   z_stream z;
   ZSTD_DStream *zs;
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
-  bool eof;                 /* of the file */
+  bool eof;                 /* end of the file */
   char *raw;                /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
   str buf;                             /* decoded bytes */
-  size_t pos;                          /* of the next row in buf */
+  size_t pos;                          /* place of the next row in buf */
   uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
   parquet_in *parquet;                 /* then nothing of the above but path, line and total */
 };
@@ -185,7 +185,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
     *line = in->line += row->p != NULL;
     return s;
   }
-  size_t seen = 0; /* of the row, without a newline in it */
+  size_t seen = 0; /* bytes of the row that hold no newline */
   for (;;) {
     char *start = in->buf.p ? in->buf.p + in->pos : NULL;
     size_t have = start ? in->buf.len - in->pos : 0;

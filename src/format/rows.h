@@ -57,8 +57,8 @@ typedef struct {
   size_t result_size;                                          /* bytes of a row's result; zeroed before work */
   size_t lane_size;                                            /* bytes of a thread's own, zeroed; 0: it has none */
   rw_status (*lane_open)(void *ctx, void *own, rw_error *err); /* NULL: zeroes will do */
-  void (*lane_close)(void *ctx, void *own); /* of each lane, on the calling thread, also one that lane_open has not
-                                               seen or not finished; NULL: nothing to do */
+  void (*lane_close)(void *ctx, void *own); /* ends each lane, on the calling thread, also one that lane_open has
+                                               not seen or not finished; NULL: nothing to do */
   rw_status (*work)(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err);
   rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
   void *ctx;

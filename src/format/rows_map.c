@@ -19,7 +19,7 @@ typedef struct {
   } * rows;
   size_t n, cap;
   arena *keep;      /* the results and what they point to */
-  rw_status status; /* of row `failed` */
+  rw_status status; /* status of row `failed` */
   size_t failed;
   rw_error err;
 } chunk;

@@ -19,7 +19,7 @@ typedef struct {
   const char *path, *dir;
   int64_t layers, hidden, heads, kv_heads, head_dim, ff, context, vocab;
   double theta, eps;
-  double rope_factor; /* of Llama 3.1's scaling; 0: none */
+  double rope_factor; /* factor of Llama 3.1's scaling; 0: none */
   double linear;      /* factor of linear scaling; 0: none */
   int64_t window;
   double softcap; /* Gemma */
@@ -152,7 +152,7 @@ static rw_status read_sizes(convert *c, rw_error *err) {
 }
 
 /* Llama 3.1's rule for a frequency's divisor, with its published constants but the factor
- * (https://github.com/meta-llama/llama-models, apply_scaling). */
+ * (https://github.com/meta-llama/llama-models, function apply_scaling). */
 enum { ROPE_ORIGINAL = 8192, ROPE_LOW = 1, ROPE_HIGH = 4 };
 static double rope_divisor(double theta, int64_t i, int64_t head_dim, double factor) {
   double wavelength = 2 * M_PI * pow(theta, 2.0 * (double)i / (double)head_dim), ratio = ROPE_ORIGINAL / wavelength;

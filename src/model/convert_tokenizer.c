@@ -174,7 +174,7 @@ static void add_post_processor(const source *c, bool bos, json_writer *w) {
  */
 static rw_status add_spm_merges(const source *c, json_writer *w, rw_error *err) {
   spm_piece *p = mem_zalloc(c->n, sizeof *p);
-  str *marks = mem_zalloc(c->n, sizeof *marks); /* of respelled pieces */
+  str *marks = mem_zalloc(c->n, sizeof *marks); /* texts of respelled pieces */
   rw_status st = p && marks ? RW_OK : rw_nomem(err, "merges");
   for (size_t i = 0; !st && i < c->n; i++) {
     double type = type_of(c, i), score = 0;

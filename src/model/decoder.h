@@ -31,7 +31,7 @@ rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err);
 /* One layer's activations cut out of base (NULL: only counts); returns the bytes needed. Scoring (keep false) works
  * in place: x_mid is x. */
 size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep);
-size_t x_bytes(const model *m, size_t rows); /* of a layer's input among them */
+size_t x_bytes(const model *m, size_t rows); /* bytes of a layer's input among them */
 rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err);
 
 /* Bytes kept for the trained layers with passes of `rows` rows. */

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 
-/* Of tensors; those of a layer stand below layers.N. and have .weight and .bias behind them. */
+/* Names of tensors; those of a layer stand below layers.N. and have .weight and .bias behind them. */
 typedef struct {
   const char *embed;
   const char *norm_in, *q, *k, *v, *o, *norm_mid, *gate, *up, *down;
@@ -30,7 +30,7 @@ typedef enum { HEAD_BY_CLASS, HEAD_BY_LABELS } family_head;
 
 typedef struct {
   const char *type;          /* config.json's model_type */
-  const char *class, *saved; /* of transformers; the class that save writes is these two joined by "For" */
+  const char *class, *saved; /* transformers' names; save writes these two joined by "For" as the class */
   const family_names *names;
 
   bool layer_norm; /* mean and bias too, where others have RMSNorm */
@@ -38,7 +38,7 @@ typedef struct {
   const char *eps_field;
   double eps;
   bool post_norms; /* norms after attention and MLP too */
-  bool qk_norm;    /* of each head's query and key */
+  bool qk_norm;    /* each head's query and key have a norm */
 
   const char *act_field, *act; /* the activation's field, and its default */
   bool relu2;                  /* squared ReLU without a gate, and no other */

@@ -1,8 +1,8 @@
 /* golden.h - what a trained checkpoint knows about its own scores: reward.json beside its weights.
  *
- * A few short conversations as ids with the scores that the checkpoint gave when it was written ("golden"), so that
- * a program that loads it notices changed weights, another configuration or a broken build before the first result;
- * and the mean and standard deviation of its rewards on known rows ("calibration"), since a reward has no unit.
+ * "golden": a few short conversations as ids, and the scores that they had when the checkpoint was written. Whoever
+ * loads it scores them again, and notices changed weights, another configuration or a broken build before the first
+ * result. "calibration": mean and standard deviation of its rewards on known rows, since a reward has no unit.
  */
 #ifndef MODEL_GOLDEN_H
 #define MODEL_GOLDEN_H

@@ -11,7 +11,7 @@
 
 #include "model/decoder.h"
 
-/* Of ArmoRM's regression layer, in the order of its rows (its model card). */
+/* Attributes of ArmoRM's regression layer, in the order of its rows (its model card). */
 static const char *const armorm[] = {"helpsteer-helpfulness",
                                      "helpsteer-correctness",
                                      "helpsteer-coherence",

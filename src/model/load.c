@@ -10,7 +10,7 @@
 
 typedef struct {
   model *m;
-  bool *used; /* of the file's tensors */
+  bool *used; /* which of the file's tensors were used */
   const char *prefix;
   rw_error *err;
 } loader;

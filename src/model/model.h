@@ -43,7 +43,7 @@ typedef struct {
   bool gelu;         /* gated GELU (tanh) instead of SiLU */
   bool relu2;        /* squared ReLU without a gate */
   bool layer_norm;   /* mean and bias too, where others have RMSNorm */
-  size_t rotary_dim; /* of head_dim's columns, the first; the rest keep their place */
+  size_t rotary_dim; /* the first so many of head_dim's columns are rotated */
   float embed_scale; /* multiplies embeddings */
   float attn_scale, attn_softcap;
   int32_t window[MODEL_MAX_LAYERS];  /* 0: full attention */
@@ -53,7 +53,7 @@ typedef struct {
   int32_t pad_token_id;    /* -1: none */
   int32_t reward_token_id; /* read there: appended to every templated conversation; -1: none */
   head_kind head;
-  size_t n_outputs; /* of the head */
+  size_t n_outputs; /* outputs of the head */
   /* HEAD_GATED: hidden layers of the gate's network and their width; the ids that begin an assistant turn */
   size_t gate_layers, gate_hidden;
   double gate_temperature;
@@ -69,10 +69,10 @@ typedef struct model model;
 typedef struct {
   const char *device; /* "auto", "cpu", … */
   const char *level;  /* CPU level for tests; NULL: the best */
-  const char *dtype;  /* of the layers' products: "f32", "bf16"; NULL, "auto": f32 */
+  const char *dtype;  /* type of the layers' products: "f32", "bf16"; NULL, "auto": f32 */
   bool auto_bf16;     /* "auto": bf16 where the device has it fast */
   rw_context *context;
-  const char *base; /* of a PEFT directory; NULL: the one that it names */
+  const char *base; /* base of a PEFT directory; NULL: the one that it names */
   bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
   uint64_t seed;
 } model_options;

@@ -1,4 +1,5 @@
-/* model_dir.h - where the model is that a path names: a checkpoint's or an adapter's directory, or a .gguf file.
+/* model_dir.h - the directory of the model that a path names: a checkpoint's or an adapter's directory, or a .gguf
+ * file.
  *
  * A .gguf file is converted once into the user's cache ($XDG_CACHE_HOME/reward or ~/.cache/reward). The directory
  * is named by the file's hash and this version, is made under another name first, and is used again as long as it

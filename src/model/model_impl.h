@@ -25,14 +25,14 @@
 typedef struct {
   model_param pub;       /* w.value NULL: use `data` */
   const void *data;      /* device memory: the file's mapping, where that is device memory too, or `copy` */
-  tensor_type type;      /* of data */
+  tensor_type type;      /* type of data */
   const st_tensor *file; /* the same values there; NULL: they are in `copy` only */
   st_dtype file_type;    /* as stored; written back unless another is asked for */
   void *copy;            /* owned; f32 for norms, biases, adapters and heads that are not in the base's file */
   size_t cols;           /* 0: a vector */
   bool made;             /* not in the checkpoint: a new head */
   int adapter;           /* index of its adapter's A; B is the next; 0: none */
-  float scale;           /* of an adapter's A: B·A·x counts so much */
+  float scale;           /* in an adapter's A: the factor of B·A·x */
   char *own_name;        /* pub.name, when not the file's */
 } tensor;
 
@@ -88,7 +88,7 @@ typedef struct {
   float *transform, *gate_scale;                                     /* the same; host memory */
 } weights;
 
-/* Of a session that trains. */
+/* What a session that trains has besides. */
 typedef struct {
   bool training;
   size_t freeze;  /* layers below are not trained */
@@ -126,7 +126,7 @@ struct model {
   uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
   size_t cap_drop_rows, cap_drop_last;
   prefix_cache *prefixes;      /* NULL: none */
-  prefix_block **known_blocks; /* of this pass, PREFIX_BLOCK rows of `known` each, one after another */
+  prefix_block **known_blocks; /* this pass's blocks: PREFIX_BLOCK rows of `known` each, one after another */
   new_block *new_blocks;
   size_t n_known_blocks, cap_known_blocks, n_new_blocks, cap_new_blocks, known_rows;
   bool have_forward; /* the saved activations belong to this batch */

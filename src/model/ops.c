@@ -93,7 +93,7 @@ size_t x_bytes(const model *m, size_t rows) {
 size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute) {
   acts s;
   size_t all = cut_acts(m, &s, NULL, rows, true), input = x_bytes(m, rows);
-  /* of each layer all or, when recomputing, its input, and the rest of one layer */
+  /* all of each layer; when recomputing, each layer's input, and the rest of one layer */
   return recompute ? all + trained * input : all * (trained ? trained : 1);
 }
 

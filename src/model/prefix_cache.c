@@ -12,7 +12,7 @@ enum { FIRST_BUCKETS = 1024 };
 struct prefix_block {
   prefix_block *after; /* NULL: at the beginning */
   size_t children;     /* blocks that follow it */
-  uint64_t hash;       /* of the ids and the block before */
+  uint64_t hash;       /* hash of the ids and the block before */
   int32_t ids[PREFIX_BLOCK];
   void *values;                /* [layers, PREFIX_BLOCK, width] */
   prefix_block *chain;         /* in its bucket */

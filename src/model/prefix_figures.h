@@ -6,7 +6,7 @@
 
 typedef struct {
   uint64_t bytes, blocks;              /* now */
-  uint64_t asked_tokens, found_tokens; /* of all passes */
+  uint64_t asked_tokens, found_tokens; /* sums over all passes */
   uint64_t evicted_blocks;
 } prefix_figures;
 

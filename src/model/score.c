@@ -166,7 +166,7 @@ static void render_task(void *ctx, size_t i, int thread) {
 
 typedef struct {
   id_group *groups;
-  score_item **items; /* of all groups */
+  score_item **items; /* items of all groups */
   const int32_t **ids;
   size_t *lens;
   float *rewards;

@@ -17,7 +17,7 @@ typedef enum { OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP } overlong;
 
 typedef struct {
   const char *model;         /* directory */
-  const char *base;          /* of an adapter; NULL: the one that it names */
+  const char *base;          /* an adapter's base; NULL: the one that it names */
   const char *chat_template; /* file; NULL: the model's own */
   const char *date;          /* strftime_now; NULL: the default */
   const char *dtype;         /* "auto", "f32", "bf16" */
@@ -53,7 +53,7 @@ rw_context *scorer_context(const scorer *s);
 prefix_figures scorer_prefix_figures(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
-rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* of the model's weights: model_hash */
+rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* hash of the model's weights: model_hash */
 int64_t scorer_max_length(const scorer *s);
 /* What rendering noticed so far: control tokens escaped, contents changed by the template. */
 void scorer_notes(const scorer *s, render_notes *sum);

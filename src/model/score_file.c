@@ -23,7 +23,7 @@ typedef struct {
   rows_in *in;
   score_groups *groups; /* NULL: rows are taken as they come */
   rows_out *out;        /* stdout and devices; else: */
-  journal *journal;     /* of finished rows */
+  journal *journal;     /* finished rows */
   score_row *rows;      /* [cap_rows], of which n_rows are ready for use */
   bool *joins;
   score_item *items;

@@ -20,9 +20,9 @@ size_t score_groups_grouped(const score_groups *g); /* rows that have the field 
 rw_status score_groups_begin(score_groups *g, rw_error *err);
 /* The next row in the grouped order; row->p NULL: no more. joins: of the group of the row before. */
 void score_groups_next(score_groups *g, slice *row, uint64_t *line, bool *joins);
-/* Does the row that comes next join the one that came last? */
+/* Does the next row join the last one? */
 bool score_groups_more(const score_groups *g);
-/* Of the row that was given `back` rows before the last one (0: the last itself): has score_groups_kept given it,
+/* The row that was given `back` rows before the last one (0: the last itself): has score_groups_kept given it,
  * too, for the sake of others of its group? */
 bool score_groups_was_kept(const score_groups *g, size_t back);
 /* Takes the output of that row. */

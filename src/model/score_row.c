@@ -59,7 +59,7 @@ enum { ON_SINGLE = 1 << ROW_SINGLE, ON_RESPONSES = 1 << ROW_RESPONSES, ON_PAIR =
 typedef enum { ALWAYS, ATTRIBUTES, MAGPIE, BEST } written;
 static const struct {
   const char *name;
-  int kinds; /* of rows that get it; a row that could not be read is of all */
+  int kinds; /* kinds of rows that get it; a row that could not be read counts as every kind */
   written when;
 } ours[SCORE_FIELDS] = {{"error", ON_ALL, ALWAYS},
                         {"dropped", ON_ALL, ALWAYS},

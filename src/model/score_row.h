@@ -19,7 +19,7 @@ typedef struct {
   scorer *scorer;
   bool best; /* rows with responses also get "best" and "best_response" */
   const char *const *names;
-  size_t n_names; /* of attributes */
+  size_t n_names; /* number of attributes */
   bool magpie;    /* rows of Magpie's form get rewards_armorm */
   own_field replaced[SCORE_FIELDS];
 } score_form;

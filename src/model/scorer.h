@@ -10,8 +10,8 @@
  * overlong are looked at. */
 rw_status scorer_wrap(scorer **out, model *m, renderer *r, const score_options *o, rw_error *err);
 
-/* Cuts ids to `max` by removing what follows the BOS (or the beginning, where there is none), so that the end of
- * the response and its terminator stay. Returns the new length. */
+/* Cuts ids to `max` by removing the first ones after the BOS, if there is one: the end of the response and its
+ * terminator stay. Returns the new length. */
 size_t overlong_cut(int32_t *p, size_t len, size_t max, int32_t bos);
 
 /* ---- a scorer in steps, for those who make batches of their own ---- */

@@ -118,7 +118,7 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
     bool is_trained = i >= first_trained(m, freeze);
     if (is_trained) trained += t->pub.count;
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
-    if (is_trained && i != (size_t)m->w->embed && o->reopened) /* of the embedding few rows are read */
+    if (is_trained && i != (size_t)m->w->embed && o->reopened) /* but few rows of the embedding are read */
       reopened += t->pub.count * st_dtype_size(o->save_dtype >= 0 ? (st_dtype)o->save_dtype : t->file_type);
     if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2); /* all pages of the mapping, in time */
     if (i != (size_t)m->w->embed && t->pub.count > widest) widest = t->pub.count;

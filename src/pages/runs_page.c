@@ -96,7 +96,7 @@ static void draw_facts(rep_page *p, const run_set *s) {
   rep_table_free(t);
 }
 
-/* Of every option what took effect in the run; JSON_NONE: run.json does not say. */
+/* What took effect in the run for every option; JSON_NONE: run.json does not say. */
 static json_val effective_of(const train_run_files *r) {
   json_doc *d = r->info.doc;
   return d ? json_get(d, json_get(d, 0, "arguments"), "effective") : JSON_NONE;

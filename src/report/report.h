@@ -46,7 +46,7 @@ void rep_put_table(rep_page *p, const rep_table *t, const char *caption);
 typedef struct {
   const char *name;
   slice text;
-  size_t from, len; /* of the part, in bytes */
+  size_t from, len; /* place of the part, in bytes */
 } rep_marked;
 void rep_texts(rep_page *p, const char *heading, const rep_marked *t, size_t n);
 /* Writes the page (atomically; "-" is stdout). The page stays the caller's. */
@@ -59,7 +59,7 @@ typedef struct {
   const char *caption;           /* NULL: none */
   const char *x_label, *y_label; /* NULL: none. The value axis of bars is y. */
   double y_min, y_max;           /* equal: from the data (bars: from 0) */
-  int decimals;                  /* of the numbers beside bars, of a histogram's means */
+  int decimals;                  /* decimals of the numbers beside bars, and of a histogram's means */
   size_t smooth; /* rep_lines: above 1, mean of the last `smooth` points, the points themselves pale behind */
 } rep_chart;
 

@@ -17,7 +17,7 @@ struct hosted {
   policy *policy; /* NULL: none */
   atomic_int held;
   size_t n_attributes;
-  pthread_mutex_t lock; /* of the scratches that nobody uses */
+  pthread_mutex_t lock; /* guards the scratches that nobody uses */
   render_scratch *free[SCRATCHES];
   size_t n_free;
 };
@@ -90,7 +90,7 @@ static void give_scratch(hosted *m, render_scratch *s) {
   if (!room) render_scratch_free(s);
 }
 
-/* BOS once: before a text that lacks it, where the tokenizer has one. */
+/* Puts the tokenizer's BOS, if there is one, before a text that does not begin with it. */
 static rw_status put_bos(const hosted *m, const serve_item *it, ids *out, rw_error *err) {
   const tokenizer *t = renderer_tokenizer(scorer_renderer(m->s));
   int32_t bos = t ? tok_bos(t) : -1;

@@ -11,7 +11,7 @@ typedef struct ticket ticket;
 struct ticket {
   request *q;
   size_t left;             /* items that have no result yet */
-  uint64_t tokens;         /* of items that wait */
+  uint64_t tokens;         /* tokens of items that wait */
   double since;            /* when it began to wait (clock_seconds) */
   size_t next_item;        /* the first that was not taken yet */
   ticket *next;            /* in the queue */

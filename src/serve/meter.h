@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
   route_count route[METRIC_ROUTES];
   size_t n_routes;
-  atomic_uint_fast64_t bucket[METRIC_BUCKETS + 1], sum_us; /* of seconds from a request's end to its answer */
+  atomic_uint_fast64_t bucket[METRIC_BUCKETS + 1], sum_us; /* seconds from a request's end to its answer */
   atomic_int requests, connections;                        /* now */
 } meter;
 

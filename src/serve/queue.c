@@ -36,12 +36,12 @@ struct queue {
   bool closing;
   queue_figures figures;
 
-  /* of the queue's thread alone */
+  /* what only the queue's thread touches */
   taken *round;
   plan_row *rows;
   size_t *order, *end;  /* the plan: groups of rows */
   size_t *by_age, *age; /* groups, those with the oldest item first; a group's oldest item */
-  size_t *first_branch; /* of a pass's groups: their first branch */
+  size_t *first_branch; /* the first branch of each of a pass's groups */
   id_group *groups;
   const int32_t **ids;
   size_t *lens;

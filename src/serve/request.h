@@ -1,7 +1,7 @@
-/* request.h - one HTTP request on its way: what its protocol read, what is to be scored, what came of it.
+/* request.h - one HTTP request on its way: its body as its protocol read it, its conversations, their scores.
  *
  * A protocol is one file with functions of two kinds. `read` turns the body into conversations (request_messages,
- * request_text, request_ids, request_row) and keeps what it needs in the request's arena; it runs once on the
+ * request_text, request_ids, request_add) and keeps what it needs in the request's arena; it runs once on the
  * connection's thread. `answer` writes the reply after all conversations were scored. A protocol decides with
  * `partial` whether one conversation that failed leaves the others' answer whole; else the request is refused with
  * the first failure, its item named.
@@ -25,7 +25,7 @@ typedef struct {
   rw_status (*read)(request *q, rw_error *err); /* NULL: GET, nothing is read */
   rw_status (*answer)(request *q, str *out, rw_error *err);
   refusal refuse;
-  const char *type;           /* of the reply; NULL: application/json */
+  const char *type;           /* type of the reply; NULL: application/json */
   const char *const *headers; /* more of them: name, value, ..., NULL; or NULL */
   bool open;                  /* without the key, too */
   bool partial;               /* answer() says itself what a failed item is */
@@ -36,7 +36,7 @@ enum { REQUEST_MOST_ITEMS = 1 << 16 };
 /* One conversation. */
 typedef struct {
   conversation conv;
-  bool add_bos; /* of text: the BOS is put before it, where the tokenizer has one and the text does not begin so */
+  bool add_bos; /* put the BOS before a text, where the tokenizer has one and the text does not begin so */
   ids ids;      /* as scored */
   float score;
   float *attributes; /* [attributes of the model]; NULL: it has none */
@@ -50,7 +50,7 @@ typedef enum { OUTPUT_OPEN, OUTPUT_RAW, OUTPUT_SIGMOID } output_kind;
 struct request {
   const route *route;
   server *server;
-  hosted *model; /* of the name asked for, or the first; held until the request ends */
+  hosted *model; /* the model of the name asked for, or the first; held until the request ends */
   str body;
   const char *key_arg;       /* ?key= of the URL, in mem; NULL: none */
   const char *format_header; /* the header reward_format; NULL: none */
@@ -59,10 +59,10 @@ struct request {
   serve_item *items;
   size_t n, cap;
   output_kind output;     /* as the request asks */
-  void *own;              /* of the protocol, in mem */
+  void *own;              /* the protocol's own, in mem */
   void (*end)(void *own); /* frees what `own` holds outside of mem; NULL: nothing */
-  uint64_t tokens;        /* of all items, once rendered */
-  uint64_t number;        /* of this process's requests */
+  uint64_t tokens;        /* tokens of all items, once rendered */
+  uint64_t number;        /* number among this process's requests */
   int refused;            /* HTTP status of what read() refused; 0: 400 */
   bool lines;             /* the body is JSON lines (application/x-ndjson): doc is not read */
   bool many;              /* for the protocol: a list was given, or what it likes */

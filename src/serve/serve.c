@@ -17,7 +17,7 @@ struct server {
   const serve_options *o;
   rw_context *context;
   pthread_mutex_t turn; /* held by whoever uses the context's threads */
-  pthread_mutex_t lock; /* of the list of models */
+  pthread_mutex_t lock; /* guards the list of models */
   hosted *models[MAX_MODELS];
   size_t n;
   meter figures;

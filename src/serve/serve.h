@@ -1,8 +1,8 @@
 /* serve.h - `reward serve`: reward models behind HTTP, in the protocols that RL frameworks and tools already speak.
  *
  * A request's conversations are rendered on the connection's thread, wait in their model's queue together with all
- * others, and are scored as one forest (queue.h). Scores are those of `reward score`, bit for bit, whatever else is
- * on its way. Protocols: routes.c.
+ * others, and are scored as one forest (queue.c). Scores are those of `reward score`, bit for bit, whatever else is
+ * on its way. protocols.h lists the protocols, a file each.
  */
 #ifndef SERVE_SERVE_H
 #define SERVE_SERVE_H
@@ -17,13 +17,13 @@ typedef struct {
 typedef struct {
   const serve_model *models;
   size_t n_models;
-  score_options score;            /* of every model: device, dtype, max_length, overlong, chat_template, ... */
+  score_options score;            /* for every model: device, dtype, max_length, overlong, chat_template, ... */
   const char *listen;             /* "ADDR:PORT", "[V6]:PORT", "unix:PATH" */
   const char *api_key;            /* NULL: none is asked for */
   const char *tls_cert, *tls_key; /* PEM files; both or none */
   const char *access_log;         /* a file that lines are added to; "-": stderr; NULL: none */
   const char *query_template;     /* directory of the policy's tokenizer (policy.h); NULL: none */
-  bool sigmoid;                   /* what a request that leaves its activation open gets */
+  bool sigmoid;                   /* the activation of a request that names none */
   int64_t max_queue;              /* tokens that may wait */
   int64_t max_body;               /* bytes of a request */
   int64_t max_connections;

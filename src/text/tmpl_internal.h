@@ -215,8 +215,8 @@ typedef struct {
   arena *a;
   rw_error *err;
   rw_status st;
-  const char *name; /* of the template, for messages */
-  int line;         /* of the node being worked on */
+  const char *name; /* the template's name, for messages */
+  int line;         /* line of the node being worked on */
   uint64_t steps;
   size_t memory, memory_max;
   int depth;

@@ -296,7 +296,7 @@ static node *postfix(parser *p, node *n) {
   return n;
 }
 
-/* Looks the name up now; what is not known may stand in an if that is never entered. */
+/* Looks the name up now; an unknown name may stand in an if that is never entered. */
 static void resolve(parser *p, node *n, const tbuiltin *table, const char *what) {
   if (!n) return;
   n->builtin = tmpl_find(table, n->text);

@@ -344,7 +344,7 @@ typedef enum { UPPER, LOWER, CAPITALIZE, TITLE } casing;
 
 static tv change_case(tctx *c, const tstr *s, casing how) {
   tbuf b = {0};
-  bool start = true; /* of the string, or of a word */
+  bool start = true; /* at the start of the string, or of a word */
   for (size_t at = 0, n; at < s->len && !c->st; at += n) {
     utf8proc_int32_t r = (utf8proc_int32_t)tmpl_rune(s->p + at, s->p + s->len, &n);
     bool up = how == UPPER || (how != LOWER && start);

@@ -39,7 +39,7 @@ void tok_put_merge(tokenizer *t, int32_t left, int32_t right, uint32_t rank, int
   uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
   size_t i = (size_t)(pair * 0x9e3779b97f4a7c15u >> 20) & (t->merge_cap - 1);
   while (t->merges[i].pair != UINT64_MAX && t->merges[i].pair != pair) i = (i + 1) & (t->merge_cap - 1);
-  t->merges[i] = (merge){pair, rank, id}; /* of equal pairs the last counts, as in a Rust map */
+  t->merges[i] = (merge){pair, rank, id}; /* where a pair comes twice the last counts, as in a Rust map */
 }
 
 rw_status tok_add(tokenizer *t, added_token a, rw_error *err) {

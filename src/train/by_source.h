@@ -8,7 +8,7 @@
 typedef struct {
   size_t rows, responses;
   double right, margin; /* sums over rows of their share of right pairs and their mean margin */
-  double sum, squares;  /* of the rewards */
+  double sum, squares;  /* sums over the rewards */
 } reward_sums;
 
 /* One row's rewards r[x->n] into the sums. */

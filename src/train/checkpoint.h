@@ -11,11 +11,11 @@
 
 typedef struct {
   int64_t step;         /* updates done */
-  char fingerprint[33]; /* of what decides the bits: arguments, data, model */
+  char fingerprint[33]; /* hash of what decides the bits: arguments, data, model */
   double best;          /* best evaluation so far; NAN: none */
   int64_t best_step;
   uint64_t tokens;
-  double seconds;                      /* of training, over all sittings */
+  double seconds;                      /* seconds of training, over all sittings */
   double recent_loss, recent_accuracy; /* means that forget a tenth a step; NAN: before the first */
   bool eval_due;                       /* the evaluation after this step was not finished */
 } train_state;

@@ -44,8 +44,8 @@ typedef struct { /* one a thread */
 typedef enum { USED, TRUNCATED, INVALID, EMPTY, OVERLONG, IDENTICAL } row_fate;
 typedef struct {
   row_fate fate;
-  const char *why; /* of a row that is left out, in words */
-  conv_row row;    /* of one that is not: n_branches, scores, source, id and margin */
+  const char *why; /* why a row is left out, in words */
+  conv_row row;    /* a row that is used: n_branches, scores, source, id and margin */
   int32_t **ids;   /* [n_branches] */
   size_t *len;     /* [n_branches] */
 } loaded;

@@ -21,7 +21,7 @@ typedef struct dataset dataset;
 
 typedef struct {
   size_t rows, used, invalid, empty, overlong, truncated, identical, escaped, changed;
-  uint64_t tokens; /* of the used rows, every branch whole */
+  uint64_t tokens; /* tokens of the used rows, every branch whole */
   size_t longest;
 } dataset_counts;
 

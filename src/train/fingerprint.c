@@ -1,7 +1,7 @@
 /* fingerprint.c - what decides the bits of a training (see fingerprint.h).
  *
- * A run that an older program began must find its fingerprint again. So the options that it had are written as it
- * wrote them, and an option that came later only where it is not at its default, as " name=value".
+ * A run that an older program began must find its fingerprint again. So older options are written as that program
+ * wrote them, and a newer option only where it is not at its default, as " name=value".
  */
 #include "train/fingerprint.h"
 
@@ -42,7 +42,7 @@ static void add_value(str *s, const option *p, const train_options *o) {
         str_printf(s, "%s%d", w == p->words ? "" : " ", (*(const int *)field & w->value) != 0);
       break;
     case OPTION_TEXT: option_text(p, o, s); break;
-    case OPTION_LIST: break; /* names of files, which are known by what they hold */
+    case OPTION_LIST: break; /* names of files: a hash of their contents counts instead */
   }
 }
 

@@ -8,7 +8,7 @@
 
 typedef struct {
   const train_options *o;
-  int64_t steps; /* of the whole run */
+  int64_t steps; /* steps of the whole run */
   const model *m;
   const dataset *d;
 } fingerprint_source;
@@ -19,7 +19,7 @@ rw_status fingerprint_make(char out[33], char (*hashes)[33], const fingerprint_s
 typedef struct {
   int64_t steps;
   const char *device, *dtype;
-  double dropout; /* of the model's adapters */
+  double dropout; /* dropout of the model's adapters */
 } fingerprint_effect;
 void fingerprint_options(str *out, const train_options *o, const fingerprint_effect *e);
 

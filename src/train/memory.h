@@ -1,4 +1,4 @@
-/* memory.h - what this process uses and what it may still take. */
+/* memory.h - memory that this process uses, and memory that it may still take. */
 #ifndef TRAIN_MEMORY_H
 #define TRAIN_MEMORY_H
 

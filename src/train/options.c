@@ -61,7 +61,7 @@ const option train_option_table[] = {
     {"center", .kind = OPTION_NUMBER, .field = AT(loss.center), .value = "C", .range = OPTION_AT_LEAST(0),
      .affects = OPTION_BITS, .group = LOSS_GROUP, .help = "adds C mean((r_c + r_r)^2) to the loss"},
 
-    /* of the optimizer and the schedule: a public account of the Skywork-Reward 8B run */
+    /* defaults of the optimizer and the schedule: a public account of the Skywork-Reward 8B run */
     {"lr", .kind = OPTION_NUMBER, .field = AT(lr), .value = "X", .initial = "2e-6", .range = OPTION_AT_LEAST(0),
      .affects = OPTION_BITS, .group = OPTIMIZER, .help = "peak learning rate"},
     {"betas", .kind = OPTION_PAIR, .field = AT(betas), .value = "A,B", .initial = "0.9,0.999",

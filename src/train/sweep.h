@@ -55,7 +55,7 @@ typedef struct {
 /* One group on one evaluation. */
 typedef struct {
   size_t n;        /* seeds there */
-  double mean, sd; /* of the figure over seeds; sd NaN below two */
+  double mean, sd; /* the figure's over seeds; sd NaN below two */
   size_t n_pairs;  /* seeds that the baseline has too */
   eval_group_difference difference;
 } sweep_figure;

@@ -42,7 +42,7 @@ typedef struct {
   trainer_eval *eval;
   train_state state;
   int64_t steps, per_epoch;
-  uint64_t shared_tokens; /* of an epoch, shared prompts once */
+  uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */
   model_train_options how;
   size_t *order; /* rows of the epoch `order_epoch` */
@@ -51,15 +51,15 @@ typedef struct {
   const example **pass; /* the rows of one forward pass */
   float *rewards, *d_rewards;
   double *d_row;
-  reward_sums sums, *source_sums; /* of the step; [dataset_sources] */
+  reward_sums sums, *source_sums; /* sums of the step; by source [dataset_sources] */
   size_t widest;                  /* branches of the widest row */
-  char (*hashes)[33];             /* of the data files, then the model */
+  char (*hashes)[33];             /* hashes of the data files, then of the model */
   const char **hash_list;
   FILE *metrics;
   tensorboard *board;
   double peak;                                        /* bytes; 0: not known yet */
   char frozen_why_not[sizeof(((rw_error *)0)->text)]; /* see run_record */
-  int lock;                                           /* of OUT; -1: none */
+  int lock;                                           /* the file that locks OUT; -1: none */
 } run;
 
 /* ---- one step ---- */
@@ -195,7 +195,7 @@ static train_options effective_options(const run *t) {
   e.loss.ranking = loss_ranking_kind(&e.loss);
   e.max_length = dataset_limit(t->o, model_info(t->m));
   e.recompute = t->how.recompute ? "full" : "no";
-  if (e.lora_rank == 0) e.lora_targets = NULL; /* of trained adapters they stand in adapter_config.json */
+  if (e.lora_rank == 0) e.lora_targets = NULL; /* those of trained adapters stand in adapter_config.json */
   e.lora_rank = (int64_t)model_lora_rank(t->m);
   e.lora_alpha = lora ? model_lora_alpha(t->m) : NAN;
   e.lora_dropout = lora ? model_dropout(t->m) : NAN;
@@ -311,7 +311,7 @@ static int64_t kept_checkpoints(const train_options *o) { return strtoll(o->keep
 
 typedef struct {
   uint64_t need, room;
-  uint64_t host;  /* of the need, in the host's memory */
+  uint64_t host;  /* the part of the need that is in the host's memory */
   const char *of; /* "", or whose memory it is */
 } memory_need;
 
@@ -540,7 +540,7 @@ static rw_status finish(run *t, rw_error *err) {
     log_warn(o->context,
              "no token can serve as the pad token: batches in transformers may pool at the wrong place");
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
-  t->peak = peak_bytes(); /* of training: what follows opens the result as a second model */
+  t->peak = peak_bytes(); /* the peak of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
   model_end_training(t->m); /* room for what is saved, then for the result as a second model */
   RW_TRY(publish(t, o->out, err));

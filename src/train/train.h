@@ -47,7 +47,7 @@ enum { NO_DECAY_NORM = 1, NO_DECAY_BIAS = 2 };
 typedef struct train_options train_options;
 struct train_options {
   const char *model, *out;
-  const char *base; /* of an adapter as the model; NULL: the one that it names */
+  const char *base; /* the base where the model is an adapter; NULL: the one that it names */
   option_list data; /* files */
   train_loss loss;
   double lr, betas[2], eps, weight_decay;
@@ -60,7 +60,7 @@ struct train_options {
   bool shuffle;
   int64_t max_length;
   overlong overlong;
-  int64_t batch_tokens; /* of one forward pass, at least 1 */
+  int64_t batch_tokens; /* tokens of one forward pass, at least 1 */
   int64_t freeze_layers;
   int64_t lora_rank;   /* 0: everything is trained */
   double lora_alpha;   /* 0: twice the rank */
@@ -73,7 +73,7 @@ struct train_options {
   const char *recompute; /* "auto": when memory would not do otherwise; "no", "full" */
   int states_8bit;       /* 1: AdamW's moments in 8 bits a value */
   bool tensorboard;      /* event files in OUT/tensorboard */
-  bool no_golden_check;  /* of the model to start from */
+  bool no_golden_check;  /* start from the model whatever its golden rows score */
   bool force, resume, dry_run;
   const char *config; /* a file of options, read by whoever fills this */
   option_list eval;   /* [SUITE:]FILE */

@@ -19,8 +19,8 @@
 #include "compute/backend.h"
 
 enum {
-  AMX_ROWS = 16,  /* of a, or columns of b */
-  AMX_INNER = 32, /* of the inner index */
+  AMX_ROWS = 16,  /* rows of a, or columns of b, in a tile */
+  AMX_INNER = 32, /* values of the inner index in a tile */
   AMX_TILE = 512, /* bf16 values of a tile */
   AMX_MAX_PARTS = 3
 };
@@ -35,7 +35,7 @@ typedef struct {
 #if defined(__x86_64__)
 /* Does this processor have it, and the kernel let us use it? */
 bool amx_usable(void);
-/* Around a thread's calls of amx_block. */
+/* Around a thread's calls of amx_tiles. */
 void amx_begin(void);
 void amx_end(void);
 

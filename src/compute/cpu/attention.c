@@ -20,7 +20,7 @@ enum { QUERY_BLOCK = 64 }; /* at most */
 /* How products are computed. */
 typedef struct {
   const kernels *k;
-  size_t parts; /* of AMX's factors (amx.h); 0: chains */
+  size_t parts; /* parts of AMX's factors (amx.h); 0: chains */
   size_t mr, nr;
   size_t step;    /* keys from a multiple of it on can be packed anew */
   size_t queries; /* in a block: a multiple of mr, at most QUERY_BLOCK */

@@ -43,7 +43,7 @@ static void be_memory(backend *be, uint64_t *free, uint64_t *total) {
   (void)be;
   *free = *total = 0;
 }
-/* Of the widest product: packed rows, and a packed weight beside what its kernels leave between panels. */
+/* The widest product takes packed rows, and a packed weight beside what its kernels leave between panels. */
 static uint64_t be_scratch_bytes(backend *be, size_t rows, size_t width, size_t largest) {
   (void)be;
   return sizeof(float) * ((uint64_t)rows * width + 2 * (uint64_t)largest);

@@ -26,7 +26,7 @@ typedef struct {
   size_t ldc;
   bool acc, round; /* the factors to bf16 */
   size_t a_panels, a_tasks;
-  size_t first, panels; /* of b, in this strip */
+  size_t first, panels; /* panels of b in this strip */
   size_t k_blocks, kc;  /* the inner index in k_blocks blocks of kc, the last may be shorter */
 } job;
 

@@ -11,17 +11,18 @@
 #include "compute/cpu/cpu.h"
 
 enum {
-  MOST_ROWS = 256,  /* of c in one task */
-  LEAST_ROWS = 64,  /* fewer: a task takes a span of b's panels instead */
-  MOST_TILES = 54,  /* of a panel of a in one go: with MOST_ROWS 864 KB, which stay in the second-level cache */
-  PACK_PANELS = 8,  /* of b, packed by one task */
-  PACK_CHUNKS = 32, /* and chunks */
+  MOST_ROWS = 256, /* rows of c in one task */
+  LEAST_ROWS = 64, /* fewer: a task takes a span of b's panels instead */
+  MOST_TILES =
+      54, /* tiles of a panel of a in one go: with MOST_ROWS 864 KB, which stay in the second-level cache */
+  PACK_PANELS = 8,       /* panels of b, packed by one task */
+  PACK_CHUNKS = 32,      /* and chunks */
   STRIP_TILES = 1 << 16, /* packed b at a time: 64 MB */
   TILE_FLOATS = AMX_TILE / 2
 };
 
 typedef struct {
-  int part;     /* of the stacked weight, along the inner index */
+  int part;     /* part of the stacked weight, along the inner index */
   size_t at, k; /* first index within the part, and in all */
   size_t len;
 } chunk;
@@ -34,7 +35,7 @@ typedef struct {
   bool acc;
   size_t a_parts, b_parts; /* bf16 values that a value becomes */
   const chunk *chunks;
-  size_t n_chunks, first, panels; /* of b, in this strip */
+  size_t n_chunks, first, panels; /* chunks and panels of b in this strip */
   size_t rows, span, step;        /* a task's: of c, panels of b in this strip, chunks in one go */
   size_t row_tasks;
 } job;

@@ -22,14 +22,14 @@ void cpu_tasks(cpu_state *s, size_t tasks, void (*task)(void *ctx, size_t task, 
   if (!cpu_faulty(s)) pool_run(s->threads, tasks, task, ctx);
 }
 
-enum { ROWS = 16, COLUMNS = 64 }; /* of one task */
+enum { ROWS = 16, COLUMNS = 64 }; /* rows or columns of one task */
 
 typedef struct {
   const void *call;
   size_t n;
   void (*one)(const void *call, size_t row);
   void (*some)(const void *call, size_t at, size_t len);
-  size_t step; /* of `some` */
+  size_t step; /* values in a call of `some` */
 } sharing;
 
 static void rows_task(void *ctx, size_t task, int thread) {

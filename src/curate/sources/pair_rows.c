@@ -1,4 +1,4 @@
-/* pair_rows.c - what sources share whose rows are pairs already. */
+/* pair_rows.c - shared by sources whose rows are pairs already. */
 #include "curate/sources/pair_rows.h"
 
 rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err) {

@@ -123,7 +123,7 @@ typedef struct {
   size_t candidate[SCORE_CHUNK];
   conv_row row[SCORE_CHUNK];
   float score[SCORE_CHUNK][2];
-  arena *mem; /* of the rows */
+  arena *mem; /* memory of the rows */
 } agreeing;
 
 static rw_status score_chunk(agreeing *a, rw_error *err) {

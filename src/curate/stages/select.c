@@ -92,7 +92,7 @@ static bool takes(const select_group *g, slice category) {
   return false;
 }
 
-/* The group of a category: the first that names it, else the first that names none. */
+/* The group of a category: the first that names it, else the first without names. */
 static size_t group_of(const select_options *o, slice category) {
   for (size_t i = 0; i < o->n; i++)
     if (takes(&o->groups[i], category)) return i;
@@ -112,7 +112,7 @@ static int best_first(const void *a, const void *b) {
   return x->i < y->i ? -1 : 1;
 }
 
-/* Of n ranked pairs; g NULL: of those whose category is in no group, none. */
+/* How many of n ranked pairs the group keeps. g NULL: their category is in no group, and none is kept. */
 static size_t kept_of(const select_group *g, size_t n) {
   size_t keep = !g ? 0 : g->has_keep ? decimal_of(g->keep, n) : n;
   return g && g->quota >= 0 && (size_t)g->quota < keep ? (size_t)g->quota : keep;

@@ -10,7 +10,7 @@ typedef struct {
   const char *categories[MAX_CATEGORIES];
   size_t n; /* 0: all others */
   bool has_keep;
-  decimal keep;  /* of the group's pairs, rounded down */
+  decimal keep;  /* share of the group's pairs, rounded down */
   int64_t quota; /* -1: none */
 } select_group;
 

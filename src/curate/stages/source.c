@@ -1,4 +1,4 @@
-/* source.c - the source stage: which data set is read, and what becomes of its rows. */
+/* source.c - the source stage: the data set to read, and how its rows make pairs. */
 #include "curate/reader.h"
 
 static rw_status read_offset(const recipe_reader *r, struct fy_node *v, stage *s) {
