@@ -113,6 +113,7 @@ static void a_kill_leaves_the_old_file(void **state) {
   snprintf(partial, sizeof partial, "%s.partial-%ld", path, (long)child);
   assert_true(file_exists(partial));
   assert_int_equal(file_out_dir(in_dir("killed"), false, &err), RW_USAGE); /* not empty: but swept */
+  field_spell(err.text, true);
   SAYS("--force");
   assert_false(file_exists(partial));
   holds(path, "old");
@@ -139,6 +140,60 @@ static void a_folder_is_one_processs_at_a_time(void **state) {
   file_dir_end(&d, true);
 }
 
+/* What somebody else may have laid in a shared folder. */
+static void nothing_is_read_or_written_through_what_others_laid(void **state) {
+  (void)state;
+  int fd;
+  uint64_t size;
+  struct stat st;
+  char there[200];
+  OK(file_mkdirs(in_dir("shared/model"), &err));
+  OK(file_put(in_dir("victim"), "mine", 4, &err));
+  /* a pipe is not waited for */
+  assert_int_equal(mkfifo(in_dir("shared/pipe"), 0600), 0);
+  assert_int_equal(file_open_input(&fd, &size, in_dir("shared/pipe"), &err), RW_IO);
+  SAYS("shared/pipe: expected a regular file, got a pipe");
+  assert_int_equal(file_open_append(&fd, in_dir("shared/pipe"), &err), RW_IO);
+  /* a link in the way of what is to be written goes, its target stays */
+  snprintf(there, sizeof there, "%s", in_dir("victim"));
+  assert_int_equal(symlink(there, in_dir("shared/new")), 0);
+  assert_true((fd = file_create_new(in_dir("shared/new"))) >= 0);
+  close(fd);
+  holds(there, "mine");
+  assert_true(lstat(in_dir("shared/new"), &st) == 0 && S_ISREG(st.st_mode));
+  /* and nothing is appended through one, nor to a file of two names */
+  assert_int_equal(symlink(there, in_dir("shared/link")), 0);
+  assert_int_equal(file_open_append(&fd, in_dir("shared/link"), &err), RW_IO);
+  SAYS("is a link");
+  assert_int_equal(link(there, in_dir("shared/second")), 0);
+  assert_int_equal(file_open_append(&fd, in_dir("shared/second"), &err), RW_IO);
+  SAYS("with other names");
+  assert_int_equal(unlink(in_dir("shared/second")), 0);
+  for (int i = 0; i < 2; i++) { /* made, then taken up again */
+    OK(file_open_append(&fd, in_dir("shared/own"), &err));
+    assert_true(fstat(fd, &st) == 0 && (st.st_mode & 0777) == 0600);
+    close(fd);
+  }
+  /* a copy is no more public than what it is of */
+  assert_int_equal(chmod(there, 0600), 0);
+  OK(file_put_like(in_dir("copy"), "mine", 4, there, &err));
+  assert_true(stat(in_dir("copy"), &st) == 0 && (st.st_mode & 0777) == 0600);
+  /* links that stay in their folder are fine, and those of a hub's cache */
+  OK(file_put(in_dir("shared/model/a"), "a", 1, &err));
+  assert_int_equal(symlink("a", in_dir("shared/model/inner")), 0);
+  OK(file_check_inside(in_dir("shared/model"), "inner", &err));
+  assert_int_equal(symlink("../../victim", in_dir("shared/model/outer")), 0);
+  assert_int_equal(file_check_inside(in_dir("shared/model"), "outer", &err), RW_DATA);
+  SAYS("outer: is a link out of its folder");
+  OK(file_mkdirs(in_dir("models--a/snapshots/0"), &err));
+  OK(file_mkdirs(in_dir("models--a/blobs"), &err));
+  OK(file_put(in_dir("models--a/blobs/x"), "x", 1, &err));
+  assert_int_equal(symlink("../../blobs/x", in_dir("models--a/snapshots/0/f")), 0);
+  assert_int_equal(symlink("../../../victim", in_dir("models--a/snapshots/0/g")), 0);
+  OK(file_check_inside(in_dir("models--a/snapshots/0"), "f", &err));
+  assert_int_equal(file_check_inside(in_dir("models--a/snapshots/0"), "g", &err), RW_DATA);
+}
+
 static void what_is_no_file_is_refused(void **state) {
   (void)state;
   file_map m;
@@ -148,7 +203,7 @@ static void what_is_no_file_is_refused(void **state) {
   assert_int_equal(file_map_open(&m, in_dir("folder"), &err), RW_IO);
   SAYS("a folder");
   assert_int_equal(file_map_open(&m, "/dev/null", &err), RW_IO);
-  SAYS("special file");
+  SAYS("a device");
   assert_int_equal(file_map_open(&m, in_dir("nowhere"), &err), RW_IO);
   assert_int_equal(file_out_open(&out, in_dir("folder"), &err), RW_IO);
   assert_null(out);
@@ -218,6 +273,7 @@ int main(void) {
       cmocka_unit_test(long_writes_are_whole),
       cmocka_unit_test(a_kill_leaves_the_old_file),
       cmocka_unit_test(a_folder_is_one_processs_at_a_time),
+      cmocka_unit_test(nothing_is_read_or_written_through_what_others_laid),
       cmocka_unit_test(what_is_no_file_is_refused),
       cmocka_unit_test(an_empty_file_maps_and_hashes),
       cmocka_unit_test(folders_are_replaced_and_removed_whole),

@@ -24,21 +24,16 @@ static rw_status sys_fail(rw_error *err, const char *path, const char *doing) {
 
 rw_status file_map_open(file_map *m, const char *path, rw_error *err) {
   *m = (file_map){0};
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return sys_fail(err, path, "cannot open");
-  struct stat st;
+  int fd;
+  uint64_t size;
+  RW_TRY(file_open_input(&fd, &size, path, err));
   rw_status s = RW_OK;
-  if (fstat(fd, &st) != 0)
-    s = sys_fail(err, path, "cannot read its size");
-  else if (!S_ISREG(st.st_mode))
-    s = rw_fail(err, RW_IO, "%s: expected a regular file, got a %s; name a file", path,
-                S_ISDIR(st.st_mode) ? "folder" : "special file");
-  else if (st.st_size > 0) {
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (size > 0) {
+    void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
       s = sys_fail(err, path, "cannot map into memory");
     else
-      *m = (file_map){p, (size_t)st.st_size, NULL};
+      *m = (file_map){p, (size_t)size, NULL};
   }
   close(fd);
   if (s) return s;
@@ -57,11 +52,14 @@ void file_map_close(file_map *m) {
 }
 
 rw_status file_read(const char *path, size_t max, str *s, rw_error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return sys_fail(err, path, "cannot open");
+  int fd;
+  struct stat info;
+  RW_TRY(file_open_input(&fd, NULL, path, err));
   rw_status st = RW_OK;
   size_t start = s->len;
-  for (;;) {
+  /* a file that is too long is not read first */
+  bool too_long = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size > max;
+  while (!st && !too_long) {
     if (!str_reserve(s, 1 << 16)) {
       st = rw_nomem(err, path);
       break;
@@ -71,11 +69,10 @@ rw_status file_read(const char *path, size_t max, str *s, rw_error *err) {
     if (n < 0) st = sys_fail(err, path, "cannot read");
     if (n <= 0) break;
     s->len += (size_t)n;
-    if (s->len - start > max) {
-      st = rw_fail(err, RW_DATA, "%s: expected at most %zu bytes, got more; is it the right file?", path, max);
-      break;
-    }
+    too_long = s->len - start > max;
   }
+  if (too_long)
+    st = rw_fail(err, RW_DATA, "%s: expected at most %zu bytes, got more; is it the right file?", path, max);
   if (s->p) s->p[s->len] = 0;
   close(fd);
   return st;
@@ -135,9 +132,7 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
     out_free(o);
     return rw_nomem(err, path);
   }
-  o->fd = to_stdout ? STDOUT_FILENO
-          : as_is   ? open(path, O_WRONLY | O_CLOEXEC)
-                    : open(o->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  o->fd = to_stdout ? STDOUT_FILENO : as_is ? open(path, O_WRONLY | O_CLOEXEC) : file_create_new(o->partial);
   if (o->fd < 0) {
     rw_status s = sys_fail(err, path, "cannot create");
     out_free(o);
@@ -226,9 +221,18 @@ void file_out_abort(file_out *o) {
 }
 
 rw_status file_put(const char *path, const void *p, size_t len, rw_error *err) {
+  return file_put_like(path, p, len, NULL, err);
+}
+
+rw_status file_put_like(const char *path, const void *p, size_t len, const char *like, rw_error *err) {
+  struct stat from, to;
   file_out *o;
+  if (like && stat(like, &from) != 0) return sys_fail(err, like, "cannot look at");
   RW_TRY(file_out_open(&o, path, err));
-  rw_status s = file_out_write(o, p, len, err);
+  rw_status s = RW_OK;
+  if (like && o->partial && (fstat(o->fd, &to) != 0 || fchmod(o->fd, to.st_mode & from.st_mode & 0777) != 0))
+    s = sys_fail(err, path, "cannot make it as private as what it is copied from");
+  if (!s) s = file_out_write(o, p, len, err);
   if (!s) return file_out_commit(o, err);
   file_out_abort(o);
   return s;
@@ -434,10 +438,12 @@ char *file_join(const char *dir, const char *name) { return mem_printf("%s/%s", 
 rw_status file_hash(const char *path, char out[33], rw_error *err) {
   /* read, not mapped: a mapping of gigabytes counts as the program's own memory */
   enum { BLOCK = 1 << 20 };
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd;
+  uint64_t size;
+  RW_TRY(file_open_input(&fd, &size, path, err)); /* of a pipe there would be nothing left to read */
   XXH3_state_t *state = XXH3_createState();
   char *block = mem_alloc(BLOCK, 1);
-  rw_status s = fd < 0 ? sys_fail(err, path, "cannot open") : !state || !block ? rw_nomem(err, path) : RW_OK;
+  rw_status s = !state || !block ? rw_nomem(err, path) : RW_OK;
   if (!s) XXH3_128bits_reset(state);
   for (ssize_t n = 1; !s && n != 0;) {
     n = read(fd, block, BLOCK);
@@ -450,6 +456,6 @@ rw_status file_hash(const char *path, char out[33], rw_error *err) {
   }
   mem_free(block);
   XXH3_freeState(state);
-  if (fd >= 0) close(fd);
+  close(fd);
   return s;
 }

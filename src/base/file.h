@@ -21,6 +21,13 @@ typedef struct {
 rw_status file_map_open(file_map *m, const char *path, rw_error *err);
 void file_map_close(file_map *m);
 
+/* Opens a regular file for reading; of anything else RW_IO at once, by its name: no pipe is waited for. size NULL:
+ * a pipe that the command line handed over (/dev/fd/N, /dev/stdin) will do as well. */
+rw_status file_open_input(int *fd, uint64_t *size, const char *path, rw_error *err);
+/* Does dir/name, without its links, lie in dir, or in the blobs of the same model of a hub's cache? RW_DATA when
+ * not: asked of all that is copied out of a folder of somebody else. */
+rw_status file_check_inside(const char *dir, const char *name, rw_error *err);
+
 /* The whole of a (small) file; s is appended to. Refuses files over max bytes. */
 rw_status file_read(const char *path, size_t max, str *s, rw_error *err);
 /* The same of a text: what is not UTF-8 or holds a zero byte is RW_DATA with its line. */
@@ -38,6 +45,13 @@ rw_status file_out_commit(file_out *out, rw_error *err);
 void file_out_abort(file_out *out); /* removes the partial; NULL is fine */
 /* Write the bytes as path, atomically. */
 rw_status file_put(const char *path, const void *p, size_t len, rw_error *err);
+/* The same of what comes from the file `like`: readable by nobody who may not read that. */
+rw_status file_put_like(const char *path, const void *p, size_t len, const char *like, rw_error *err);
+/* A new file, which follows no link; -1 and errno: none. */
+int file_create_new(const char *path);
+/* A file to append to and to read again, made for this user alone. RW_IO when what is there is a link, no regular
+ * file, another user's, or has other names: it may be somebody else's file that was put in the way. */
+rw_status file_open_append(int *fd, const char *path, rw_error *err);
 
 /* Is the output one of the files that are read? RW_USAGE: writing it would replace that. Not of devices. */
 rw_status file_check_output(const char *out, const char *const *in, size_t n, rw_error *err);

@@ -255,8 +255,7 @@ static rw_status read_cache(remote *r, rw_error *err) {
 static rw_status open_cache(remote *r, rw_error *err) {
   const char *path = r->o->cache;
   if (!path) return RW_OK;
-  r->cache = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  if (r->cache < 0) return rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  RW_TRY(file_open_append(&r->cache, path, err));
   if (flock(r->cache, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another by " FIELD(cache),
                    path);

@@ -76,8 +76,7 @@ static rw_status open_kept(journal *j, const char *record, bool *any, rw_error *
 
 static rw_status begin(journal *j, const char *record, bool resume, rw_error *err) {
   bool any = false;
-  j->fd = open(j->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (j->fd < 0) return sys_fail(j, "cannot open", err);
+  RW_TRY(file_open_append(&j->fd, j->path, err));
   if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another -o", j->path);
   if (resume) RW_TRY(open_kept(j, record, &any, err));

@@ -117,7 +117,8 @@ rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step,
   if (!s && !(t->path = mem_printf("%s/events.out.tfevents.%010lld.%08lld.reward", dir, (long long)time(NULL),
                                    (long long)step)))
     s = rw_nomem(err, dir);
-  if (!s && !(t->f = fopen(t->path, "wb")))
+  int fd = s ? -1 : file_create_new(t->path);
+  if (!s && (fd < 0 || !(t->f = fdopen(fd, "wb"))))
     s = rw_fail(err, RW_IO, "%s: cannot open: %s", t->path, strerror(errno));
   if (!s) s = write_start(t, step > 0 ? step + 1 : 0, err);
   mem_free(dir);
