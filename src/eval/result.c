@@ -250,7 +250,7 @@ rw_status eval_result_parse(eval_result *r, json_doc *d, const char **model, rw_
 rw_status eval_result_read(eval_result *r, const char *path, const char **model, rw_error *err) {
   json_file f;
   *r = (eval_result){0};
-  RW_TRY(json_file_open(&f, path, err));
+  RW_TRY(json_file_open_large(&f, path, err));
   rw_status s = eval_result_parse(r, f.doc, model, err);
   if (s) rw_prefix(err, s, "%s", path);
   json_file_close(&f);

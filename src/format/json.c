@@ -2,7 +2,7 @@
  *
  * A node is a value's place in the text and the index of the node that follows it, so skipping a value is one step.
  * Strings are checked in place (UTF-8, escapes) and unescaped only when asked for. Limits: JSON_MAX_DEPTH levels,
- * 2^31 nodes, texts of 4 GB.
+ * JSON_MAX_NODES nodes, texts of 4 GB.
  */
 #include "format/json.h"
 
@@ -204,8 +204,8 @@ static bool word(parser *s, const char *w) {
 
 static rw_status new_node(parser *s, json_type type, uint32_t key_at, int32_t parent, int32_t *index) {
   json_doc *d = s->d;
-  if (d->n >= INT32_MAX || !mem_grow((void **)&d->nodes, &d->cap, d->n + 1, sizeof *d->nodes))
-    return rw_nomem(s->err, "a JSON text");
+  if (d->n >= JSON_MAX_NODES) return fail_at(s, s->p, "more than 16 million values in one text");
+  if (!mem_grow((void **)&d->nodes, &d->cap, d->n + 1, sizeof *d->nodes)) return rw_nomem(s->err, "a JSON text");
   *index = (int32_t)d->n;
   d->nodes[d->n++] =
       (node){.at = (uint32_t)(s->p - s->start), .key_at = key_at, .parent = parent, .type = (uint8_t)type};
@@ -462,10 +462,10 @@ bool json_int(const json_doc *d, json_val v, int64_t *out) {
 
 /* ---- files ---- */
 
-rw_status json_file_open(json_file *f, const char *path, rw_error *err) {
+static rw_status open_within(json_file *f, const char *path, size_t max, rw_error *err) {
   *f = (json_file){.doc = json_new()};
   if (!f->doc) return rw_nomem(err, path);
-  rw_status s = file_read(path, (size_t)1 << 30, &f->text, err);
+  rw_status s = file_read(path, max, &f->text, err);
   if (!s) {
     size_t bom = f->text.len >= 3 && memcmp(f->text.p, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
     s = json_parse(f->doc, f->text.p ? f->text.p + bom : "", f->text.len - bom, err);
@@ -473,6 +473,14 @@ rw_status json_file_open(json_file *f, const char *path, rw_error *err) {
   }
   if (s) json_file_close(f);
   return s;
+}
+
+rw_status json_file_open(json_file *f, const char *path, rw_error *err) {
+  return open_within(f, path, JSON_SMALL_BYTES, err);
+}
+
+rw_status json_file_open_large(json_file *f, const char *path, rw_error *err) {
+  return open_within(f, path, JSON_LARGE_BYTES, err);
 }
 
 void json_file_close(json_file *f) {

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 
-enum { JSON_MAX_DEPTH = 256 };
+enum { JSON_MAX_DEPTH = 256, JSON_MAX_NODES = 1 << 24 };
 
 typedef enum { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } json_type;
 
@@ -48,7 +48,9 @@ typedef struct {
   str text;
   json_doc *doc;
 } json_file;
-rw_status json_file_open(json_file *f, const char *path, rw_error *err);
+enum { JSON_SMALL_BYTES = 16 << 20, JSON_LARGE_BYTES = 256 << 20 };            /* the limits of the two */
+rw_status json_file_open(json_file *f, const char *path, rw_error *err);       /* config.json and its like */
+rw_status json_file_open_large(json_file *f, const char *path, rw_error *err); /* a tokenizer, an index, results */
 void json_file_close(json_file *f);
 
 #endif

@@ -116,7 +116,7 @@ static rw_status read_numbers(peft_config *c, rw_error *err) {
   json_val drop = json_get(d, 0, "lora_dropout");
   if (!rank_ok(d, json_get(d, 0, "r"), &c->rank))
     return rw_fail(err, RW_DATA, "%s: r: expected a rank of 1 to 65536", c->path);
-  if (!json_number(d, json_get(d, 0, "lora_alpha"), &c->alpha))
+  if (!json_number(d, json_get(d, 0, "lora_alpha"), &c->alpha) || !isfinite((float)c->alpha))
     return rw_fail(err, RW_DATA, "%s: lora_alpha: expected a number", c->path);
   if (json_kind(d, drop) != JSON_NULL && (!json_number(d, drop, &c->dropout) || c->dropout < 0 || c->dropout >= 1))
     return rw_fail(err, RW_DATA, "%s: lora_dropout: expected a number from 0 and below 1", c->path);
@@ -240,7 +240,7 @@ rw_status peft_at(const peft_config *c, const char *module, size_t layer, peft_m
   if (v != JSON_NONE && !rank_ok(d, v, &out->rank))
     return rw_fail(err, RW_DATA, "%s: rank_pattern: expected a rank of 1 to 65536 for %s", c->path, module);
   RW_TRY(in_pattern(c, "alpha_pattern", module, &v, err));
-  if (v != JSON_NONE && !json_number(d, v, &alpha))
+  if (v != JSON_NONE && (!json_number(d, v, &alpha) || !isfinite((float)alpha)))
     return rw_fail(err, RW_DATA, "%s: alpha_pattern: expected a number for %s", c->path, module);
   out->scale = alpha / (c->rslora ? sqrt((double)out->rank) : (double)out->rank);
   return RW_OK;

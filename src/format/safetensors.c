@@ -142,7 +142,7 @@ static rw_status read_file(st_set *s, const char *path, rw_error *err) {
 /* The shards that an index names, each once; then every tensor it names must be where it says. */
 static rw_status read_index(st_set *s, const char *dir, const char *path, rw_error *err) {
   json_file j;
-  RW_TRY(json_file_open(&j, path, err));
+  RW_TRY(json_file_open_large(&j, path, err));
   json_val list = json_get(j.doc, 0, "weight_map");
   map *seen = map_new();
   rw_status st = seen ? RW_OK : rw_nomem(err, path);

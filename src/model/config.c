@@ -43,7 +43,9 @@ static rw_status get_number(const reader *r, json_val obj, const char *field, do
   json_val v = json_get(r->d, obj, field);
   *out = def;
   if (absent(r, v)) return RW_OK;
-  return json_number(r->d, v, out) ? RW_OK : bad(r, field, "a number", v);
+  /* it is computed with in f32 */
+  return json_number(r->d, v, out) && isfinite((float)*out) ? RW_OK
+                                                            : bad(r, field, "a number within f32's range", v);
 }
 
 static bool get_flag(const reader *r, const char *field, bool def) {
@@ -282,6 +284,7 @@ static rw_status read_all(const reader *r, model_config *c) {
   c->grouped_qkv = f->names->qkv != NULL;
   c->norm_offset = f->norm_offset;
   RW_TRY(get_number(r, r->root, f->eps_field, f->eps, &eps));
+  if (!(eps >= 0)) return bad(r, f->eps_field, "a number of at least 0", json_get(r->d, r->root, f->eps_field));
   RW_TRY(get_number(r, r->root, "initializer_range", f->initializer_range, &c->initializer_range));
   RW_TRY(
       get_number(r, r->root, "query_pre_attn_scalar", f->query_scalar ? 256 : (double)c->head_dim, &query_scalar));

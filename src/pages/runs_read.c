@@ -109,7 +109,7 @@ static rw_status read_run(run_set *s, const char *name, const char *metrics, con
 
 static rw_status read_file(run_set *s, const char *name, const char *path, rw_error *err) {
   json_file f;
-  RW_TRY(json_file_open(&f, path, err));
+  RW_TRY(json_file_open_large(&f, path, err));
   bool data = json_get(f.doc, 0, "recipe") != JSON_NONE || json_get(f.doc, 0, "ngram") != JSON_NONE;
   if (data && json_kind(f.doc, json_get(f.doc, 0, "sources")) == JSON_OBJECT) {
     data_report d = {name, f};

@@ -408,7 +408,7 @@ static rw_status read_all(const reader *r) {
 
 static rw_status read_json(tokenizer *t, const char *path, rw_error *err) {
   json_file f;
-  RW_TRY(json_file_open(&f, path, err));
+  RW_TRY(json_file_open_large(&f, path, err));
   reader r = {t, f.doc, path, err};
   rw_status s = read_all(&r);
   json_file_close(&f);

@@ -43,7 +43,7 @@ rw_status sweep_run_state(const char *dir, const char *const *command, size_t n,
   if (!path) return rw_nomem(err, dir);
   json_file f;
   rw_status s = RW_OK;
-  if (file_exists(path) && !(s = json_file_open(&f, path, err))) {
+  if (file_exists(path) && !(s = json_file_open_large(&f, path, err))) {
     deciding want = {.tables = tables}, have = {.tables = tables};
     for (size_t i = 0; i < n; i++) add_word(&want, slice_of(command[i]));
     json_val list = json_get(f.doc, json_get(f.doc, 0, "arguments"), "command");
@@ -160,7 +160,7 @@ static rw_status read_run(const sweep_results *r, size_t i, rw_error *err) {
   if (!path) return rw_nomem(err, "runs");
   r->steps[i] = r->tokens[i] = r->seconds[i] = NAN;
   rw_status st = RW_OK;
-  if (file_exists(path) && !(st = json_file_open(&f, path, err))) {
+  if (file_exists(path) && !(st = json_file_open_large(&f, path, err))) {
     json_number(f.doc, json_get(f.doc, 0, "steps_done"), &r->steps[i]);
     json_number(f.doc, json_get(f.doc, 0, "tokens"), &r->tokens[i]);
     json_number(f.doc, json_get(f.doc, 0, "seconds"), &r->seconds[i]);
