@@ -24,7 +24,8 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
   char *in = file_join(m->w->dir, "config.json"), *out = file_join(dir, "config.json");
   json_file f = {0};
   str s = {0};
-  rw_status st = in && out ? json_file_open(&f, in, err) : rw_nomem(err, dir);
+  rw_status st = in && out ? file_check_inside(m->w->dir, "config.json", err) : rw_nomem(err, dir);
+  if (!st) st = json_file_open(&f, in, err);
   if (!st) {
     json_writer w = {.out = &s};
     jw_object_lines(&w, NULL);
@@ -44,7 +45,7 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
     jw_string(&w, "torch_dtype", torch_dtype(dtype));
     jw_end(&w);
     str_addc(&s, '\n');
-    st = s.oom ? rw_nomem(err, out) : file_put(out, s.p, s.len, err);
+    st = s.oom ? rw_nomem(err, out) : file_put_like(out, s.p, s.len, in, err);
     json_file_close(&f);
   }
   str_free(&s);

@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "text/tmpl_internal.h"
 
-enum { MAX_TEMPLATE_BYTES = 4 << 20, TOKEN_NAMES = 4, MEMORY_BASE = 64 << 20, MEMORY_PER_BYTE = 64 };
+enum { TOKEN_NAMES = 4, MEMORY_BASE = 64 << 20, MEMORY_PER_BYTE = 64 };
 static const char *const token_names[TOKEN_NAMES] = {"bos_token", "eos_token", "pad_token", "unk_token"};
 
 struct chat_template {
@@ -67,7 +67,7 @@ static void read_tokens(chat_template *t, json_doc *d) {
 
 static rw_status from_file(chat_template **out, const char *path, rw_error *err) {
   str s = {0};
-  rw_status st = file_read_text(path, MAX_TEMPLATE_BYTES, &s, err);
+  rw_status st = file_read_text(path, TEMPLATE_MAX_BYTES, &s, err);
   if (!st) st = tmpl_parse(out, (slice){s.p ? s.p : "", s.len}, path, err);
   str_free(&s);
   return st;

@@ -11,6 +11,7 @@
 #include "data/conversation.h"
 #include "text/tokenizer.h"
 
+enum { TEMPLATE_MAX_BYTES = 4 << 20 }; /* of a template's file */
 typedef struct chat_template chat_template;
 
 /* source: the Jinja text (UTF-8; copied). name: for messages (a file). */

@@ -194,6 +194,13 @@ static rw_status read_model(reader *r, slice file) {
   return RW_OK;
 }
 
+bool tok_is_sentencepiece(slice file) {
+  cursor c = within(file);
+  bool pieces = false;
+  for (field f; next_field(&c, &f);) pieces |= f.number == 1 && f.bytes.p;
+  return pieces && !c.damaged;
+}
+
 /* ---- merges ---- */
 
 static int by_score(const void *x, const void *y) {

@@ -16,7 +16,8 @@ typedef struct tok_scratch tok_scratch; /* caches and buffers of one thread */
 
 /* dir holds tokenizer.json (or a SentencePiece BPE model as tokenizer.model) and, if any, tokenizer_config.json. */
 rw_status tok_load(tokenizer **out, const char *dir, rw_error *err);
-bool tok_here(const char *dir); /* it holds one of the two files */
+bool tok_here(const char *dir);        /* it holds one of the two files */
+bool tok_is_sentencepiece(slice file); /* are these the bytes of a tokenizer.model, of whatever kind? */
 void tok_free(tokenizer *t);
 tok_scratch *tok_scratch_new(const tokenizer *t); /* NULL: no memory */
 void tok_scratch_free(tok_scratch *s);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "format/rows.h"
@@ -34,7 +35,12 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
     json_free(d);
   }
   if (!s) s = keep.oom ? rw_nomem(err, path) : file_put(path, keep.p ? keep.p : "", keep.len, err);
-  if (!s && !(*f = fopen(path, "a"))) s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  int fd = -1;
+  if (!s) s = file_open_append(&fd, path, err);
+  if (!s && !(*f = fdopen(fd, "a"))) {
+    s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+    close(fd);
+  }
   str_free(&keep);
   mem_free(path);
   return s;
@@ -216,6 +222,12 @@ static bool is_pad_token(void *ctx, slice key, json_val v) {
   return slice_is(key, "pad_token");
 }
 
+/* The files of a model that are copied. Of each: what it must be, and, unless `to` is NULL, its copy. */
+static const char *const copied[] = {"tokenizer.json",        "tokenizer.model",         "tokenizer_config.json",
+                                     "chat_template.jinja",   "special_tokens_map.json", "added_tokens.json",
+                                     "generation_config.json"};
+enum { COPIED = sizeof copied / sizeof *copied };
+
 /* tokenizer_config.json with pad_token set to the token's text. */
 static rw_status copy_tokenizer_config(const char *from, const char *to, slice pad, rw_error *err) {
   json_file f;
@@ -227,39 +239,83 @@ static rw_status copy_tokenizer_config(const char *from, const char *to, slice p
   if (pad.p) jw_slice(&w, "pad_token", pad);
   jw_end(&w);
   str_addc(&s, '\n');
-  rw_status st = s.oom ? rw_nomem(err, to) : file_put(to, s.p, s.len, err);
+  rw_status st = s.oom ? rw_nomem(err, from) : to ? file_put_like(to, s.p, s.len, from, err) : RW_OK;
   str_free(&s);
   json_file_close(&f);
   return st;
 }
 
-static rw_status copy_file(const char *from, const char *to, rw_error *err) {
+static rw_status copy_json(const char *from, const char *to, rw_error *err) {
+  json_file f;
+  RW_TRY(json_file_open_large(&f, from, err));
+  rw_status s = RW_OK;
+  if (json_kind(f.doc, 0) != JSON_OBJECT)
+    s = rw_fail(err, RW_DATA, "%s: expected a JSON object, got another value; is it the right file?", from);
+  else if (to)
+    s = file_put_like(to, f.text.p, f.text.len, from, err);
+  json_file_close(&f);
+  return s;
+}
+
+static rw_status copy_template(const char *from, const char *to, rw_error *err) {
+  str text = {0};
+  rw_status s = file_read_text(from, TEMPLATE_MAX_BYTES, &text, err);
+  if (!s && to) s = file_put_like(to, text.p ? text.p : "", text.len, from, err);
+  str_free(&text);
+  return s;
+}
+
+static rw_status copy_sentencepiece(const char *from, const char *to, rw_error *err) {
   file_map m;
   RW_TRY(file_map_open(&m, from, err));
-  rw_status s = file_put(to, m.p, m.len, err);
+  rw_status s = RW_OK;
+  if (!tok_is_sentencepiece((slice){(const char *)m.p, m.len}))
+    s = rw_fail(err, RW_DATA, "%s: expected a SentencePiece model, got bytes that are none; fetch it again", from);
+  else if (to)
+    s = file_put_like(to, m.p, m.len, from, err);
   file_map_close(&m);
   return s;
 }
 
+/* The folder may be a stranger's, and the copy be published: no link may lead out of it. */
+static rw_status copy_one(const char *dir, const char *name, const char *out, slice pad, rw_error *err) {
+  char *from = file_join(dir, name), *to = out ? file_join(out, name) : NULL;
+  rw_status s = from && (to || !out) ? RW_OK : rw_nomem(err, dir);
+  if (!s && file_exists(from)) {
+    s = file_check_inside(dir, name, err);
+    if (!s)
+      s = strcmp(name, "tokenizer.model") == 0         ? copy_sentencepiece(from, to, err)
+          : strcmp(name, "chat_template.jinja") == 0   ? copy_template(from, to, err)
+          : strcmp(name, "tokenizer_config.json") == 0 ? copy_tokenizer_config(from, to, pad, err)
+                                                       : copy_json(from, to, err);
+  }
+  mem_free(from);
+  mem_free(to);
+  return s;
+}
+
+static bool replaces_template(const train_options *o, const char *name) {
+  return o->chat_template && strcmp(name, "chat_template.jinja") == 0;
+}
+
+rw_status text_check(const train_options *o, const char *base, rw_error *err) {
+  const char *dir = text_dir(o->model, base);
+  rw_status s = file_check_inside(base, "config.json", err); /* its fields are written as well */
+  for (size_t i = 0; !s && i < COPIED; i++)
+    if (!replaces_template(o, copied[i])) s = copy_one(dir, copied[i], NULL, (slice){0}, err);
+  return s;
+}
+
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err) {
-  static const char *const names[] = {"tokenizer.json",        "tokenizer.model",         "tokenizer_config.json",
-                                      "chat_template.jinja",   "special_tokens_map.json", "added_tokens.json",
-                                      "generation_config.json"};
   const tokenizer *t = renderer_tokenizer(r);
+  slice p = {0};
+  if (t && pad >= 0 && pad != tok_pad(t)) p = tok_text(t, pad);
   rw_status s = RW_OK;
-  for (size_t i = 0; !s && i < sizeof names / sizeof *names; i++) {
-    char *from = file_join(text_dir(o->model, o->base), names[i]), *to = file_join(o->out, names[i]);
-    if (!from || !to) {
-      s = rw_nomem(err, o->out);
-    } else if (o->chat_template && strcmp(names[i], "chat_template.jinja") == 0) {
-      s = copy_file(o->chat_template, to, err);
-    } else if (file_exists(from)) {
-      slice p = {0};
-      if (t && pad >= 0 && pad != tok_pad(t)) p = tok_text(t, pad);
-      s = strcmp(names[i], "tokenizer_config.json") == 0 ? copy_tokenizer_config(from, to, p, err)
-                                                         : copy_file(from, to, err);
-    }
-    mem_free(from);
+  for (size_t i = 0; !s && i < COPIED; i++)
+    if (!replaces_template(o, copied[i])) s = copy_one(text_dir(o->model, o->base), copied[i], o->out, p, err);
+  if (!s && o->chat_template) {
+    char *to = file_join(o->out, "chat_template.jinja");
+    s = to ? copy_template(o->chat_template, to, err) : rw_nomem(err, o->out);
     mem_free(to);
   }
   return s;

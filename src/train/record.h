@@ -42,6 +42,9 @@ rw_status run_write(const run_record *r, rw_error *err);
 /* Does OUT/run.json say that the run is finished? (It says so only when everything else is written.) */
 rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err);
 
+/* Can they be copied? Asked before any work: RW_DATA for a file that is not what its name says, or a link that
+ * leads out of the model's folder. base: the folder of the weights. */
+rw_status text_check(const train_options *o, const char *base, rw_error *err);
 /* Copies the tokenizer and the template of the input model into OUT, so that every program renders as training did;
  * the pad token becomes `pad` (see pad_choose). */
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err);

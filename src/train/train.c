@@ -249,6 +249,7 @@ static rw_status prepare(run *t, rw_error *err) {
              model_info(t->m)->initializer_range, (unsigned long long)o->seed);
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, err));
+  RW_TRY(text_check(o, model_dir(t->m), err));
   RW_TRY(prepare_lora(t, err));
   RW_TRY(model_train_check(t->m, &(model_train_options){.freeze_layers = (size_t)o->freeze_layers}, err));
   file_map template; /* it is copied when the model is written: from a pipe it could not be */
