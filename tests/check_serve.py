@@ -132,6 +132,8 @@ def protocols(s):
     check(probs(get("/classify", {"input": ids})) == by_ids and probs(get("/classify", {"input": ids[0]})) == by_ids[:1], "vLLM: ids")
     bare = score([{"input_ids": list(b"hi")}])[0]["score"]
     check(probs(get("/classify", {"input": "hi", "add_special_tokens": False})) == [bare], "vLLM: add_special_tokens")
+    plain = {"chat_template": None, "chat_template_kwargs": {}, "continue_final_message": False, "truncation_side": "left"}
+    check(probs(get("/classify", {"messages": say("Is it late?", "yes"), **plain})) == want[:1], "vLLM: fields that say nothing")
     cut = get("/classify", {"input": [[256, *b"hello"]], "truncate_prompt_tokens": 3})
     check(probs(cut) == [score([{"input_ids": [256, *b"lo"]}])[0]["score"]], "vLLM: truncate_prompt_tokens")
     for path in "/score", "/v1/score":
@@ -188,6 +190,12 @@ def errors(s):
         ("/predict", {"inputs": 1}, 400, "inputs: expected"), ("/v1/rewards", {"rows": 1}, 400, "rows: expected"),
         ("/v1/compare", {"prompt": "a", "responses": ["b"]}, 400, "two or more"),
         ("/v1/chat/completions", {"messages": say("a", "b"), "stream": True}, 400, "stream"),
+        ("/classify", {"messages": say("a", "b"), "chat_template": "{{ 1 }}"}, 400, "chat_template: not supported"),
+        ("/classify", {"messages": say("a", "b"), "continue_final_message": True}, 400, "continue_final_message: not"),
+        ("/v1/chat/completions", {"messages": say("a", "b"), "chat_template_kwargs": {"x": 1}}, 400, "chat_template_kwargs: not"),
+        ("/classify", {"input": "a", "truncation_side": "right"}, 400, "truncation_side: expected"),
+        ("/encode", {"text": "a", "image_data": ["x"]}, 400, "image_data: not supported"),
+        ("/score", {"query": "a", "items": ["b"], "label_token_ids": [1]}, 400, "label_token_ids: not supported"),
         ("/nowhere", {}, 404, "no such path"),
     ]
     for path, body, status, text in table:

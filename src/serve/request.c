@@ -59,6 +59,18 @@ rw_status request_bool(request *q, const char *field, bool *given, bool *value, 
   return request_wrong(q, field, v, "true, false or null", err);
 }
 
+rw_status request_without(request *q, const char *const *fields, rw_error *err) {
+  for (; *fields; fields++) {
+    json_val v = request_get(q, *fields);
+    json_type t = json_kind(q->doc, v);
+    bool empty = v == JSON_NONE || t == JSON_NULL || t == JSON_FALSE ||
+                 ((t == JSON_OBJECT || t == JSON_ARRAY) && json_count(q->doc, v) == 0);
+    if (!empty)
+      return rw_fail(err, RW_DATA, "%s: not supported here, and without it the score would be another's", *fields);
+  }
+  return RW_OK;
+}
+
 rw_status request_add(request *q, const conversation *c, bool add_bos, rw_error *err) {
   if (q->n >= REQUEST_MOST_ITEMS)
     return request_refuse(q, 413, err, "expected at most %d conversations in a request", REQUEST_MOST_ITEMS);
@@ -67,7 +79,9 @@ rw_status request_add(request *q, const conversation *c, bool add_bos, rw_error 
 }
 
 rw_status request_messages(request *q, json_val list, const char *field, rw_error *err) {
+  static const char *const others[] = {"chat_template", "chat_template_kwargs", "continue_final_message", NULL};
   conversation c = {0};
+  RW_TRY(request_without(q, others, err));
   RW_TRY(conv_messages(&c.messages, &c.n_messages, q->doc, list, field, q->mem, err));
   if (c.n_messages == 0 || c.messages[c.n_messages - 1].role != ROLE_ASSISTANT)
     return rw_fail(err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %s", field,

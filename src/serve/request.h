@@ -81,6 +81,10 @@ rw_status request_model(request *q, rw_error *err);
 /* true or false; null and absent leave *given false. */
 rw_status request_bool(request *q, const char *field, bool *given, bool *value, rw_error *err);
 
+/* The fields, up to NULL, hold nothing (absent, null, false, or empty): those that other servers follow and this
+ * one does not, where leaving them aside would change a score. */
+rw_status request_without(request *q, const char *const *fields, rw_error *err);
+
 /* One conversation more; they are scored in this order. The slices and lists must stay until the request ends. */
 rw_status request_add(request *q, const conversation *c, bool add_bos, rw_error *err);
 rw_status request_messages(request *q, json_val list, const char *field, rw_error *err);

@@ -4,7 +4,9 @@
 /* text or input_ids, one or a list. */
 rw_status sglang_read(request *q, rw_error *err) {
   json_val text = request_get(q, "text"), tokens = request_get(q, "input_ids");
+  static const char *const others[] = {"image_data", "video_data", "audio_data", NULL};
   RW_TRY(request_model(q, err));
+  RW_TRY(request_without(q, others, err));
   if ((text == JSON_NONE) == (tokens == JSON_NONE))
     return rw_fail(err, RW_DATA, "text, input_ids: expected one of them in the body, got %s",
                    text == JSON_NONE ? "neither" : "both");

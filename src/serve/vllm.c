@@ -24,10 +24,12 @@ static rw_status read_activation(request *q, rw_error *err) {
   return RW_OK;
 }
 
-/* truncate_prompt_tokens, -1 and null: as the server is set. */
+/* truncate_prompt_tokens, -1 and null: as the server is set. The end of a conversation is what is kept. */
 static rw_status read_limit(request *q, rw_error *err) {
-  json_val v = request_get(q, "truncate_prompt_tokens");
+  json_val v = request_get(q, "truncate_prompt_tokens"), side = request_get(q, "truncation_side");
   int64_t n;
+  if (side != JSON_NONE && json_kind(q->doc, side) != JSON_NULL && !slice_is(json_string(q->doc, side), "left"))
+    return request_wrong(q, "truncation_side", side, "\"left\": a reward is read at the end, which stays", err);
   if (v == JSON_NONE || json_kind(q->doc, v) == JSON_NULL) return RW_OK;
   if (!json_int(q->doc, v, &n) || n < -1 || n == 0)
     return request_wrong(q, "truncate_prompt_tokens", v, "a whole number above 0, or -1", err);
@@ -146,9 +148,12 @@ static rw_status read_texts(request *q, const char *const *names, size_t n_names
 static rw_status score_read(request *q, rw_error *err) {
   static const char *const firsts[] = {"queries", "text_1", "data_1", "query"};
   static const char *const seconds[] = {"documents", "text_2", "data_2", "items"};
+  static const char *const others[] = {"label_token_ids", "item_first",
+                                       NULL}; /* SGLang's, of another kind of score */
   const char *first, *second;
   slice *a, *b;
   size_t na, nb;
+  RW_TRY(request_without(q, others, err));
   RW_TRY(request_model(q, err));
   RW_TRY(read_activation(q, err));
   RW_TRY(read_limit(q, err));
