@@ -67,7 +67,7 @@ E2
 printf '%s\n' '{}' '{"score": 3, "x": 1}' '{"input_ids": [5, 6, 7], "error": "mine", "score": 1, "chosen_score": 9, "tokens": null, "truncated": true}' \
   '{"chosen_ids": [5, 6], "rejected_ids": [5], "score": 4, "tokens": "t", "chosen_tokens": 8, "attributes": 1, "dropped": true}' '7' >"$tmp/own.jsonl"
 fails 1 "3 of 5 rows could not be scored" score "$tmp/own.jsonl" -o "$tmp/own.out.jsonl"
-grep -qF "own fields of these names are replaced (by rows): error 1, dropped 1, truncated 1, score 2, chosen_tokens 1;" "$tmp/stderr"
+grep -qF "fields that rows have already are replaced (name: rows): error 1, dropped 1, truncated 1, score 2, chosen_tokens 1;" "$tmp/stderr"
 python3 - "$tmp" <<'E2'
 import json, sys
 rows = [json.loads(l) for l in open(sys.argv[1] + "/own.out.jsonl")]
@@ -185,7 +185,7 @@ wrong "--quiet: takes no value" --quiet=yes
 wrong "--lr: expected X after it" --lr
 # what has no effect is said, and the run goes on
 "$reward" train --model $model --data "$tmp/one pair.jsonl" --dry-run --gamma 2 --epochs 1 --steps 5 >/dev/null 2>"$tmp/stderr"
-grep -q "warning: --gamma is not used: it is of --loss focal and focal-penalty, not of bt" "$tmp/stderr"
+grep -q "warning: --gamma is not used: it belongs to --loss focal and focal-penalty, not to bt" "$tmp/stderr"
 grep -q "warning: --epochs is not used beside --steps" "$tmp/stderr"
 # of sweep
 wrong() {
@@ -378,7 +378,7 @@ fails 1 "wrong.yaml:2: write: expected a source stage before it" curate "$tmp/wr
 echo '{"error": null, "text": "a"}' | "$reward" tokenize --model tests/data/tokenizer/llama3 - >"$tmp/ids" 2>"$tmp/stderr"
 grep -q ids "$tmp/ids" && ! grep -qE "could not|replaced" "$tmp/stderr"
 printf '%s\n' '{"text": "a", "input_ids": [1], "error": ""}' '{"text": "b", "input_ids": null}' '{"id": 1, "error": "old"}' >"$tmp/own.jsonl"
-fails 1 "own fields of these names are replaced (by rows): input_ids 1, error 2; rename them to keep them" "$reward" tokenize --model tests/data/tokenizer/llama3 "$tmp/own.jsonl"
+fails 1 "fields that rows have already are replaced (name: rows): input_ids 1, error 2; rename them to keep them" "$reward" tokenize --model tests/data/tokenizer/llama3 "$tmp/own.jsonl"
 fails 1 "<stdin>:1: row: expected text or messages" "$reward" tokenize --model tests/data/tokenizer/llama3 - <<<'{"id": 7, "error": 1, "chosen_ids": [1], "rejected_ids": [2]}'
 grep -qF '{"id": 7, "chosen_ids": [1], "rejected_ids": [2], "error": "row: expected' "$tmp/stdout" # the row keeps its fields
 printf '\x1f\x8b\x08\x00broken' >"$tmp/broken.gz"

@@ -1,4 +1,4 @@
-/* train.c - training, evaluation and curation of reward.h. */
+/* train.c - training, evaluation and curation of reward.h: options into the library's own, defaults, results. */
 #include <math.h>
 #include <string.h>
 

@@ -24,7 +24,7 @@ char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Test hook: the n-th allocation from now (0: the next) and all after it fail; -1 turns it off. */
 void mem_fail_after(long n);
 
-/* Grows *items (elements of `size` bytes, *cap of them) so that at least need fit. */
+/* Grows *items, an array of *cap elements of `size` bytes, to at least `need` elements. */
 bool mem_grow(void **items, size_t *cap, size_t need, size_t size);
 /* vec_push(array, len, cap, value): append, false when memory ran out. */
 #define vec_push(a, len, cap, value) \

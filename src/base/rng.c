@@ -1,4 +1,4 @@
-/* rng.c - xoshiro256++. */
+/* rng.c - random numbers by xoshiro256++; the same seed gives the same numbers on every machine. */
 #include "base/rng.h"
 
 #include <math.h>

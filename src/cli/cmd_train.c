@@ -72,7 +72,7 @@ static void say_unused(const cli *c, const train_options *o) {
     str losses = {0}; /* a file of options that serves several losses may name them all */
     for (int k = 0; k < LOSS_KINDS; k++)
       if (cli_loss_has(p, k)) str_printf(&losses, "%s%s", losses.len ? " and " : "", loss_words[k].text);
-    log_warn(c->context, "--%s is not used: it is of --loss %s, not of %s", p->name, losses.p ? losses.p : "?",
+    log_warn(c->context, "--%s is not used: it belongs to --loss %s, not to %s", p->name, losses.p ? losses.p : "?",
              loss_words[o->loss.kind].text);
     str_free(&losses);
   }

@@ -21,11 +21,10 @@ int cli_nomem(const cli *c) { return cli_usage(c, "memory ran out"); }
 
 int cli_missing(const cli *c, const char *what) {
   if (!c->greedy) return cli_usage(c, "%s", what);
-  return cli_usage(
-      c,
-      "%s; '%s' was taken as a value of --%s, which takes all words up to the next option: put what is "
-      "no value of it first, or behind --",
-      what, c->greedy_word, c->greedy->name);
+  return cli_usage(c,
+                   "%s; '%s' was taken as a value of --%s, which takes all words up to the next option: put other "
+                   "words first, or behind --",
+                   what, c->greedy_word, c->greedy->name);
 }
 
 int cli_check_output(const cli *c, const char *out, const char *const *in, size_t n) {

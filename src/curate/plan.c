@@ -1,4 +1,4 @@
-/* plan.c - --dry-run's plan. */
+/* plan.c - what --dry-run prints: each stage, with the pairs that it would leave. */
 #include "curate/plan.h"
 
 static void add_read(const curation *r, const stage *s, str *out) {

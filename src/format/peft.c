@@ -29,7 +29,7 @@ static rw_status find_base(peft_config *c, const char *dir, rw_error *err) {
   if (!name.p || !name.len)
     return rw_fail(
         err, RW_DATA,
-        "%s: base_model_name_or_path: expected the base model's folder, got none; " FIELD(base) " DIR says it",
+        "%s: base_model_name_or_path: expected the base model's folder, got none; name it with " FIELD(base) " DIR",
         c->path);
   char *plain = mem_strndup(name.p, name.len), *beside = plain ? file_join(dir, plain) : NULL;
   char **found = beside && plain[0] != '/' && file_is_dir(beside) ? &beside
@@ -42,11 +42,10 @@ static rw_status find_base(peft_config *c, const char *dir, rw_error *err) {
     c->base = *found;
     *found = NULL;
   } else {
-    s = rw_fail(
-        err, RW_IO,
-        "%s: base_model_name_or_path: expected the base model's folder, got '%s', which is not here; " FIELD(base) " "
-        "DIR says where it is",
-        c->path, plain);
+    s = rw_fail(err, RW_IO,
+                "%s: base_model_name_or_path: expected the base model's folder, got '%s', which is not here; name "
+                "it with " FIELD(base) " DIR",
+                c->path, plain);
   }
   mem_free(plain);
   mem_free(beside);

@@ -12,8 +12,8 @@
 #include "model/score_groups.h"
 #include "model/score_row.h"
 
-/* Rows held at a time; at least one, and a group whole. A slow model takes fewer, so that about so many seconds are
- * lost when it is killed; no score depends on it. */
+/* Rows held at a time; at least one, and a group whole. A slow model takes fewer rows, so that a kill loses about
+ * CHUNK_SECONDS of work. No score depends on it. */
 enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10, SHOWN_BAD_ROWS = 5 };
 
 typedef struct {
@@ -103,8 +103,8 @@ static const score_item *item_of(const filing *r, size_t i) {
   return r->item_row[i] == SIZE_MAX ? NULL : &r->items[r->item_row[i]];
 }
 
-/* The best of the group that begins at row i of n; where all failed, p of its response and its index are of no
- * use, and no row asks for them. */
+/* The best of the group that begins at row i of n. Where all its rows failed, the result means nothing, and no row
+ * asks for it. */
 static score_best best_of_group(const filing *r, size_t i, size_t n) {
   score_best best = {0};
   float highest = 0;
@@ -332,7 +332,8 @@ static void say(const filing *r, double seconds) {
            (double)r->tokens / seconds);
   render_notes_warn(r->context, &notes);
   if (c->truncated)
-    log_warn(r->context, "%zu of %zu rows were truncated to %lld tokens; their token counts are of what was scored",
+    log_warn(r->context,
+             "%zu of %zu rows were truncated to %lld tokens; their token counts are those after the cut",
              c->truncated, c->rows, (long long)scorer_max_length(s));
   own_fields_warn(r->context, r->form.replaced, SCORE_FIELDS);
   if (c->failed)

@@ -134,7 +134,7 @@ static void option_cell(rep_table *t, json_doc *d, json_val v) {
 
 /* The option's row, where the runs differ in it (or there is one run only). */
 static void argument_row(rep_table *t, const run_set *s, slice name, size_t *rows) {
-  /* where a run lies and how it was begun is no part of what it did */
+  /* these change nothing in what a run does */
   static const char *const idle[] = {"out", "resume", "force", "quiet"};
   bool differ = s->n_runs == 1;
   slice first = {0};

@@ -95,8 +95,7 @@ rw_status request_inputs(request *q, json_val v, const char *field, bool add_bos
 /* A user message and the assistant's. */
 rw_status request_exchange(request *q, slice prompt, slice response, rw_error *err);
 
-/* The item's number: its score as it stands, or the sigmoid of it where the request, or else the server, says so.
- */
+/* Writes the item's score; its sigmoid where the request says so or, where it leaves that open, the server. */
 void request_number(json_writer *w, const char *name, const request *q, const serve_item *it);
 const char *request_model_name(const request *q);
 int64_t request_time(void);                                          /* seconds since 1970 */

@@ -297,7 +297,7 @@ struct tmethod {
   tv self;
 };
 
-/* The head of a built-in function, and what one that uses none of its parameters begins with. */
+/* F: the head of a built-in function. UNUSED: its first line, where it uses none of its parameters. */
 #define F(name) static tv name(tctx *c, tv self, const tv *arg, const targs *raw)
 #define UNUSED  (void)c, (void)self, (void)arg, (void)raw
 static inline bool given(tv v) { return v.kind != V_ABSENT && v.kind != V_NONE; }

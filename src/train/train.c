@@ -182,8 +182,8 @@ static double peak_bytes(void) {
   return getrusage(RUSAGE_SELF, &u) == 0 ? (double)u.ru_maxrss * 1024 : 0;
 }
 
-/* The options with what the data, the model and the machine made of those that leave it to them. What has no
- * effect at all in this run is NULL, NAN or 0. */
+/* The options as they took effect: defaults that leave a choice to the data, the model or the machine are filled
+ * in. What has no effect at all in this run is NULL, NAN or 0. */
 static train_options effective_options(const run *t) {
   train_options e = *t->o;
   bool lora = model_has_lora(t->m);
@@ -395,7 +395,7 @@ static rw_status keep_frozen(run *t, const char *dir, rw_error *err) {
   return RW_OK;
 }
 
-/* Seconds a token of the passes of the first step, or of some of them. */
+/* *each: seconds a token, measured over passes of the first step, at most PASSES. */
 static rw_status time_passes(run *t, double *each, rw_error *err) {
   enum { PASSES = 4 };
   const train_options *o = t->o;

@@ -42,7 +42,8 @@ static inline __m512 load(const void *src, size_t at, tensor_type type, __mmask1
   return type == T_F16 ? _mm512_cvtph_ps(h) : widen(h);
 }
 
-/* The parts of 32 values, those of lo before those of hi: each the nearest bf16 of what the ones before left. */
+/* 32 values, lo's before hi's, as a sum of parts: each part is the nearest bf16 to what the parts before it left.
+ */
 static inline void split(__m512i *out, size_t parts, __m512 lo, __m512 hi) {
   for (size_t p = 0; p < parts; p++) {
     out[p] = (__m512i)_mm512_cvtne2ps_pbh(hi, lo);

@@ -1,3 +1,3 @@
-/* The avx2 table; see kernels_impl.h. */
+/* kernels_avx2.c - the kernels (kernels_impl.h) as the compiler makes them for AVX2. */
 #define LEVEL avx2
 #include "compute/cpu/kernels_impl.h"
