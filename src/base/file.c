@@ -253,6 +253,10 @@ rw_status file_check_output(const char *out, const char *const *in, size_t n, rw
 }
 
 bool file_exists(const char *path) { return access(path, F_OK) == 0; }
+bool file_has_end(const char *path, const char *end) {
+  size_t n = strlen(path), m = strlen(end);
+  return n >= m && strcmp(path + n - m, end) == 0;
+}
 
 bool file_is_dir(const char *path) {
   struct stat st;

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "format/json.h"
+#include "format/jsonl.h"
 #include "format/parquet.h"
 #include "format/parquet_rows.h"
-#include "format/rows.h"
 
 enum { BATCH_BYTES = 32 << 20, MAX_FIELDS = 2000 };
 
@@ -33,7 +33,7 @@ struct parquet_out {
   char *path, *waiting; /* path: the file, or the stem of the shards */
   uint64_t shard_bytes; /* 0: one file */
   size_t *n_shards;
-  rows_out *rows; /* NULL: only checked */
+  jsonl_out *rows; /* NULL: only checked */
   uint64_t row, bytes;
   column root;
   json_doc *doc;
@@ -245,7 +245,7 @@ static rw_status put_batch(parquet_out *o, parquet_writer *w, arena *mem, rw_err
 }
 
 /* Rows up to the byte `until` of them all, as one file that is not yet committed. */
-static rw_status convert(parquet_out *o, rows_in *in, uint64_t until, file_out *f, arena *mem, rw_error *err) {
+static rw_status convert(parquet_out *o, jsonl_in *in, uint64_t until, file_out *f, arena *mem, rw_error *err) {
   parquet_writer *w;
   struct ArrowSchema schema;
   arena_reset(mem);
@@ -254,7 +254,7 @@ static rw_status convert(parquet_out *o, rows_in *in, uint64_t until, file_out *
   rw_status s = RW_OK;
   slice row = {0};
   for (size_t bytes = 0; !s && o->bytes < until; o->bytes += row.len) {
-    s = rows_next(in, &row, &o->row, err);
+    s = jsonl_next(in, &row, &o->row, err);
     if (!s) s = json_parse(o->doc, row.p, row.len, err);
     if (!s) s = append(o, &o->root, 0, err);
     bytes += row.len;
@@ -269,8 +269,12 @@ static rw_status convert(parquet_out *o, rows_in *in, uint64_t until, file_out *
 
 /* ---- the file ---- */
 
+char *parquet_shard(const char *stem, size_t k, size_t n) {
+  return mem_printf("%s-%05zu-of-%05zu.parquet", stem, k, n);
+}
+
 static void out_free(parquet_out *o) {
-  rows_abort(o->rows);
+  jsonl_abort(o->rows);
   if (o->waiting) unlink(o->waiting);
   column_free(&o->root);
   json_free(o->doc);
@@ -297,7 +301,7 @@ rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard
   o->doc = json_new();
   o->mem = arena_new();
   rw_status s = o->path && o->waiting && o->doc && o->mem ? RW_OK : rw_nomem(err, path);
-  if (!s) s = rows_create(&o->rows, o->waiting, err);
+  if (!s) s = jsonl_create(&o->rows, o->waiting, err);
   if (s)
     out_free(o);
   else
@@ -308,7 +312,7 @@ rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard
 rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err) {
   rw_status s = parquet_out_open(out, path, err);
   if (!*out) return s;
-  rows_abort((*out)->rows);
+  jsonl_abort((*out)->rows);
   (*out)->rows = NULL;
   return RW_OK;
 }
@@ -322,16 +326,16 @@ rw_status parquet_out_write(parquet_out *o, const char *row, size_t len, rw_erro
                    json_kind_name(json_kind(o->doc, 0)));
   RW_TRY(widen(o, &o->root, 0, err));
   o->bytes += len;
-  return o->rows ? rows_write(o->rows, row, len, err) : RW_OK;
+  return o->rows ? jsonl_write(o->rows, row, len, err) : RW_OK;
 }
 
-static rw_status convert_all(parquet_out *o, rows_in *in, size_t n, file_out **f, rw_error *err) {
+static rw_status convert_all(parquet_out *o, jsonl_in *in, size_t n, file_out **f, rw_error *err) {
   arena *mem = arena_new(); /* the schema's, then each batch's */
   uint64_t all = o->bytes;
   rw_status s = mem ? RW_OK : rw_nomem(err, o->path);
   o->bytes = 0;
   for (size_t k = 0; !s && k < n; k++) {
-    char *path = o->shard_bytes ? rows_shard(o->path, k, n) : mem_strndup(o->path, strlen(o->path));
+    char *path = o->shard_bytes ? parquet_shard(o->path, k, n) : mem_strndup(o->path, strlen(o->path));
     s = path ? file_out_open(&f[k], path, err) : rw_nomem(err, o->path);
     mem_free(path);
     if (!s) s = convert(o, in, k + 1 < n ? all / n * (k + 1) : all, f[k], mem, err);
@@ -341,15 +345,15 @@ static rw_status convert_all(parquet_out *o, rows_in *in, size_t n, file_out **f
 }
 
 rw_status parquet_out_commit(parquet_out *o, rw_error *err) {
-  rows_in *in = NULL;
-  rows_out *rows = o->rows;
+  jsonl_in *in = NULL;
+  jsonl_out *rows = o->rows;
   size_t n = o->shard_bytes && o->bytes > o->shard_bytes ? (size_t)((o->bytes - 1) / o->shard_bytes + 1) : 1;
   file_out **f = mem_zalloc(n, sizeof(file_out *));
   o->rows = NULL;
-  rw_status s = rows_commit(rows, err);
+  rw_status s = jsonl_commit(rows, err);
   if (!s && !f) s = rw_nomem(err, o->path);
   if (!s) s = complete(o, &o->root, err);
-  if (!s) s = rows_open(&in, o->waiting, NULL, err);
+  if (!s) s = jsonl_open(&in, o->waiting, NULL, err);
   if (!s) s = convert_all(o, in, n, f, err);
   for (size_t k = 0; f && k < n; k++)
     if (s)
@@ -357,7 +361,7 @@ rw_status parquet_out_commit(parquet_out *o, rw_error *err) {
     else
       s = file_out_commit(f[k], err);
   if (o->n_shards) *o->n_shards = n;
-  rows_close(in);
+  jsonl_close(in);
   mem_free(f);
   out_free(o);
   return s;

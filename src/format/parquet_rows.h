@@ -17,8 +17,9 @@ void parquet_in_close(parquet_in *in);                                /* NULL is
  * compressed file beside path until all types are known. */
 typedef struct parquet_out parquet_out;
 rw_status parquet_out_open(parquet_out **out, const char *path, rw_error *err);
-/* As rows_create_shards says. */
+/* As rows_create_shards and rows_shard say. */
 rw_status parquet_out_shards(parquet_out **out, const char *stem, uint64_t shard_bytes, size_t *n, rw_error *err);
+char *parquet_shard(const char *stem, size_t k, size_t n);
 /* Keeps no rows: tells only whether each would fit. Ended by parquet_out_abort. */
 rw_status parquet_out_check(parquet_out **out, const char *path, rw_error *err);
 rw_status parquet_out_write(parquet_out *out, const char *row, size_t len, rw_error *err);

@@ -1,155 +1,32 @@
-/* rows.c - row files: plain, gzip and zstd JSONL and Parquet, in and out, and ordered parallel passes over them.
- *
- * Reading keeps one growing buffer; a row is a slice of it. Limit: a row may have 1 GB.
- */
+/* rows.c - row files by what they are: JSONL by jsonl.c, Parquet by parquet_in.c and parquet_out.c. */
 #include "format/rows.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
-#include "base/log.h"
+#include "format/jsonl.h"
 #include "format/parquet_rows.h"
-
-enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30 };
-typedef enum { PLAIN, GZIP, ZSTD } packing;
-
-struct rows_in {
-  rw_context *context;
-  char *path;
-  int fd;
-  packing how;
-  z_stream z;
-  ZSTD_DStream *zs;
-  bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
-  bool eof;                 /* end of the file */
-  char *raw;                /* READ_BYTES of the file, when compressed */
-  size_t raw_len, raw_at;
-  str buf;                             /* decoded bytes */
-  size_t pos;                          /* place of the next row in buf */
-  uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
-  parquet_in *parquet;                 /* then nothing of the above but path, line and total */
-};
-
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
 
 /* ---- reading ---- */
 
-static rw_status read_fd(rows_in *in, char *p, size_t n, size_t *got, rw_error *err) {
-  ssize_t r;
-  do r = read(in->fd, p, n);
-  while (r < 0 && errno == EINTR && !log_interrupted(in->context));
-  if (r < 0 && errno == EINTR) return rw_fail(err, RW_INTERRUPTED, "interrupted");
-  if (r < 0) return rw_fail(err, RW_IO, "%s: cannot read: %s", in->path, strerror(errno));
-  *got = (size_t)r;
-  in->stored += (uint64_t)r;
-  if (r == 0) in->eof = true;
-  return RW_OK;
-}
+struct rows_in {
+  jsonl_in *jsonl;     /* of a Parquet file: its path and size, no rows */
+  parquet_in *parquet; /* NULL: JSONL */
+  uint64_t line;       /* of Parquet */
+};
 
-static rw_status fill_raw(rows_in *in, rw_error *err) {
-  in->raw_at = 0;
-  return read_fd(in, in->raw, READ_BYTES, &in->raw_len, err);
-}
-
-static rw_status damaged(const rows_in *in, const char *why, rw_error *err) {
-  return rw_fail(err, RW_DATA, "%s:%llu: the compressed data is damaged (%s); fetch the file again", in->path,
-                 (unsigned long long)in->line + 1, why);
-}
-
-static rw_status inflate_some(rows_in *in, rw_error *err) {
-  in->z.next_in = (unsigned char *)in->raw + in->raw_at;
-  in->z.avail_in = (unsigned)(in->raw_len - in->raw_at);
-  in->z.next_out = (unsigned char *)in->buf.p + in->buf.len;
-  in->z.avail_out = READ_BYTES;
-  int r = inflate(&in->z, Z_NO_FLUSH);
-  in->raw_at = in->raw_len - in->z.avail_in;
-  in->buf.len += READ_BYTES - in->z.avail_out;
-  if (r == Z_STREAM_END) { /* another member may follow */
-    in->member_open = false;
-    return inflateReset(&in->z) == Z_OK ? RW_OK : damaged(in, "gzip", err);
+/* Known by the first bytes. */
+static rw_status open_parquet(rows_in *in, const char *path, rw_error *err) {
+  const char *name = jsonl_path(in->jsonl);
+  uint64_t done, total;
+  jsonl_position(in->jsonl, &done, &total);
+  if (jsonl_begin(in->jsonl, SLICE("PAR1"))) {
+    if (total == 0)
+      return rw_fail(err, RW_UNSUPPORTED, "%s: Parquet is read from its end: expected a file, got a pipe", name);
+    return parquet_in_open(&in->parquet, strcmp(path, "-") == 0 ? "/dev/stdin" : path, err);
   }
-  if (r != Z_OK && r != Z_BUF_ERROR) return damaged(in, in->z.msg ? in->z.msg : "gzip", err);
-  in->member_open = true;
-  return RW_OK;
-}
-
-static rw_status zstd_some(rows_in *in, rw_error *err) {
-  ZSTD_inBuffer src = {in->raw, in->raw_len, in->raw_at};
-  ZSTD_outBuffer dst = {in->buf.p + in->buf.len, READ_BYTES, 0};
-  size_t r = ZSTD_decompressStream(in->zs, &dst, &src);
-  if (ZSTD_isError(r)) return damaged(in, ZSTD_getErrorName(r), err);
-  in->raw_at = src.pos;
-  in->buf.len += dst.pos;
-  in->member_open = r != 0;
-  return RW_OK;
-}
-
-/* Appends decoded bytes to buf, or sets eof. */
-static rw_status fill(rows_in *in, rw_error *err) {
-  if (in->buf.p && in->pos > 0) { /* what is consumed makes room */
-    memmove(in->buf.p, in->buf.p + in->pos, in->buf.len - in->pos);
-    in->buf.len -= in->pos;
-    in->pos = 0;
-  }
-  if (!str_reserve(&in->buf, READ_BYTES)) return rw_nomem(err, in->path);
-  if (in->how == PLAIN) {
-    size_t got;
-    RW_TRY(read_fd(in, in->buf.p + in->buf.len, READ_BYTES, &got, err));
-    in->buf.len += got;
-    return RW_OK;
-  }
-  if (in->raw_at == in->raw_len) {
-    RW_TRY(fill_raw(in, err));
-    if (in->eof && in->member_open) return damaged(in, "it ends too early", err);
-    if (in->eof) return RW_OK;
-  }
-  return in->how == GZIP ? inflate_some(in, err) : zstd_some(in, err);
-}
-
-/* Known by the first bytes; what was read to see them is kept. A pipe is not waited for where the first byte tells.
- */
-static rw_status detect(rows_in *in, rw_error *err) {
-  do RW_TRY(fill(in, err));
-  while (!in->eof && in->buf.len < 4 && (in->buf.len == 0 || strchr("\x1f\x28P\xEF", in->buf.p[0])));
-  const unsigned char *p = (const unsigned char *)in->buf.p;
-  size_t n = in->buf.len;
-  if (n >= 2 && p[0] == 0x1f && p[1] == 0x8b) in->how = GZIP;
-  if (n >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) in->how = ZSTD;
-  if (n >= 4 && memcmp(p, "PAR1", 4) == 0) {
-    if (in->total == 0)
-      return rw_fail(err, RW_UNSUPPORTED, "%s: Parquet is read from its end: expected a file, got a pipe",
-                     in->path);
-    return parquet_in_open(&in->parquet, in->fd == STDIN_FILENO ? "/dev/stdin" : in->path, err);
-  }
-  if (in->how == PLAIN && ends_with(in->path, ".parquet"))
+  if (!jsonl_packed(in->jsonl) && file_has_end(name, ".parquet"))
     return rw_fail(err, RW_DATA, "%s: expected a Parquet file, which begins with PAR1, got another; fetch it again",
-                   in->path);
-  if (in->how == PLAIN) {
-    if (n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) in->pos = 3;
-    return RW_OK;
-  }
-  in->raw = mem_alloc(n > READ_BYTES ? n : READ_BYTES, 1);
-  if (!in->raw) return rw_nomem(err, in->path);
-  memcpy(in->raw, p, n);
-  in->raw_len = n;
-  in->buf.len = 0;
-  in->eof = false;
-  if (in->how == GZIP) {
-    if (inflateInit2(&in->z, 15 + 16) != Z_OK) return rw_nomem(err, in->path);
-    in->z_open = true;
-  } else if (!(in->zs = ZSTD_createDStream())) {
-    return rw_nomem(err, in->path);
-  }
-  while (!in->eof && in->buf.len < 3) RW_TRY(fill(in, err));
-  if (in->buf.len >= 3 && memcmp(in->buf.p, "\xEF\xBB\xBF", 3) == 0) in->pos = 3;
+                   name);
   return RW_OK;
 }
 
@@ -157,21 +34,8 @@ rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_err
   *out = NULL;
   rows_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
-  in->context = context;
-  bool is_stdin = strcmp(path, "-") == 0;
-  in->path = mem_strndup(rows_label(path), strlen(rows_label(path)));
-  in->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-  struct stat st;
-  rw_status s = RW_OK;
-  if (!in->path)
-    s = rw_nomem(err, path);
-  else if (in->fd < 0)
-    s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
-  else if (fstat(in->fd, &st) == 0 && S_ISDIR(st.st_mode))
-    s = rw_fail(err, RW_IO, "%s: expected a file of rows, got a folder", path);
-  else if (S_ISREG(st.st_mode))
-    in->total = (uint64_t)st.st_size;
-  if (!s) s = detect(in, err);
+  rw_status s = jsonl_open(&in->jsonl, path, context, err);
+  if (!s) s = open_parquet(in, path, err);
   if (s)
     rows_close(in);
   else
@@ -180,87 +44,36 @@ rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_err
 }
 
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
-  if (in->parquet) {
-    rw_status s = parquet_in_next(in->parquet, row, err);
-    *line = in->line += row->p != NULL;
-    return s;
-  }
-  size_t seen = 0; /* bytes of the row that hold no newline */
-  for (;;) {
-    char *start = in->buf.p ? in->buf.p + in->pos : NULL;
-    size_t have = start ? in->buf.len - in->pos : 0;
-    char *nl = have > seen ? memchr(start + seen, '\n', have - seen) : NULL;
-    if (!nl && !in->eof) {
-      if (have > MAX_ROW)
-        return rw_fail(err, RW_DATA, "%s:%llu: expected a row of at most 1 GB; are the newlines missing?", in->path,
-                       (unsigned long long)in->line + 1);
-      seen = have;
-      RW_TRY(fill(in, err));
-      continue;
-    }
-    if (!nl && have == 0) {
-      *row = (slice){0};
-      *line = in->line;
-      return RW_OK;
-    }
-    size_t len = nl ? (size_t)(nl - start) : have;
-    in->pos += len + (nl != NULL);
-    in->taken += len + (nl != NULL);
-    in->line++;
-    seen = 0;
-    if (len > 0 && start[len - 1] == '\r') len--;
-    size_t blank = 0;
-    while (blank < len && (start[blank] == ' ' || start[blank] == '\t')) blank++;
-    if (blank == len) continue;
-    *row = (slice){start, len};
-    *line = in->line;
-    return RW_OK;
-  }
+  if (!in->parquet) return jsonl_next(in->jsonl, row, line, err);
+  rw_status s = parquet_in_next(in->parquet, row, err);
+  *line = in->line += row->p != NULL;
+  return s;
 }
 
 void rows_close(rows_in *in) {
   if (!in) return;
   parquet_in_close(in->parquet);
-  if (in->z_open) inflateEnd(&in->z);
-  ZSTD_freeDStream(in->zs);
-  if (in->fd > STDIN_FILENO) close(in->fd);
-  str_free(&in->buf);
-  mem_free(in->raw);
-  mem_free(in->path);
+  jsonl_close(in->jsonl);
   mem_free(in);
 }
 
-const char *rows_label(const char *path) { return strcmp(path, "-") == 0 ? "<stdin>" : path; }
-
-rw_context *rows_context(const rows_in *in) { return in->context; }
-
-const char *rows_path(const rows_in *in) { return in->path; }
+const char *rows_label(const char *path) { return jsonl_label(path); }
+rw_context *rows_context(const rows_in *in) { return jsonl_context(in->jsonl); }
+const char *rows_path(const rows_in *in) { return jsonl_path(in->jsonl); }
 
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total) {
-  *total = in->total;
-  if (in->parquet) {
-    *done = (uint64_t)((double)in->total * parquet_in_done(in->parquet));
-    return;
-  }
-  /* what is read and not yet taken counts as stored as densely as the rest */
-  double ahead = (double)(in->buf.len - in->pos), taken = (double)in->taken;
-  *done = taken > 0 ? (uint64_t)((double)in->stored * (taken / (taken + ahead))) : 0;
+  jsonl_position(in->jsonl, done, total);
+  if (in->parquet) *done = (uint64_t)((double)*total * parquet_in_done(in->parquet));
 }
 
 /* ---- writing ---- */
 
 struct rows_out {
-  file_out *f;
-  packing how;
-  z_stream z;
-  ZSTD_CStream *zs;
-  bool z_open;
-  char *packed; /* READ_BYTES */
-  char *path;
-  parquet_out *parquet; /* then nothing of the above */
+  jsonl_out *jsonl;
+  parquet_out *parquet; /* one of the two; of rows_check it tells only */
 };
 
-static rw_status parquet_created(rows_out **out, rows_out *o, rw_status s) {
+static rw_status created(rows_out **out, rows_out *o, rw_status s) {
   if (s)
     mem_free(o);
   else
@@ -272,104 +85,43 @@ rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_by
   *out = NULL;
   rows_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, stem);
-  return parquet_created(out, o, parquet_out_shards(&o->parquet, stem, shard_bytes, n, err));
+  return created(out, o, parquet_out_shards(&o->parquet, stem, shard_bytes, n, err));
 }
 
 rw_status rows_check(rows_out **out, const char *path, rw_error *err) {
   *out = NULL;
-  if (!ends_with(path, ".parquet")) return RW_OK;
+  if (!file_has_end(path, ".parquet")) return RW_OK;
   rows_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
-  return parquet_created(out, o, parquet_out_check(&o->parquet, path, err));
-}
-
-char *rows_shard(const char *stem, size_t k, size_t n) {
-  return mem_printf("%s-%05zu-of-%05zu.parquet", stem, k, n);
+  return created(out, o, parquet_out_check(&o->parquet, path, err));
 }
 
 rw_status rows_create(rows_out **out, const char *path, rw_error *err) {
   *out = NULL;
   rows_out *o = mem_zalloc(1, sizeof *o);
   if (!o) return rw_nomem(err, path);
-  if (ends_with(path, ".parquet")) return parquet_created(out, o, parquet_out_open(&o->parquet, path, err));
-  o->how = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
-  o->path = mem_strndup(path, strlen(path));
-  o->packed = mem_alloc(READ_BYTES, 1);
-  bool ok = o->path && o->packed;
-  /* no time stamp and no name in the gzip header: the same rows give the same bytes */
-  if (ok && o->how == GZIP)
-    ok = o->z_open = deflateInit2(&o->z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK;
-  if (ok && o->how == ZSTD) ok = (o->zs = ZSTD_createCStream()) != NULL;
-  rw_status s = ok ? file_out_open(&o->f, path, err) : rw_nomem(err, path);
-  if (s)
-    rows_abort(o);
-  else
-    *out = o;
-  return s;
+  return created(out, o,
+                 file_has_end(path, ".parquet") ? parquet_out_open(&o->parquet, path, err)
+                                                : jsonl_create(&o->jsonl, path, err));
 }
 
-static rw_status put(rows_out *o, const char *p, size_t len, bool end, rw_error *err) {
-  if (o->how == PLAIN) return file_out_write(o->f, p, len, err);
-  if (o->how == GZIP) {
-    o->z.next_in = (unsigned char *)p;
-    o->z.avail_in = (unsigned)len;
-    int r;
-    do {
-      o->z.next_out = (unsigned char *)o->packed;
-      o->z.avail_out = READ_BYTES;
-      r = deflate(&o->z, end ? Z_FINISH : Z_NO_FLUSH);
-      RW_TRY(file_out_write(o->f, o->packed, READ_BYTES - o->z.avail_out, err));
-    } while (o->z.avail_out == 0 || (end && r == Z_OK));
-    return RW_OK;
-  }
-  ZSTD_inBuffer src = {p, len, 0};
-  size_t r;
-  do {
-    ZSTD_outBuffer dst = {o->packed, READ_BYTES, 0};
-    r = ZSTD_compressStream2(o->zs, &dst, &src, end ? ZSTD_e_end : ZSTD_e_continue);
-    if (ZSTD_isError(r)) return rw_fail(err, RW_IO, "%s: zstd: %s", o->path, ZSTD_getErrorName(r));
-    RW_TRY(file_out_write(o->f, o->packed, dst.pos, err));
-  } while (end ? r != 0 : src.pos < src.size);
-  return RW_OK;
-}
+char *rows_shard(const char *stem, size_t k, size_t n) { return parquet_shard(stem, k, n); }
 
 rw_status rows_write(rows_out *o, const char *row, size_t len, rw_error *err) {
-  if (o->parquet) return parquet_out_write(o->parquet, row, len, err);
-  for (; len > MAX_ROW; row += MAX_ROW, len -= MAX_ROW) RW_TRY(put(o, row, MAX_ROW, false, err));
-  RW_TRY(put(o, row, len, false, err));
-  return put(o, "\n", 1, false, err);
+  return o->parquet ? parquet_out_write(o->parquet, row, len, err) : jsonl_write(o->jsonl, row, len, err);
 }
 
-rw_status rows_flush(rows_out *o, rw_error *err) {
-  return o->f && o->how == PLAIN ? file_out_flush(o->f, err) : RW_OK;
-}
-
-static void out_free(rows_out *o) {
-  if (o->z_open) deflateEnd(&o->z);
-  ZSTD_freeCStream(o->zs);
-  mem_free(o->packed);
-  mem_free(o->path);
-  mem_free(o);
-}
+rw_status rows_flush(rows_out *o, rw_error *err) { return o->jsonl ? jsonl_flush(o->jsonl, err) : RW_OK; }
 
 rw_status rows_commit(rows_out *o, rw_error *err) {
-  if (o->parquet) {
-    rw_status s = parquet_out_commit(o->parquet, err);
-    out_free(o);
-    return s;
-  }
-  rw_status s = o->how == PLAIN ? RW_OK : put(o, "", 0, true, err);
-  if (s)
-    file_out_abort(o->f);
-  else
-    s = file_out_commit(o->f, err);
-  out_free(o);
+  rw_status s = o->parquet ? parquet_out_commit(o->parquet, err) : jsonl_commit(o->jsonl, err);
+  mem_free(o);
   return s;
 }
 
 void rows_abort(rows_out *o) {
   if (!o) return;
   parquet_out_abort(o->parquet);
-  file_out_abort(o->f);
-  out_free(o);
+  jsonl_abort(o->jsonl);
+  mem_free(o);
 }

@@ -1,0 +1,30 @@
+/* jsonl.h - files of lines, plain or packed: the rows of JSONL for rows.c, and what waits for parquet_out.c.
+ *
+ * As rows.h says of rows, whose functions have the same names.
+ */
+#ifndef FORMAT_JSONL_H
+#define FORMAT_JSONL_H
+
+#include "base/context.h"
+#include "base/file.h"
+
+typedef struct jsonl_in jsonl_in;
+rw_status jsonl_open(jsonl_in **in, const char *path, rw_context *context, rw_error *err);
+rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
+void jsonl_close(jsonl_in *in); /* NULL is fine */
+rw_context *jsonl_context(const jsonl_in *in);
+const char *jsonl_path(const jsonl_in *in);
+const char *jsonl_label(const char *path);
+void jsonl_position(const jsonl_in *in, uint64_t *done, uint64_t *total);
+/* Before the first row: are these the file's first bytes? Is it packed? */
+bool jsonl_begin(const jsonl_in *in, slice bytes);
+bool jsonl_packed(const jsonl_in *in);
+
+typedef struct jsonl_out jsonl_out;
+rw_status jsonl_create(jsonl_out **out, const char *path, rw_error *err); /* .gz, .zst by name */
+rw_status jsonl_write(jsonl_out *out, const char *row, size_t len, rw_error *err);
+rw_status jsonl_flush(jsonl_out *out, rw_error *err);
+rw_status jsonl_commit(jsonl_out *out, rw_error *err);
+void jsonl_abort(jsonl_out *out);
+
+#endif
