@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / os.environ.get("BUILD", "build") / "src"
 TABLES = {"curate/sources", "curate/stages"}
-FREE = ["base", "format", "data", "compute", "report", "eval", "train", "curate", "pages", "cli"]
+FREE = ["base", "format", "data", "text", "compute", "report", "eval", "train", "curate", "pages", "cli"]
 FOLDERS = sys.argv[1:] or FREE
 
 defines, uses = {}, {}

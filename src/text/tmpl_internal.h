@@ -1,10 +1,15 @@
 /* tmpl_internal.h - what the parts of the template interpreter share: tokens, syntax tree, values, context.
  *
- * tmpl_lex.c    text -> tokens           tmpl_value.c   strings with marks, lists, dicts, str(), ==
- * tmpl_parse.c  tokens -> syntax tree    tmpl_eval.c    expressions, statements, scopes
- * tmpl_func.c   filters                  tmpl_object.c  tests, methods of dicts and lists, globals
- *                                        tmpl_string.c  methods of strings; tojson, % and format
- * template.c    the public functions
+ * tmpl_value.c   strings with marks, lists, dicts, str(), ==   tmpl_lex.c    text -> tokens
+ * tmpl_dump.c    tojson                                        tmpl_tree.c   tokens read, nodes made
+ * tmpl_string.c  methods of strings, % and format              tmpl_expr.c   expressions
+ * tmpl_call.c    calling built-in functions                    tmpl_parse.c  statements: the whole syntax tree
+ * tmpl_object.c  tests, methods of dicts and lists, globals
+ * tmpl_access.c  attributes, items, slices of values
+ * tmpl_func.c    filters
+ * tmpl_eval.c    expressions, statements, scopes               template.c    the public functions
+ *
+ * A file uses those above it in its column; the parser also uses the tables of filters and tests.
  *
  * Invariants: the tree is immutable once parsed (any number of threads render with it). Values live in the
  * arena of one rendering and are never freed singly. An error is sticky: the first one fills c->err and sets
@@ -304,6 +309,8 @@ static inline bool given(tv v) { return v.kind != V_ABSENT && v.kind != V_NONE; 
 /* Pairs of key and value, as dict.items() gives them. */
 tv tmpl_dict_items(tctx *c, const tdict *d, tlist_form form);
 
+/* ---- tmpl_call.c ---- */
+
 bool tmpl_need_int(tctx *c, tv v, const char *what, int64_t otherwise, int64_t *out);
 /* Calls a method of strings on str(self). */
 tv tmpl_as_method(tctx *c, tv self, slice method, const tv *arg, size_t n);
@@ -313,8 +320,17 @@ extern const tbuiltin tmpl_filters[], tmpl_tests[], tmpl_globals[], tmpl_str_met
     tmpl_list_methods[], tmpl_loop_methods[];
 
 tv tmpl_call_builtin(tctx *c, const tbuiltin *b, const char *kind, tv self, const targs *args);
-tv tmpl_attr(tctx *c, tv object, slice name, const node *origin); /* object.name */
-tv tmpl_item(tctx *c, tv object, tv key, const node *origin);     /* object[key] */
+
+/* ---- tmpl_access.c ---- */
+
+static inline tv tmpl_undefined(const node *origin) { return (tv){.kind = V_UNDEFINED, .origin = origin}; }
+tv tmpl_method(tctx *c, const tbuiltin *b, tv self);                                        /* b bound to self */
+tv tmpl_attr(tctx *c, tv object, slice name, const node *origin);                           /* object.name */
+tv tmpl_item(tctx *c, tv object, tv key, const node *origin);                               /* object[key] */
+tv tmpl_slice(tctx *c, tv object, const int64_t *start, const int64_t *stop, int64_t step); /* NULL: an end */
+
+/* ---- tmpl_dump.c, tmpl_string.c, tmpl_eval.c ---- */
+
 tv tmpl_tojson(tctx *c, tv v, const tv *arg);
 tv tmpl_percent(tctx *c, const tstr *format, tv values); /* "…" % values */
 

@@ -1,7 +1,5 @@
 /* tmpl_object.c - tests, methods of dicts, lists and loops, global functions. */
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -117,6 +115,18 @@ const tbuiltin tmpl_tests[] = {
 };
 
 /* ---- methods of dicts, lists, loops ---- */
+
+tv tmpl_dict_items(tctx *c, const tdict *d, tlist_form form) {
+  tlist *l = tmpl_new_list(c, form, d->n);
+  for (size_t i = 0; l && i < d->n; i++) {
+    tlist *pair = tmpl_new_list(c, L_TUPLE, 2);
+    if (!pair) return TV_UNDEFINED;
+    pair->items[0] = d->keys[i];
+    pair->items[1] = d->values[i];
+    l->items[i] = (tv){.kind = V_LIST, .list = pair};
+  }
+  return l ? (tv){.kind = V_LIST, .list = l} : TV_UNDEFINED;
+}
 
 F(m_get) {
   (void)raw;

@@ -1,7 +1,6 @@
 /* tok_load.c - tokenizer.json and tokenizer_config.json into a tokenizer; what it does not know it refuses by name.
  * A folder with tokenizer.model alone is read by tok_spm.c.
  */
-#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
