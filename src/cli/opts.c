@@ -1,5 +1,4 @@
 /* opts.c - the words of a command line, read by the tables of the command and the common one. */
-#include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"

@@ -2,8 +2,6 @@
  * attention.c, rows.c, vectors.c, optimizer.c, which share their work out by tasks.c. */
 #include "compute/cpu/cpu.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "compute/cpu/amx.h"

@@ -4,7 +4,6 @@
  * first-level cache; the running sums wait in c between blocks, which changes no bit (see kernels.h). Wide products
  * go in strips of columns, so that the packed copy of a weight stays small beside the weight.
  */
-#include <string.h>
 
 #include "compute/cpu/cpu.h"
 
