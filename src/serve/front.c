@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "serve/protocols.h"
+#include "serve/routes.h"
 
 enum { FRONT_THREADS = 4, IDLE_SECONDS = 600, BODY_SECONDS = 60, HEADER_BYTES = 64 << 10 };
 
@@ -242,16 +243,17 @@ static exchange *exchange_new(front *f, struct MHD_Connection *c, const char *pa
   x->read = x->began;
   request *q = &x->q;
   q->server = f->s;
+  q->sigmoid = server_options(f->s)->sigmoid;
   q->number = atomic_fetch_add(&f->numbers, 1) ^ ((uint64_t)server_started(f->s) << 24);
   q->doc = json_new();
   q->mem = arena_new();
   q->model = server_model(f->s, (slice){0});
-  if (!q->doc || !q->mem) {
+  if (!q->doc || !q->mem || !q->model) { /* no model: the server has ended */
     exchange_free(x);
     return NULL;
   }
   bool known;
-  q->route = server_route(path, method, &known);
+  q->route = routes_find(path, method, &known);
   const serve_options *o = server_options(f->s);
   const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length"),
              *name = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "key"),
@@ -260,7 +262,7 @@ static exchange *exchange_new(front *f, struct MHD_Connection *c, const char *pa
   if (name) q->key_arg = arena_strndup(q->mem, name, strlen(name));
   if (format) q->format_header = arena_strndup(q->mem, format, strlen(format));
   if (!q->route && known) {
-    q->route = server_route(path, NULL, &known); /* for its words */
+    q->route = routes_find(path, NULL, &known); /* for its words */
     refuse(x, 405, "this path takes another method");
   } else if (!q->route) {
     refuse(x, 404, "no such path; GET / and docs/serving.md name those that there are");

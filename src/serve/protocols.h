@@ -10,7 +10,7 @@
 SERVE_PROTOCOLS(X)
 #undef X
 
-/* {"error": {"message", "type", "code"}}, as OpenAI's, vLLM's and SGLang's. */
+/* refuse.c: {"error": {"message", "type", "code"}}, as OpenAI's, vLLM's and SGLang's. */
 void refuse_as_openai(json_writer *w, int status, const char *why);
 void refuse_as_tei(json_writer *w, int status, const char *why);
 /* A path that two protocols share: which of them reads the body is seen in its fields. */

@@ -161,7 +161,7 @@ size_t *request_ranked(request *q) {
 }
 
 static bool sigmoid_of(const request *q) {
-  return q->output == OUTPUT_SIGMOID || (q->output == OUTPUT_OPEN && server_options(q->server)->sigmoid);
+  return q->output == OUTPUT_SIGMOID || (q->output == OUTPUT_OPEN && q->sigmoid);
 }
 
 void request_number(json_writer *w, const char *name, const request *q, const serve_item *it) {

@@ -59,6 +59,7 @@ struct request {
   serve_item *items;
   size_t n, cap;
   output_kind output;     /* as the request asks */
+  bool sigmoid;           /* what OUTPUT_OPEN means here */
   void *own;              /* the protocol's own, in mem */
   void (*end)(void *own); /* frees what `own` holds outside of mem; NULL: nothing */
   uint64_t tokens;        /* tokens of all items, once rendered */

@@ -90,19 +90,6 @@ rw_status tei_rerank_answer(request *q, str *out, rw_error *err) {
   return RW_OK;
 }
 
-void refuse_as_tei(json_writer *w, int status, const char *why) {
-  jw_object(w, NULL);
-  jw_string(w, "error", why);
-  jw_string(w, "error_type",
-            status == 413   ? "Validation"
-            : status == 422 ? "Tokenizer"
-            : status == 429 ? "Overloaded"
-            : status == 503 ? "Unhealthy"
-            : status >= 500 ? "Backend"
-                            : "Validation");
-  jw_end(w);
-}
-
 /* "/": where Hugging Face's inference client posts, as to its own endpoints. */
 const route tei_routes[] = {
     {.method = "POST", .path = "/predict", .read = predict_read, .answer = predict_answer, .refuse = refuse_as_tei},

@@ -1,5 +1,4 @@
 /* vllm.c - vLLM's pooling API: /classify, /pooling, /score, /rerank. */
-#include <stdlib.h>
 
 #include "serve/protocols.h"
 
@@ -234,22 +233,6 @@ static rw_status rerank_answer(request *q, str *out, rw_error *err) {
   request_usage(&w, q);
   jw_end(&w);
   return RW_OK;
-}
-
-void refuse_as_openai(json_writer *w, int status, const char *why) {
-  jw_object(w, NULL);
-  jw_object(w, "error");
-  jw_string(w, "message", why);
-  jw_string(w, "type",
-            status == 401   ? "authentication_error"
-            : status == 404 ? "NotFoundError"
-            : status == 429 ? "rate_limit_error"
-            : status >= 500 ? "server_error"
-                            : "BadRequestError");
-  jw_null(w, "param");
-  jw_int(w, "code", status);
-  jw_end(w);
-  jw_end(w);
 }
 
 #define VLLM(at, reads, answers) \
