@@ -116,8 +116,12 @@ $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a
 
 # Fuzz targets, built by clang: make fuzz, then build-fuzz/fuzz_gguf tests/fuzz/corpus/gguf
 FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+# What reads requests, without sockets.
+FUZZ_SERVE := $(filter-out %/serve.o %/front.o,$(SERVE_OBJ))
+build-fuzz/fuzz_serve $(BUILD)/replay/serve: $(FUZZ_SERVE)
+build-fuzz/fuzz_policy $(BUILD)/replay/policy: $(BUILD)/src/serve/policy.o
 build-fuzz/fuzz_%: tests/fuzz/fuzz_%.c build-fuzz/libreward.a $(PLUGIN)
-	$(CC) $(CFLAGS) -fsanitize=fuzzer -fsanitize-link-c++-runtime -Itests -o $@ $< build-fuzz/libreward.a $(LIBS)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -fsanitize-link-c++-runtime -Itests -o $@ $< $(filter $(FUZZ_SERVE),$^) build-fuzz/libreward.a $(LIBS)
 fuzz:
 	$(MAKE) CC=clang CXX=clang++ BUILD=build-fuzz SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' WARN=-w $(FUZZ)
 
@@ -125,7 +129,7 @@ fuzz:
 REPLAY := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(BUILD)/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -Itests -o $@ $(filter %.c,$^) $(BUILD)/libreward.a $(LIBS)
+	$(CC) $(CFLAGS) -Itests -o $@ $(filter %.c,$^) $(filter $(FUZZ_SERVE),$^) $(BUILD)/libreward.a $(LIBS)
 
 # ---- installing: make install [DESTDIR=] [PREFIX=/usr/local] ----
 PREFIX ?= /usr/local

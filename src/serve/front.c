@@ -57,14 +57,7 @@ typedef struct {
 } exchange;
 
 static void exchange_free(exchange *x) {
-  request *q = &x->q;
-  if (q->end && q->own) q->end(q->own);
-  for (size_t i = 0; i < q->n; i++) mem_free(q->items[i].ids.p);
-  mem_free(q->items);
-  str_free(&q->body);
-  json_free(q->doc);
-  arena_free(q->mem);
-  hosted_release(q->model);
+  request_free(&x->q);
   str_free(&x->out);
   mem_free(x);
 }
@@ -153,11 +146,7 @@ static bool begin_work(exchange *x) {
     q->lines = false;
     const char *type = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Content-Type");
     if (type && strstr(type, "ndjson")) q->lines = true;
-    if (!q->lines) s = json_parse(q->doc, q->body.p ? q->body.p : "", q->body.len, &err);
-    if (!s && !q->lines && json_kind(q->doc, 0) != JSON_OBJECT)
-      s = rw_fail(&err, RW_DATA, "the body: expected a JSON object, got %s", json_kind_name(json_kind(q->doc, 0)));
-    if (s) rw_prefix(&err, s, "the body is not JSON that can be read");
-    if (!s) s = q->route->read(q, &err);
+    s = request_read(q, &err);
     if (!s) s = hosted_render(q->model, q, server_options(x->f->s), &err);
     if (s) refuse_error(x, &err);
   }

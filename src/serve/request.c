@@ -11,6 +11,24 @@
 
 /* ---- reading ---- */
 
+rw_status request_read(request *q, rw_error *err) {
+  rw_status s = q->lines ? RW_OK : json_parse(q->doc, q->body.p ? q->body.p : "", q->body.len, err);
+  if (!s && !q->lines && json_kind(q->doc, 0) != JSON_OBJECT)
+    s = rw_fail(err, RW_DATA, "the body: expected a JSON object, got %s", json_kind_name(json_kind(q->doc, 0)));
+  if (s) return rw_prefix(err, s, "the body is not JSON that can be read");
+  return q->route->read(q, err);
+}
+
+void request_free(request *q) {
+  if (q->end && q->own) q->end(q->own);
+  for (size_t i = 0; i < q->n; i++) mem_free(q->items[i].ids.p);
+  mem_free(q->items);
+  str_free(&q->body);
+  json_free(q->doc);
+  arena_free(q->mem);
+  hosted_release(q->model);
+}
+
 json_val request_get(request *q, const char *field) { return json_get(q->doc, 0, field); }
 
 rw_status request_wrong(request *q, const char *field, json_val v, const char *expected, rw_error *err) {

@@ -71,6 +71,10 @@ struct request {
   int64_t most_tokens;    /* truncated to so many; 0: as the server is set */
 };
 
+/* The body, parsed and read by its route. */
+rw_status request_read(request *q, rw_error *err);
+void request_free(request *q); /* all that it holds */
+
 /* ---- for the protocols ---- */
 
 json_val request_get(request *q, const char *field);
