@@ -1,0 +1,162 @@
+/* forecast.c - what a run will take before it starts: its memory, the disk for frozen layers' states, with
+ * --dry-run its time.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "train/memory.h"
+#include "train/run.h"
+
+static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
+
+/* --keep N: N; 0 for best and last. */
+int64_t train_kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
+
+typedef struct {
+  uint64_t need, room;
+  uint64_t host;  /* the part of the need that is in the host's memory */
+  const char *of; /* "", or whose memory it is */
+} memory_need;
+
+/* What training takes of the memory that is scarcer: the host's, or the device's where that is another. */
+static memory_need most_pressing(const run *t, size_t rows, uint64_t available) {
+  model_bytes b = model_train_bytes(t->m, &t->how, rows);
+  uint64_t room, total;
+  model_device_memory(t->m, &room, &total);
+  if (total == 0) return (memory_need){b.host + b.device, available, b.host + b.device, ""};
+  if (b.device > room) return (memory_need){b.device, room, b.host, " of the device"};
+  return (memory_need){b.host, available, b.host, ""};
+}
+
+/* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
+rw_status forecast_memory(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  size_t rows = 0;
+  for (size_t i = 0; i < dataset_size(t->d); i++) {
+    const example *x = dataset_at(t->d, i);
+    size_t n = model_group_tokens(&(id_group){x->ids, x->len, x->n}, o->share);
+    t->shared_tokens += n;
+    if (n > rows) rows = n;
+  }
+  uint64_t most = t->shared_tokens < (uint64_t)t->o->batch_tokens ? t->shared_tokens : (uint64_t)t->o->batch_tokens;
+  uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
+  if (most > batch) most = batch;
+  if (most > rows) rows = most;
+  t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
+                                 .recompute = strcmp(o->recompute, "full") == 0,
+                                 .states_8bit = o->states_8bit != 0,
+                                 .most_rows = rows,
+                                 .reopened = train_kept_checkpoints(o) > 0,
+                                 .save_dtype = o->save_dtype};
+  uint64_t used = memory_used(), available = memory_available();
+  memory_need n = most_pressing(t, rows, available);
+  char a[32], b[32];
+  if (n.need > n.room && strcmp(o->recompute, "auto") == 0) {
+    t->how.recompute = true;
+    n = most_pressing(t, rows, available);
+    gigabytes(a, n.need);
+    gigabytes(b, n.room);
+    if (n.need <= n.room) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
+  }
+  t->predicted = used + n.host;
+  if (n.need <= n.room) return RW_OK;
+  gigabytes(a, n.need);
+  gigabytes(b, n.room);
+  return rw_fail(
+      err, RW_NOMEM,
+      "training takes %s more memory%s and %s are available; use " FIELD(optimizer_states) " 8bit, " FIELD(recompute) " full, "
+      "a smaller " FIELD(batch_tokens) " or " FIELD(max_length) ", or " FIELD(freeze_layers),
+      a, n.of, b);
+}
+
+/* With frozen layers: keeps their states on disk where rows or evaluations come again and the room is there. */
+rw_status forecast_frozen(run *t, const char *dir, rw_error *err) {
+  const train_options *o = t->o;
+  const model_config *c = model_info(t->m);
+  bool again = t->steps > t->per_epoch, evals = o->eval.n > 0;
+  char *why = t->frozen_why_not;
+  if (o->freeze_layers == 0) return RW_OK;
+  uint64_t need = t->shared_tokens * c->hidden * sizeof(float), room = file_room(dir) / 2;
+  char a[32], b[32];
+  gigabytes(a, need);
+  gigabytes(b, room);
+  if (!again) {
+    snprintf(why, sizeof t->frozen_why_not, "no training row comes again");
+  } else if (need > room) {
+    snprintf(why, sizeof t->frozen_why_not, "%s: no room for the frozen layers' states: %s of %s", dir, a, b);
+    log_note(o->context, "%s", why);
+    again = false;
+  } else if (!o->dry_run) {
+    log_note(o->context, "the frozen layers' states are kept on disk after their first pass: %s", a);
+  }
+  if (!again && !evals) return RW_OK;
+  rw_status s = model_keep_frozen(t->m, dir, room, again, evals, err);
+  if (s != RW_IO) return s;
+  snprintf(why, sizeof t->frozen_why_not, "%s", err->text);
+  log_warn(o->context, "the frozen layers' states are computed each time: %s", why);
+  return RW_OK;
+}
+
+/* *each: seconds a token, measured over passes of the first step, at most PASSES. */
+static rw_status time_passes(run *t, double *each, rw_error *err) {
+  enum { PASSES = 4 };
+  const train_options *o = t->o;
+  step_metrics s = {0};
+  double seconds = 0;
+  size_t tokens = 0, i = 0;
+  bool end = false;
+  for (int r = 0; r <= PASSES && !(end && r > 1); r++) { /* the first touches new memory and does not count */
+    size_t n = 0, cost = 0, sum = 0, start_row = i;
+    for (const example *x; (x = step_row(t, 0, i, &end)); i++) {
+      id_group g = {x->ids, x->len, x->n};
+      cost = model_group_tokens(&g, o->share);
+      if (n > 0 && sum + cost > (size_t)t->o->batch_tokens) break;
+      t->pass[n] = x;
+      t->groups[n++] = g;
+      sum += cost;
+    }
+    double start = clock_seconds();
+    RW_TRY(step_pass(t, n, (double)n, &s, err));
+    if (r == 0) {
+      i = start_row;
+      end = false;
+      continue;
+    }
+    seconds += clock_seconds() - start;
+    tokens += sum;
+  }
+  *each = seconds / (double)tokens;
+  return RW_OK;
+}
+
+/* --dry-run: some passes and one update are run to see the speed. */
+rw_status forecast_print(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  const dataset_counts *c = dataset_stats(t->d);
+  RW_TRY(model_train(t->m, &t->how, err));
+  double each, later;
+  RW_TRY(time_passes(t, &each, err));
+  later = each;
+  char *dir = file_nearest_dir(o->out ? o->out : "."); /* on whose disk the run will lie */
+  rw_status kept = dir ? forecast_frozen(t, dir, err) : rw_nomem(err, "dry run");
+  mem_free(dir);
+  RW_TRY(kept);
+  for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
+    RW_TRY(time_passes(t, &later, err));
+  double start = clock_seconds();
+  model_grad_norm(t->m);
+  model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->betas[0], .beta2 = o->betas[1], .eps = o->eps}, 1);
+  model_zero_grad(t->m);
+  double update = clock_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
+         computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
+  printf(
+      "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
+      "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.2f\n",
+      c->used, (unsigned long long)c->tokens, computed, (long long)t->steps, t->how.recompute ? "full" : "no",
+      (unsigned long long)t->predicted,
+      (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update);
+  return RW_OK;
+}

@@ -1,0 +1,60 @@
+/* run.h - a training run under way, as train.c, step.c and forecast.c share it. */
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include <stdio.h>
+
+#include "train/checkpoint.h"
+#include "train/dataset.h"
+#include "train/evaluate.h"
+#include "train/record.h"
+#include "train/tensorboard.h"
+#include "train/train.h"
+
+typedef struct {
+  const train_options *o;
+  model *m;
+  renderer *r;
+  dataset *d;
+  trainer_eval *eval;
+  train_state state;
+  int64_t steps, per_epoch;
+  uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
+  uint64_t predicted;     /* peak bytes */
+  model_train_options how;
+  size_t *order; /* rows of the epoch `order_epoch` */
+  int64_t order_epoch;
+  id_group *groups;
+  const example **pass; /* the rows of one forward pass */
+  float *rewards, *d_rewards;
+  double *d_row;
+  reward_sums sums, *source_sums; /* sums of the step; by source [dataset_sources] */
+  size_t widest;                  /* branches of the widest row */
+  char (*hashes)[33];             /* hashes of the data files, then of the model */
+  const char **hash_list;
+  FILE *metrics;
+  tensorboard *board;
+  double peak;                                        /* bytes; 0: not known yet */
+  char frozen_why_not[sizeof(((rw_error *)0)->text)]; /* see run_record */
+  int lock;                                           /* the file that locks OUT; -1: none */
+} run;
+
+/* ---- step.c ---- */
+
+/* The row i of step k; NULL and *end: the step has no more. */
+const example *step_row(run *t, int64_t k, size_t i, bool *end);
+/* Forward and backward over the n rows of t->pass; batch: rows of the step. */
+rw_status step_pass(run *t, size_t n, double batch, step_metrics *s, rw_error *err);
+rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err); /* the whole step, with its update */
+
+/* ---- forecast.c ---- */
+
+int64_t train_kept_checkpoints(const train_options *o); /* --keep N: N; 0 for best and last */
+/* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
+rw_status forecast_memory(run *t, rw_error *err);
+/* With frozen layers: keeps their states on disk where rows or evaluations come again and the room is there. */
+rw_status forecast_frozen(run *t, const char *dir, rw_error *err);
+/* --dry-run: some passes and one update are run to see the speed. */
+rw_status forecast_print(run *t, rw_error *err);
+
+#endif
