@@ -42,6 +42,7 @@ rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expe
 rw_status src_text(json_doc *d, json_val obj, const char *field, slice *out, rw_error *err) {
   json_val v = json_get(d, obj, field);
   *out = json_string(d, v);
+  if (!out->p && json_kind(d, v) == JSON_STRING) return rw_nomem(err, field);
   return out->p ? RW_OK : src_wrong(d, v, field, "a string", err);
 }
 
