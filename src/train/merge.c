@@ -8,7 +8,7 @@
 /* The merged model knows its golden rows too; it is opened as its users will. */
 static rw_status carry_golden(const char *adapter, const char *out, rw_context *context, rw_error *err) {
   model *m = NULL;
-  RW_TRY(model_open(&m, out, &(model_options){.context = context}, err));
+  RW_TRY(model_open(&m, out, &(model_options){.context = context, .device = "cpu"}, err));
   rw_status s = golden_carry(m, adapter, out, err);
   model_free(m);
   return s;
@@ -21,7 +21,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
   rw_status s = peft_is(adapter)
                     ? RW_OK
                     : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
-  if (!s) s = model_open(&m, adapter, &(model_options){.context = context, .base = base}, err);
+  if (!s) s = model_open(&m, adapter, &(model_options){.context = context, .device = "cpu", .base = base}, err);
   if (!s && !no_golden_check) s = golden_check(m, adapter, err);
   if (!s) s = text_check(&(train_options){.model = adapter}, model_dir(m), err);
   out_dir dir = {NULL, -1, 0};
