@@ -108,7 +108,7 @@ CASE void near(double got, double want) {
 
 /* A suite's recorded rows, read once more with the last item's scores replaced by an error. */
 CASE void without_last(eval_suite suite, eval_data **d, eval_scores *whole, eval_scores *part) {
-  char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_name[suite]);
+  char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_words[suite].text);
   rw_error err;
   str rows = {0};
   if (eval_load(d, suite, (const char *const *)&path, 1, NULL, &err)) fail_msg("%s", err.text);

@@ -19,7 +19,7 @@ static void test_recorded(void **state) {
   rw_error err;
   if (json_file_open(&f, "tests/data/eval/expected.json", &err)) fail_msg("%s", err.text);
   for (int i = 0; i < 4; i++) {
-    const char *name = eval_suite_name[i];
+    const char *name = eval_suite_words[i].text;
     char *path = mem_printf("tests/data/eval/%s.jsonl", name);
     eval_data *d;
     eval_scores s;

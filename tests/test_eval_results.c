@@ -17,7 +17,7 @@ static void test_unscored_figures(void **state) {
     assert_int_equal(b.n_unscored, 1);
     const eval_unscored *u = &b.unscored[0];
     assert_int_equal(u->line, eval_items(d));
-    assert_non_null(strstr(u->path, eval_suite_name[i]));
+    assert_non_null(strstr(u->path, eval_suite_words[i].text));
     assert_non_null(strstr(u->why, ": the \xC3\xA9nd"));
     const eval_subset *hit = subset(&b, u->subset);
     assert_int_equal(hit->unscored, 1);
@@ -146,7 +146,7 @@ static void test_results_file(void **state) {
   (void)state;
   rw_error err;
   for (int i = 0; i < 4; i++) {
-    char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_name[i]);
+    char *path = mem_printf("tests/data/eval/%s.jsonl", eval_suite_words[i].text);
     eval_data *d;
     eval_scores s;
     eval_result r, back;

@@ -173,7 +173,7 @@ static rw_status write_json(const options *o, const eval_comparison *c, rw_error
   str s = {0};
   json_writer w = {.out = &s};
   jw_object(&w, NULL);
-  jw_string(&w, "suite", eval_suite_name[o->suite]);
+  jw_string(&w, "suite", eval_suite_words[o->suite].text);
   jw_string(&w, "unit", "percent");
   for (int m = 0; m < 2; m++) jw_string(&w, side[m], o->path[m]);
   difference_json(&w, &c->overall);
@@ -232,8 +232,8 @@ static rw_status compare(cli *c, options *o, rw_error *err) {
 }
 
 static const option table[] = {
-    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = cli_suites, .initial = "pairs",
-     .help = "which formula"},
+    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = eval_suite_words,
+     .initial = "pairs", .help = "which formula"},
     {"show", .kind = OPTION_INT, .field = offsetof(options, show), .value = "N", .initial = "5",
      .range = OPTION_COUNT_FROM(0),
      .help = "how many of the items to show on which they differ most, in the table and as JSON"},

@@ -98,7 +98,7 @@ static rw_status write_public(const options *o, const eval_data *d, const eval_s
 
 static rw_status write_html(const options *o, const eval_result *r, rw_error *err) {
   char title[256];
-  snprintf(title, sizeof title, "%s: %s", eval_suite_name[r->suite], o->name);
+  snprintf(title, sizeof title, "%s: %s", eval_suite_words[r->suite].text, o->name);
   rep_page *p = rep_page_new(title, "Figures by the benchmark's published formula, made by `reward eval`.");
   rep_section(p, "Results");
   const eval_result *results[1] = {r};
@@ -153,7 +153,7 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
 static const option_word formats[] = {{"json", false}, {"rewardbench", true}, {NULL, 0}};
 
 static const option table[] = {
-    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = cli_suites,
+    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = eval_suite_words,
      .help = "which benchmark"},
     {"data", .kind = OPTION_LIST, .many = true, .field = offsetof(options, data), .value = "ROWS",
      .help = "its rows (.jsonl, .gz, .zst, .parquet)"},

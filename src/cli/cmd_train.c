@@ -30,7 +30,7 @@ int cli_check_evals(const cli *c, const option_list *evals) {
     str names = {0};
     for (int k = 0; k < EVAL_SUITES; k++) {
       if (k > 0) str_addz(&names, k + 1 < EVAL_SUITES ? ", " : " or ");
-      str_addz(&names, eval_suite_name[k]);
+      str_addz(&names, eval_suite_words[k].text);
     }
     int status = cli_usage(c, "--eval %s: expected %s before the colon, or a file of that whole name, got '%.*s'",
                            spec, names.p ? names.p : "a suite", (int)(colon - spec), spec);

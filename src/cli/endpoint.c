@@ -5,14 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const option_word kinds[] = {{"chat", ENDPOINT_CHAT}, {"reward", ENDPOINT_REWARD}, {NULL, 0}},
-                         formats[] = {{"auto", ENDPOINT_AUTO},
-                                      {"nemotron", ENDPOINT_NEMOTRON},
-                                      {"classify", ENDPOINT_CLASSIFY},
-                                      {"pooling", ENDPOINT_POOLING},
-                                      {"score", ENDPOINT_SCORE},
-                                      {"sglang", ENDPOINT_SGLANG},
-                                      {NULL, 0}};
+static const option_word kinds[] = {{"chat", ENDPOINT_CHAT}, {"reward", ENDPOINT_REWARD}, {NULL, 0}};
 static const char SERVER[] = "Scoring by a server";
 
 const option cli_endpoint_table[] = {
@@ -22,8 +15,9 @@ const option cli_endpoint_table[] = {
      .help = "a judge, or a reward model"},
     {"endpoint-model", .kind = OPTION_TEXT, .field = offsetof(cli_endpoint, o.model), .value = "NAME",
      .group = SERVER, .help = "the model that requests name (default: none)"},
-    {"endpoint-format", .kind = OPTION_CHOICE, .field = offsetof(cli_endpoint, format), .words = formats,
-     .initial = "auto", .group = SERVER, .help = "how a reward server speaks; auto: by the end of the URL's path"},
+    {"endpoint-format", .kind = OPTION_CHOICE, .field = offsetof(cli_endpoint, format),
+     .words = endpoint_format_words, .initial = "auto", .group = SERVER,
+     .help = "how a reward server speaks; auto: by the end of the URL's path"},
     {"endpoint-params", .kind = OPTION_TEXT, .field = offsetof(cli_endpoint, o.params), .value = "JSON",
      .group = SERVER,
      .help = "members of each request, such as {\"max_tokens\": 4096}; null leaves one out (default: of chat, "
@@ -108,7 +102,7 @@ static rw_status add_record(json_writer *w, const cli_endpoint *e, const endpoin
   if (o->kind == ENDPOINT_CHAT)
     jw_int(w, "prompt", JUDGE_PROMPT);
   else
-    jw_string(w, "format", endpoint_format_name[format]);
+    jw_string(w, "format", endpoint_format_words[format].text);
   jw_string(w, "model", o->model);
   jw_string(w, "tokenizer", o->tokenizer);
   jw_raw(w, "params", slice_of(o->params ? o->params : "null"));

@@ -5,13 +5,6 @@
 
 #include "base/file.h"
 
-const option_word cli_suites[] = {{"rewardbench", EVAL_REWARDBENCH},
-                                  {"rewardbench2", EVAL_REWARDBENCH2},
-                                  {"rm-bench", EVAL_RM_BENCH},
-                                  {"judgebench", EVAL_JUDGEBENCH},
-                                  {"pairs", EVAL_PAIRS},
-                                  {NULL, 0}};
-
 const option_word cli_overlongs[] = {
     {"error", OVERLONG_ERROR}, {"truncate", OVERLONG_TRUNCATE}, {"drop", OVERLONG_DROP}, {NULL, 0}};
 

@@ -9,8 +9,7 @@ typedef struct {
   score_options o;
   int overlong;
 } cli_scoring;
-extern const option cli_scoring_table[]; /* fills a cli_scoring */
-extern const option_word cli_suites[];
+extern const option cli_scoring_table[];  /* fills a cli_scoring */
 extern const option_word cli_overlongs[]; /* by the values of overlong */
 
 /* Opens the model, scores, closes it. *record (may be NULL) gets members for results.json: what it ran with. */

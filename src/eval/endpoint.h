@@ -22,7 +22,7 @@ typedef enum {
   ENDPOINT_SCORE,    /* vLLM: text_1, text_2; data[0].score */
   ENDPOINT_SGLANG,   /* SGLang's own /classify: [{"embedding": [x]}] */
 } endpoint_format;
-extern const char *const endpoint_format_name[]; /* "auto", "nemotron", … */
+extern const option_word endpoint_format_words[]; /* by endpoint_format */
 
 typedef struct {
   const char *url;

@@ -7,14 +7,15 @@
 #ifndef EVAL_EVAL_H
 #define EVAL_EVAL_H
 
+#include "base/option.h"
 #include "format/json_write.h"
 #include "model/score.h"
 #include "report/report.h"
 
 typedef enum { EVAL_REWARDBENCH, EVAL_REWARDBENCH2, EVAL_RM_BENCH, EVAL_JUDGEBENCH, EVAL_PAIRS } eval_suite;
 enum { EVAL_SUITES = 5 };
-extern const char *const eval_suite_name[EVAL_SUITES]; /* "rewardbench", "rewardbench2", "rm-bench", … */
-bool eval_suite_of(slice name, eval_suite *out);       /* false: no such suite */
+extern const option_word eval_suite_words[EVAL_SUITES + 1]; /* by eval_suite */
+bool eval_suite_of(slice name, eval_suite *out);            /* false: no such suite */
 
 /* ---- rows ---- */
 

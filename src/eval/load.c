@@ -134,7 +134,8 @@ static rw_status find_subset(loader *l, item *it, rw_error *err) {
   int section = suite_section(d->suite, name);
   if (spec->fixed || (d->suite == EVAL_RM_BENCH && section < 0))
     return rw_fail(err, RW_DATA, "%s: expected a subset of %s, got \"%.*s\"; is " FIELD(suite) " right?",
-                   spec->subset_field, eval_suite_name[d->suite], (int)(name.len > 100 ? 100 : name.len), name.p);
+                   spec->subset_field, eval_suite_words[d->suite].text, (int)(name.len > 100 ? 100 : name.len),
+                   name.p);
   bool is_new, oom = false;
   int64_t *at = map_put(l->names, name.p, name.len, (int64_t)d->n_subsets, &is_new);
   if (!at) return rw_nomem(err, "subsets");
@@ -232,7 +233,8 @@ static rw_status load_all(loader *l, const char *const *paths, size_t n_paths, r
     if (!(d->paths[i] = arena_strndup(d->memory, paths[i], strlen(paths[i])))) return rw_nomem(err, "paths");
   for (size_t i = 0; i < n_paths; i++) RW_TRY(load_file(l, (uint32_t)i, err));
   if (d->n_items == 0)
-    return rw_fail(err, RW_DATA, "%s: expected items of %s, got no rows", paths[0], eval_suite_name[d->suite]);
+    return rw_fail(err, RW_DATA, "%s: expected items of %s, got no rows", paths[0],
+                   eval_suite_words[d->suite].text);
   return RW_OK;
 }
 

@@ -176,7 +176,7 @@ static void section_bars(rep_page *p, const eval_result *const *r, const char *c
       bars[have * (n + 1) + n] = (rep_bar){f->baseline, 0, 0, true};
       labels[have++] = f->name;
     }
-    rep_chart c = {.title = eval_suite_name[r[0]->suite],
+    rep_chart c = {.title = eval_suite_words[r[0]->suite].text,
                    .y_max = 100,
                    .decimals = 1,
                    .caption =

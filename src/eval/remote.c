@@ -297,7 +297,7 @@ static rw_status run_job(remote *r, rw_error *err) {
                     o->timeout, o->total_timeout, o->retry_wait,  o->seed,    o->context};
   http_job job = {r, job_next, job_reply, job_failed};
   http_counts c = {0};
-  progress_start(&r->p, o->context, eval_suite_name[r->d->suite], "answers", r->n);
+  progress_start(&r->p, o->context, eval_suite_words[r->d->suite].text, "answers", r->n);
   rw_status st = http_run(&h, &job, &c, err);
   progress_end(&r->p);
   r->counts->requests = c.requests;

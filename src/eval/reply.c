@@ -8,7 +8,13 @@
 
 #include "eval/remote.h"
 
-const char *const endpoint_format_name[] = {"auto", "nemotron", "classify", "pooling", "score", "sglang"};
+const option_word endpoint_format_words[] = {{"auto", ENDPOINT_AUTO},
+                                             {"nemotron", ENDPOINT_NEMOTRON},
+                                             {"classify", ENDPOINT_CLASSIFY},
+                                             {"pooling", ENDPOINT_POOLING},
+                                             {"score", ENDPOINT_SCORE},
+                                             {"sglang", ENDPOINT_SGLANG},
+                                             {NULL, 0}};
 
 static rw_status expected(const json_doc *d, json_val v, const char *field, const char *what, rw_error *err) {
   slice raw = json_raw(d, v);

@@ -86,7 +86,7 @@ static void unscored_json(json_writer *w, const eval_result *r) {
 
 void eval_result_json(json_writer *w, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
-  jw_string(w, "suite", eval_suite_name[r->suite]);
+  jw_string(w, "suite", eval_suite_words[r->suite].text);
   jw_string(w, "unit", "percent");
   jw_num(w, "overall", r->overall.percent);
   interval(w, "interval", &r->overall);

@@ -95,7 +95,7 @@ rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, r
   float *score = mem_alloc(d->n_branches, sizeof *score);
   rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
   progress p;
-  progress_start(&p, scorer_context(model), eval_suite_name[d->suite], "items", d->n_items);
+  progress_start(&p, scorer_context(model), eval_suite_words[d->suite].text, "items", d->n_items);
   for (size_t i = 0; !st && i < d->n_items; i += BATCH_ITEMS) {
     size_t n = d->n_items - i < BATCH_ITEMS ? d->n_items - i : BATCH_ITEMS;
     st = score_batch(s, d, model, i, n, batch, score, err);

@@ -9,7 +9,12 @@
 
 #include "eval/eval_int.h"
 
-const char *const eval_suite_name[EVAL_SUITES] = {"rewardbench", "rewardbench2", "rm-bench", "judgebench", "pairs"};
+const option_word eval_suite_words[EVAL_SUITES + 1] = {{"rewardbench", EVAL_REWARDBENCH},
+                                                       {"rewardbench2", EVAL_REWARDBENCH2},
+                                                       {"rm-bench", EVAL_RM_BENCH},
+                                                       {"judgebench", EVAL_JUDGEBENCH},
+                                                       {"pairs", EVAL_PAIRS},
+                                                       {NULL, 0}};
 
 const suite_spec suite_specs[EVAL_SUITES] = {
     [EVAL_REWARDBENCH] = {{"Chat", "Chat Hard", "Safety", "Reasoning"}, "subset", true, false},
@@ -53,7 +58,7 @@ static const subset rewardbench2[] = {
 
 bool eval_suite_of(slice name, eval_suite *out) {
   for (int i = 0; i < EVAL_SUITES; i++)
-    if (slice_is(name, eval_suite_name[i])) {
+    if (slice_is(name, eval_suite_words[i].text)) {
       *out = (eval_suite)i;
       return true;
     }

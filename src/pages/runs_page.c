@@ -26,7 +26,7 @@ static rw_status draw_results(rep_page *p, const run_set *s, rw_error *err) {
         list[n++] = &s->results[i].result;
       }
     if (n == 0) continue;
-    rep_section(p, "Evaluation: %s", eval_suite_name[suite]);
+    rep_section(p, "Evaluation: %s", eval_suite_words[suite].text);
     eval_page(p, list, names, n);
   }
   mem_free(list);
