@@ -87,7 +87,10 @@ const model_config *model_info(const model *m);
 /* Where the weights are: of an adapter, its base. */
 const char *model_dir(const model *m);
 const char *model_device(const model *m); /* for run records: "avx512" */
-const char *model_dtype(const model *m);  /* "f32", "bf16" */
+/* Tokens of a pass that suit the device. */
+int64_t model_train_tokens(const model *m);
+int64_t model_score_tokens(const model *m);
+const char *model_dtype(const model *m); /* "f32", "bf16" */
 /* Changes the products' precision from the next pass on; weights, sums and all else stay as they are. */
 void model_set_bf16(model *m, bool on);
 bool model_is_bf16(const model *m);

@@ -11,8 +11,6 @@
 #include "model/golden.h"
 #include "model/scorer.h"
 
-enum { DEFAULT_BATCH_TOKENS = 4096 };
-
 struct scorer {
   model *m, *owned;
   renderer *r, *owned_renderer;
@@ -37,7 +35,7 @@ rw_status scorer_wrap(scorer **out, model *m, renderer *r, const score_options *
   scorer *s = mem_zalloc(1, sizeof *s);
   if (!s) return rw_nomem(err, "scorer");
   *s = (scorer){.m = m, .r = r, .context = o->context, .policy = o->overlong, .share = !o->no_share};
-  s->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : DEFAULT_BATCH_TOKENS;
+  s->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : model_score_tokens(m);
   s->max_length = o->max_length > 0 ? o->max_length : model_info(m)->max_positions;
   s->scratch = mem_zalloc((size_t)pool_threads(o->context->threads), sizeof(render_scratch *));
   bool ok = s->scratch != NULL;

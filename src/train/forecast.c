@@ -41,7 +41,7 @@ rw_status forecast_memory(run *t, rw_error *err) {
     t->shared_tokens += n;
     if (n > rows) rows = n;
   }
-  uint64_t most = t->shared_tokens < (uint64_t)t->o->batch_tokens ? t->shared_tokens : (uint64_t)t->o->batch_tokens;
+  uint64_t most = t->shared_tokens < (uint64_t)t->batch_tokens ? t->shared_tokens : (uint64_t)t->batch_tokens;
   uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
   if (most > batch) most = batch;
   if (most > rows) rows = most;
@@ -113,7 +113,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
     for (const example *x; (x = step_row(t, 0, i, &end)); i++) {
       id_group g = {x->ids, x->len, x->n};
       cost = model_group_tokens(&g, o->share);
-      if (n > 0 && sum + cost > (size_t)t->o->batch_tokens) break;
+      if (n > 0 && sum + cost > (size_t)t->batch_tokens) break;
       t->pass[n] = x;
       t->groups[n++] = g;
       sum += cost;

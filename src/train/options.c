@@ -95,9 +95,10 @@ const option train_option_table[] = {
      .affects = OPTION_BITS, .group = BATCHES, .help = "tokens a conversation may have (default: the model's limit)"},
     {"overlong", .kind = OPTION_CHOICE, .field = AT(overlong), .words = overlongs, .initial = "drop",
      .affects = OPTION_BITS, .group = BATCHES, .help = "what to do with a longer row"},
-    {"batch-tokens", .kind = OPTION_INT, .field = AT(batch_tokens), .value = "N", .initial = "1024",
+    {"batch-tokens", .kind = OPTION_INT, .field = AT(batch_tokens), .value = "N", 
      .range = OPTION_COUNT_FROM(1), .group = BATCHES,
-     .help = "tokens of one forward pass; memory grows with it, the result does not change"},
+     .help = "tokens of one forward pass; memory grows with it, the result does not change (default: suits the device; "
+             "1024 on a CPU)"},
     {"recompute", .kind = OPTION_TEXT, .field = AT(recompute), .value = "auto|no|full", .initial = "auto",
      .group = BATCHES,
      .help = "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "

@@ -18,7 +18,7 @@ typedef struct {
   dataset *d;
   trainer_eval *eval;
   train_state state;
-  int64_t steps, per_epoch;
+  int64_t steps, per_epoch, batch_tokens;
   uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */
   model_train_options how;

@@ -95,7 +95,7 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
     const example *x = step_row(t, k, i, &end);
     id_group g = {x->ids, x->len, x->n};
     size_t cost = model_group_tokens(&g, o->share);
-    if (n > 0 && tokens + cost > (size_t)t->o->batch_tokens) {
+    if (n > 0 && tokens + cost > (size_t)t->batch_tokens) {
       RW_TRY(step_pass(t, n, (double)batch, s, err));
       n = tokens = 0;
     }

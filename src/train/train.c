@@ -37,6 +37,7 @@ static train_options effective_options(const run *t) {
   e.dtype = model_dtype(t->m);
   if (e.steps > 0) e.epochs = 0;
   e.steps = t->steps;
+  e.batch_tokens = t->batch_tokens;
   e.loss.ranking = loss_ranking_kind(&e.loss);
   e.max_length = dataset_limit(t->o, model_info(t->m));
   e.recompute = t->how.recompute ? "full" : "no";
@@ -109,6 +110,7 @@ static rw_status prepare(run *t, rw_error *err) {
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;
   t->steps = o->steps > 0 ? o->steps : o->epochs * t->per_epoch;
   t->order_epoch = -1;
+  t->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : model_train_tokens(t->m);
   t->state.best = t->state.recent_loss = t->state.recent_accuracy = NAN;
   size_t branches = 0;
   for (size_t i = 0; i < n; i++) {

@@ -60,7 +60,7 @@ struct train_options {
   bool shuffle;
   int64_t max_length;
   overlong overlong;
-  int64_t batch_tokens; /* tokens of one forward pass, at least 1 */
+  int64_t batch_tokens; /* tokens of one forward pass; 0: as suits the device */
   int64_t freeze_layers;
   int64_t lora_rank;   /* 0: everything is trained */
   double lora_alpha;   /* 0: twice the rank */
