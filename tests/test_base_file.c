@@ -63,13 +63,6 @@ static void a_name_appears_when_all_is_there(void **state) {
   file_out_abort(out);
   file_out_abort(NULL);
   holds(path, "after");
-  OK(file_out_open(&out, path, &err));
-  OK(file_out_at(out, 4, "four", 4, &err)); /* what is between is zeros */
-  OK(file_out_commit(out, &err));
-  file_map m;
-  OK(file_map_open(&m, path, &err));
-  assert_true(m.len == 8 && memcmp(m.p, "\0\0\0\0four", 8) == 0);
-  file_map_close(&m);
 }
 
 static void long_writes_are_whole(void **state) {

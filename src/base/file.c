@@ -173,19 +173,6 @@ rw_status file_out_write(file_out *o, const void *p, size_t len, rw_error *err) 
   return RW_OK;
 }
 
-rw_status file_out_at(file_out *o, uint64_t offset, const void *p, size_t len, rw_error *err) {
-  const char *c = p;
-  while (len > 0) {
-    ssize_t n = pwrite(o->fd, c, len, (off_t)offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return sys_fail(err, o->path, "cannot write");
-    c += n;
-    offset += (uint64_t)n;
-    len -= (size_t)n;
-  }
-  return RW_OK;
-}
-
 /* fsync of the folder makes the rename itself durable; a file system that cannot is left alone. */
 static void sync_parent(const char *path) {
   const char *slash = strrchr(path, '/');

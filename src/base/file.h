@@ -38,8 +38,6 @@ typedef struct file_out file_out;
 rw_status file_out_open(file_out **out, const char *path, rw_error *err);
 rw_status file_out_write(file_out *out, const void *p, size_t len, rw_error *err);
 rw_status file_out_flush(file_out *out, rw_error *err); /* what was written leaves the process's own buffer */
-rw_status file_out_at(file_out *out, uint64_t offset, const void *p, size_t len,
-                      rw_error *err); /* positioned write; not for stdout; no buffering */
 /* Flush, fsync, rename to the final name. Frees out in either case; on failure the partial is removed. */
 rw_status file_out_commit(file_out *out, rw_error *err);
 void file_out_abort(file_out *out); /* removes the partial; NULL is fine */
