@@ -365,6 +365,33 @@ def endings():
     tiny_model.make(work / "rm")
 
 
+def slow():
+    """Clients that send a byte now and then, flood with headers, or promise more than they send hold nobody up."""
+    s = Server()
+    promised = socket.create_connection(("127.0.0.1", s.port))
+    promised.sendall(b"POST /reward HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+    heads = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(16)]
+    for c in heads:
+        c.sendall(b"POST /reward HT")
+    flood = socket.create_connection(("127.0.0.1", s.port))
+    flood.settimeout(30)
+    try:
+        for i in range(4000):
+            flood.sendall(b"X-%d: " % i + b"y" * 100 + b"\r\n" if i else b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        flood.sendall(b"\r\n")
+        got = flood.recv(100)
+    except OSError:
+        got = b""
+    check(b" 200 " not in got, f"a flood of headers: {got}")
+    for k in range(3):
+        promised.sendall(b" ")
+        [c.sendall(b"T") for c in heads[:8]]
+        check(s.ask("/reward", {"prompt": "a", "response": "b"})[0] == 200, "beside slow clients")
+    began = time.time()
+    check(s.end() == 0 and time.time() - began < 30, f"SIGTERM beside slow clients: {time.time() - began:.1f} s")
+    [c.close() for c in [promised, flood, *heads]]
+
+
 def places():
     path = work / "socket"
     s = Server(listen=f"unix:{path}")
@@ -440,6 +467,7 @@ try:
         prefixes(s, mib == "64")
         s.end()
     limits()
+    slow()
     places()
     endings()
     policies()
