@@ -35,6 +35,9 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
   return RW_OK;
 }
 
+/* Is what the tensor has on the device a copy of its file's values, beside them? */
+static bool device_copy(const model *m, const tensor *t) { return !m->be->traits.maps_host && t->file && t->copy; }
+
 /* Tensor i's trained value, at `at`: 4 bytes a value, as f32 or as bf16 with what it lacks behind it. Norms,
  * biases, the head and adapters are f32. */
 static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
@@ -53,6 +56,12 @@ static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
   }
   be->release(be, MEM_STAGING, part);
   t->pub.w = w;
+  if (device_copy(m, t)) { /* the master is what counts now; its file has the values as they were */
+    RW_TRY(be->sync(be, err));
+    be->release(be, MEM_DEVICE, t->copy);
+    t->copy = NULL;
+    t->data = NULL;
+  }
   return RW_OK;
 }
 
@@ -112,7 +121,7 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
   acts s;
   const model_config *c = &m->w->cfg;
   size_t freeze = frozen_layers(m, o);
-  uint64_t trained = 0, frozen = 0, widest = 0, largest = 0, reopened = 0;
+  uint64_t trained = 0, frozen = 0, freed = 0, widest = 0, largest = 0, reopened = 0;
   for (size_t i = 0; i < m->w->n_tensors; i++) {
     const tensor *t = &m->w->t[i];
     bool is_trained = i >= first_trained(m, freeze);
@@ -120,7 +129,8 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
     if (is_trained && t->pub.count > largest) largest = t->pub.count;
     if (is_trained && i != (size_t)m->w->embed && o->reopened) /* but few rows of the embedding are read */
       reopened += t->pub.count * st_dtype_size(o->save_dtype >= 0 ? (st_dtype)o->save_dtype : t->file_type);
-    if (!is_trained) frozen += t->pub.count * (t->type == T_F32 ? 4 : 2); /* all pages of the mapping, in time */
+    if (is_trained && device_copy(m, t)) freed += t->pub.count * type_size(t->type); /* see make_master */
+    if (!is_trained) frozen += t->pub.count * type_size(t->type); /* all pages of the mapping, in time */
     if (i != (size_t)m->w->embed && t->pub.count > widest) widest = t->pub.count;
   }
   size_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c);
@@ -135,7 +145,7 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
   if (m->be->traits.maps_host)
     b.host = frozen + (saving > pass ? saving - pass : 0);
   else
-    b.device += frozen;
+    b.device -= freed < b.device ? freed : b.device; /* frozen weights are there already */
   return b;
 }
 
