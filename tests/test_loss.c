@@ -141,7 +141,8 @@ static void large_differences_stay_finite(void **state) {
       long double tail = expl(-fabsl((long double)x)); /* the leading terms of each formula */
       if (k == LOSS_BT || k == LOSS_PLACKETT_LUCE) {
         double want = x > 0 ? (double)tail : -x;
-        if (fabs(v - want) > 1e-13 * want) fail_msg("%s at %g: %.17g, expected %.17g", loss_words[k].text, x, v, want);
+        if (fabs(v - want) > 1e-13 * want)
+          fail_msg("%s at %g: %.17g, expected %.17g", loss_words[k].text, x, v, want);
       }
       if (k == LOSS_FOCAL && x == 40) assert_true(fabs(v / exp(-120) - 1) < 1e-9); /* q^2 · q */
       if (k == LOSS_TEMPERED_LOG && x > 0) assert_true(fabs(v / (double)tail - 1) < 1e-9);
@@ -190,7 +191,8 @@ static void digits_far_out(void **state) {
             fail_msg("%s at %g: %.17g, expected %.17Lg", loss_words[k].text, x, v, want);
           for (int i = 0; i < 2; i++)
             if (fabs(d[i] - (double)slope[i]) > 1e-7 * fabs((double)slope[i]) + 1e-14 * v)
-              fail_msg("%s at %g: derivative %d is %.17g, expected %.17Lg", loss_words[k].text, x, i, d[i], slope[i]);
+              fail_msg("%s at %g: derivative %d is %.17g, expected %.17Lg", loss_words[k].text, x, i, d[i],
+                       slope[i]);
         }
 }
 

@@ -9,7 +9,6 @@ void own_fields_warn(rw_context *context, const own_field *f, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (f[i].rows) str_printf(&s, "%s%s %zu", s.len ? ", " : "", f[i].name, f[i].rows);
   if (s.len)
-    log_warn(context, "fields that rows have already are replaced (name: rows): %s; rename them to keep them",
-             s.p);
+    log_warn(context, "fields that rows have already are replaced (name: rows): %s; rename them to keep them", s.p);
   str_free(&s);
 }
