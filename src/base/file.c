@@ -342,13 +342,14 @@ static void dir_close(out_dir *d, bool unmark) {
   }
   if (d->lock >= 0) close(d->lock);
   mem_free(d->mark);
-  *d = (out_dir){NULL, -1, 0};
+  *d = (out_dir){NULL, -1, 0, false};
 }
 
 rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err) {
-  *d = (out_dir){file_join(path, UNFINISHED), -1, existing(path)};
+  *d = (out_dir){file_join(path, UNFINISHED), -1, existing(path), false};
   if (!d->mark) return rw_nomem(err, path);
-  rw_status s = file_out_dir(path, force || file_exists(d->mark), err);
+  d->resumed = file_exists(d->mark);
+  rw_status s = file_out_dir(path, force || d->resumed, err);
   if (!s) s = file_lock_dir(path, &d->lock, err);
   if (!s) s = file_put(d->mark, "", 0, err);
   if (s) dir_close(d, d->lock >= 0); /* without the lock the mark, if there is one, is another's */

@@ -78,6 +78,21 @@ static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) 
              r->row_bytes, pairs, bytes, r->row_bytes);
 }
 
+/* The recipe as a block of code, in a fence longer than any within it. */
+static void add_fenced(str *s, slice text) {
+  size_t longest = 2, run = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    run = text.p[i] == '`' ? run + 1 : 0;
+    if (run > longest) longest = run;
+  }
+  for (size_t i = 0; i <= longest; i++) str_addc(s, '`');
+  str_addz(s, "yaml\n");
+  str_add(s, text.p, text.len);
+  if (text.len && text.p[text.len - 1] != '\n') str_addc(s, '\n');
+  for (size_t i = 0; i <= longest; i++) str_addc(s, '`');
+  str_addc(s, '\n');
+}
+
 rw_status curation_card(const curation *r, rw_error *err) {
   str s = {0}, text = {0};
   size_t pairs = 0, bytes;
@@ -110,9 +125,8 @@ rw_status curation_card(const curation *r, rw_error *err) {
     str_addz(&s, "\nThe recipe; the same recipe and sources give the same bytes");
     if (r->o->seed && curation_uses(r, USES_SEED))
       str_printf(&s, ", here with `--seed %lld`", (long long)*r->o->seed);
-    str_addz(&s, ":\n\n```yaml\n");
-    str_add(&s, text.p ? text.p : "", text.len);
-    str_addz(&s, "```\n");
+    str_addz(&s, ":\n\n");
+    add_fenced(&s, (slice){text.p ? text.p : "", text.len});
   }
   if (!st) st = s.oom || text.oom ? rw_nomem(err, path) : file_put(path, s.p, s.len, err);
   mem_free(path);

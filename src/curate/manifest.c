@@ -1,5 +1,6 @@
 /* manifest.c - manifest.json: what a run has read, drawn and written, with hashes. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "curate/outputs.h"
@@ -48,11 +49,14 @@ static void put_also_read(const curation *r, json_writer *w) {
 
 static rw_status put_output(const curation *r, const char *name, json_writer *w, rw_error *err) {
   char hash[33], *path = file_join(r->o->out, name);
+  struct stat info;
   rw_status st = path ? file_hash(path, hash, err) : rw_nomem(err, name);
+  if (!st && stat(path, &info) != 0) st = rw_fail(err, RW_IO, "%s: cannot read its size", path);
   mem_free(path);
   if (st) return st;
   jw_object(w, NULL);
   jw_string(w, "path", name);
+  jw_uint(w, "bytes", (uint64_t)info.st_size);
   jw_string(w, "xxh3_128", hash);
   jw_end(w);
   return RW_OK;

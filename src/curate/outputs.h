@@ -16,7 +16,8 @@ rw_status curation_row_files(const curation *r, output_names *l, rw_error *err);
 rw_status curation_outputs(const curation *r, output_names *l, rw_error *err);
 /* Is a file that is read one of those that the run is to write or remove? RW_USAGE. */
 rw_status curation_check_outputs(const curation *r, const char *const *in, size_t n, rw_error *err);
-/* Removes what earlier runs wrote into the folder and this one has not (--force). */
+/* Removes what earlier runs wrote into the folder and this one has not (--force): regular files that are as
+ * manifest.json records them, and the rows of a run that was killed, which has no manifest. */
 rw_status curation_remove_earlier(const curation *r, rw_error *err);
 
 #endif
