@@ -10,6 +10,7 @@ void context_init(rw_context *context, rw_log_fn log, void *user) {
   context->progress_seconds = PROGRESS_SECONDS;
   pthread_mutex_init(&context->saying, NULL);
   atomic_init(&context->interrupted, false);
+  context->max_row_bytes = 0;
   context->options = false;
 }
 

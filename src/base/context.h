@@ -17,7 +17,8 @@ struct rw_context {
   double progress_seconds; /* between two lines of progress */
   pthread_mutex_t saying;
   atomic_bool interrupted;
-  bool options; /* messages spell an option's field as the program's option */
+  size_t max_row_bytes; /* of a row of a file that is read; 0: 64 MiB */
+  bool options;         /* messages spell an option's field as the program's option */
 };
 
 void context_init(rw_context *context, rw_log_fn log, void *user);

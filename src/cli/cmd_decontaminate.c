@@ -74,5 +74,5 @@ const cli_command cmd_decontaminate = {
         "  reward decontaminate --train a.jsonl.gz b.jsonl.gz --bench rb.jsonl rb2.jsonl --ngram 13 -o clean\n",
     .parts = {{table}},
     .values = sizeof(options),
-    .common = CLI_THREADS | CLI_QUIET,
+    .common = CLI_THREADS | CLI_QUIET | CLI_ROWS,
     .run = run_command};

@@ -202,5 +202,5 @@ const cli_command cmd_eval = {.name = "eval",
                                         {cli_scoring_table, offsetof(options, scoring)},
                                         {cli_endpoint_table, offsetof(options, remote)}},
                               .values = sizeof(options),
-                              .common = CLI_MODEL | CLI_SEED,
+                              .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
                               .run = run_command};

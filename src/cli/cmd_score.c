@@ -177,5 +177,5 @@ const cli_command cmd_score = {.name = "score",
                                .parts = {{table}},
                                .values = sizeof(options),
                                .max_words = 1,
-                               .common = CLI_MODEL,
+                               .common = CLI_MODEL | CLI_ROWS,
                                .run = run_command};

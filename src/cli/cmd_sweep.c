@@ -372,5 +372,5 @@ const cli_command cmd_sweep = {.name = "sweep",
                                .examples = EXAMPLES,
                                .parts = {{table}, {train_option_table, offsetof(options, train), true}},
                                .values = sizeof(options),
-                               .common = CLI_THREADS | CLI_DEVICE | CLI_DTYPE | CLI_BASE | CLI_QUIET,
+                               .common = CLI_THREADS | CLI_DEVICE | CLI_DTYPE | CLI_BASE | CLI_QUIET | CLI_ROWS,
                                .run = run_command};

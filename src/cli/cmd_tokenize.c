@@ -205,5 +205,5 @@ const cli_command cmd_tokenize = {.name = "tokenize",
                                   .parts = {{table}},
                                   .values = sizeof(options),
                                   .max_words = 1,
-                                  .common = CLI_THREADS | CLI_BASE | CLI_QUIET,
+                                  .common = CLI_THREADS | CLI_BASE | CLI_QUIET | CLI_ROWS,
                                   .run = run_command};

@@ -162,5 +162,5 @@ const cli_command cmd_train = {.name = "train",
                                .examples = EXAMPLES,
                                .parts = {{train_option_table}},
                                .values = sizeof(train_options),
-                               .common = CLI_MODEL | CLI_SEED,
+                               .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
                                .run = run_command};

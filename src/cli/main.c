@@ -47,6 +47,7 @@ static int run_command(const cli_command *command, int argc, char **argv) {
   int status = cli_open(&c, command, &messages, argc, argv);
   if (status < 0) {
     messages.quiet = c.common.quiet;
+    messages.context.max_row_bytes = (size_t)c.common.max_row_bytes;
     status = command->run(&c, c.values);
   }
   cli_close(&c);

@@ -18,6 +18,9 @@ const option cli_common_table[] = {
      .group = RUNNING, .help = "base model of an adapter (default: the one that it names)"},
     {"quiet", 'q', .kind = OPTION_FLAG, .field = offsetof(cli_common, quiet), .group = RUNNING,
      .help = "no progress and no notes"},
+    {"max-row-bytes", .kind = OPTION_INT, .field = offsetof(cli_common, max_row_bytes), .value = "N",
+     .initial = "67108864", .range = OPTION_BETWEEN(1, 1 << 30), .group = RUNNING,
+     .help = "bytes that a row of a file may have, unpacked"},
     {.name = NULL}};
 
 bool cli_has_effect(const cli_command *command, const option *o) {

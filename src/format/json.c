@@ -13,6 +13,8 @@
 
 #include "base/file.h"
 
+enum { KEPT_NODES = 1 << 21 };
+
 typedef struct {
   uint32_t at, len; /* bytes of the value in the text */
   uint32_t key_at;  /* where a member's key begins (its opening quote); else UINT32_MAX */
@@ -308,6 +310,11 @@ rw_status json_parse(json_doc *d, const char *text, size_t len, rw_error *err) {
   d->text = text;
   d->len = len;
   d->n = 0;
+  if (d->cap > KEPT_NODES) { /* one hostile row would else cost its memory on every thread, to the end */
+    mem_free(d->nodes);
+    d->nodes = NULL;
+    d->cap = 0;
+  }
   arena_reset(d->strings);
   if (len >= UINT32_MAX) return rw_fail(err, RW_DATA, "expected less than 4 GB of JSON, got %zu bytes", len);
   parser s = {d, (const unsigned char *)text, (const unsigned char *)text + len, (const unsigned char *)text, err};

@@ -1,6 +1,8 @@
 /* jsonl.c - plain, gzip and zstd JSONL, in and out.
  *
- * Reading keeps one growing buffer; a row is a slice of it. Limit: a row may have 1 GB.
+ * Reading keeps one growing buffer; a row is a slice of it. Limit: a row, and what is blank between two, may have
+ * the context's max_row_bytes, unpacked: a file of a few KB can unpack to gigabytes. Files that are read without a
+ * context are this program's own: 1 GB.
  */
 #include "format/jsonl.h"
 
@@ -14,7 +16,7 @@
 
 #include "base/log.h"
 
-enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30 };
+enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30, USUAL_MAX_ROW = 64 << 20 };
 typedef enum { PLAIN, GZIP, ZSTD } packing;
 
 struct jsonl_in {
@@ -30,6 +32,7 @@ struct jsonl_in {
   size_t raw_len, raw_at;
   str buf;                             /* decoded bytes */
   size_t pos;                          /* place of the next row in buf */
+  size_t most, blank;                  /* bytes that a row may have; that were blank since the last row */
   uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
 };
 
@@ -142,6 +145,7 @@ rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_e
   jsonl_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
   in->context = context;
+  in->most = !context ? MAX_ROW : context->max_row_bytes ? context->max_row_bytes : USUAL_MAX_ROW;
   bool is_stdin = strcmp(path, "-") == 0;
   in->path = mem_strndup(jsonl_label(path), strlen(jsonl_label(path)));
   in->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -163,6 +167,14 @@ rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_e
   return s;
 }
 
+rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err) {
+  if (len <= in->most) return RW_OK;
+  return rw_fail(err, RW_DATA,
+                 "%s:%llu: expected a row of at most %zu bytes; are the newlines missing? " FIELD(
+                     max_row_bytes) " N allows more",
+                 in->path, (unsigned long long)line, in->most);
+}
+
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
   size_t seen = 0; /* bytes of the row that hold no newline */
   for (;;) {
@@ -170,9 +182,7 @@ rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
     size_t have = start ? in->buf.len - in->pos : 0;
     char *nl = have > seen ? memchr(start + seen, '\n', have - seen) : NULL;
     if (!nl && !in->eof) {
-      if (have > MAX_ROW)
-        return rw_fail(err, RW_DATA, "%s:%llu: expected a row of at most 1 GB; are the newlines missing?", in->path,
-                       (unsigned long long)in->line + 1);
+      RW_TRY(jsonl_fits(in, have, in->line + 1, err));
       seen = have;
       RW_TRY(fill(in, err));
       continue;
@@ -190,6 +200,8 @@ rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
     if (len > 0 && start[len - 1] == '\r') len--;
     size_t blank = 0;
     while (blank < len && (start[blank] == ' ' || start[blank] == '\t')) blank++;
+    in->blank = blank == len ? in->blank + len + 1 : 0;
+    RW_TRY(jsonl_fits(in, in->blank > len ? in->blank : len, in->line, err));
     if (blank == len) continue;
     *row = (slice){start, len};
     *line = in->line;

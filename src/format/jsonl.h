@@ -11,6 +11,8 @@
 typedef struct jsonl_in jsonl_in;
 rw_status jsonl_open(jsonl_in **in, const char *path, rw_context *context, rw_error *err);
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
+/* May a row have so many bytes? RW_DATA of the line, by the context's max_row_bytes. */
+rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err);
 void jsonl_close(jsonl_in *in); /* NULL is fine */
 rw_context *jsonl_context(const jsonl_in *in);
 const char *jsonl_path(const jsonl_in *in);

@@ -47,7 +47,7 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
   if (!in->parquet) return jsonl_next(in->jsonl, row, line, err);
   rw_status s = parquet_in_next(in->parquet, row, err);
   *line = in->line += row->p != NULL;
-  return s;
+  return s ? s : jsonl_fits(in->jsonl, row->len, in->line, err);
 }
 
 void rows_close(rows_in *in) {

@@ -1,6 +1,7 @@
 /* rows_map.c - ordered parallel passes: chunks of rows go to the threads, their results to the caller in order.
  *
- * Twice as many chunks as threads are read, worked on, then drained, and their memory is used again. A chunk's
+ * Twice as many chunks as threads are read, worked on, then drained, and their memory is used again; of long rows
+ * fewer: all chunks together have little more than LARGE_BYTES, or twice what chunks of short rows have. A chunk's
  * results live in an arena of its own, which only the thread that works on the chunk touches.
  */
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "base/log.h"
 #include "format/rows.h"
 
-enum { CHUNK_BYTES = 1 << 20, CHUNK_ROWS = 4096 };
+enum { CHUNK_BYTES = 1 << 20, CHUNK_ROWS = 4096, LARGE_BYTES = 64 << 20 };
 
 typedef struct {
   str text;
@@ -60,7 +61,10 @@ static void work_task(void *ctx, size_t task, int thread) {
 static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   c->n = 0;
   c->status = RW_OK;
-  str_clear(&c->text);
+  if (c->text.cap > 4 * CHUNK_BYTES) /* of a long row */
+    str_free(&c->text);
+  else
+    str_clear(&c->text);
   arena_reset(c->keep);
   while (c->text.len < CHUNK_BYTES && c->n < CHUNK_ROWS) {
     slice row;
@@ -123,12 +127,15 @@ rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err) {
   pool *threads = rows_context(in)->threads;
   mapping m = {.job = job, .in = in};
   rw_status s = map_open(&m, pool_threads(threads), err), read = RW_OK;
+  size_t most = 2 * m.n_chunks * CHUNK_BYTES > LARGE_BYTES ? 2 * m.n_chunks * CHUNK_BYTES : LARGE_BYTES;
   for (size_t used = 1; !s && !read && used > 0;) {
     used = 0;
+    size_t bytes = 0;
     /* rows before a broken place are still handed on */
-    while (used < m.n_chunks && !read) {
+    while (used < m.n_chunks && bytes < most && !read) {
       read = read_chunk(in, &m.chunks[used], err);
       if (m.chunks[used].n == 0) break;
+      bytes += m.chunks[used].text.len;
       used++;
     }
     rw_error kept = err ? *err : (rw_error){0};
