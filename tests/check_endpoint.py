@@ -136,6 +136,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if mode == "401":
             return self.send(401, {"error": {"message": f"bad key {self.headers['Authorization']}"}})
+        if mode == "401escaped":  # the key as JSON may spell it, too
+            key = self.headers["Authorization"]
+            return self.send(401, b'{"error": {"message": "bad key %s \\u001b[2J"}}' % "".join(f"\\u{ord(c):04X}" for c in key[7:]).encode())
+        if mode == "echo":
+            key = self.headers["Authorization"][7:]
+            return self.send(200, b'{"choices": [{"message": {"content": "[[A]] %s"}}]}' % ("\\u%04x" % ord(key[0]) + key[1:]).encode())
         if mode == "400" and "item 2" in json.dumps(q):
             return self.send(400, {"error": {"message": "too long for the context"}})
         if mode == "400bytes" and "item 2" in json.dumps(q):
@@ -328,8 +334,20 @@ check(time.monotonic() - began < 2, "--total-timeout")
 # redirects and the key
 expect("here")
 check(set(S.keys) == {f"Bearer {KEY}"}, "a redirect within the host lost the key")
-expect("away")
-check(len(OTHER.keys) == 12 and set(OTHER.keys) == {None}, f"a redirect to another port took the key along: {set(OTHER.keys)}")
+said = fails("away", "another origin")
+check(OTHER.url("ok/v1/chat/completions") in said and not OTHER.keys, f"a redirect to another port was followed: {OTHER.keys} {said[-300:]}")
+said = fails("401escaped", "HTTP status 401")
+check("\x1b" not in said and "****" in said, f"a key that JSON escapes, an escape: {said!r}")
+run("echo", "--cache", work / "echo.jsonl")
+check("****" in (work / "echo.jsonl").read_text() and os.stat(work / "echo.jsonl").st_mode & 0o777 == 0o600, "the cache of answers")
+(work / "echo.jsonl").rename(work / "echo.jsonl.json")  # looked at for keys at the end
+for params in ({"api_key": "sk-other"}, {"extra": {"headers": [{"Authorization": "Bearer sk-other"}]}}, {"user": KEY}):
+    got, r, said = run("ok", "--endpoint-params", json.dumps(params))
+    check(got == 0 and "looks like a key" in said and r["endpoint"]["params"] == "not recorded", f"{params}: {said[-300:]}")
+got, r, said = run("ok", "--endpoint-params", '{"max_tokens": 9, "top_k": 1}')
+check("looks like" not in said and r["endpoint"]["params"] == {"max_tokens": 9, "top_k": 1}, f"parameters: {said[-300:]}")
+said = run("ok", env=env | {"http_proxy": f"http://u:p@127.0.0.1:{OTHER.server_address[1]}"}, url="http://127.0.0.1:9/v1")[2]
+check(f"to the proxy 127.0.0.1:{OTHER.server_address[1]};" in said and "u:p@" not in said, f"a plain proxy: {said[-300:]}")
 expect("ok", env={k: v for k, v in env.items() if k != "OPENAI_API_KEY"})
 check(set(S.keys) == {None}, "a key out of nowhere")
 expect("ok", "--api-key-env", "MINE", env=env | {"MINE": KEY + "x"})

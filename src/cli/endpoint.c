@@ -46,6 +46,67 @@ const option cli_endpoint_table[] = {
      .range = OPTION_AT_LEAST(0), .group = SERVER, .help = "seconds that all may take (default: no limit)"},
     {.name = NULL}};
 
+/* The proxy that libcurl would send a plain request to the host through; NULL: none. */
+static const char *plain_proxy(const char *url) {
+  static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"}, *const except[] = {"no_proxy",
+                                                                                                  "NO_PROXY"};
+  size_t host = strcspn(url + 7, ":/?#"); /* behind http:// */
+  for (size_t i = 0; i < 2; i++) {
+    const char *list = getenv(except[i]);
+    if (list && (strcmp(list, "*") == 0 || (host && memmem(list, strlen(list), url + 7, host)))) return NULL;
+  }
+  for (size_t i = 0; i < 3; i++) {
+    const char *proxy = getenv(names[i]);
+    if (proxy && *proxy) return proxy;
+  }
+  return NULL;
+}
+
+/* Does the name of a member say that it holds a key? */
+static bool names_secret(slice name) {
+  static const char *const parts[] = {"key",           "secret",     "password", "passwd",
+                                      "authorization", "credential", "cookie"};
+  str low = {0};
+  str_add_lower(&low, name.p, name.len);
+  bool is = low.oom || (low.len >= 5 && strcmp(low.p + low.len - 5, "token") == 0);
+  for (size_t i = 0; low.p && !is && i < sizeof parts / sizeof *parts; i++) is = strstr(low.p, parts[i]) != NULL;
+  str_free(&low);
+  return is;
+}
+
+/* The first member of the parameters, at any depth, that holds a key, by its name or as the value `key` (NULL:
+ * none); p NULL: none does. */
+static slice find_secret(json_doc *d, json_val v, const char *key) {
+  slice found = {0};
+  for (json_val m = json_first(d, v); m != JSON_NONE && !found.p; m = json_next(d, m)) {
+    slice name = json_kind(d, v) == JSON_OBJECT ? json_key(d, m) : SLICE("a list's item"), text = json_string(d, m);
+    bool holds = key && text.p && memmem(text.p, text.len, key, strlen(key));
+    if (holds || (text.len && json_kind(d, v) == JSON_OBJECT && names_secret(name)))
+      found = name;
+    else
+      found = find_secret(d, m, key);
+  }
+  return found;
+}
+
+/* Parameters that are no JSON are refused later. */
+static int check_params(const cli *c, cli_endpoint *e) {
+  json_doc *d = e->o.params ? json_new() : NULL;
+  if (e->o.params && !d) return cli_nomem(c);
+  if (d && !json_parse(d, e->o.params, strlen(e->o.params), NULL)) {
+    slice name = find_secret(d, 0, e->o.key);
+    e->secret_params = name.p != NULL;
+    if (name.p)
+      log_warn(
+          c->context,
+          "--endpoint-params: \"%.*s\" looks like a key: the results will not record the parameters; a key belongs "
+          "into a variable (--api-key-env), where no list of processes shows it",
+          (int)name.len, name.p);
+  }
+  json_free(d);
+  return -1;
+}
+
 /* The key, from the environment; -1 to go on, else the exit status. */
 static int find_key(const cli *c, cli_endpoint *e) {
   const char *key = getenv(e->key_env);
@@ -58,7 +119,12 @@ static int find_key(const cli *c, cli_endpoint *e) {
   const char *url = e->o.url;
   bool near = strncmp(url, "http://localhost", 16) == 0 || strncmp(url, "http://127.", 11) == 0 ||
               strncmp(url, "http://[::1]", 12) == 0;
-  if (!near && strncmp(url, "http://", 7) == 0)
+  const char *proxy = strncmp(url, "http://", 7) == 0 ? plain_proxy(url) : NULL;
+  const char *at = proxy ? strrchr(proxy, '@') : NULL; /* the proxy's own user and password are not shown */
+  if (proxy)
+    log_warn(c->context, "the key in $%s goes unencrypted over http to the proxy %s; no_proxy keeps a host from it",
+             e->key_env, at ? at + 1 : proxy);
+  else if (!near && strncmp(url, "http://", 7) == 0)
     log_warn(c->context, "the key in $%s goes unencrypted over http", e->key_env);
   e->o.key = key;
   return -1;
@@ -77,6 +143,7 @@ int cli_endpoint_check(const cli *c, cli_endpoint *e, const char *out) {
   if (o->kind == ENDPOINT_CHAT && (o->format != ENDPOINT_AUTO || o->tokenizer))
     return cli_usage(c, "--endpoint-format, --endpoint-tokenizer: only for --endpoint-kind reward");
   int status = find_key(c, e);
+  if (status < 0) status = check_params(c, e);
   if (status >= 0) return status;
   if (!o->cache && out && strcmp(out, "-") != 0 && !(o->cache = e->own_cache = mem_printf("%s.replies.jsonl", out)))
     return cli_nomem(c);
@@ -105,7 +172,7 @@ static rw_status add_record(json_writer *w, const cli_endpoint *e, const endpoin
     jw_string(w, "format", endpoint_format_words[format].text);
   jw_string(w, "model", o->model);
   jw_string(w, "tokenizer", o->tokenizer);
-  jw_raw(w, "params", slice_of(o->params ? o->params : "null"));
+  jw_raw(w, "params", slice_of(e->secret_params ? "\"not recorded\"" : o->params ? o->params : "null"));
   jw_uint(w, "answers", c->answers);
   jw_uint(w, "cached", c->cached);
   jw_uint(w, "requests", c->requests);

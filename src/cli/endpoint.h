@@ -9,7 +9,8 @@ typedef struct {
   endpoint_options o; /* url NULL: no endpoint */
   int kind, format;   /* kind -1: not said */
   const char *key_env;
-  char *own_cache; /* beside -o when the user named none: removed when the results are written */
+  bool secret_params; /* the parameters hold a key: they are not recorded */
+  char *own_cache;    /* beside -o when the user named none: removed when the results are written */
 } cli_endpoint;
 extern const option cli_endpoint_table[]; /* fills a cli_endpoint; the first row is --endpoint itself */
 

@@ -2,14 +2,16 @@
  *
  * Retried: no connection, a connection lost or too slow, a reply that is cut or no JSON, 408, 425, 429 and 5xx;
  * after waits that double, with jitter, or what Retry-After asks for (429 and 503 then hold back every request).
- * The key goes into an Authorization header, which libcurl keeps from any other host, port or scheme that a
- * redirect names; it is cut out of every text that a server sends. Limits: a reply of 8 MB, 3 redirects.
+ * Requests stay with the origin (scheme, host, port) of the URL: a redirect within it is followed, one to another
+ * is the run's error, which names it. The key is cut out of every text that a server sends, however JSON may spell
+ * it. Limits: a reply of 8 MB, 3 redirects.
  */
 #include "eval/http.h"
 
 #include <curl/curl.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -27,6 +29,7 @@ typedef struct {
   slot_state state;
   size_t id;
   int64_t tries;
+  long redirects; /* that this try has followed */
   double due;
   str body, reply;
   bool too_long;
@@ -78,15 +81,10 @@ static rw_status set_up(runner *r, rw_error *err) {
     slot *s = &r->slots[i];
     CURL *c = s->easy = curl_easy_init();
     if (!c) return rw_nomem(err, "HTTP");
-    curl_easy_setopt(c, CURLOPT_URL, o->url);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, r->headers);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "reward.c/" REWARD_VERSION);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)MAX_REDIRECTS);
-    curl_easy_setopt(c, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(o->timeout * 1000));
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, receive);
@@ -113,6 +111,7 @@ static void tear_down(runner *r) {
 /* ---- one request's way ---- */
 
 static rw_status start(runner *r, slot *s, double now, rw_error *err) {
+  if (s->redirects == 0) curl_easy_setopt(s->easy, CURLOPT_URL, r->o->url);
   str_clear(&s->reply);
   s->too_long = false;
   s->detail[0] = 0;
@@ -151,11 +150,50 @@ static rw_status fill_slots(runner *r, double now, double *soonest, rw_error *er
   return RW_OK;
 }
 
+/* The bytes that spell the key at p, as it is or with JSON's escapes; 0: another text stands there. */
+static size_t spelled(const char *p, const char *end, const char *key) {
+  const char *at = p;
+  for (; *key; key++) {
+    char hex[5] = "", *stop;
+    if (end - at >= 6 && at[0] == '\\' && at[1] == 'u') memcpy(hex, at + 2, 4);
+    if (*hex && strtol(hex, &stop, 16) == *key && stop == hex + 4)
+      at += 6;
+    else if (end - at >= 2 && at[0] == '\\' && at[1] == *key && strchr("/\\\"", *key))
+      at += 2;
+    else if (at < end && *at == *key)
+      at++;
+    else
+      return 0;
+  }
+  return (size_t)(at - p);
+}
+
 /* Cuts the key out of what a server sent: no error text, cache or result may hold it. */
 static void redact(str *s, const char *key) {
-  size_t n = key ? strlen(key) : 0;
-  if (n < 4 || !s->p) return;
-  for (char *at = s->p; (at = memmem(at, s->len - (size_t)(at - s->p), key, n)); at += n) memset(at, '*', n);
+  if (!key || strlen(key) < 4 || !s->p) return;
+  const char *end = s->p + s->len;
+  for (char *at = s->p; at < end; at++) {
+    size_t n = *at == *key || *at == '\\' ? spelled(at, end, key) : 0;
+    if (n) memset(at, '*', n), at += n - 1;
+  }
+}
+
+/* Do two addresses have the same scheme, host and port? */
+static bool same_origin(const char *a, const char *b) {
+  static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
+  CURLU *u[2] = {curl_url(), curl_url()};
+  bool same = u[0] && u[1] && curl_url_set(u[0], CURLUPART_URL, a, 0) == CURLUE_OK &&
+              curl_url_set(u[1], CURLUPART_URL, b, 0) == CURLUE_OK;
+  for (size_t i = 0; same && i < sizeof parts / sizeof *parts; i++) {
+    char *x = NULL, *y = NULL;
+    same = curl_url_get(u[0], parts[i], &x, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+           curl_url_get(u[1], parts[i], &y, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(x, y) == 0;
+    curl_free(x);
+    curl_free(y);
+  }
+  curl_url_cleanup(u[0]);
+  curl_url_cleanup(u[1]);
+  return same;
 }
 
 /* What the server says of a failure: {"error": {"message"}}, {"error": "…"}, {"message"}, {"detail"}, or its text.
@@ -196,7 +234,24 @@ static bool status_is_final(long status) {
   return status == 401 || status == 402 || status == 403 || status == 404 || status == 405 || status / 100 == 3;
 }
 
-typedef enum { DONE, AGAIN, NEVER, STOP } verdict;
+typedef enum { DONE, AGAIN, ELSEWHERE, NEVER, STOP } verdict;
+
+/* A redirect: ELSEWHERE to follow it. */
+static verdict judge_redirect(const runner *r, slot *s, long status, const char *to, rw_status *st, rw_error *err) {
+  int n = (int)strcspn(to, "?#"); /* what follows may hold a key */
+  if (s->redirects >= MAX_REDIRECTS)
+    *st = rw_fail(err, RW_IO, "more than %d redirects, the last to %.*s", MAX_REDIRECTS, n, to);
+  else if (!same_origin(to, r->o->url))
+    *st =
+        rw_fail(err, RW_IO,
+                "HTTP status %ld: it sends requests on to %.*s, another origin, where nothing was sent; name that "
+                "address if it is meant",
+                status, n, to);
+  if (*st) return STOP;
+  curl_easy_setopt(s->easy, CURLOPT_URL, to);
+  s->redirects++;
+  return ELSEWHERE;
+}
 
 /* Looks at a finished transfer. why[]: what went wrong. */
 static verdict judge(runner *r, slot *s, CURLcode code, double *wait, char *why, size_t size, rw_status *st,
@@ -220,7 +275,7 @@ static verdict judge(runner *r, slot *s, CURLcode code, double *wait, char *why,
     snprintf(why, size, "%s", what);
     bool usage =
         code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_SSL_CACERT_BADFILE;
-    if (usage || code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_TOO_MANY_REDIRECTS) {
+    if (usage || code == CURLE_PEER_FAILED_VERIFICATION) {
       *st = rw_fail(err, RW_IO, "%s", why);
       return STOP;
     }
@@ -238,6 +293,9 @@ static verdict judge(runner *r, slot *s, CURLcode code, double *wait, char *why,
     if (err) *err = e;
     return STOP;
   }
+  char *to = NULL;
+  if (status / 100 == 3) curl_easy_getinfo(s->easy, CURLINFO_REDIRECT_URL, &to);
+  if (to) return judge_redirect(r, s, status, to, st, err);
   char says[160];
   server_says(s, says, sizeof says);
   snprintf(why, size, "HTTP status %ld%s%s", status, says[0] ? ": " : "", says);
@@ -258,6 +316,8 @@ static rw_status finish(runner *r, slot *s, CURLcode code, rw_error *err) {
   s->state = WAITING;
   verdict v = judge(r, s, code, &wait, why, sizeof why, &st, err);
   if (v == STOP) return st;
+  if (v == ELSEWHERE) return start(r, s, clock_seconds(), err);
+  s->redirects = 0;
   if (v == AGAIN && s->tries < r->o->retries) {
     double backoff = fmin(r->o->retry_wait * ldexp(1, (int)fmin((double)s->tries, 30)), LONGEST_BACKOFF);
     s->tries++;
