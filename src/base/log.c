@@ -9,6 +9,7 @@
 
 static void hand_over(rw_context *context, rw_log_level level, char *text) {
   context_spell(context, text);
+  utf8_show(text, false); /* it may hold what a stranger wrote */
   pthread_mutex_lock(&context->saying);
   context->log(context->user, level, text);
   pthread_mutex_unlock(&context->saying);

@@ -293,6 +293,27 @@ void utf8_mend(char *zstr) {
   }
 }
 
+bool utf8_is_hidden(int32_t c) {
+  return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f ||
+         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || (c >= 0xe0000 && c <= 0xe007f);
+}
+
+size_t utf8_show(char *zstr, bool lines) {
+  char *to = zstr;
+  for (const char *p = zstr; *p;) {
+    utf8proc_int32_t c = (unsigned char)*p; /* the usual character without a call */
+    utf8proc_ssize_t n = c < 0x80 ? 1 : utf8proc_iterate((const utf8proc_uint8_t *)p, -1, &c);
+    if (n <= 0 || (utf8_is_hidden(c) && !(lines && (c == '\n' || c == '\t')))) {
+      *to++ = '?';
+      p += n > 0 ? n : 1;
+      continue;
+    }
+    while (n-- > 0) *to++ = *p++;
+  }
+  *to = 0;
+  return (size_t)(to - zstr);
+}
+
 /* ---- map: open addressing, linear probing, load at most a half ---- */
 
 struct entry {

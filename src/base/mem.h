@@ -72,6 +72,12 @@ void str_utf8(str *s, uint32_t codepoint);
 bool utf8_is_blank(slice text);
 /* Puts '?' for each byte of zstr that is part of no UTF-8 character, such as what a cut has left of one. */
 void utf8_mend(char *zstr);
+/* Does a terminal obey the character, or can a reader not see what it does to a line? Control characters, the C1
+ * ones too, marks and overrides of direction, separators of lines. */
+bool utf8_is_hidden(int32_t codepoint);
+/* A stranger's text for people to read: puts '?' for each hidden character and for each byte that is part of no
+ * UTF-8 character. lines: but for newlines and tabs. Returns the length, which is never more than the old. */
+size_t utf8_show(char *zstr, bool lines);
 
 /* Hash map from byte strings to 64-bit values; keys are copied into the map. */
 typedef struct map map;

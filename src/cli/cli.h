@@ -9,8 +9,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include <stdio.h>
 #include "base/log.h"
+
 #include "base/mem.h"
 #include "base/option.h"
 #include "base/status.h"
@@ -119,6 +122,8 @@ const char *cli_nearest_command(const cli_command *const *commands, const char *
 
 /* The error's text as the user should read it. */
 const char *cli_text(rw_error *err);
+/* Prints a text of several lines for people, cleaned (utf8_show); of none, nothing. */
+void cli_print(FILE *f, str *text);
 /* Prints "reward COMMAND: text" and returns the exit status that the code stands for. */
 int cli_fail(const cli *c, rw_error *err);
 int cli_usage(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -104,7 +104,7 @@ static rw_status print(const options *o, const eval_comparison *c, FILE *to, rw_
   if (c->unscored)
     str_printf(&s, "Items %zu have no score of A or of B: no figure that needs them is given.\n", c->unscored);
   if (!st && s.oom) st = rw_nomem(err, "comparison");
-  if (!st) fputs(s.p, to);
+  if (!st) cli_print(to, &s);
   str_free(&s);
   rep_table_free(t);
   return st;

@@ -97,7 +97,7 @@ static int run_command(cli *c, void *values) {
   rw_status s = o.model.model ? cli_model_dir(c, &o.model.model, &err) : RW_OK;
   o.model.base = c->common.base;
   if (!s) s = curate_run(&o, &n, &text, &err);
-  if (!s && text.p) fputs(text.p, stdout);
+  if (!s) cli_print(stdout, &text);
   str_free(&text);
   if (s) return cli_fail(c, &err);
   if (!o.explain) log_note(c->context, "%zu rows read, %zu pairs kept", n.rows, n.pairs);

@@ -114,7 +114,7 @@ static rw_status write_all(const options *o, const eval_data *d, const eval_scor
   str table = {0};
   RW_TRY(eval_print(&table, r, err));
   bool stdout_taken = (o->out && strcmp(o->out, "-") == 0) || (o->html && strcmp(o->html, "-") == 0);
-  fputs(table.p, stdout_taken ? stderr : stdout);
+  cli_print(stdout_taken ? stderr : stdout, &table);
   str_free(&table);
   if (o->out && o->public_format)
     RW_TRY(write_public(o, d, scores, r, err));

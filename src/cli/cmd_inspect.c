@@ -22,12 +22,14 @@ static const char EXAMPLES[] =
 
 static void line(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void line(const char *what, const char *fmt, ...) {
+  str text = {0};
   va_list ap;
   va_start(ap, fmt);
-  printf("%-11s ", what);
-  vprintf(fmt, ap);
-  putchar('\n');
+  str_vprintf(&text, fmt, ap);
   va_end(ap);
+  if (text.p) utf8_show(text.p, false);
+  printf("%-11s %s\n", what, text.p && !text.oom ? text.p : "?");
+  str_free(&text);
 }
 static void print_shape(const int64_t *shape, int n) {
   putchar('[');
@@ -37,6 +39,14 @@ static void print_shape(const int64_t *shape, int n) {
 static void print_text(slice s) { /* a token or key, its control characters escaped */
   str out = {0};
   str_json(&out, s.p, s.len);
+  if (out.p) utf8_show(out.p, false);
+  fputs(out.p && !out.oom ? out.p : "?", stdout);
+  str_free(&out);
+}
+static void print_tensor(const char *type, int width, const char *name) {
+  str out = {0};
+  str_printf(&out, "  %-5s %-*s ", type, width, name);
+  if (out.p) utf8_show(out.p, false);
   fputs(out.p && !out.oom ? out.p : "?", stdout);
   str_free(&out);
 }
@@ -101,7 +111,7 @@ static rw_status show_weights(const char *path, bool tensors, rw_error *err) {
   if (!any) line("head", "none");
   for (size_t i = 0; tensors && i < st_count(s); i++) {
     const st_tensor *x = st_at(s, i);
-    printf("  %-5s %-60s ", st_dtype_name(x->dtype), x->name);
+    print_tensor(st_dtype_name(x->dtype), 60, x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }
@@ -306,7 +316,7 @@ static rw_status show_gguf(const char *path, bool tensors, rw_error *err) {
   for (size_t i = 0; i < gguf_keys(g); i++) show_key(g, gguf_key(g, i));
   for (size_t i = 0; tensors && i < gguf_count(g); i++) {
     const gguf_tensor *x = gguf_at(g, i);
-    printf("  %-5s %-40s ", x->type_name, x->name);
+    print_tensor(x->type_name, 40, x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }

@@ -313,7 +313,7 @@ static rw_status print_tables(const run *r, rw_error *err) {
   if (b.sources)
     str_addz(&s,
              "\nof 378K, of 80K, report: the Skywork-Reward report's own numbers (Preference 378K, 80K v0.1)\n");
-  if (!st) fputs(s.p ? s.p : "", stdout);
+  if (!st) cli_print(stdout, &s);
   str_free(&s);
   return st;
 }

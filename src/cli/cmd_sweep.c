@@ -251,7 +251,7 @@ static int print_plan(const grid *g) {
   str text = {0};
   rw_error err;
   if (status == 0 && rep_table_print(t, &text, &err)) status = cli_fail(g->c, &err);
-  if (status == 0) fputs(text.p, stdout);
+  if (status == 0) cli_print(stdout, &text);
   str_free(&text);
   rep_table_free(t);
   return status;
@@ -325,7 +325,7 @@ static int run_all(const grid *g) {
   str text = {0};
   rw_error err;
   rw_status s = sweep_report(&g->s, &text, &missing, &err);
-  if (!s) fputs(text.p, stdout);
+  if (!s) cli_print(stdout, &text);
   str_free(&text);
   if (s) return cli_fail(g->c, &err);
   log_note(g->c->context, "%s/sweep.json and report.html written", g->o->out);

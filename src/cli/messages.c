@@ -8,12 +8,15 @@
 #include "cli/cli.h"
 
 int cli_usage(const cli *c, const char *fmt, ...) {
+  str text = {0};
   va_list ap;
   va_start(ap, fmt);
-  fprintf(stderr, "reward %s: ", c->messages->name);
-  vfprintf(stderr, fmt, ap);
-  fprintf(stderr, "\n`reward %s --help` shows the options.\n", c->messages->name);
+  str_vprintf(&text, fmt, ap);
   va_end(ap);
+  if (text.p) utf8_show(text.p, false);
+  fprintf(stderr, "reward %s: %s\n`reward %s --help` shows the options.\n", c->messages->name,
+          text.p && !text.oom ? text.p : "memory ran out", c->messages->name);
+  str_free(&text);
   return 2;
 }
 
@@ -34,7 +37,14 @@ int cli_check_output(const cli *c, const char *out, const char *const *in, size_
 
 const char *cli_text(rw_error *err) {
   field_spell(err->text, true);
+  utf8_show(err->text, false);
   return err->text;
+}
+
+void cli_print(FILE *f, str *text) {
+  if (!text->p) return;
+  text->len = utf8_show(text->p, true);
+  fputs(text->p, f);
 }
 
 int cli_fail(const cli *c, rw_error *err) {

@@ -23,7 +23,7 @@ size_t rep_clean(str *out, slice text, bool html) {
     if (n <= 0) n = 1, c = -1;
     if (entity)
       str_addz(out, entity);
-    else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+    else if (utf8_is_hidden(c))
       str_addz(out, c == '\n' || c == '\t' ? " " : "\xEF\xBF\xBD");
     else
       str_add(out, text.p + i, (size_t)n);
