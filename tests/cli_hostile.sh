@@ -34,4 +34,60 @@ if [ "$(id -u)" = 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups true
   $nobody test -x "$reward" && cases nobody $nobody # not where the checkout is closed to others
 fi
 
+# ---- folders that others can write ----
+
+mkdir "$tmp/shared"
+echo precious >"$tmp/victim"
+precious() { [ "$(cat "$tmp/victim")" = precious ] || fail "$1: a file was written through a link"; }
+
+# a link, a second name or a pipe where the rows of an interrupted run would be
+score() { expect "$1" "$2" timeout 20 "$reward" score --quiet --model tests/data/model/llama "$tmp/in/pairs.jsonl" -o "$tmp/shared/out.jsonl" "${@:3}"; }
+for option in "" --resume; do
+  ln -sf "$tmp/victim" "$tmp/shared/out.jsonl.partial"
+  score 1 "out.jsonl.partial: is a link" $option
+  precious "a link $option"
+  ln -f "$tmp/victim" "$tmp/shared/out.jsonl.partial"
+  score 1 "out.jsonl.partial: expected a file of this user under one name" $option
+  precious "a second name $option"
+  rm "$tmp/shared/out.jsonl.partial"
+  mkfifo "$tmp/shared/out.jsonl.partial"
+  score 1 "out.jsonl.partial: expected a regular file, got a pipe" $option
+  rm "$tmp/shared/out.jsonl.partial"
+done
+if [ -n "$nobody" ]; then # another user's
+  install -o 65534 -m 666 /dev/null "$tmp/shared/out.jsonl.partial"
+  score 1 "got one of another user" --resume
+  rm -f "$tmp/shared/out.jsonl.partial"
+fi
+score 0 ""
+# the name under which an output grows has the process's number: all of them lead to the victim
+for pid in $(seq $$ $(($$ + 400))); do ln -s "$tmp/victim" "$tmp/shared/t.jsonl.partial-$pid"; done
+expect 0 "" "$reward" tokenize --quiet --model tests/data/tokenizer/llama3 <(echo '{"text": "a"}') -o "$tmp/shared/t.jsonl"
+precious "the name of a partial"
+[ ! -L "$tmp/shared/t.jsonl" ] || fail "the output is a link"
+
+# a planted manifest removes nothing that is not a run's own; a run's own goes
+recipe() { printf 'name: x\nstages:\n  - source: helpsteer2\n%b' "$1" >"$tmp/recipe.yaml"; }
+curate() { "$reward" curate --quiet "$tmp/recipe.yaml" --input helpsteer2=examples/sources/helpsteer2.jsonl -o "$tmp/set" --force >/dev/null 2>"$tmp/said" || fail "curate: $(cat "$tmp/said")"; }
+recipe '  - write: extra.jsonl\n'
+curate
+[ -e "$tmp/set/extra.jsonl" ] || fail "no extra.jsonl"
+mkdir "$tmp/set/thesis" && echo work >"$tmp/set/thesis/a.jsonl"
+echo notes >"$tmp/set/notes.jsonl"
+echo key >"$tmp/set/key.pem"
+python3 - "$tmp/set" <<'E2'
+import json, sys
+m = json.load(open(sys.argv[1] + "/manifest.json"))
+for name in ("thesis", "notes.jsonl", "key.pem", "../victim", "data/../key.pem"):
+    m["outputs"].append({"path": name, "xxh3_128": "0" * 32})
+json.dump(m, open(sys.argv[1] + "/manifest.json", "w"))
+E2
+recipe '# ````\n# ```\n# <script>\n'
+curate
+for f in thesis/a.jsonl notes.jsonl key.pem; do [ -e "$tmp/set/$f" ] || fail "curate --force removed $f"; done
+precious "a planted manifest"
+[ ! -e "$tmp/set/extra.jsonl" ] || fail "a file that a run wrote is left"
+grep -q "notes.jsonl: is not the file that manifest.json records, and stays" "$tmp/said" || fail "nothing is said of notes.jsonl: $(cat "$tmp/said")"
+[ "$(grep -c '^`````' "$tmp/set/README.md")" = 2 ] || fail "a recipe leaves its fence: $(tail -n 8 "$tmp/set/README.md")"
+
 exit $bad

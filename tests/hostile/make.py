@@ -80,6 +80,9 @@ model("negative-eps", rms_norm_eps=-1)
 with gzip.open(path("zeros.gz"), "wb", 9) as f:
     for _ in range(320):
         f.write(bytes(1 << 20))
+with gzip.open(path("blank.gz"), "wb", 9) as f:
+    for _ in range(80):
+        f.write(b"\n" * (1 << 20))
 open(path("nodes.jsonl"), "w").write('{"chosen_ids": [' + "0," * 17000000 + "0]}\n")
 
 # terminal escapes
@@ -87,6 +90,5 @@ ESC = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\r\nreward: done\u009b31m\u202eevil"
 os.mkdir(path("names"))
 safetensors(path("names.safetensors"), ["x" + ESC])
 model("esc-type", model_type="llama" + ESC)
-model("esc-arch", architectures=["Llama" + ESC])
 os.mkdir(path("esc-adapter"))
 json.dump({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "base_model_name_or_path": "base" + ESC}, open(path("esc-adapter", "adapter_config.json"), "w"))
