@@ -342,14 +342,13 @@ static void dir_close(out_dir *d, bool unmark) {
   }
   if (d->lock >= 0) close(d->lock);
   mem_free(d->mark);
-  *d = (out_dir){NULL, -1, 0, false};
+  *d = (out_dir){NULL, -1, 0};
 }
 
 rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err) {
-  *d = (out_dir){file_join(path, UNFINISHED), -1, existing(path), false};
+  *d = (out_dir){file_join(path, UNFINISHED), -1, existing(path)};
   if (!d->mark) return rw_nomem(err, path);
-  d->resumed = file_exists(d->mark);
-  rw_status s = file_out_dir(path, force || d->resumed, err);
+  rw_status s = file_out_dir(path, force || file_exists(d->mark), err);
   if (!s) s = file_lock_dir(path, &d->lock, err);
   if (!s) s = file_put(d->mark, "", 0, err);
   if (s) dir_close(d, d->lock >= 0); /* without the lock the mark, if there is one, is another's */

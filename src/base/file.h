@@ -64,8 +64,7 @@ rw_status file_out_dir(const char *path, bool force, rw_error *err);
 typedef struct {
   char *mark;
   int lock;
-  size_t had;   /* so much of the path was there before */
-  bool resumed; /* such a command was killed in it before this one */
+  size_t had; /* so much of the path was there before */
 } out_dir;
 rw_status file_dir_begin(out_dir *d, const char *path, bool force, rw_error *err);
 void file_dir_end(out_dir *d, bool done);

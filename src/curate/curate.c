@@ -80,7 +80,6 @@ static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *ta
   RW_TRY(find_inputs(r, err));
   RW_TRY(curation_check(r, err));
   if (curation_makes_set(r)) RW_TRY(file_dir_begin(dir, r->o->out, r->o->force, err));
-  r->resumed = dir->resumed;
   RW_TRY(hash_also(r, err));
   RW_TRY(curation_scan(r, err));
   if (r->o->explain) RW_TRY(explain_find(r, err));
@@ -98,7 +97,7 @@ static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *ta
 
 rw_status curate_run(const curate_options *o, curate_counts *counts, str *table, rw_error *err) {
   curation r = {.o = o};
-  out_dir dir = {.lock = -1};
+  out_dir dir = {NULL, -1, 0};
   *counts = (curate_counts){0};
   rw_status s = whole(&r, &dir, counts, table, err);
   if (table->p) table->len = context_spell(o->context, table->p);

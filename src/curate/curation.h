@@ -93,7 +93,6 @@ struct curation {
   also_read *also;
   size_t n_also;
   char model_hash[33]; /* hash of --model, once a stage has opened it */
-  bool resumed;        /* a run was killed in the output folder before this one */
   size_t row_bytes;    /* bytes of the kept rows as JSON */
   size_t shards;       /* files of the kept rows as Parquet; 0: train.jsonl */
 };

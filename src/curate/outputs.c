@@ -108,7 +108,7 @@ static rw_status recorded_outputs(const curation *r, output_names *l, const outp
   return s;
 }
 
-/* Rows in any of the layouts: a run that was killed has no manifest, but has left its mark. */
+/* Rows in any of the layouts, which would be read as part of the set: a run that was killed has no manifest. */
 static rw_status unfinished_outputs(const curation *r, output_names *l, rw_error *err) {
   char *data = file_join(r->o->out, "data");
   rw_status s = data ? add(r, l, "train.jsonl", strlen("train.jsonl"), err) : rw_nomem(err, r->o->out);
@@ -123,18 +123,24 @@ static rw_status unfinished_outputs(const curation *r, output_names *l, rw_error
   return s;
 }
 
+static rw_status remove_own(const curation *r, const char *path, rw_error *err) {
+  if (unlink(path) != 0) return rw_fail(err, RW_IO, "%s: cannot remove: %s", path, strerror(errno));
+  log_note(r->o->context, "%s: of an earlier run, removed", path);
+  return RW_OK;
+}
+
 rw_status curation_remove_earlier(const curation *r, rw_error *err) {
   output_names now = {0}, earlier = {0};
   rw_status s = curation_outputs(r, &now, err);
   if (!s) s = recorded_outputs(r, &earlier, &now, true, err);
-  if (!s && r->resumed) s = unfinished_outputs(r, &earlier, err);
+  if (!s) s = unfinished_outputs(r, &earlier, err);
   for (size_t i = 0; !s && i < earlier.n; i++) {
     if (has(&now, earlier.items[i])) continue;
     char *path = file_join(r->o->out, earlier.items[i]);
     if (!path)
       s = rw_nomem(err, r->o->out);
-    else if (is_own_file(path) && unlink(path) != 0)
-      s = rw_fail(err, RW_IO, "%s: cannot remove: %s", path, strerror(errno));
+    else if (is_own_file(path))
+      s = remove_own(r, path, err);
     mem_free(path);
   }
   mem_free(now.items);

@@ -17,7 +17,7 @@ rw_status curation_outputs(const curation *r, output_names *l, rw_error *err);
 /* Is a file that is read one of those that the run is to write or remove? RW_USAGE. */
 rw_status curation_check_outputs(const curation *r, const char *const *in, size_t n, rw_error *err);
 /* Removes what earlier runs wrote into the folder and this one has not (--force): regular files that are as
- * manifest.json records them, and the rows of a run that was killed, which has no manifest. */
+ * manifest.json records them, and rows in any layout, as a run that was killed has no manifest. */
 rw_status curation_remove_earlier(const curation *r, rw_error *err);
 
 #endif
