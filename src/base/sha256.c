@@ -1,0 +1,164 @@
+/* sha256.c - SHA-256 in plain C and by the instructions of x86 (see sha256.h). */
+#include "base/sha256.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+#include "base/mem.h"
+
+static const uint32_t K[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static inline uint32_t turn(uint32_t x, int n) { return x >> n | x << (32 - n); }
+
+/* One round; kw: its constant and word of the message. The names turn from round to round, not the values. */
+static inline void round_of(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+                            uint32_t *h, uint32_t kw) {
+  uint32_t t = *h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + (g ^ (e & (f ^ g))) + kw;
+  *d += t;
+  *h = t + (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
+void sha256_blocks_plain(uint32_t sum[8], const uint8_t *p, size_t blocks) {
+  for (; blocks > 0; blocks--, p += 64) {
+    uint32_t w[64];
+    for (int i = 0; i < 16; i++)
+      w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+    for (int i = 16; i < 64; i++)
+      w[i] = w[i - 16] + w[i - 7] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) +
+             (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
+    uint32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3], e = sum[4], f = sum[5], g = sum[6], h = sum[7];
+    for (int i = 0; i < 64; i += 8) {
+      round_of(a, b, c, &d, e, f, g, &h, K[i] + w[i]);
+      round_of(h, a, b, &c, d, e, f, &g, K[i + 1] + w[i + 1]);
+      round_of(g, h, a, &b, c, d, e, &f, K[i + 2] + w[i + 2]);
+      round_of(f, g, h, &a, b, c, d, &e, K[i + 3] + w[i + 3]);
+      round_of(e, f, g, &h, a, b, c, &d, K[i + 4] + w[i + 4]);
+      round_of(d, e, f, &g, h, a, b, &c, K[i + 5] + w[i + 5]);
+      round_of(c, d, e, &f, g, h, a, &b, K[i + 6] + w[i + 6]);
+      round_of(b, c, d, &e, f, g, h, &a, K[i + 7] + w[i + 7]);
+    }
+    const uint32_t last[8] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 8; i++) sum[i] += last[i];
+  }
+}
+
+#if defined(__x86_64__)
+static int has_instructions(void) {
+  unsigned a, b = 0, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 && __builtin_cpu_supports("sse4.1");
+}
+
+__attribute__((target("sha,sse4.1"))) static void blocks_x86(uint32_t h[8], const uint8_t *p, size_t blocks) {
+  const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  __m128i dcba = _mm_loadu_si128((const __m128i *)h), hgfe = _mm_loadu_si128((const __m128i *)(h + 4));
+  dcba = _mm_shuffle_epi32(dcba, 0xb1);
+  hgfe = _mm_shuffle_epi32(hgfe, 0x1b);
+  __m128i s0 = _mm_alignr_epi8(dcba, hgfe, 8), s1 = _mm_blend_epi16(hgfe, dcba, 0xf0); /* ABEF, CDGH */
+  for (; blocks > 0; blocks--, p += 64) {
+    __m128i m[4], was0 = s0, was1 = s1;
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+      __m128i *now = &m[i & 3], last = m[(i + 3) & 3];
+      if (i < 4)
+        *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)), big_endian);
+      else
+        *now = _mm_sha256msg2_epu32(
+            _mm_add_epi32(_mm_sha256msg1_epu32(*now, m[(i + 1) & 3]), _mm_alignr_epi8(last, m[(i + 2) & 3], 4)),
+            last);
+      __m128i k = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(K + 4 * i)));
+      s1 = _mm_sha256rnds2_epu32(s1, s0, k);
+      s0 = _mm_sha256rnds2_epu32(s0, s1, _mm_shuffle_epi32(k, 0x0e));
+    }
+    s0 = _mm_add_epi32(s0, was0);
+    s1 = _mm_add_epi32(s1, was1);
+  }
+  s0 = _mm_shuffle_epi32(s0, 0x1b);
+  s1 = _mm_shuffle_epi32(s1, 0xb1);
+  _mm_storeu_si128((__m128i *)h, _mm_blend_epi16(s0, s1, 0xf0));
+  _mm_storeu_si128((__m128i *)(h + 4), _mm_alignr_epi8(s1, s0, 8));
+}
+
+static void add_blocks(uint32_t h[8], const uint8_t *p, size_t blocks) {
+  if (has_instructions())
+    blocks_x86(h, p, blocks);
+  else
+    sha256_blocks_plain(h, p, blocks);
+}
+#else
+static void add_blocks(uint32_t h[8], const uint8_t *p, size_t blocks) { sha256_blocks_plain(h, p, blocks); }
+#endif
+
+void sha256_begin(sha256 *s) {
+  *s = (sha256){
+      .h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+}
+
+void sha256_add(sha256 *s, const void *data, size_t n) {
+  const uint8_t *p = data;
+  size_t waiting = s->bytes % 64;
+  s->bytes += n;
+  if (n == 0) return;
+  if (waiting) {
+    size_t take = 64 - waiting < n ? 64 - waiting : n;
+    memcpy(s->rest + waiting, p, take);
+    if (waiting + take < 64) return;
+    add_blocks(s->h, s->rest, 1);
+    p += take;
+    n -= take;
+  }
+  if (n >= 64) add_blocks(s->h, p, n / 64);
+  memcpy(s->rest, p + n / 64 * 64, n % 64);
+}
+
+void sha256_end(sha256 *s, uint8_t out[SHA256_BYTES]) {
+  static const uint8_t padding[64] = {0x80};
+  uint64_t bits = s->bytes * 8;
+  uint8_t length[8];
+  for (int i = 0; i < 8; i++) length[i] = (uint8_t)(bits >> (56 - 8 * i));
+  sha256_add(s, padding, 1 + (119 - s->bytes % 64) % 64);
+  sha256_add(s, length, sizeof length);
+  for (int i = 0; i < SHA256_BYTES; i++) out[i] = (uint8_t)(s->h[i / 4] >> (24 - i % 4 * 8));
+}
+
+void sha256_end_hex(sha256 *s, char out[SHA256_HEX]) {
+  uint8_t sum[SHA256_BYTES];
+  sha256_end(s, sum);
+  for (int i = 0; i < SHA256_BYTES; i++) {
+    out[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+    out[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+  }
+  out[SHA256_HEX - 1] = 0;
+}
+
+rw_status sha256_file(const char *path, char out[SHA256_HEX], rw_error *err) {
+  enum { BLOCK = 1 << 20 };
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  char *block = mem_alloc(BLOCK, 1);
+  rw_status st = block ? RW_OK : rw_nomem(err, path);
+  sha256 s;
+  sha256_begin(&s);
+  for (ssize_t n = 1; !st && n != 0;) {
+    n = read(fd, block, BLOCK);
+    if (n > 0) sha256_add(&s, block, (size_t)n);
+    if (n < 0 && errno != EINTR) st = rw_fail(err, RW_IO, "%s: cannot read: %s", path, strerror(errno));
+  }
+  sha256_end_hex(&s, out);
+  mem_free(block);
+  close(fd);
+  return st;
+}
