@@ -100,7 +100,7 @@ scores "$tmp/on" >/dev/null
 train --out "$tmp/high" --model "$tmp/elsewhere" --lora-rank 2 --freeze-layers 1 --epochs 1 --save-dtype bf16
 grep -q '"layers_to_transform": \[1\]' "$tmp/high/adapter_config.json"
 scores "$tmp/high" >/dev/null
-expect 2 "must be the same" "$reward" train "${options[@]}" --model "$tmp/on" --lora-rank 8 --out "$tmp/x"
+expect 2 "is an adapter of rank" "$reward" train "${options[@]}" --model "$tmp/on" --lora-rank 8 --out "$tmp/x"
 expect 2 "expected all-linear or names" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-targets c_attn --out "$tmp/x"
 expect 2 "expected --lora-rank" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-dropout 0.1 --out "$tmp/x"
 expect 2 "0 <= P < 1" "$reward" train "${options[@]}" --model "$tmp/elsewhere" --lora-rank 4 --lora-dropout 1 --out "$tmp/x"

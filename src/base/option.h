@@ -42,8 +42,10 @@ typedef struct {
 typedef enum {
   OPTION_NOTHING,   /* no bit of what is kept: speed, memory, messages */
   OPTION_PUBLISHED, /* what is written or measured, but no computed number */
-  OPTION_INPUT,     /* names input, which a fingerprint knows by its contents */
-  OPTION_BITS,      /* the bits of the result: a run that goes on must have the same */
+  OPTION_CHOSEN, /* which of the computed weights are published, and in what form: a finished run must have the same
+                  */
+  OPTION_INPUT,  /* names input, which a fingerprint knows by its contents */
+  OPTION_BITS,   /* the bits of the result: a run that goes on must have the same */
 } option_affects;
 
 /* The numbers that are allowed. expected says so ("0 or more"); NULL: there is no limit. */

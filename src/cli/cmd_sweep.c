@@ -290,25 +290,39 @@ static int run_train(const grid *g, option_list *words, const char *dir) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* Does the run's folder hold it finished, or another one? That is decided by content (train_found), so that rows or
+ * a model that changed under their names are seen. */
+static int find_run(const grid *g, const char *dir, option_list *words, run_state *found, rw_error *err) {
+  char *path = file_join(dir, "run.json");
+  if (!path) return cli_nomem(g->c);
+  bool there = file_exists(path);
+  mem_free(path);
+  *found = RUN_NONE;
+  return there ? cli_train_found(g->c->messages, (int)words->n - 1, (char **)words->items + 1, found, err) : 0;
+}
+
 static int run_one(const grid *g, size_t i) {
   rw_error err;
-  bool finished = false, other = false;
+  run_state found;
   const char *dir = g->runs[i].dir;
-  static const option *const tables[] = {train_option_table, cli_common_table, NULL};
   option_list words = {0};
   if (!cli_push(g->c, &words, "reward") || !command_of(g, i, false, &words)) return cli_nomem(g->c);
-  if (sweep_run_state(dir, words.items, words.n, tables, &finished, &other, &err)) return cli_fail(g->c, &err);
-  if (other && !g->o->force)
-    return cli_usage(g->c, "%s: holds a run with other arguments; --force replaces it, another --out keeps it",
-                     dir);
-  if (other) {
+  int status = find_run(g, dir, &words, &found, &err);
+  if (status) return status;
+  if (found == RUN_OTHER && !g->o->force)
+    return cli_usage(g->c,
+                     "%s: holds a run with other arguments, data or model: %s; --force replaces it, another --out "
+                     "keeps it",
+                     dir, cli_text(&err));
+  if (found == RUN_OTHER) {
     words.n = 1;
     if (file_remove_tree(dir, &err)) return cli_fail(g->c, &err);
     if (!command_of(g, i, true, &words)) return cli_nomem(g->c);
   }
+  bool finished = found == RUN_FINISHED;
   log_note(g->c->context, "run %zu of %zu: %s%s", i + 1, g->s.n_groups * g->s.n_seeds, dir,
            finished ? ": trained already" : "");
-  int status = finished ? 0 : run_train(g, &words, dir);
+  status = finished ? 0 : run_train(g, &words, dir);
   if (status) return status;
   if (!cli_threads(g->c)) return 1;
   return sweep_score(&g->s, &g->runs[i], &err) ? cli_fail(g->c, &err) : 0;

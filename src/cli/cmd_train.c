@@ -121,8 +121,8 @@ int cli_train_check(cli_messages *messages, int argc, char **argv) {
   return status;
 }
 
-/* outlook: as for cli_train_outlook, or NULL. */
-static int train(cli *c, train_options *o, train_outlook *outlook) {
+/* Fills what the table of options does not; -1, or the exit status. */
+static int prepare(cli *c, train_options *o) {
   int status = check_together(c, o);
   if (status >= 0) return status;
   say_unused(c, o);
@@ -132,6 +132,13 @@ static int train(cli *c, train_options *o, train_outlook *outlook) {
   if (!(o->context = cli_threads(c))) return 1;
   o->arguments = arguments_json;
   o->arguments_ctx = c;
+  return -1;
+}
+
+/* outlook: as for cli_train_outlook, or NULL. */
+static int train(cli *c, train_options *o, train_outlook *outlook) {
+  int status = prepare(c, o);
+  if (status >= 0) return status;
   rw_error err;
   train_result r;
   rw_status s = cli_model_dir(c, &o->model, &err);
@@ -149,6 +156,21 @@ int cli_train_outlook(cli_messages *messages, int argc, char **argv, train_outlo
   cli c;
   int status = cli_open(&c, &cmd_train, messages, argc, argv);
   if (status < 0) status = train(&c, c.values, outlook);
+  cli_close(&c);
+  return status;
+}
+
+int cli_train_found(cli_messages *messages, int argc, char **argv, run_state *found, rw_error *err) {
+  cli c;
+  int status = cli_open(&c, &cmd_train, messages, argc, argv);
+  train_options *o = c.values;
+  if (status < 0) status = prepare(&c, o);
+  if (status < 0) {
+    rw_status s = cli_model_dir(&c, &o->model, err);
+    o->base = c.common.base;
+    if (!s) s = train_found(o, found, err);
+    status = s ? cli_fail(&c, err) : 0;
+  }
   cli_close(&c);
   return status;
 }

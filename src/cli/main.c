@@ -44,6 +44,8 @@ static int run_command(const cli_command *command, int argc, char **argv) {
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
+  struct sigaction hangup; /* a closed terminal, unless nohup has it ignored; serve has a handler of its own */
+  if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &sa, NULL);
   int status = cli_open(&c, command, &messages, argc, argv);
   if (status < 0) {
     messages.quiet = c.common.quiet;

@@ -18,4 +18,8 @@ int cli_train_check(cli_messages *messages, int argc, char **argv);
 /* Parses, says what the run would do, and trains nothing; the exit status. */
 int cli_train_outlook(cli_messages *messages, int argc, char **argv, train_outlook *outlook);
 
+/* What the command's --out holds beside the run that it describes (train_found); err: what differs. The exit
+ * status. */
+int cli_train_found(cli_messages *messages, int argc, char **argv, run_state *found, rw_error *err);
+
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "format/json_write.h"
+#include "train/identity.h"
 
 static const char PREFIX[] = "checkpoint-";
 
@@ -90,6 +91,24 @@ static rw_status write_state(const char *dir, const train_state *t, rw_error *er
   jw_num(&w, "best", t->best);
   jw_num(&w, "recent_loss", t->recent_loss);
   jw_num(&w, "recent_accuracy", t->recent_accuracy);
+  if (t->best_only) jw_bool(&w, "best_only", true);
+  jw_raw(&w, "identity", slice_of(t->identity));
+  jw_end(&w);
+  str_addc(&s, '\n');
+  rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
+  mem_free(path);
+  str_free(&s);
+  return st;
+}
+
+static rw_status write_best(const char *dir, const train_state *t, const char *eval, rw_error *err) {
+  str s = {0};
+  char *path = file_join(dir, "best.json");
+  json_writer w = {.out = &s};
+  jw_object(&w, NULL);
+  jw_int(&w, "step", t->best_step);
+  jw_num(&w, "best", t->best);
+  jw_string(&w, "eval", eval);
   jw_end(&w);
   str_addc(&s, '\n');
   rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
@@ -142,9 +161,10 @@ static rw_status remove_other(void *ctx, const char *name, rw_error *err) {
 
 static const char STATE[] = "state"; /* subfolder of a checkpoint that is a model too */
 
-/* Writes OUT/name whole: under another name first. t NULL: weights only. An older one gives way. */
+/* Writes OUT/name whole: under another name first. best_of: weights alone, and by which evaluation they are the
+ * best. An older one gives way. */
 static rw_status save_folder(model *m, const char *out, const char *name, const train_state *t,
-                             const checkpoint_policy *p, rw_error *err) {
+                             const checkpoint_policy *p, const char *best_of, rw_error *err) {
   char *final = file_join(out, name), *partial = final ? mem_printf("%s.partial", final) : NULL;
   char *state =
       partial ? p && p->keep > 0 ? file_join(partial, STATE) : mem_strndup(partial, strlen(partial)) : NULL;
@@ -152,8 +172,8 @@ static rw_status save_folder(model *m, const char *out, const char *name, const 
   if (!s) s = file_remove_tree(partial, err);
   if (!s) s = file_mkdirs(state, err);
   if (!s && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
-  if (!s) s = write_tensors(m, state, t ? PARTS : WEIGHTS, err);
-  if (!s && t) s = write_state(state, t, err);
+  if (!s) s = write_tensors(m, state, best_of ? WEIGHTS : PARTS, err);
+  if (!s) s = best_of ? write_best(state, t, best_of, err) : write_state(state, t, err);
   if (!s) s = file_replace_dir(partial, final, err);
   if (s && partial) file_remove_tree(partial, NULL);
   mem_free(final);
@@ -167,7 +187,7 @@ rw_status checkpoint_save(model *m, const char *out, const train_state *t, const
   char name[64];
   snprintf(name, sizeof name, "%s%08lld", PREFIX, (long long)t->step);
   struct removal r = {out, p->keep > 0 ? p->keep : 1};
-  RW_TRY(save_folder(m, out, name, t, p, err));
+  RW_TRY(save_folder(m, out, name, t, p, NULL, err));
   return each(out, remove_other, &r, err);
 }
 
@@ -178,7 +198,8 @@ static rw_status newest(void *ctx, const char *name, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status read_state(const char *dir, train_state *t, rw_error *err) {
+/* identity: of the run that goes on */
+static rw_status read_state(const char *dir, train_state *t, const char *identity, rw_error *err) {
   char *path = file_join(dir, "state.json");
   json_file f;
   if (!path) return rw_nomem(err, dir);
@@ -198,10 +219,18 @@ static rw_status read_state(const char *dir, train_state *t, rw_error *err) {
       if (!json_number(f.doc, json_get(f.doc, 0, numbers[i].name), numbers[i].value)) *numbers[i].value = NAN;
     t->tokens = (uint64_t)tokens;
     json_val due = json_get(f.doc, 0, "eval_due");
+    json_val best_only = json_get(f.doc, 0, "best_only");
+    t->best_only = best_only != JSON_NONE && json_kind(f.doc, best_only) == JSON_TRUE;
     t->eval_due = due != JSON_NONE && json_kind(f.doc, due) == JSON_TRUE;
-    if (ok)
+    if (ok) {
       snprintf(t->fingerprint, sizeof t->fingerprint, "%.32s", fp.p);
-    else
+      s = identity_check(f.doc, json_get(f.doc, 0, "identity"), identity, false, err);
+      if (s == RW_USAGE)
+        rw_prefix(err, s,
+                  "%s: belongs to a run with other arguments, data or model; repeat them exactly, or start anew "
+                  "with " FIELD(force),
+                  dir);
+    } else
       s = rw_fail(err, RW_DATA, "%s: not a state that this program wrote; remove the folder to start anew", path);
     json_file_close(&f);
   }
@@ -253,7 +282,7 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
   }
   train_state got = {0};
   const char *from = file_is_dir(state) ? state : dir;
-  rw_status s = read_state(from, &got, err);
+  rw_status s = read_state(from, &got, t->identity, err);
   if (!s && strcmp(got.fingerprint, t->fingerprint) != 0)
     s = rw_fail(
         err, RW_USAGE,
@@ -262,6 +291,7 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
         dir);
   if (!s) s = read_tensors(m, from, PARTS, err);
   if (!s) {
+    got.identity = t->identity;
     *t = got;
     *found = true;
   }
@@ -272,7 +302,35 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
 
 static const char BEST[] = "best-weights";
 
-rw_status best_save(model *m, const char *out, rw_error *err) { return save_folder(m, out, BEST, NULL, NULL, err); }
+rw_status best_save(model *m, const char *out, const train_state *t, const char *eval, rw_error *err) {
+  return save_folder(m, out, BEST, t, NULL, eval, err);
+}
+
+static rw_status read_best(const char *path, const char *eval, train_state *t, bool *there, rw_error *err) {
+  json_file f;
+  double best;
+  int64_t step;
+  RW_TRY(json_file_open(&f, path, err));
+  *there = slice_is(json_string(f.doc, json_get(f.doc, 0, "eval")), eval) &&
+           json_number(f.doc, json_get(f.doc, 0, "best"), &best) &&
+           json_int(f.doc, json_get(f.doc, 0, "step"), &step);
+  if (*there) {
+    t->best = best;
+    t->best_step = step;
+  }
+  json_file_close(&f);
+  return RW_OK;
+}
+
+rw_status best_read(const char *out, const char *eval, train_state *t, bool *there, rw_error *err) {
+  char *dir = file_join(out, BEST), *path = dir ? file_join(dir, "best.json") : NULL;
+  rw_status s = path ? RW_OK : rw_nomem(err, out);
+  if (!s) *there = file_is_dir(dir);
+  if (!s && *there && file_exists(path)) s = read_best(path, eval, t, there, err);
+  mem_free(path);
+  mem_free(dir);
+  return s;
+}
 
 rw_status best_load(model *m, const char *out, rw_error *err) {
   char *dir = file_join(out, BEST);

@@ -8,13 +8,15 @@
 #include "base/log.h"
 #include "eval/eval.h"
 #include "model/scorer.h"
+#include "train/identity.h"
 #include "train/record.h"
 
 struct trainer_eval {
   const train_options *o;
   model *m;
   scorer *s;
-  eval_data **data; /* [n_eval] */
+  eval_data **data;          /* [n_eval] */
+  char first[IDENTITY_EVAL]; /* what the best is measured on */
   FILE *lines;
   tensorboard *board; /* the caller's */
 };
@@ -35,9 +37,26 @@ rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m
   *out = e;
   *e = (trainer_eval){.o = o, .m = m, .data = mem_zalloc(o->eval.n, sizeof(eval_data *))};
   if (!e->data) return rw_nomem(err, "evaluation");
+  RW_TRY(identity_eval(o->eval.items[0], e->first, err));
   score_options so = {.context = o->context, .max_length = o->max_length, .overlong = OVERLONG_TRUNCATE};
   RW_TRY(scorer_wrap(&e->s, m, r, &so, err));
   for (size_t i = 0; i < o->eval.n; i++) RW_TRY(load(e, o->eval.items[i], &e->data[i], err));
+  return RW_OK;
+}
+
+static bool keeps_best(const trainer_eval *e) { return strcmp(e->o->keep, "best") == 0; }
+
+rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err) {
+  if (!e || !keeps_best(e)) return RW_OK;
+  bool there;
+  RW_TRY(best_read(e->o->out, e->first, s, &there, err));
+  if (there) return RW_OK;
+  if (!isnan(s->best))
+    log_warn(e->o->context, "the best so far (step %lld: %.2f) has no weights: the best from here on counts",
+             (long long)s->best_step, s->best);
+  s->best = NAN;
+  s->best_step = 0;
+  s->eval_due = true;
   return RW_OK;
 }
 
@@ -105,8 +124,6 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   return ok ? RW_OK : rw_fail(err, RW_IO, "%s/evals.jsonl: cannot write", e->o->out);
 }
 
-static bool keeps_best(const trainer_eval *e) { return strcmp(e->o->keep, "best") == 0; }
-
 rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, rw_error *err) {
   if (!e) return RW_OK;
   int64_t k = state->step, every = e->o->eval_every;
@@ -117,7 +134,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
     if (i > 0 || !(isnan(state->best) || figure > state->best)) continue;
     state->best = figure;
     state->best_step = k;
-    if (keeps_best(e)) RW_TRY(best_save(e->m, e->o->out, err));
+    if (keeps_best(e)) RW_TRY(best_save(e->m, e->o->out, state, e->first, err));
   }
   return RW_OK;
 }

@@ -11,6 +11,9 @@ typedef struct trainer_eval trainer_eval; /* NULL: nothing to evaluate; every fu
 
 /* Reads the benchmarks; nothing is written before trainer_eval_begin. */
 rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m, renderer *r, rw_error *err);
+/* After a checkpoint: with --keep best, the best so far is the one whose weights were kept; where there are none,
+ * it is forgotten, and the weights as they are count as evaluated next. */
+rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err);
 rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard *board, rw_error *err);
 void trainer_eval_close(trainer_eval *e);
 /* Evaluates where state->step calls for it; updates state->best (the first --eval's overall figure, or its share of

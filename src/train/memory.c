@@ -49,3 +49,8 @@ uint64_t memory_available(void) {
   }
   return least;
 }
+
+double memory_peak(void) {
+  struct rusage u;
+  return getrusage(RUSAGE_SELF, &u) == 0 ? (double)u.ru_maxrss * 1024 : 0;
+}

@@ -10,4 +10,7 @@ uint64_t memory_used(void);
  * space limit's; UINT64_MAX: unknown. */
 uint64_t memory_available(void);
 
+/* The most that the process has held so far; 0: not known. */
+double memory_peak(void);
+
 #endif

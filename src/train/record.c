@@ -9,6 +9,8 @@
 
 #include "base/log.h"
 #include "format/rows.h"
+#include "train/identity.h"
+#include "train/loss.h"
 
 rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err) {
   *f = NULL;
@@ -114,9 +116,32 @@ static void frozen_json(json_writer *w, const run_record *r) {
   jw_end(w);
 }
 
+/* The options with what the data, the model and the machine made of those that leave it to them. What has no
+ * effect at all in this run is NULL, NAN or 0. */
+static train_options effective_options(const run_record *t) {
+  train_options e = *t->o;
+  bool lora = model_has_lora(t->m);
+  if (strcmp(model_dir(t->m), e.model) != 0) e.base = model_dir(t->m);
+  e.device = model_device(t->m);
+  e.dtype = model_dtype(t->m);
+  if (e.steps > 0) e.epochs = 0;
+  e.steps = t->steps;
+  e.batch_tokens = t->batch_tokens;
+  e.loss.ranking = loss_ranking_kind(&e.loss);
+  e.max_length = dataset_limit(t->o, model_info(t->m));
+  e.recompute = t->recompute ? "full" : "no";
+  if (e.lora_rank == 0) e.lora_targets = NULL; /* those of trained adapters stand in adapter_config.json */
+  e.lora_rank = (int64_t)model_lora_rank(t->m);
+  e.lora_alpha = lora ? model_lora_alpha(t->m) : NAN;
+  e.lora_dropout = lora ? model_dropout(t->m) : NAN;
+  if (e.save_dtype < 0) e.save_dtype = (int)model_saved_dtype(t->m);
+  return e;
+}
+
 rw_status run_write(const run_record *r, rw_error *err) {
   const train_options *o = r->o;
   const train_state *state = r->state;
+  train_options effective = effective_options(r);
   const dataset_counts *n = dataset_stats(r->d);
   str s = {0};
   json_writer w = {.out = &s};
@@ -130,7 +155,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   jw_string(&w, "status", r->finished ? "finished" : "unfinished");
   jw_string(&w, "written", when);
   if (o->arguments) {
-    o->arguments(o->arguments_ctx, r->effective, &w);
+    o->arguments(o->arguments_ctx, &effective, &w);
   } else {
     jw_object(&w, "arguments");
     jw_end(&w);
@@ -141,6 +166,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   jw_uint(&w, "seed", o->seed);
   jw_string(&w, "loss", loss_words[o->loss.kind].text);
   jw_string(&w, "fingerprint", state->fingerprint);
+  jw_raw(&w, "identity", slice_of(state->identity));
   jw_string(&w, "head", model_head_is_new(r->m) ? "new, N(0, initializer_range)" : "from the model");
   file_json(&w, "model", o->model, r->model_hash);
   jw_array(&w, "data");
@@ -172,23 +198,24 @@ rw_status run_write(const run_record *r, rw_error *err) {
   return st;
 }
 
-rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err) {
+rw_status run_found(const char *out, const train_state *state, bool unfinished, run_state *found, rw_error *err) {
   char *path = file_join(out, "run.json");
   json_file f;
-  *finished = false;
+  *found = RUN_NONE;
   if (!path) return rw_nomem(err, out);
   bool there = file_exists(path);
   rw_status s = there ? json_file_open(&f, path, err) : RW_OK;
   if (!s && there) {
     slice status = json_string(f.doc, json_get(f.doc, 0, "status"));
-    *finished = status.p && slice_is(status, "finished");
+    bool finished = status.p && slice_is(status, "finished");
     slice was = json_string(f.doc, json_get(f.doc, 0, "fingerprint"));
-    if (*finished && was.p && !slice_is(was, fingerprint))
-      s = rw_fail(
-          err, RW_USAGE,
-          "%s: holds a finished run with other arguments, data or model; repeat them exactly, or start anew "
-          "with " FIELD(force),
-          out);
+    *found = finished ? RUN_FINISHED : RUN_UNFINISHED;
+    if (finished || unfinished) {
+      s = identity_check(f.doc, json_get(f.doc, 0, "identity"), state->identity, true, err);
+      if (!s && was.p && !slice_is(was, state->fingerprint))
+        s = rw_fail(err, RW_USAGE, "fingerprint was %.*s, is %s", (int)was.len, was.p, state->fingerprint);
+    }
+    if (s == RW_USAGE) *found = RUN_OTHER;
     json_file_close(&f);
   }
   mem_free(path);

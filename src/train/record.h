@@ -25,22 +25,25 @@ rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, 
 rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err);
 
 typedef struct {
-  const train_options *o, *effective; /* see train_options.arguments */
+  const train_options *o;
   const model *m;
   const dataset *d;
   const train_state *state;
   int64_t steps;
   const char *const *data_hashes; /* [n_data] */
   const char *model_hash;
-  bool finished;
+  int64_t batch_tokens; /* that took effect */
+  bool finished, recompute;
   double peak_bytes;
   const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */
 } run_record;
 /* OUT/dropped.jsonl: the rows that were left out; no file where there are none. */
 rw_status dropped_write(const char *out, const dataset *d, rw_context *context, rw_error *err);
 rw_status run_write(const run_record *r, rw_error *err);
-/* Does OUT/run.json say that the run is finished? (It says so only when everything else is written.) */
-rw_status run_finished(const char *out, const char *fingerprint, bool *finished, rw_error *err);
+/* What OUT/run.json tells of: no run, the one with state's identity (finished: everything else is written), or,
+ * with RW_USAGE and what differs as the message, another. An unfinished one is compared only where `unfinished`
+ * says so: else its checkpoint is what must fit. */
+rw_status run_found(const char *out, const train_state *state, bool unfinished, run_state *found, rw_error *err);
 
 /* Can they be copied? Asked before any work: RW_DATA for a file that is not what its name says, or a link that
  * leads out of the model's folder. base: the folder of the weights. */

@@ -18,6 +18,7 @@ typedef struct {
   dataset *d;
   trainer_eval *eval;
   train_state state;
+  str identity; /* identity.h's record */
   int64_t steps, per_epoch, batch_tokens;
   uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */

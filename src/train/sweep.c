@@ -6,61 +6,6 @@
 
 #include "format/rows.h"
 
-/* ---- what is there ---- */
-
-/* Adds the words that decide a result, one a line. An option that changes nothing is left out with its value. */
-typedef struct {
-  const option *const *tables;
-  bool skip_value;
-  str kept;
-} deciding;
-
-static void add_word(deciding *d, slice w) {
-  const char *value = NULL;
-  const option *o = NULL;
-  if (d->skip_value) {
-    d->skip_value = false;
-    return;
-  }
-  size_t from = d->kept.len;
-  str_add(&d->kept, w.p, w.len);
-  str_addc(&d->kept, '\n');
-  if (d->kept.oom || w.len == 0) return;
-  char *word = d->kept.p + from;
-  word[w.len] = 0; /* for the moment */
-  for (size_t i = 0; !option_is_value(word) && d->tables[i] && !o; i++)
-    o = option_of_word(d->tables[i], word, &value);
-  word[w.len] = '\n';
-  if (!o || o->affects != OPTION_NOTHING) return;
-  d->skip_value = o->kind != OPTION_FLAG && !value;
-  d->kept.len = from;
-}
-
-rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, const option *const *tables,
-                          bool *finished, bool *other, rw_error *err) {
-  *finished = *other = false;
-  char *path = file_join(dir, "run.json");
-  if (!path) return rw_nomem(err, dir);
-  json_file f;
-  rw_status s = RW_OK;
-  if (file_exists(path) && !(s = json_file_open_large(&f, path, err))) {
-    deciding want = {.tables = tables}, have = {.tables = tables};
-    for (size_t i = 0; i < n; i++) add_word(&want, slice_of(command[i]));
-    json_val list = json_get(f.doc, json_get(f.doc, 0, "arguments"), "command");
-    for (json_val v = json_first(f.doc, list); v != JSON_NONE; v = json_next(f.doc, v))
-      add_word(&have, json_string(f.doc, v));
-    slice status = json_string(f.doc, json_get(f.doc, 0, "status"));
-    *other = !slice_eq((slice){want.kept.p, want.kept.len}, (slice){have.kept.p, have.kept.len});
-    *finished = !*other && status.p && slice_is(status, "finished");
-    if (want.kept.oom || have.kept.oom) s = rw_nomem(err, path);
-    str_free(&want.kept);
-    str_free(&have.kept);
-    json_file_close(&f);
-  }
-  mem_free(path);
-  return s;
-}
-
 /* ---- scores ---- */
 
 static rw_status load_eval(const char *spec, eval_data **out, rw_context *context, rw_error *err) {

@@ -34,10 +34,6 @@ typedef struct {
   const char *device, *date; /* as in training; date NULL: the default */
 } sweep;
 
-/* Does dir/run.json tell of a finished run of `command` (words as given to reward)? *other: of another command.
- * Options that affect nothing, by the tables (ended by NULL), are not compared. No file: neither. */
-rw_status sweep_run_state(const char *dir, const char *const *command, size_t n, const option *const *tables,
-                          bool *finished, bool *other, rw_error *err);
 /* Can all evaluations be read? To be asked before the first run. */
 rw_status sweep_check_evals(const sweep *s, rw_error *err);
 /* Scores the evaluations that the run has no scores of yet. */

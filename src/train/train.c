@@ -9,50 +9,22 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/golden.h"
+#include "train/adapters.h"
 #include "train/calibration.h"
-#include "train/fingerprint.h"
+#include "train/identity.h"
 #include "train/loss.h"
+#include "train/memory.h"
 #include "train/run.h"
 
 /* ---- before and after ---- */
 
-static double peak_bytes(void) {
-  struct rusage u;
-  return getrusage(RUSAGE_SELF, &u) == 0 ? (double)u.ru_maxrss * 1024 : 0;
-}
-
-/* The options as they took effect: defaults that leave a choice to the data, the model or the machine are filled
- * in. What has no effect at all in this run is NULL, NAN or 0. */
-static train_options effective_options(const run *t) {
-  train_options e = *t->o;
-  bool lora = model_has_lora(t->m);
-  if (strcmp(model_dir(t->m), e.model) != 0) e.base = model_dir(t->m);
-  e.device = model_device(t->m);
-  e.dtype = model_dtype(t->m);
-  if (e.steps > 0) e.epochs = 0;
-  e.steps = t->steps;
-  e.batch_tokens = t->batch_tokens;
-  e.loss.ranking = loss_ranking_kind(&e.loss);
-  e.max_length = dataset_limit(t->o, model_info(t->m));
-  e.recompute = t->how.recompute ? "full" : "no";
-  if (e.lora_rank == 0) e.lora_targets = NULL; /* those of trained adapters stand in adapter_config.json */
-  e.lora_rank = (int64_t)model_lora_rank(t->m);
-  e.lora_alpha = lora ? model_lora_alpha(t->m) : NAN;
-  e.lora_dropout = lora ? model_dropout(t->m) : NAN;
-  if (e.save_dtype < 0) e.save_dtype = (int)model_saved_dtype(t->m);
-  return e;
-}
-
 static rw_status write_run(run *t, bool finished, rw_error *err) {
-  train_options effective = effective_options(t);
   run_record r = {.o = t->o,
-                  .effective = &effective,
                   .m = t->m,
                   .d = t->d,
                   .state = &t->state,
@@ -60,24 +32,11 @@ static rw_status write_run(run *t, bool finished, rw_error *err) {
                   .data_hashes = t->hash_list,
                   .model_hash = t->hashes[t->o->data.n],
                   .finished = finished,
-                  .peak_bytes = t->peak > 0 ? t->peak : peak_bytes(),
+                  .recompute = t->how.recompute,
+                  .batch_tokens = t->batch_tokens,
+                  .peak_bytes = t->peak > 0 ? t->peak : memory_peak(),
                   .frozen_why_not = t->frozen_why_not};
   return run_write(&r, err);
-}
-
-static rw_status prepare_lora(run *t, rw_error *err) {
-  const train_options *o = t->o;
-  double alpha = o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank;
-  lora_options lo = {o->lora_rank, alpha, o->lora_targets, (size_t)o->freeze_layers, o->seed};
-  if (o->lora_rank > 0) RW_TRY(model_add_lora(t->m, &lo, err));
-  if (!model_has_lora(t->m))
-    return o->lora_dropout < 0 && o->lora_alpha == 0
-               ? RW_OK
-               : rw_fail(err, RW_USAGE,
-                         FIELD(lora_alpha) ", " FIELD(lora_dropout) ": expected " FIELD(lora_rank) " with them");
-  if (o->lora_dropout >= 0) model_set_dropout(t->m, o->lora_dropout);
-  log_note(o->context, "training adapters and the head");
-  return RW_OK;
 }
 
 static rw_status prepare(run *t, rw_error *err) {
@@ -96,7 +55,7 @@ static rw_status prepare(run *t, rw_error *err) {
   else if (!o->no_golden_check)
     RW_TRY(golden_check(t->m, o->model, err));
   RW_TRY(text_check(o, model_dir(t->m), err));
-  RW_TRY(prepare_lora(t, err));
+  RW_TRY(adapters_prepare(o, t->m, err));
   RW_TRY(model_train_check(t->m, &(model_train_options){.freeze_layers = (size_t)o->freeze_layers}, err));
   file_map template; /* it is copied when the model is written: from a pipe it could not be */
   if (o->chat_template) {
@@ -119,8 +78,10 @@ static rw_status prepare(run *t, rw_error *err) {
   }
   size_t most = (size_t)o->batch_size * t->widest < branches ? (size_t)o->batch_size * t->widest : branches;
   t->order = mem_alloc(n, sizeof *t->order);
-  t->groups = mem_alloc((size_t)o->batch_size, sizeof *t->groups);
-  t->pass = mem_alloc((size_t)o->batch_size, sizeof *t->pass);
+  size_t widest_pass =
+      (uint64_t)o->batch_size < n ? (size_t)o->batch_size : n; /* a batch may be longer than the data */
+  t->groups = mem_alloc(widest_pass, sizeof *t->groups);
+  t->pass = mem_alloc(widest_pass, sizeof *t->pass);
   t->rewards = mem_alloc(most, sizeof *t->rewards);
   t->d_rewards = mem_alloc(most, sizeof *t->d_rewards);
   const char *const *names;
@@ -133,7 +94,10 @@ static rw_status prepare(run *t, rw_error *err) {
   t->hash_list = mem_zalloc(o->data.n, sizeof *t->hash_list);
   if (!t->hashes || !t->hash_list) return rw_nomem(err, "training");
   for (size_t i = 0; i < o->data.n; i++) t->hash_list[i] = t->hashes[i];
-  return fingerprint_make(t->state.fingerprint, t->hashes, &of, err);
+  RW_TRY(fingerprint_make(t->state.fingerprint, t->hashes, &of, err));
+  RW_TRY(identity_make(&t->identity, &of, err));
+  t->state.identity = t->identity.p;
+  return RW_OK;
 }
 
 static void say_data(const run *t) {
@@ -152,15 +116,20 @@ static void say_data(const run *t) {
            (long long)t->o->batch_size, loss_words[t->o->loss.kind].text, model_device(t->m), model_dtype(t->m));
 }
 
-/* A model directory: text files, weights and reward.json. */
-static rw_status publish(void *ctx, const char *dir, rw_error *err) {
-  run *t = ctx;
+/* A model directory: text files and weights. */
+static rw_status publish_model(const run *t, const char *dir, rw_error *err) {
   int32_t pad = pad_choose(model_info(t->m), t->r, t->d);
   train_options o = *t->o;
   o.out = dir;
   o.base = model_dir(t->m);
   RW_TRY(text_copy(&o, t->r, pad, err));
-  RW_TRY(model_save(t->m, dir, o.save_dtype, pad, err));
+  return model_save(t->m, dir, o.save_dtype, pad, err);
+}
+
+/* And reward.json. */
+static rw_status publish(void *ctx, const char *dir, rw_error *err) {
+  const run *t = ctx;
+  RW_TRY(publish_model(t, dir, err));
   return calibration_write(t->o, dir, t->d, &t->state, err);
 }
 
@@ -237,10 +206,17 @@ static rw_status finish(run *t, rw_error *err) {
     log_warn(o->context,
              "no token can serve as the pad token: batches in transformers may pool at the wrong place");
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
-  t->peak = peak_bytes(); /* the peak of training: what follows opens the result as a second model */
+  t->peak = memory_peak(); /* the peak of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
-  model_end_training(t->m); /* room for what is saved, then for the result as a second model */
-  RW_TRY(publish(t, o->out, err));
+  rw_status published = publish_model(t, o->out, err);
+  if (published) { /* the steps are not lost; going on publishes them */
+    rw_error other;
+    t->state.best_only = t->eval && strcmp(o->keep, "best") == 0 && t->state.best_step != t->state.step;
+    if (save(t, &other)) log_warn(o->context, "%s", other.text);
+    return published;
+  }
+  model_end_training(t->m); /* room for the result as a second model */
+  RW_TRY(calibration_write(o, o->out, t->d, &t->state, err));
   RW_TRY(write_run(t, true, err));
   return checkpoint_clear(o->out, train_kept_checkpoints(o), err);
 }
@@ -248,15 +224,22 @@ static rw_status finish(run *t, rw_error *err) {
 static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   const train_options *o = t->o;
   bool found = false;
+  run_state before = RUN_NONE;
   RW_TRY(option_check(train_option_table, o, err));
   RW_TRY(prepare(t, err));
   say_data(t);
   RW_TRY(forecast_memory(t, err));
   if (o->dry_run) return forecast_print(t, err);
-  bool finished = false;
   RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, err));
-  if (o->resume) RW_TRY(run_finished(o->out, t->state.fingerprint, &finished, err));
-  if (finished) {
+  rw_status there = o->resume ? run_found(o->out, &t->state, false, &before, err) : RW_OK;
+  if (there)
+    return before == RUN_OTHER
+               ? rw_prefix(err, there,
+                           "%s: holds a finished run with other arguments, data or model; repeat them exactly, or "
+                           "start anew with " FIELD(force),
+                           o->out)
+               : there;
+  if (before == RUN_FINISHED) {
     log_note(o->context, "%s holds a finished run; nothing to do", o->out);
     return checkpoint_clear(o->out, train_kept_checkpoints(o), err); /* a kill may have come before this */
   }
@@ -266,6 +249,11 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(forecast_frozen(t, o->out, err));
   if (o->resume) {
     RW_TRY(checkpoint_load(t->m, o->out, &t->state, &found, err));
+    RW_TRY(found ? trainer_eval_resume(t->eval, &t->state, err) : checkpoint_clear(o->out, 0, err));
+    if (t->state.best_only && strcmp(o->keep, "best") != 0)
+      return rw_fail(err, RW_USAGE,
+                     "%s: only the best weights are left, all steps are done; expected " FIELD(keep) " best",
+                     o->out);
     if (found)
       log_note(o->context, "going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
     else
@@ -282,6 +270,28 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   return finish(t, err);
 }
 
+static void run_free(run *t) {
+  trainer_eval_close(t->eval);
+  void *p[] = {t->order, t->groups,      t->pass,   t->rewards,  t->d_rewards,
+               t->d_row, t->source_sums, t->hashes, t->hash_list};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
+  str_free(&t->identity);
+  dataset_free(t->d);
+  renderer_free(t->r);
+  model_free(t->m);
+  if (t->lock >= 0) close(t->lock);
+}
+
+rw_status train_found(const train_options *o, run_state *found, rw_error *err) {
+  run t = {.o = o, .lock = -1};
+  *found = RUN_NONE;
+  rw_status s = option_check(train_option_table, o, err);
+  if (!s) s = prepare(&t, err);
+  if (!s) s = run_found(o->out, &t.state, true, found, err);
+  run_free(&t);
+  return *found == RUN_OTHER ? RW_OK : s;
+}
+
 rw_status train_run(const train_options *o, train_result *result, rw_error *err) {
   run t = {.o = o, .lock = -1};
   *result = (train_result){0};
@@ -289,12 +299,6 @@ rw_status train_run(const train_options *o, train_result *result, rw_error *err)
   if (t.metrics && fclose(t.metrics) != 0 && !s) s = rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot close", o->out);
   rw_status closed = tensorboard_close(t.board, s ? NULL : err);
   if (!s) s = closed;
-  trainer_eval_close(t.eval);
-  void *p[] = {t.order, t.groups, t.pass, t.rewards, t.d_rewards, t.d_row, t.source_sums, t.hashes, t.hash_list};
-  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
-  dataset_free(t.d);
-  renderer_free(t.r);
-  model_free(t.m);
-  if (t.lock >= 0) close(t.lock);
+  run_free(&t);
   return s;
 }

@@ -99,6 +99,10 @@ typedef struct {
   int64_t steps;
   double loss, accuracy; /* means that forget a tenth a step */
 } train_result;
+/* What o->out holds beside the run that o describes: nothing, that run, or another, whose difference stands in err
+ * (and RW_OK is returned). The model is opened and hashed; nothing is written. */
+typedef enum { RUN_NONE, RUN_UNFINISHED, RUN_FINISHED, RUN_OTHER } run_state;
+rw_status train_found(const train_options *o, run_state *found, rw_error *err);
 rw_status train_run(const train_options *o, train_result *result, rw_error *err);
 
 /* What a run would do, from its data and config.json alone: no weights are read. tokens: of every branch whole. */
