@@ -61,7 +61,7 @@ P
 score "$tmp/rows.jsonl" >"$tmp/plain" 2>"$tmp/log"
 [ $? = 1 ] || fail "rows with errors: $(cat "$tmp/log")"
 score --best "$tmp/rows.jsonl" >"$tmp/best" 2>"$tmp/log"
-grep -q "replaced (by rows): best [0-9]*;" "$tmp/log" || fail "a row's own best: $(cat "$tmp/log")"
+grep -q "replaced (name: rows): best [0-9]*;" "$tmp/log" || fail "a row's own best: $(cat "$tmp/log")"
 score --group-by case "$tmp/rows.jsonl" >"$tmp/grouped" 2>"$tmp/log"
 same "$tmp/grouped" "$tmp/plain" "--group-by changes what is written"
 score --group-by case --best --batch-tokens 40 "$tmp/rows.jsonl" >"$tmp/both" 2>"$tmp/log"

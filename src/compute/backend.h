@@ -39,7 +39,15 @@ typedef struct {
   tensor_type type;
 } mat;
 
-static inline mat mat_f32(const float *p, size_t ld) { return (mat){(void *)(uintptr_t)p, ld, T_F32}; }
+/* Of values that are read, or written where the caller may. */
+static inline mat mat_f32(const float *p, size_t ld) {
+  union {
+    const float *in;
+    void *out;
+  } u;
+  u.in = p;
+  return (mat){u.out, ld, T_F32};
+}
 /* x without its first rows and columns. */
 static inline mat mat_from(mat x, size_t row, size_t column) {
   return (mat){(char *)x.p + (row * x.ld + column) * type_size(x.type), x.ld, x.type};

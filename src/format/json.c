@@ -222,7 +222,7 @@ static void end_node(parser *s, int32_t i) {
 
 /* A value that holds no others. */
 static rw_status scan_scalar(parser *s, uint32_t key_at, int32_t parent) {
-  int32_t i;
+  int32_t i = 0;
   if (s->p >= s->end) return expected(s, "a value");
   unsigned char c = *s->p;
   json_type type = c == '"'   ? JSON_STRING

@@ -61,7 +61,7 @@ static void work_task(void *ctx, size_t task, int thread) {
 static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   c->n = 0;
   c->status = RW_OK;
-  if (c->text.cap > 4 * CHUNK_BYTES) /* of a long row */
+  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
     str_free(&c->text);
   else
     str_clear(&c->text);

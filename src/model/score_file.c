@@ -95,6 +95,7 @@ static void count(filing *r, const score_row *h, const score_item *it) {
       log_warn(r->context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
     return;
   }
+  if (!it) return; /* a row without a fault has its item */
   c->truncated += it->truncated;
   for (size_t b = 0; b < it->row->n_branches; b++) r->tokens += it->tokens[b];
 }

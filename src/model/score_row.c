@@ -189,7 +189,7 @@ void score_row_write(str *out, score_form *f, const score_row *h, const score_it
   if (error[0]) {
     jw_string(&w, "error", error);
     if (it && it->dropped) jw_bool(&w, "dropped", true);
-  } else {
+  } else if (it) {
     add_scores(&w, f, h, it, best);
     if (it->truncated) jw_bool(&w, "truncated", true);
   }

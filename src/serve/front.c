@@ -377,7 +377,7 @@ static rw_status listen_inet(front *f, const char *spec, char **url, rw_error *e
     struct sockaddr a;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
-  } at;
+  } at = {.v6 = {0}};
   socklen_t len = sizeof at;
   if (getsockname(f->fd, &at.a, &len)) return rw_fail(err, RW_IO, FIELD(listen) ": %s: %s", spec, strerror(errno));
   unsigned number = ntohs(at.a.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);

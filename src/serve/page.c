@@ -11,15 +11,12 @@ static rw_status page_answer(request *q, str *out, rw_error *err) {
   return RW_OK;
 }
 
-static const char *const headers[] = {"Content-Security-Policy",
-                                      "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-                                      "connect-src 'self'; base-uri 'none'; "
-                                      "form-action 'none'; frame-ancestors 'none'",
-                                      "X-Content-Type-Options",
-                                      "nosniff",
-                                      "Referrer-Policy",
-                                      "no-referrer",
-                                      NULL};
+static const char policy[] =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri "
+    "'none'; "
+    "form-action 'none'; frame-ancestors 'none'";
+static const char *const headers[] = {
+    "Content-Security-Policy", policy, "X-Content-Type-Options", "nosniff", "Referrer-Policy", "no-referrer", NULL};
 
 const route page_routes[] = {{.method = "GET",
                               .path = "/",

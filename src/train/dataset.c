@@ -183,7 +183,8 @@ static rw_status note_dropped(loading *l, uint64_t line, const loaded *x, rw_err
                [EMPTY] = {"empty_dropped", &c->empty},
                [OVERLONG] = {"overlong_dropped", &c->overlong},
                [IDENTICAL] = {"identical_dropped", &c->identical}};
-  if ((*kinds[x->fate].n)++ < SHOWN_BAD_ROWS)
+  size_t *n = kinds[x->fate].n;
+  if (n && (*n)++ < SHOWN_BAD_ROWS)
     log_warn(l->o->context, "%s:%llu: %s; the row is left out", l->path, (unsigned long long)line, x->why);
   str *s = &l->d->dropped;
   json_writer w = {.out = s};
