@@ -35,7 +35,7 @@ static inline void round_of(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uin
 void sha256_blocks_plain(uint32_t sum[8], const uint8_t *p, size_t blocks) {
   for (; blocks > 0; blocks--, p += 64) {
     uint32_t w[64];
-    for (int i = 0; i < 16; i++)
+    for (size_t i = 0; i < 16; i++)
       w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++)
       w[i] = w[i - 16] + w[i - 7] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) +
@@ -69,9 +69,9 @@ __attribute__((target("sha,sse4.1"))) static void blocks_x86(uint32_t h[8], cons
   hgfe = _mm_shuffle_epi32(hgfe, 0x1b);
   __m128i s0 = _mm_alignr_epi8(dcba, hgfe, 8), s1 = _mm_blend_epi16(hgfe, dcba, 0xf0); /* ABEF, CDGH */
   for (; blocks > 0; blocks--, p += 64) {
-    __m128i m[4], was0 = s0, was1 = s1;
+    __m128i m[4] = {{0}}, was0 = s0, was1 = s1;
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++) {
       __m128i *now = &m[i & 3], last = m[(i + 3) & 3];
       if (i < 4)
         *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)), big_endian);
@@ -137,7 +137,7 @@ void sha256_end(sha256 *s, uint8_t out[SHA256_BYTES]) {
 void sha256_end_hex(sha256 *s, char out[SHA256_HEX]) {
   uint8_t sum[SHA256_BYTES];
   sha256_end(s, sum);
-  for (int i = 0; i < SHA256_BYTES; i++) {
+  for (size_t i = 0; i < SHA256_BYTES; i++) {
     out[2 * i] = "0123456789abcdef"[sum[i] >> 4];
     out[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
   }

@@ -303,7 +303,7 @@ static int find_run(const grid *g, const char *dir, option_list *words, run_stat
 
 static int run_one(const grid *g, size_t i) {
   rw_error err;
-  run_state found;
+  run_state found = RUN_NONE;
   const char *dir = g->runs[i].dir;
   option_list words = {0};
   if (!cli_push(g->c, &words, "reward") || !command_of(g, i, false, &words)) return cli_nomem(g->c);

@@ -111,7 +111,7 @@ static void zsh_value(const option *o) {
 
 static void zsh_option(const cli_command *command, const option *o) {
   (void)command;
-  for (int letter = 0; letter <= (o->letter != 0); letter++) {
+  for (int letter = 0; letter <= (o->letter ? 1 : 0); letter++) {
     fputs("        '", stdout);
     if (o->kind == OPTION_LIST) putchar('*');
     if (letter)

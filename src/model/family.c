@@ -101,7 +101,7 @@ const model_family *family_of_gguf(slice architecture) {
 }
 
 void family_list(char out[256], bool gguf) {
-  const char *name[FAMILIES];
+  const char *name[FAMILIES] = {NULL};
   size_t n = 0, at = 0;
   for (size_t i = 0; i < FAMILIES; i++)
     if (!gguf || families[i].gguf) name[n++] = gguf ? families[i].gguf : families[i].type;

@@ -2,12 +2,13 @@
  * asks /v1/compare as any client does and loads nothing from elsewhere. */
 #include "serve/protocols.h"
 
-extern const char serve_page_html[], serve_page_html_end[];
+extern const char serve_page_html[];
+extern const uint64_t serve_page_html_size;
 
 static rw_status page_answer(request *q, str *out, rw_error *err) {
   (void)q;
   (void)err;
-  str_add(out, serve_page_html, (size_t)(serve_page_html_end - serve_page_html));
+  str_add(out, serve_page_html, serve_page_html_size);
   return RW_OK;
 }
 
