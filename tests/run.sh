@@ -78,7 +78,7 @@ build() {
 
 mode=${1:-}
 export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 add "lint" "$BUILD" "$BUILD/commit.h" tests/lint.sh
 add "check-ops" "$BUILD" "$BUILD/check-ops" "$BUILD/check-ops"
 for f in tests/test_*.c; do
