@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -45,6 +46,10 @@ class Server:
         self.url = self.process.stdout.readline().decode().strip()
         if self.url.startswith("http"):
             self.port = int(self.url.rsplit(":", 1)[1])
+
+    def memory(self):
+        """MiB that the server holds."""
+        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -273,7 +278,8 @@ def connections(s):
 
 
 def load(s):
-    """Many clients at once, bad requests among them: each gets its own answer, to the last bit."""
+    """Many clients at once, bad requests among them and idle connections beside them: each gets its own answer, to the
+    last bit, and the server's memory does not grow."""
     draw = random.Random(3)
     word = lambda n: "".join(draw.choice("abcdefgh ") for _ in range(n))
     prompts = [word(60) for _ in range(8)]
@@ -306,11 +312,20 @@ def load(s):
             done[0] += 1
         c.close()
 
+    idle = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(1024)]
     threads = [threading.Thread(target=client, args=(i,)) for i in range(64)]
     [t.start() for t in threads]
+    held = []
+    while time.time() < end:
+        time.sleep(LOAD_SECONDS / 20)
+        held.append(s.memory())
     [t.join() for t in threads]
+    [c.close() for c in idle]
     check(not wrong and done[0] > 64, f"under load: {len(wrong)} of {done[0]} answers are wrong: {wrong[:5]}")
-    print(f"load: {done[0]} requests in {LOAD_SECONDS:g} s")
+    early, late = max(held[5:10]), max(held[10:])
+    # under a sanitizer freed memory is held on purpose
+    check("asan" in str(REWARD) or late < early + 8, f"memory under load: {early:.1f} MiB early, {late:.1f} late")
+    print(f"load: {done[0]} requests in {LOAD_SECONDS:g} s; {early:.1f} MiB early, {late:.1f} late")
 
 
 def prefixes(s, roomy):

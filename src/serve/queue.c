@@ -1,10 +1,11 @@
 /* queue.c - one thread a model: what waits becomes a forest, equal beginnings once, whichever requests they came
  * by.
  *
- * A round takes the oldest waiting items, at most ROUND_PASSES passes' tokens, cuts them into trees (forest_plan.h)
- * and runs the trees in passes of about batch_tokens computed tokens, those with the oldest item first. Items that
- * come meanwhile wait for the next round. An idle queue waits wait_ms for company after the first arrival, or until
- * a pass is full. The bits of a score do not depend on any of this.
+ * All that waits, up to MOST_ITEMS, is planned as trees (forest_plan.h), and one pass of about batch_tokens
+ * computed tokens runs those with the oldest items. Items that came meanwhile join the trees that are left: a new
+ * plan. So an item waits for nothing but older ones and for what is computed together with them. An idle queue
+ * waits wait_ms for company after the first arrival, or until a pass is full. The bits of a score do not depend on
+ * any of this.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -15,13 +16,20 @@
 #include "serve/hosted.h"
 #include "serve/serve.h"
 
-enum { ROUND_PASSES = 4, ROUND_ITEMS = 4096 };
+enum { MOST_ITEMS = 4096, TREE_PASSES = 4 /* a tree beyond this many passes' tokens is cut */ };
 
-/* An item that was taken from the queue. */
+/* An item that the queue's thread has seen; item is NULL once it is done with. */
 typedef struct {
   ticket *t;
   serve_item *item;
 } taken;
+
+/* Conversations that are computed together: rows order[begin .. end), sorted by ids. */
+typedef struct {
+  size_t begin, end;
+  uint64_t tokens; /* computed: the shared beginning once */
+  size_t oldest;   /* among the seen */
+} tree;
 
 struct queue {
   rw_context *context;
@@ -37,12 +45,13 @@ struct queue {
   queue_figures figures;
 
   /* what only the queue's thread touches */
-  taken *round;
+  taken *seen; /* the oldest first */
+  size_t n_seen;
   plan_row *rows;
-  size_t *order, *end;  /* the plan: groups of rows */
-  size_t *by_age, *age; /* groups, those with the oldest item first; a group's oldest item */
-  size_t *first_branch; /* the first branch of each of a pass's groups */
-  id_group *groups;
+  size_t *order, *ends; /* as forest_plan gives them */
+  tree *trees;          /* by age; those before next_tree are done with */
+  size_t n_trees, next_tree;
+  id_group *inputs; /* of a pass */
   const int32_t **ids;
   size_t *lens;
   float *rewards;
@@ -89,6 +98,7 @@ bool queue_add(queue *u, ticket *t, double *retry) {
 
 /* Waits under the lock until there is something to do; false: there will be nothing more. */
 static bool await_work(queue *u) {
+  if (u->n_seen) return true;
   while (!u->first && !u->closing) pthread_cond_wait(&u->more, &u->lock);
   if (!u->first) return false;
   double until = u->first->since + u->o->wait_ms / 1000;
@@ -105,29 +115,24 @@ static bool await_work(queue *u) {
   return true;
 }
 
-/* Takes the oldest items, under the lock. */
-static size_t take_round(queue *u) {
+static void drop_done(queue *u) {
   size_t n = 0;
-  uint64_t tokens = 0, most = ROUND_PASSES * (uint64_t)scorer_batch_tokens(u->s);
-  while (u->first && n < ROUND_ITEMS) {
+  for (size_t i = 0; i < u->n_seen; i++)
+    if (u->seen[i].item) u->seen[n++] = u->seen[i];
+  u->n_seen = n;
+}
+
+/* Sees what came, under the lock. */
+static void see_new(queue *u) {
+  while (u->first && u->n_seen < MOST_ITEMS) {
     ticket *t = u->first;
     request *q = t->q;
-    for (; t->next_item < q->n && n < ROUND_ITEMS; t->next_item++) {
-      serve_item *it = &q->items[t->next_item];
-      if (it->error) continue;
-      if (n > 0 && tokens + it->ids.len > most) goto full;
-      u->round[n++] = (taken){t, it};
-      tokens += it->ids.len;
-      t->tokens -= it->ids.len;
-    }
+    for (; t->next_item < q->n && u->n_seen < MOST_ITEMS; t->next_item++)
+      if (!q->items[t->next_item].error) u->seen[u->n_seen++] = (taken){t, &q->items[t->next_item]};
     if (t->next_item < q->n) break;
     u->first = t->next;
     if (!u->first) u->last = &u->first;
   }
-full:
-  u->figures.waiting_tokens -= tokens;
-  u->figures.waiting_items -= n;
-  return n;
 }
 
 static void fail_item(const taken *k, int status, const char *why) {
@@ -137,60 +142,67 @@ static void fail_item(const taken *k, int status, const char *why) {
   k->item->score = NAN;
 }
 
-/* A request is answered with its last item. Of a taken ticket only this thread looks at `left`. */
-static void end_item(const taken *k) {
-  if (--k->t->left == 0) k->t->done(k->t->ctx);
+/* A request is answered with its last item. Of a seen ticket only this thread looks at `left`. */
+static void end_item(taken *k) {
+  ticket *t = k->t;
+  k->item = NULL;
+  if (--t->left == 0) t->done(t->ctx);
 }
 
-/* Refuses the items of a round that have waited too long; returns how many are left. */
-static size_t refuse_late(queue *u, size_t n) {
-  size_t kept = 0;
+/* n items of these tokens no longer wait. */
+static void count_begun(queue *u, size_t n, uint64_t tokens) {
+  pthread_mutex_lock(&u->lock);
+  u->figures.waiting_tokens -= tokens;
+  u->figures.waiting_items -= n;
+  pthread_mutex_unlock(&u->lock);
+}
+
+/* Refuses what has waited too long; returns whether there was any. */
+static bool refuse_late(queue *u) {
+  bool any = false;
   double now = clock_seconds();
-  for (size_t i = 0; i < n; i++) {
-    taken k = u->round[i];
-    if (u->o->deadline <= 0 || now - k.t->since <= u->o->deadline) {
-      u->round[kept++] = k;
-      continue;
-    }
-    fail_item(&k, 503, "the request waited longer than the server's deadline");
-    end_item(&k);
+  for (size_t i = 0; i < u->n_seen && u->o->deadline > 0; i++) {
+    taken *k = &u->seen[i];
+    if (!k->item || now - k->t->since <= u->o->deadline) continue;
+    any = true;
+    count_begun(u, 1, k->item->ids.len);
+    fail_item(k, 503, "the request waited longer than the server's deadline");
+    end_item(k);
   }
-  return kept;
+  return any;
 }
 
-/* Scores trees [from, to) of the plan in one pass. Where it fails with several trees, each is tried by itself, so
- * that a fault of one conversation stays its own. */
-static void run_pass(queue *u, size_t from, size_t to) {
-  size_t n = 0, branches = 0;
+/* Scores n trees in one pass. Where it fails, each tree is tried by itself, and then each row, so that a fault of
+ * one conversation stays its own. */
+static void run_pass(queue *u, const tree *trees, size_t n) {
+  size_t branches = 0;
   uint64_t tokens = 0, computed = 0;
-  for (size_t g = from; g < to; g++) {
-    size_t at = u->by_age[g], begin = at ? u->end[at - 1] : 0;
-    u->first_branch[n] = branches;
-    for (size_t i = begin; i < u->end[at]; i++, branches++) {
+  for (size_t g = 0; g < n; g++) {
+    size_t first = branches;
+    for (size_t i = trees[g].begin; i < trees[g].end; i++, branches++) {
       u->ids[branches] = u->rows[u->order[i]].ids;
       u->lens[branches] = u->rows[u->order[i]].len;
       tokens += u->lens[branches];
     }
-    u->groups[n] =
-        (id_group){u->ids + u->first_branch[n], u->lens + u->first_branch[n], branches - u->first_branch[n]};
-    computed += model_group_tokens(&u->groups[n++], true);
+    u->inputs[g] = (id_group){u->ids + first, u->lens + first, branches - first};
+    computed += model_group_tokens(&u->inputs[g], true);
   }
   rw_error err;
   double began = clock_seconds();
   pthread_mutex_lock(u->turn);
   const float *attributes = NULL;
-  rw_status s = scorer_score_ids(u->s, u->groups, n, u->rewards, &attributes, &err);
+  rw_status s = scorer_score_ids(u->s, u->inputs, n, u->rewards, &attributes, &err);
   prefix_figures prefixes = scorer_prefix_figures(u->s);
   pthread_mutex_unlock(u->turn);
-  if (s && to - from > 1) {
-    for (size_t g = from; g < to; g++) run_pass(u, g, g + 1);
+  if (s && branches > 1) {
+    for (size_t g = 0; n > 1 && g < n; g++) run_pass(u, &trees[g], 1);
+    for (size_t i = trees[0].begin; n == 1 && i < trees[0].end; i++)
+      run_pass(u, &(tree){.begin = i, .end = i + 1}, 1);
     return;
   }
-  size_t b = 0;
-  for (size_t g = from; g < to; g++) {
-    size_t at = u->by_age[g], begin = at ? u->end[at - 1] : 0;
-    for (size_t i = begin; i < u->end[at]; i++, b++) {
-      const taken *k = &u->round[u->order[i]];
+  for (size_t g = 0, b = 0; g < n; g++)
+    for (size_t i = trees[g].begin; i < trees[g].end; i++, b++) {
+      const taken *k = &u->seen[u->order[i]];
       k->item->score = s ? NAN : u->rewards[b];
       if (s)
         fail_item(k, s == RW_DATA ? 400 : 500, err.text);
@@ -199,7 +211,6 @@ static void run_pass(queue *u, size_t from, size_t to) {
       else if (u->n_attributes)
         memcpy(k->item->attributes, attributes + b * u->n_attributes, u->n_attributes * sizeof(float));
     }
-  }
   pthread_mutex_lock(&u->lock);
   u->figures.busy += clock_seconds() - began;
   u->figures.tokens += tokens;
@@ -208,70 +219,87 @@ static void run_pass(queue *u, size_t from, size_t to) {
   u->figures.passes++;
   u->figures.prefixes = prefixes;
   pthread_mutex_unlock(&u->lock);
-  for (size_t g = from; g < to; g++) {
-    size_t at = u->by_age[g], begin = at ? u->end[at - 1] : 0;
-    for (size_t i = begin; i < u->end[at]; i++) end_item(&u->round[u->order[i]]);
+  for (size_t g = 0; g < n; g++)
+    for (size_t i = trees[g].begin; i < trees[g].end; i++) end_item(&u->seen[u->order[i]]);
+}
+
+/* Ids that a tree's rows begin with alike: they are sorted, so the first and the last differ first. */
+static size_t shared_ids(const queue *u, tree t) {
+  const plan_row *a = &u->rows[u->order[t.begin]], *b = &u->rows[u->order[t.end - 1]];
+  size_t n = 0;
+  while (t.end - t.begin > 1 && n + 1 < a->len && n + 1 < b->len && a->ids[n] == b->ids[n]) n++;
+  return n;
+}
+
+/* Adds the tree, cut where it has too many tokens for one pass: each piece has the shared beginning anew. */
+static void add_tree(queue *u, tree t) {
+  uint64_t most = TREE_PASSES * (uint64_t)scorer_batch_tokens(u->s);
+  size_t shared = shared_ids(u, t);
+  tree piece = {.begin = t.begin, .end = t.begin, .tokens = shared, .oldest = SIZE_MAX};
+  for (; piece.end < t.end; piece.end++) {
+    size_t i = u->order[piece.end];
+    uint64_t own = u->rows[i].len - shared;
+    if (piece.end > piece.begin && piece.tokens + own > most) {
+      u->trees[u->n_trees++] = piece;
+      piece = (tree){.begin = piece.end, .end = piece.end, .tokens = shared, .oldest = SIZE_MAX};
+    }
+    piece.tokens += own;
+    if (i < piece.oldest) piece.oldest = i;
   }
+  u->trees[u->n_trees++] = piece;
 }
 
-/* The oldest item of a tree, by its place in the round. */
-static size_t oldest(const queue *u, size_t g) {
-  size_t first = SIZE_MAX;
-  for (size_t i = g ? u->end[g - 1] : 0; i < u->end[g]; i++)
-    if (u->order[i] < first) first = u->order[i];
-  return first;
+static int older(const void *a, const void *b) {
+  const tree *x = a, *y = b;
+  return x->oldest < y->oldest ? -1 : x->oldest > y->oldest;
 }
 
-static uint64_t tree_tokens(const queue *u, size_t g) {
-  uint64_t n = 0;
-  size_t begin = g ? u->end[g - 1] : 0, shared = SIZE_MAX;
-  for (size_t i = begin; i < u->end[g]; i++) n += u->rows[u->order[i]].len;
-  if (u->end[g] - begin < 2) return n;
-  const plan_row *a = &u->rows[u->order[begin]],
-                 *b = &u->rows[u->order[u->end[g] - 1]]; /* sorted: the ends differ first */
-  for (shared = 0; shared + 1 < a->len && shared + 1 < b->len && a->ids[shared] == b->ids[shared];) shared++;
-  return n - (u->end[g] - begin - 1) * shared;
-}
-
-static int older(const void *a, const void *b, void *ctx) {
-  const size_t *age = ctx, x = age[*(const size_t *)a], y = age[*(const size_t *)b];
-  return x < y ? -1 : x > y;
-}
-
-static void run_round(queue *u, size_t taken_items) {
-  size_t groups = 0, n = refuse_late(u, taken_items);
+/* All that is seen, as trees by age. */
+static void plan_trees(queue *u) {
+  size_t groups = 0, n = u->n_seen;
   rw_error err;
-  for (size_t i = 0; i < n; i++) u->rows[i] = (plan_row){u->round[i].item->ids.p, u->round[i].item->ids.len};
-  if (forest_plan(u->rows, n, u->order, u->end, &groups, &err)) { /* no memory: each by itself */
-    for (size_t i = 0; i < n; i++) u->order[i] = i, u->end[i] = i + 1;
+  u->n_trees = u->next_tree = 0;
+  for (size_t i = 0; i < n; i++) u->rows[i] = (plan_row){u->seen[i].item->ids.p, u->seen[i].item->ids.len};
+  if (n && forest_plan(u->rows, n, u->order, u->ends, &groups, &err)) { /* no memory: each by itself */
+    for (size_t i = 0; i < n; i++) u->order[i] = i, u->ends[i] = i + 1;
     groups = n;
   }
-  for (size_t g = 0; g < groups; g++) {
-    u->by_age[g] = g;
-    u->age[g] = oldest(u, g);
+  for (size_t g = 0; g < groups; g++) add_tree(u, (tree){.begin = g ? u->ends[g - 1] : 0, .end = u->ends[g]});
+  qsort(u->trees, u->n_trees, sizeof *u->trees, older);
+}
+
+/* Runs the oldest trees that fill a pass. */
+static void run_next(queue *u) {
+  uint64_t computed = 0, waited = 0;
+  size_t from = u->next_tree, items = 0;
+  for (; u->next_tree < u->n_trees; u->next_tree++) {
+    const tree *t = &u->trees[u->next_tree];
+    if (u->next_tree > from && computed + t->tokens > (uint64_t)scorer_batch_tokens(u->s)) break;
+    computed += t->tokens;
+    items += t->end - t->begin;
+    for (size_t i = t->begin; i < t->end; i++) waited += u->rows[u->order[i]].len;
   }
-  qsort_r(u->by_age, groups, sizeof *u->by_age, older, u->age);
-  uint64_t tokens = 0, budget = (uint64_t)scorer_batch_tokens(u->s);
-  size_t from = 0;
-  for (size_t g = 0; g < groups; g++) {
-    uint64_t cost = tree_tokens(u, u->by_age[g]);
-    if (g > from && tokens + cost > budget) {
-      run_pass(u, from, g);
-      from = g;
-      tokens = 0;
-    }
-    tokens += cost;
-  }
-  if (groups > from) run_pass(u, from, groups);
+  count_begun(u, items, waited);
+  run_pass(u, u->trees + from, u->next_tree - from);
 }
 
 static void *queue_thread(void *ctx) {
   queue *u = ctx;
   pthread_mutex_lock(&u->lock);
   while (await_work(u)) {
-    size_t n = take_round(u);
+    bool new_plan = u->first != NULL;
+    if (new_plan) {
+      drop_done(u); /* the plan's numbers end here */
+      see_new(u);
+    }
     pthread_mutex_unlock(&u->lock);
-    run_round(u, n);
+    if (refuse_late(u)) {
+      drop_done(u);
+      new_plan = true;
+    }
+    if (new_plan) plan_trees(u);
+    if (u->next_tree < u->n_trees) run_next(u);
+    if (u->next_tree == u->n_trees) u->n_seen = 0;
     pthread_mutex_lock(&u->lock);
   }
   pthread_mutex_unlock(&u->lock);
@@ -279,8 +307,7 @@ static void *queue_thread(void *ctx) {
 }
 
 static void queue_free(queue *u) {
-  void *p[] = {u->round,        u->rows,   u->order, u->end,  u->by_age, u->age,
-               u->first_branch, u->groups, u->ids,   u->lens, u->rewards};
+  void *p[] = {u->seen, u->rows, u->order, u->ends, u->trees, u->inputs, u->ids, u->lens, u->rewards};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   pthread_mutex_destroy(&u->lock);
   pthread_cond_destroy(&u->more);
@@ -296,19 +323,16 @@ rw_status queue_open(queue **out, rw_context *context, pthread_mutex_t *turn, sc
   u->last = &u->first;
   pthread_mutex_init(&u->lock, NULL);
   pthread_cond_init(&u->more, NULL);
-  u->round = mem_alloc(ROUND_ITEMS, sizeof *u->round);
-  u->rows = mem_alloc(ROUND_ITEMS, sizeof *u->rows);
-  u->order = mem_alloc(ROUND_ITEMS, sizeof *u->order);
-  u->end = mem_alloc(ROUND_ITEMS, sizeof *u->end);
-  u->age = mem_alloc(ROUND_ITEMS, sizeof *u->age);
-  u->first_branch = mem_alloc(ROUND_ITEMS, sizeof *u->first_branch);
-  u->by_age = mem_alloc(ROUND_ITEMS, sizeof *u->by_age);
-  u->groups = mem_alloc(ROUND_ITEMS, sizeof *u->groups);
-  u->ids = mem_alloc(ROUND_ITEMS, sizeof *u->ids);
-  u->lens = mem_alloc(ROUND_ITEMS, sizeof *u->lens);
-  u->rewards = mem_alloc(ROUND_ITEMS, sizeof *u->rewards);
-  bool ok = u->round && u->rows && u->order && u->end && u->age && u->first_branch && u->by_age && u->groups &&
-            u->ids && u->lens && u->rewards;
+  u->seen = mem_alloc(MOST_ITEMS, sizeof *u->seen);
+  u->rows = mem_alloc(MOST_ITEMS, sizeof *u->rows);
+  u->order = mem_alloc(MOST_ITEMS, sizeof *u->order);
+  u->ends = mem_alloc(MOST_ITEMS, sizeof *u->ends);
+  u->trees = mem_alloc(MOST_ITEMS, sizeof *u->trees);
+  u->inputs = mem_alloc(MOST_ITEMS, sizeof *u->inputs);
+  u->ids = mem_alloc(MOST_ITEMS, sizeof *u->ids);
+  u->lens = mem_alloc(MOST_ITEMS, sizeof *u->lens);
+  u->rewards = mem_alloc(MOST_ITEMS, sizeof *u->rewards);
+  bool ok = u->seen && u->rows && u->order && u->ends && u->trees && u->inputs && u->ids && u->lens && u->rewards;
   if (!ok || pthread_create(&u->thread, NULL, queue_thread, u)) {
     queue_free(u);
     return rw_nomem(err, "a model's queue");
