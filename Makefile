@@ -28,7 +28,7 @@ LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 HTTPD    := -lmicrohttpd
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
-SRC     := $(filter-out src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
+SRC     := $(filter-out src/base/comm_mpi.c src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
 LIB_SRC := $(filter-out src/cli/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -38,6 +38,9 @@ SERVE_OBJ := $(patsubst src/serve/%,$(BUILD)/src/serve/%.o,$(basename $(wildcard
 ARROW     := $(if $(X86),$(wildcard .deps/pyarrow))
 ARROW_LIB := $(if $(ARROW),$(foreach l,parquet arrow,$(wildcard $(ARROW)/lib$l.so.*)))
 PLUGIN    := $(if $(ARROW),$(BUILD)/libreward-parquet.so)
+# MPI, for runs of several processes; without mpicc there is no plugin.
+MPICC     ?= mpicc
+MPI       := $(if $(CROSS),,$(if $(shell command -v $(MPICC)),$(BUILD)/libreward_mpi.so))
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
@@ -45,11 +48,11 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 # Debian's names, of Ubuntu too. g++ and pip are for Parquet: Arrow's library comes in a wheel.
 APT     := gcc g++ make pkg-config python3 python3-pip \
            libpcre2-dev libutf8proc-dev libfyaml-dev libzstd-dev zlib1g-dev libxxhash-dev libcurl4-openssl-dev \
-           libmicrohttpd-dev
+           libmicrohttpd-dev libopenmpi-dev openmpi-bin
 APT_DEV := libcmocka-dev libjansson-dev libdnnl-dev clang clang-format clang-tidy cppcheck procps python3-venv patchelf
 
-.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install wheel always compile_commands.json
-all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN)
+.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install wheel always ranks compile_commands.json
+all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN) $(MPI)
 
 $(BUILD)/reward: $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a $(HTTPD) $(LIBS)
@@ -64,6 +67,11 @@ $(BUILD)/libreward.so: $(LIB_OBJ)
 # The one file linked to Arrow: opened when a Parquet file is met. Arrow is found in .deps of this tree, or beside it.
 $(BUILD)/libreward-parquet.so: $(BUILD)/src/format/parquet.o $(BUILD)/src/base/status.o
 	$(CXX) $(OPT) -shared -pthread $(SAN) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../.deps/pyarrow' -o $@ $^ $(ARROW_LIB)
+
+# The one file linked to MPI: opened by a program that a launcher has started as one of several.
+$(BUILD)/src/base/comm_mpi.o: CC := OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC)
+$(BUILD)/libreward_mpi.so: $(BUILD)/src/base/comm_mpi.o $(BUILD)/src/base/status.o
+	OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(OPT) -shared -pthread $(SAN) -o $@ $^
 
 # The commit, as git describes it when the program is built; made anew only when it changes.
 COMMIT := $(if $(wildcard .git),$(shell git describe --always --dirty 2>/dev/null))
@@ -113,6 +121,12 @@ $(BUILD)/guard/%: tests/%.c tests/guard/guard.c $(BUILD)/libreward.a
 # Every backend operation against its plain definition; oneDNN is the speed peer (--speed).
 $(BUILD)/check-ops: tests/check_ops.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -Itests -o $@ $< $(BUILD)/libreward.a -ldnnl $(LIBS)
+
+# Ranks alone, under a launcher: tests/cli_ranks.sh.
+ranks: $(BUILD)/ranks/exchange
+$(BUILD)/ranks/exchange: tests/ranks/exchange.c $(BUILD)/libreward.a | $(MPI)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
 
 # Fuzz targets, built by clang: make fuzz, then build-fuzz/fuzz_gguf tests/fuzz/corpus/gguf
 FUZZ := $(patsubst tests/fuzz/%.c,build-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -179,12 +193,16 @@ ifneq ($(PLUGIN),)
 	install -d $(TO)/lib/reward
 	install -m 644 $(PLUGIN) $(ARROW_LIB) $(TO)/lib/reward
 endif
+ifneq ($(MPI),)
+	install -d $(TO)/lib/reward
+	install -m 644 $(MPI) $(TO)/lib/reward
+endif
 
-# dist/*.whl: program, library and module rewardc with all that they need, for pip
+# dist/*.whl, without MPI, which is the cluster's: program, library and module rewardc with all that they need, for pip
 DIST ?= dist
 wheel: all
 	rm -rf $(BUILD)/wheel $(DIST)/rewardc-*.whl
-	$(MAKE) -s install DESTDIR=$(BUILD)/wheel PREFIX=/rewardc >/dev/null
+	$(MAKE) -s install MPI= DESTDIR=$(BUILD)/wheel PREFIX=/rewardc >/dev/null
 	python3 bindings/python/wheel.py $(VERSION) $(BUILD)/wheel/rewardc $(DIST)
 
 # what opens Parquet files looks for the plugin when it runs

@@ -80,4 +80,9 @@ if [ -e "$BUILD/libreward-parquet.so" ]; then
   ln -s "$PWD/.deps" "$tmp/tree/.deps"
   reads "$tmp/tree/$BUILD/reward" || fail "Parquet in a moved tree: $(cat "$tmp/out")"
 fi
+# MPI: beside the others, and in no program or library
+[ ! -e "$BUILD/libreward_mpi.so" ] || [ -e "$at/lib/reward/libreward_mpi.so" ] || fail "the plugin for MPI is not installed"
+for dynamic in "$at/bin/reward" "$at/lib/libreward.so"; do
+  readelf -d "$dynamic" | grep "NEEDED.*libmpi" && fail "$dynamic is linked to MPI"
+done
 echo "installed files: $(find "$at" -type f -o -type l | wc -l)"

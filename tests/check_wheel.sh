@@ -17,6 +17,7 @@ for elf in $(find "$site/rewardc" -type f -perm -u+x); do
   ldd "$elf" | awk '/=>/ { print $1, $3 }' | grep -vE "^(lib(c|m|dl|rt|pthread|resolv|gcc_s)\.so\S*|/\S*ld-linux\S*) /" | grep -v " $(realpath "$site")/" &&
     { echo "$elf needs a library that is not in the wheel"; exit 1; }
 done
+[ -z "$(find "$site/rewardc" -name '*mpi*')" ] || { echo "MPI is the cluster's, not the wheel's"; exit 1; }
 cd "$tmp"
 alone() { env -i HOME="$tmp" PATH=/nowhere "$@"; }
 alone "$tmp/v/bin/reward" --version >version

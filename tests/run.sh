@@ -112,6 +112,7 @@ done
 for f in tests/cli_*.sh; do
   t=$(basename "$f" .sh) target=all
   [ "$t" != cli_guard ] || target=reward-guard
+  [[ $t != cli_ranks* ]] || target="all ranks"
   add "$t" "$BUILD" "${target/#reward/$BUILD\/reward}" env BUILD="$BUILD" bash "$f"
   add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" bash "$f"
 done

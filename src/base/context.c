@@ -12,10 +12,12 @@ void context_init(rw_context *context, rw_log_fn log, void *user) {
   atomic_init(&context->interrupted, false);
   context->max_row_bytes = 0;
   context->options = false;
+  context->alone = comm_alone();
+  context->ranks = &context->alone;
 }
 
 rw_status context_start(rw_context *context, int threads, rw_error *err) {
-  return context->threads ? RW_OK : pool_new(&context->threads, threads, err);
+  return context->threads ? RW_OK : pool_new(&context->threads, threads > 0 ? threads : context->ranks->cores, err);
 }
 
 void context_end(rw_context *context) {

@@ -1,5 +1,6 @@
 /* context.h - what a caller of the library works in: threads, a place for messages, and the flag that
- * interrupts its work. Nothing of these is global, so several contexts in one process know nothing of each other.
+ * interrupts its work; and the other ranks, if there are any. Nothing of these is global, so several contexts in
+ * one process know nothing of each other.
  */
 #ifndef BASE_CONTEXT_H
 #define BASE_CONTEXT_H
@@ -8,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/comm.h"
 #include "base/thread.h"
 
 struct rw_context {
@@ -18,11 +20,13 @@ struct rw_context {
   pthread_mutex_t saying;
   atomic_bool interrupted;
   size_t max_row_bytes; /* of a row of a file that is read; 0: 64 MiB */
-  bool options;         /* messages spell an option's field as the program's option */
+  comm *ranks;          /* the processes that work together; &alone unless the program says otherwise */
+  comm alone;
+  bool options; /* messages spell an option's field as the program's option */
 };
 
 void context_init(rw_context *context, rw_log_fn log, void *user);
-/* Starts the pool, once; threads as for pool_new. */
+/* Starts the pool, once; threads as for pool_new, but that all cores are this rank's share of them. */
 rw_status context_start(rw_context *context, int threads, rw_error *err);
 void context_end(rw_context *context); /* ends the pool */
 

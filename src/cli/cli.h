@@ -51,6 +51,7 @@ typedef struct {
   size_t values;                    /* bytes of the struct that the options fill */
   size_t max_words;                 /* that are no options */
   unsigned common;                  /* those of the common options that have an effect */
+  bool ranks;                       /* works together with the ranks that a launcher has started */
   int (*run)(cli *c, void *values); /* the exit status */
 } cli_command;
 extern const cli_command *const cli_commands[]; /* ends with NULL; commands.c */
@@ -61,14 +62,21 @@ typedef struct {
   int first, n;
 } cli_given_option;
 
-/* Where a command says what it does: lines on stderr, "reward NAME: text". */
+/* Where a command says what it does: lines on stderr, "reward NAME: text". Of several ranks the first alone speaks:
+ * what fails on another is agreed on (comm_agree, cli_agree), or said when that rank ends the run. */
 typedef struct {
   rw_context context;
   const char *name; /* name of the command that the user called */
   bool quiet;       /* warnings alone */
   bool line_open;   /* a progress line without its newline is on the terminal */
+  str held;         /* errors of a rank that does not speak */
 } cli_messages;
 void cli_messages_begin(cli_messages *m, const char *name);
+/* Opens the ranks of a launcher, if any. -1 to go on, else the exit status. */
+int cli_messages_ranks(cli_messages *m, const cli_command *command);
+/* The exit status of all ranks; may end all their processes instead, where one has failed and others do not know.
+ */
+int cli_messages_end(cli_messages *m, int status);
 
 struct cli {
   const cli_command *command;
@@ -130,6 +138,9 @@ int cli_usage(const cli *c, const char *fmt, ...) __attribute__((format(printf, 
 int cli_nomem(const cli *c);
 /* The same for a missing word. Says so if an option that takes lists may have taken it. */
 int cli_missing(const cli *c, const char *what);
+
+/* The exit status of the lowest rank that has one, which is said once, or -1 on all ranks. */
+int cli_agree(const cli *c, int status);
 
 /* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */
 int cli_check_output(const cli *c, const char *out, const char *const *in, size_t n);

@@ -185,4 +185,5 @@ const cli_command cmd_train = {.name = "train",
                                .parts = {{train_option_table}},
                                .values = sizeof(train_options),
                                .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
+                               .ranks = true,
                                .run = run_command};

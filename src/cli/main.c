@@ -13,6 +13,12 @@ static void on_interrupt(int sig) {
   log_interrupt(interruptible);
 }
 
+/* Slurm's warning of a limit, say: the work is kept, and a repeated one changes nothing. */
+static void on_warning(int sig) {
+  (void)sig;
+  log_interrupt(interruptible);
+}
+
 static void print_help(FILE *f) {
   fprintf(f, "usage: reward COMMAND [options]\n\n%s\n\nCommands:\n", CLI_ABOUT);
   for (const cli_command *const *c = cli_commands; *c; c++) fprintf(f, "  %-14s %s\n", (*c)->name, (*c)->summary);
@@ -44,21 +50,25 @@ static int run_command(const cli_command *command, int argc, char **argv) {
   struct sigaction sa = {.sa_handler = on_interrupt};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_warning}, NULL);
   struct sigaction hangup; /* a closed terminal, unless nohup has it ignored; serve has a handler of its own */
   if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &sa, NULL);
-  int status = cli_open(&c, command, &messages, argc, argv);
+  int status = cli_messages_ranks(&messages, command);
   if (status < 0) {
-    messages.quiet = c.common.quiet;
-    messages.context.max_row_bytes = (size_t)c.common.max_row_bytes;
-    status = command->run(&c, c.values);
+    status = cli_agree(&c, cli_open(&c, command, &messages, argc, argv));
+    if (status < 0) {
+      messages.quiet = c.common.quiet;
+      messages.context.max_row_bytes = (size_t)c.common.max_row_bytes;
+      status = command->run(&c, c.values);
+    }
+    cli_close(&c);
   }
-  cli_close(&c);
-  context_end(&messages.context);
   char who[64];
   snprintf(who, sizeof who, "reward %s", command->name);
   if (status == 0) status = flush_stdout(who);
   /* what was finished all the same is a success */
-  return status != 0 && log_interrupted(&messages.context) ? 130 : status;
+  if (status != 0 && log_interrupted(&messages.context)) status = 130;
+  return cli_messages_end(&messages, status);
 }
 
 /* What is asked of the program itself: help, --help, --version, --man, --completion. The exit status, or -1:
