@@ -139,4 +139,65 @@ cmp "$tmp/first.json" "$tmp/sweep/bt-0/run.json"
 [ "$(get "$tmp/sweep/bt-0/run.json" "['identity']['data'][0]")" = "$(sha256sum "$tmp/train.jsonl" | cut -d' ' -f1)" ]
 mv "$tmp/kept.jsonl" "$tmp/train.jsonl"
 
+# ---- score ----
+
+python3 tests/tiny_model.py "$tmp/rm"
+printf '{"prompt": "q%d", "response": "a"}\n' 1 2 3 4 5 >"$tmp/rows.jsonl"
+score() { "$reward" score --quiet --model "$tmp/rm" "$tmp/rows.jsonl" -o "$tmp/scored.jsonl" "$@"; }
+score
+# half FILE: what a run that was stopped after two rows of FILE has left of it
+half() { (python3 -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))["identity"]))' "$1.run.json" && head -n 2 "$1") >"$1.partial"; }
+half "$tmp/scored.jsonl"
+cp "$tmp/scored.jsonl.partial" "$tmp/half"
+# refused NAME COMMAND…: named with both values, and nothing is lost
+refused() {
+  fails 2 "so its rows cannot be kept: $1" "${@:2}" --resume
+  cmp "$tmp/half" "$tmp/scored.jsonl.partial"
+}
+# changed FILE: refused by its name, with the digests of before and after
+changed() {
+  cp "$tmp/rm/$1" "$tmp/before"
+  "${@:2}" "$tmp/rm/$1"
+  refused "model $1 was $(sha "$tmp/before"), is $(sha "$tmp/rm/$1")" score
+  cp "$tmp/before" "$tmp/rm/$1"
+}
+changed tokenizer_config.json sed -i "s/m\['content'\]/m['content'] + ' '/"
+changed tokenizer.json sed -i 's/"truncation": null/"truncation":  null/'
+changed config.json sed -i 's/1e-06/2e-06/'
+cp "$tmp/rm/model.safetensors" "$tmp/weights"
+python3 -c 'f = open(__import__("sys").argv[1], "r+b"); f.seek(-4, 2); f.write(b"\0\0\0\0")' "$tmp/rm/model.safetensors"
+touch -r "$tmp/weights" "$tmp/rm/model.safetensors" # the same size and time
+refused "model weights was" score
+cp "$tmp/weights" "$tmp/rm/model.safetensors"
+printf '{%% for m in messages %%}{{ m.content }}{%% endfor %%}' >"$tmp/template"
+refused "model chat_template was none, is $(sha "$tmp/template")" score --chat-template "$tmp/template"
+refused "options max-length was 2048, is 9" score --max-length 9
+refused "options overlong was error, is drop" score --overlong drop
+refused "options date was none, is 2030-01-01" score --date 2030-01-01
+refused "options best was none, is true" score --best
+refused "dtype was f32, is bf16" score --dtype bf16
+# what decides nothing may change: names, times, speed; in the table, no other option of score has affects
+mv "$tmp/rm" "$tmp/moved" && mv "$tmp/rows.jsonl" "$tmp/named.jsonl"
+touch "$tmp/moved"/*
+"$reward" score --model "$tmp/moved" "$tmp/named.jsonl" -o "$tmp/scored.jsonl" --resume --threads 1 --batch-tokens 8 --share no --group-by prompt --max-length 2048 --no-golden-check 2>"$tmp/said"
+grep -q "2 rows are there already" "$tmp/said" || fail "not gone on: $(cat "$tmp/said")"
+mv "$tmp/moved" "$tmp/rm"
+
+# an adapter's base that changed
+python3 - "$tmp" <<'E2'
+import json, sys
+with open(sys.argv[1] + "/ids.jsonl", "w") as f:
+    for i in range(5): f.write(json.dumps({"input_ids": [5 + i, 7]}) + "\n")
+E2
+adapter() { "$reward" score --quiet --model "$tmp/lora" "$tmp/ids.jsonl" -o "$tmp/scored.jsonl" "$@"; }
+adapter && half "$tmp/scored.jsonl" && cp "$tmp/scored.jsonl.partial" "$tmp/half"
+echo >>"$tmp/base/config.json"
+refused "model config.json was $(sha "$tmp/config.json"), is $(sha "$tmp/base/config.json")" adapter
+cp "$tmp/config.json" "$tmp/base/config.json"
+cp "$tmp/base/model.safetensors" "$tmp/weights"
+python3 -c 'f = open(__import__("sys").argv[1], "r+b"); f.seek(-9999, 2); f.write(b"\1")' "$tmp/base/model.safetensors"
+refused "model weights was" adapter
+cp "$tmp/weights" "$tmp/base/model.safetensors"
+adapter --resume
+
 echo "identity: what a run is decides, and what differs is named"

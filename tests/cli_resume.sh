@@ -66,8 +66,8 @@ if [ -e "$tmp/int.jsonl.partial" ]; then
   grep -q "resume goes on with them" "$tmp/log" || fail "interrupted: $(cat "$tmp/log")"
   cp "$tmp/int.jsonl.partial" "$tmp/kept"
   # other options, other rows, fewer rows, another process: no row is taken for another's
-  expect 2 "was made otherwise" "$reward" score --threads 1 --model $model --max-length 60 --overlong drop "$tmp/rows.jsonl" -o "$tmp/int.jsonl" --resume
-  expect 2 "was made otherwise" "$reward" score --threads 1 --model tests/data/model/qwen2 --max-length 64 --overlong drop "$tmp/rows.jsonl" -o "$tmp/int.jsonl" --resume
+  expect 2 "was made otherwise, so its rows cannot be kept: options max-length was 64, is 60" "$reward" score --threads 1 --model $model --max-length 60 --overlong drop "$tmp/rows.jsonl" -o "$tmp/int.jsonl" --resume
+  expect 2 "model config.json was" "$reward" score --threads 1 --model tests/data/model/qwen2 --max-length 64 --overlong drop "$tmp/rows.jsonl" -o "$tmp/int.jsonl" --resume
   sed '4s/"id": 3/"id": 33/' "$tmp/rows.jsonl" >"$tmp/other.jsonl"
   expect 2 "from row 4 on" "$reward" score --threads 1 --model $model --max-length 64 --overlong drop "$tmp/other.jsonl" -o "$tmp/int.jsonl" --resume
   head -n 3 "$tmp/rows.jsonl" >"$tmp/other.jsonl"
@@ -110,16 +110,54 @@ expect 1 "1 of 2 rows" "$reward" score --model $model "$tmp/empty.jsonl" -o "$tm
 for first in '{"error": "row: …"}' '{"input_ids": [5, 6], "score": 1, "tokens": 2}'; do
   "$reward" score -q --model $model "$tmp/empty.jsonl" -o "$tmp/cut.jsonl" 2>/dev/null
   python3 - "$tmp" "$first" <<'P'
-import sys
+import json, sys
 work, first = sys.argv[1:]
-record = open(f"{work}/cut.jsonl.run.json").read().split(', "rows": ')[0] + "}"
-open(f"{work}/cut.jsonl.partial", "w").write(record + "\n" + first + "\n")
+record = json.load(open(f"{work}/cut.jsonl.run.json"))["identity"]
+open(f"{work}/cut.jsonl.partial", "w").write(json.dumps(record) + "\n" + first + "\n")
 P
   case $first in
     *error*) expect 1 "1 rows are there already" "$reward" score --model $model "$tmp/empty.jsonl" -o "$tmp/cut.jsonl" --resume ;;
     *) expect 2 "not the input whose rows are kept, from row 1 on" "$reward" score --model $model "$tmp/empty.jsonl" -o "$tmp/cut.jsonl" --resume ;;
   esac
 done
+
+# weights that take time to hash are hashed when that is worth it: not for a short run, but for one that is interrupted
+python3 - $model "$tmp/wide" <<'P'
+import json, os, struct, sys
+model, wide = sys.argv[1:]
+os.mkdir(wide)
+config = json.load(open(model + "/config.json")) | {"vocab_size": 200000}
+json.dump(config, open(wide + "/config.json", "w"))
+data = open(model + "/model.safetensors", "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header, body = json.loads(data[8:8 + n]), data[8 + n:]
+at, out = 0, []
+for name, t in header.items():
+    if name == "__metadata__": continue
+    a, b = t["data_offsets"]
+    bytes_ = body[a:b]
+    if "embed" in name:
+        t["shape"][0] = 200000
+        bytes_ += bytes(200000 * (b - a) // 200 - (b - a))
+    t["data_offsets"], at = [at, at + len(bytes_)], at + len(bytes_)
+    out.append(bytes_)
+text = json.dumps(header).encode()
+open(wide + "/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + b"".join(out))
+P
+wide() { "$reward" score --quiet --threads 1 --model "$tmp/wide" --max-length 64 --overlong drop "$tmp/rows.jsonl" "$@"; }
+expect 1 "" wide -o "$tmp/wide.jsonl"
+cmp "$tmp/whole.jsonl" "$tmp/wide.jsonl" || fail "rows that never were in a journal"
+grep -q '"config.json"' "$tmp/wide.jsonl.run.json" && ! grep -q '"weights"' "$tmp/wide.jsonl.run.json" || fail "the record of a short run: $(cat "$tmp/wide.jsonl.run.json")"
+wide -o "$tmp/late.jsonl" 2>"$tmp/log" & pid=$!
+sleep 0.3
+kill -INT "$(pgrep -P $pid || echo $pid)"
+wait $pid
+if [ -e "$tmp/late.jsonl.partial" ]; then
+  grep -q "resume goes on with them" "$tmp/log" || fail "interrupted: $(cat "$tmp/log")"
+  head -n 1 "$tmp/late.jsonl.partial" | grep -q '"weights"' || fail "rows are kept of weights not known"
+  expect 1 "" wide -o "$tmp/late.jsonl" --resume
+  cmp "$tmp/whole.jsonl" "$tmp/late.jsonl" || fail "other bytes after --resume"
+fi
 
 # eval names the dropped ones
 python3 - "$tmp" <<'P'

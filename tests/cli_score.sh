@@ -103,17 +103,17 @@ score --group-by case --best "$tmp/rows.jsonl" -o "$tmp/whole" 2>/dev/null
 same "$tmp/whole" "$tmp/both" "a file as output"
 grep -q '"best": true, "group_by": "case"' "$tmp/whole.run.json" || fail "the record: $(cat "$tmp/whole.run.json")"
 python3 - "$tmp" <<'P'
-import sys
-text = open(sys.argv[1] + "/whole.run.json").read()
+import json, sys
+record = json.load(open(sys.argv[1] + "/whole.run.json"))["identity"]
 with open(sys.argv[1] + "/again.partial", "w") as f:
-    f.write(text[:text.index(', "rows": ')] + "}\n" + "".join(list(open(sys.argv[1] + "/whole"))[:23]))
+    f.write(json.dumps(record) + "\n" + "".join(list(open(sys.argv[1] + "/whole"))[:23]))
 P
 cp "$tmp/again.partial" "$tmp/kept"
 score --group-by case --best "$tmp/rows.jsonl" -o "$tmp/again" --resume 2>"$tmp/log"
 same "$tmp/again" "$tmp/whole" "a grouped run that goes on: $(cat "$tmp/log")"
 same "$tmp/again.run.json" "$tmp/whole.run.json" "the record of a run that goes on"
 cp "$tmp/kept" "$tmp/again.partial"
-fails 2 "leave out --resume" score --group-by id --best "$tmp/rows.jsonl" -o "$tmp/again" --resume
+fails 2 "options group-by was case, is id; remove it, or leave out --resume" score --group-by id --best "$tmp/rows.jsonl" -o "$tmp/again" --resume
 sed 1d "$tmp/rows.jsonl" >"$tmp/fewer.jsonl"
 fails 2 "not the input whose rows are kept" score --group-by case --best "$tmp/fewer.jsonl" -o "$tmp/again" --resume
 

@@ -78,18 +78,19 @@ typedef struct {
 static const char INPUT[] = "Input and output", SCORING[] = "Scoring";
 
 static const option table[] = {
-    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, score.model), .value = "DIR", .group = INPUT,
-     .help = "the reward model"},
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, score.model), .value = "DIR",
+     .affects = OPTION_INPUT, .group = INPUT, .help = "the reward model"},
     {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, file.output), .value = "FILE", .initial = "-",
-     .group = INPUT, .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
-    {"prompt", .kind = OPTION_TEXT, .field = offsetof(options, prompt), .value = "TEXT", .group = INPUT,
-     .help = "score the --response texts to this prompt instead of ROWS, and print one row"},
-    {"response", .kind = OPTION_LIST, .field = offsetof(options, responses), .value = "TEXT", .group = INPUT,
-     .help = "a response to --prompt; several where it is repeated"},
-    {"best", .kind = OPTION_FLAG, .field = offsetof(options, file.best), .group = INPUT,
+     .affects = OPTION_PUBLISHED, .group = INPUT,
+     .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
+    {"prompt", .kind = OPTION_TEXT, .field = offsetof(options, prompt), .value = "TEXT", .affects = OPTION_INPUT,
+     .group = INPUT, .help = "score the --response texts to this prompt instead of ROWS, and print one row"},
+    {"response", .kind = OPTION_LIST, .field = offsetof(options, responses), .value = "TEXT",
+     .affects = OPTION_INPUT, .group = INPUT, .help = "a response to --prompt; several where it is repeated"},
+    {"best", .kind = OPTION_FLAG, .field = offsetof(options, file.best), .affects = OPTION_BITS, .group = INPUT,
      .help = "add \"best\", the place (from 0) of the highest score, the first of equals, and \"best_response\""},
-    {"group-by", .kind = OPTION_TEXT, .field = offsetof(options, file.group_by), .value = "FIELD", .group = INPUT,
-     .help = "score one-candidate rows of equal FIELD together"},
+    {"group-by", .kind = OPTION_TEXT, .field = offsetof(options, file.group_by), .value = "FIELD",
+     .affects = OPTION_BITS, .group = INPUT, .help = "score one-candidate rows of equal FIELD together"},
     {"stream", .kind = OPTION_FLAG, .field = offsetof(options, file.stream), .group = INPUT,
      .help = "answer each row before the next is read"},
     {"resume", .kind = OPTION_FLAG, .field = offsetof(options, file.resume), .group = INPUT,
@@ -98,18 +99,18 @@ static const option table[] = {
      .range = OPTION_COUNT_FROM(0), .group = SCORING,
      .help = "tokens of one forward pass; no score depends on it (default: 4096)"},
     {"max-length", .kind = OPTION_INT, .field = offsetof(options, score.max_length), .value = "N",
-     .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .range = OPTION_COUNT_FROM(0), .affects = OPTION_BITS, .group = SCORING,
      .help = "tokens a conversation may have (default: the model's limit)"},
     {"overlong", .kind = OPTION_CHOICE, .field = offsetof(options, overlong), .words = cli_overlongs,
-     .initial = "error", .group = SCORING, .help = "what to do with a longer conversation"},
+     .initial = "error", .affects = OPTION_BITS, .group = SCORING, .help = "what to do with a longer conversation"},
     {"share", .kind = OPTION_YES_NO, .field = offsetof(options, share), .initial = "yes", .group = SCORING,
      .help = "compute what a row's responses share once; no score depends on it"},
     {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(options, score.no_golden_check), .group = SCORING,
      .help = "go on although the model does not give the scores recorded in its reward.json"},
     {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, score.chat_template), .value = "FILE",
-     .group = SCORING, .help = "instead of the model's own (default: its own)"},
-    {"date", .kind = OPTION_TEXT, .field = offsetof(options, score.date), .value = "YYYY-MM-DD", .group = SCORING,
-     .help = "what strftime_now returns (default: 2024-07-26)"},
+     .affects = OPTION_INPUT, .group = SCORING, .help = "instead of the model's own (default: its own)"},
+    {"date", .kind = OPTION_TEXT, .field = offsetof(options, score.date), .value = "YYYY-MM-DD",
+     .affects = OPTION_BITS, .group = SCORING, .help = "what strftime_now returns (default: 2024-07-26)"},
     {.name = NULL}};
 
 /* Options that do not go together: -1 for none, else the exit status. */
@@ -159,6 +160,11 @@ static int run_command(cli *c, void *values) {
   if (!s && given->prompt) {
     s = score_asked(sc, given->prompt, &given->responses, f.best, f.output, &failed, &err);
   } else if (!s) {
+    options effective = *given; /* what a default became, and what has no part in the run */
+    effective.score.max_length = scorer_max_length(sc);
+    if (!f.best) effective.file.group_by = NULL;
+    f.table = table;
+    f.values = &effective;
     score_file_counts n;
     s = score_file(sc, rows, &f, &n, &err);
     failed = n.failed > 0;

@@ -9,16 +9,19 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "format/json_differ.h"
 #include "format/rows.h"
 
 struct journal {
   rw_context *context;
   char *path, *out;
   int fd;
-  rows_in *kept; /* rows of an earlier run */
+  rows_in *kept; /* rows of an earlier run, of which the first line has been read */
+  slice record;  /* that line */
   rows_out
-      *fit; /* where OUT's rows must fit each other (Parquet): says of each row, as it comes, whether it does */
-  size_t n; /* rows on disk */
+      *fit;   /* where OUT's rows must fit each other (Parquet): says of each row, as it comes, whether it does */
+  size_t n;   /* rows on disk */
+  bool begun; /* the record is there; before it nothing is */
   size_t buffered;
   str buf;
 };
@@ -58,40 +61,30 @@ static rw_status drop_torn_line(journal *j, rw_error *err) {
   return ftruncate(j->fd, end) == 0 ? RW_OK : sys_fail(j, "cannot cut its torn line", err);
 }
 
-/* Opens what an earlier run has left and checks its first line; *any: there is something. */
-static rw_status open_kept(journal *j, const char *record, bool *any, rw_error *err) {
-  slice row;
+static rw_status open_kept(journal *j, bool *any, rw_error *err) {
   uint64_t line;
   RW_TRY(drop_torn_line(j, err));
   RW_TRY(rows_open(&j->kept, j->path, NULL, err));
-  RW_TRY(rows_next(j->kept, &row, &line, err));
-  *any = row.p != NULL;
-  if (!*any || slice_is(row, record)) return RW_OK;
-  return rw_fail(
-      err, RW_USAGE,
-      "%s: was made otherwise, so its rows cannot be kept: expected %.300s, got %.*s; remove it, or leave "
-      "out " FIELD(resume),
-      j->path, record, (int)(row.len > 300 ? 300 : row.len), row.p);
+  RW_TRY(rows_next(j->kept, &j->record, &line, err));
+  *any = j->record.p != NULL;
+  return RW_OK;
 }
 
-static rw_status begin(journal *j, const char *record, bool resume, rw_error *err) {
-  bool any = false;
+static rw_status take(journal *j, bool resume, bool *kept, rw_error *err) {
   RW_TRY(file_open_append(&j->fd, j->path, err));
   if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another -o", j->path);
-  if (resume) RW_TRY(open_kept(j, record, &any, err));
-  if (any) return RW_OK;
+  if (resume) RW_TRY(open_kept(j, kept, err));
+  if (*kept) return RW_OK;
   rows_close(j->kept);
   j->kept = NULL;
-  if (ftruncate(j->fd, 0) != 0) return sys_fail(j, "cannot empty it", err);
-  str_addz(&j->buf, record);
-  str_addc(&j->buf, '\n');
-  return journal_flush(j, err);
+  return ftruncate(j->fd, 0) == 0 ? RW_OK : sys_fail(j, "cannot empty it", err);
 }
 
-rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_context *context,
+rw_status journal_open(journal **opened, const char *path, bool resume, bool *kept, rw_context *context,
                        rw_error *err) {
   *opened = NULL;
+  *kept = false;
   journal *j = mem_zalloc(1, sizeof *j);
   if (!j) return rw_nomem(err, path);
   j->context = context;
@@ -103,12 +96,42 @@ rw_status journal_open(journal **opened, const char *path, const char *record, b
   rw_status s = j->out && j->path ? rows_create(&probe, path, err) : rw_nomem(err, path);
   rows_abort(probe);
   if (!s) s = rows_check(&j->fit, path, err);
-  if (!s) s = begin(j, record, resume, err);
+  if (!s) s = take(j, resume, kept, err);
   if (s)
     journal_free(j);
   else
     *opened = j;
   return s;
+}
+
+static rw_status check_record(journal *j, slice record, rw_error *err) {
+  json_difference d;
+  json_doc *was = json_new(), *now = json_new();
+  rw_status s = was && now ? json_parse(was, j->record.p, j->record.len, err) : rw_nomem(err, j->path);
+  if (!s) s = json_parse(now, record.p, record.len, err);
+  if (s == RW_DATA) rw_prefix(err, s, "%s: its first line", j->path);
+  if (!s && json_differ(&d, was, 0, now, 0))
+    s = rw_fail(
+        err, RW_USAGE,
+        "%s: was made otherwise, so its rows cannot be kept: %s was %s, is %s; remove it, or leave out " FIELD(
+            resume),
+        j->path, d.where, d.was, d.now);
+  json_free(was);
+  json_free(now);
+  return s;
+}
+
+rw_status journal_begin(journal *j, slice record, rw_error *err) {
+  j->begun = true;
+  if (j->kept) return check_record(j, record, err);
+  str rows = j->buf;
+  j->buf = (str){0};
+  str_add(&j->buf, record.p, record.len);
+  str_addc(&j->buf, '\n');
+  str_add(&j->buf, rows.p ? rows.p : "", rows.len);
+  j->buf.oom |= rows.oom;
+  str_free(&rows);
+  return journal_flush(j, err);
 }
 
 rw_status journal_next(journal *j, slice *row, rw_error *err) {
@@ -130,6 +153,7 @@ rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err) 
 
 rw_status journal_flush(journal *j, rw_error *err) {
   if (j->buf.oom) return rw_nomem(err, j->path);
+  if (!j->begun) return RW_OK;
   for (size_t at = 0; at < j->buf.len;) {
     ssize_t n = write(j->fd, j->buf.p + at, j->buf.len - at);
     if (n < 0 && errno == EINTR) continue;
@@ -142,26 +166,36 @@ rw_status journal_flush(journal *j, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status copy_rows(journal *j, rows_in *in, rows_out *out, rw_error *err) {
+static rw_status copy_rows(const journal *j, rows_out *out, rw_error *err) {
+  rows_in *in;
   slice row;
   uint64_t line;
-  RW_TRY(rows_next(in, &row, &line, err)); /* the record */
-  for (size_t i = 0; i < j->n; i++) {
-    RW_TRY(rows_next(in, &row, &line, err));
-    if (!row.p) return rw_fail(err, RW_IO, "%s: expected %zu rows, got %zu; was it cut?", j->path, j->n, i);
-    RW_TRY(rows_write(out, row.p, row.len, err));
+  RW_TRY(rows_open(&in, j->path, NULL, err));
+  rw_status s = rows_next(in, &row, &line, err); /* the record */
+  for (size_t i = 0; !s && i < j->n; i++) {
+    s = rows_next(in, &row, &line, err);
+    if (!s && !row.p) s = rw_fail(err, RW_IO, "%s: expected %zu rows, got %zu; was it cut?", j->path, j->n, i);
+    if (!s) s = rows_write(out, row.p, row.len, err);
+  }
+  rows_close(in);
+  return s;
+}
+
+/* Of a run that has ended before any row needed to survive. */
+static rw_status copy_buffered(const journal *j, rows_out *out, rw_error *err) {
+  const char *end = j->buf.p + j->buf.len;
+  for (const char *row = j->buf.p, *nl; row < end; row = nl + 1) {
+    nl = memchr(row, '\n', (size_t)(end - row));
+    RW_TRY(rows_write(out, row, (size_t)(nl - row), err));
   }
   return RW_OK;
 }
 
 rw_status journal_commit(journal *j, rw_error *err) {
-  rows_in *in = NULL;
   rows_out *out = NULL;
   rw_status s = journal_flush(j, err);
-  if (!s) s = rows_open(&in, j->path, NULL, err);
   if (!s) s = rows_create(&out, j->out, err);
-  if (!s) s = copy_rows(j, in, out, err);
-  rows_close(in);
+  if (!s) s = j->begun ? copy_rows(j, out, err) : copy_buffered(j, out, err);
   if (s)
     rows_abort(out);
   else
@@ -178,10 +212,10 @@ rw_status journal_commit(journal *j, rw_error *err) {
 void journal_abort(journal *j) {
   if (!j) return;
   journal_flush(j, NULL); /* whole rows that are there already */
-  if (j->n == 0)
-    unlink(j->path);
-  else
+  if (j->n > 0)
     log_warn(j->context, "%zu finished rows are kept in %s; " FIELD(resume) " goes on with them%s", j->n, j->path,
              j->fit ? ", also as OUT.jsonl when renamed to OUT.jsonl.partial" : "");
+  else if (!j->kept)
+    unlink(j->path);
   journal_free(j);
 }

@@ -16,11 +16,13 @@
 typedef struct journal journal;
 /* Can OUT have one? Not stdout, nor a device or a pipe. */
 bool journal_possible(const char *out);
-/* path: OUT, which must be possible to make. record: a line of JSON, without newline. resume: goes on with what is
- * there, which must have the same record; else (or where nothing is there) begins anew. RW_USAGE while another
- * process writes it. */
-rw_status journal_open(journal **opened, const char *path, const char *record, bool resume, rw_context *context,
+/* path: OUT, which must be possible to make. resume: *kept tells whether an earlier run has left something to go on
+ * with; else what is there goes. RW_USAGE while another process writes it. */
+rw_status journal_open(journal **opened, const char *path, bool resume, bool *kept, rw_context *context,
                        rw_error *err);
+/* What made the rows: a JSON object on one line, without newline. Of kept rows it must be the same, else RW_USAGE
+ * names what differs. To be called once; rows do not survive before it, however often they are flushed. */
+rw_status journal_begin(journal *j, slice record, rw_error *err);
 /* The next row that an earlier run has left; row->p NULL: no more. All are read before the first write. */
 rw_status journal_next(journal *j, slice *row, rw_error *err);
 /* Adds the newline. RW_DATA: OUT is Parquet and cannot hold the row beside those before. */

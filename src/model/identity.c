@@ -63,9 +63,14 @@ static rw_status hash_weights(const model *m, char out[SHA256_HEX], rw_error *er
     sha256_add(&all, h.digests[i], sizeof(digest));
   }
   sha256_end_hex(&all, out);
-  st_forget(m->w->file);
   mem_free(h.digests);
   return s;
+}
+
+uint64_t model_weight_bytes(const model *m) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < m->w->n_tensors; i++) sum += m->w->t[i].file ? m->w->t[i].file->bytes : 0;
+  return sum;
 }
 
 /* ---- files ---- */
@@ -78,21 +83,47 @@ static rw_status add_file(json_writer *w, const char *dir, const char *name, rw_
   return s;
 }
 
-rw_status model_identity(json_writer *w, const model *m, const char *dir, const char *template, rw_error *err) {
+rw_status model_identity_begin(json_writer *w, const model *m, const char *dir, const char *template,
+                               rw_error *err) {
   static const char *const texts[] = {"tokenizer.json",          "tokenizer.model",   "tokenizer_config.json",
                                       "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"};
   char hex[SHA256_HEX];
   jw_object(w, "model");
-  RW_TRY(hash_weights(m, hex, err));
-  jw_string(w, "weights", hex);
   RW_TRY(add_file(w, model_dir(m), "config.json", err));
   if (strcmp(dir, model_dir(m)) != 0) RW_TRY(add_file(w, dir, "adapter_config.json", err));
   size_t n = sizeof texts / sizeof *texts - (template != NULL); /* its own is not used beside another */
   for (size_t i = 0; i < n; i++) RW_TRY(add_file(w, text_dir(dir, model_dir(m)), texts[i], err));
-  if (template) {
-    RW_TRY(sha256_file(template, hex, err));
-    jw_string(w, "chat_template", hex);
-  }
-  jw_end(w);
+  if (!template) return RW_OK;
+  RW_TRY(sha256_file(template, hex, err));
+  jw_string(w, "chat_template", hex);
   return RW_OK;
+}
+
+rw_status model_identity_end(json_writer *w, const model *m, rw_error *err) {
+  char hex[SHA256_HEX];
+  RW_TRY(hash_weights(m, hex, err));
+  jw_string(w, "weights", hex);
+  jw_end(w);
+  if (!m->be->traits.maps_host) st_forget(m->w->file);
+  return RW_OK;
+}
+
+rw_status model_identity(json_writer *w, const model *m, const char *dir, const char *template, rw_error *err) {
+  RW_TRY(model_identity_begin(w, m, dir, template, err));
+  RW_TRY(model_identity_end(w, m, err));
+  st_forget(m->w->file); /* most of it is not read from there again */
+  return RW_OK;
+}
+
+/* ---- options ---- */
+
+void identity_options(json_writer *w, const option *table, const void *values, option_affects affects,
+                      const char *but) {
+  for (const option *o = table; o->name; o++) {
+    str text = {0};
+    if (o->affects != affects || (but && strcmp(o->name, but) == 0)) continue;
+    if (o->kind == OPTION_FLAG && !option_is_initial(o, values)) jw_bool(w, o->name, true);
+    if (option_text(o, values, &text)) jw_slice(w, o->name, (slice){text.p, text.len});
+    str_free(&text);
+  }
 }

@@ -80,6 +80,7 @@ const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
 rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 int64_t scorer_batch_tokens(const scorer *s) { return s->batch_tokens; }
+const model *scorer_model(const scorer *s) { return s->m; }
 const renderer *scorer_renderer(const scorer *s) { return s->r; }
 
 rw_status scorer_score_ids(scorer *s, const id_group *groups, size_t n, float *rewards, const float **attributes,

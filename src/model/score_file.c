@@ -1,20 +1,20 @@
 /* score_file.c - rows of a file scored in chunks, each chunk safe in the journal before the next is read. */
 #include "model/score_file.h"
 
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "format/journal.h"
+#include "model/identity.h"
 #include "model/score_groups.h"
 #include "model/score_row.h"
+#include "model/scorer.h"
 
 /* Rows held at a time; at least one, and a group whole. A slow model takes fewer rows, so that a kill loses about
- * CHUNK_SECONDS of work. No score depends on it. */
+ * CHUNK_SECONDS of work. No score depends on it. SMALL_WEIGHTS: bytes that are hashed in no time. */
 enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10, SHOWN_BAD_ROWS = 5 };
+enum { SMALL_WEIGHTS = 1 << 24 };
 
 typedef struct {
   const score_file_options *o;
@@ -30,8 +30,10 @@ typedef struct {
   size_t *item_row; /* SIZE_MAX: the row has no item */
   size_t n_rows, cap_rows, cap_joins, cap_items, cap_item_row, chunk_rows;
   score_file_counts *counts;
-  str record; /* what the scores depend on: JSON without its last brace */
-  json_writer record_writer;
+  str identity; /* what the scores depend on */
+  json_writer identity_writer;
+  bool identified; /* identity is whole, and the journal begins with it */
+  double began;
   uint64_t tokens;
 } filing;
 
@@ -68,6 +70,39 @@ static rw_status read_chunk(filing *r, size_t *n, rw_error *err) {
     RW_TRY(score_row_read(&r->rows[*n], &r->form, row, line, err));
   }
   return RW_OK;
+}
+
+/* ---- identity ---- */
+
+/* All that the rows depend on besides the input, but the weights. */
+static rw_status begin_identity(filing *r, rw_error *err) {
+  const score_options *m = r->o->model;
+  const scorer *s = r->form.scorer;
+  json_writer *w = &r->identity_writer;
+  w->out = &r->identity;
+  jw_object(w, NULL);
+  jw_string(w, "program", "reward.c " REWARD_VERSION " score");
+  jw_string(w, "device", scorer_device(s));
+  jw_string(w, "dtype", scorer_dtype(s));
+  jw_object(w, "options");
+  if (r->o->table) identity_options(w, r->o->table, r->o->values, OPTION_BITS, NULL);
+  jw_end(w);
+  return model_identity_begin(w, scorer_model(s), m->model, m->chat_template, err);
+}
+
+/* Adds the weights, and lets rows survive from here on. */
+static rw_status end_identity(filing *r, rw_error *err) {
+  r->identified = true;
+  RW_TRY(model_identity_end(&r->identity_writer, scorer_model(r->form.scorer), err));
+  jw_end(&r->identity_writer);
+  if (r->identity.oom) return rw_nomem(err, r->o->output);
+  return journal_begin(r->journal, (slice){r->identity.p, r->identity.len}, err);
+}
+
+/* Hashing the weights would take a short run longer than it can lose. */
+static rw_status survive(filing *r, rw_error *err) {
+  if (!r->identified && clock_seconds() - r->began >= CHUNK_SECONDS) return end_identity(r, err);
+  return journal_flush(r->journal, err);
 }
 
 /* ---- writing ---- */
@@ -138,7 +173,8 @@ static rw_status score_chunk(filing *r, size_t n, str *line, rw_error *err) {
     count(r, &r->rows[i], item_of(r, i));
     RW_TRY(hand_on(r, i, n, line, err));
   }
-  return r->journal ? journal_flush(r->journal, err) : r->o->stream ? rows_flush(r->out, err) : RW_OK;
+  if (r->journal) return survive(r, err);
+  return r->o->stream ? rows_flush(r->out, err) : RW_OK;
 }
 
 /* ---- going on with an interrupted run ---- */
@@ -191,49 +227,23 @@ static rw_status take_kept(filing *r, str *line, rw_error *err) {
   return RW_OK;
 }
 
-/* ---- the record ---- */
+/* ---- output ---- */
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-
-static int is_model_file(const struct dirent *e) {
-  static const char *const ends[] = {".safetensors", ".json", ".jinja"};
-  size_t n = strlen(e->d_name);
-  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-    if (n > strlen(ends[i]) && strcmp(e->d_name + n - strlen(ends[i]), ends[i]) == 0) return 1;
-  return 0;
+/* stdout and devices take rows as they come; a file gets a journal first. */
+static rw_status open_output(filing *r, rw_error *err) {
+  const char *out = r->o->output;
+  bool kept;
+  if (!journal_possible(out)) return rows_create(&r->out, out, err);
+  RW_TRY(journal_open(&r->journal, out, r->o->resume, &kept, r->context, err));
+  RW_TRY(begin_identity(r, err));
+  return kept || model_weight_bytes(scorer_model(r->form.scorer)) <= SMALL_WEIGHTS ? end_identity(r, err) : RW_OK;
 }
 
-/* The weights are known by size and time: hashing them would take as long as reading them. */
-static void add_files(json_writer *w, const char *dir) {
-  struct dirent **e = NULL;
-  int n = scandir(dir, &e, is_model_file, by_name);
-  jw_array(w, "files");
-  for (int i = 0; i < n; i++) {
-    char *path = file_join(dir, e[i]->d_name);
-    struct stat st = {0};
-    if (path && stat(path, &st) == 0) {
-      jw_array(w, NULL);
-      jw_string(w, NULL, e[i]->d_name);
-      jw_int(w, NULL, st.st_size);
-      str_printf(jw_value(w, NULL), "%lld.%09ld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-      jw_end(w);
-    }
-    mem_free(path);
-    free(e[i]);
-  }
-  free(e);
-  jw_end(w);
-}
-
-/* All that the rows depend on besides the input, as the journal's first line; its object stays open for the counts
- * of OUT.run.json. */
-static void begin_record(filing *r) {
+static void put_record(const filing *r, json_writer *w) {
   static const char *const policies[] = {
       [OVERLONG_ERROR] = "error", [OVERLONG_TRUNCATE] = "truncate", [OVERLONG_DROP] = "drop"};
   const score_options *m = r->o->model;
   const scorer *s = r->form.scorer;
-  json_writer *w = &r->record_writer;
-  w->out = &r->record;
   jw_object(w, NULL);
   jw_string(w, "program", "reward.c " REWARD_VERSION " score");
   jw_string(w, "model", m->model);
@@ -245,38 +255,31 @@ static void begin_record(filing *r) {
   if (m->date) jw_string(w, "date", m->date);
   if (r->o->best) jw_bool(w, "best", true);
   if (r->o->best && r->o->group_by) jw_string(w, "group_by", r->o->group_by);
-  add_files(w, m->model);
-}
-
-/* stdout and devices take rows as they come; a file gets a journal first. */
-static rw_status open_output(filing *r, rw_error *err) {
-  const char *out = r->o->output;
-  if (!journal_possible(out)) return rows_create(&r->out, out, err);
-  begin_record(r);
-  char *line = mem_printf("%s}", r->record.p ? r->record.p : "");
-  rw_status s = line && !r->record.oom ? journal_open(&r->journal, out, line, r->o->resume, r->context, err)
-                                       : rw_nomem(err, out);
-  mem_free(line);
-  return s;
-}
-
-static rw_status write_record(filing *r, rw_error *err) {
-  json_writer *w = &r->record_writer;
-  char *path = mem_printf("%s.run.json", r->o->output);
+  jw_raw(w, "identity", (slice){r->identity.p, r->identity.len});
   jw_uint(w, "rows", r->counts->rows);
   jw_uint(w, "failed", r->counts->failed);
   jw_uint(w, "dropped", r->counts->dropped);
   jw_uint(w, "truncated", r->counts->truncated);
   jw_end(w);
-  str_addc(&r->record, '\n');
-  rw_status s =
-      path && !r->record.oom ? file_put(path, r->record.p, r->record.len, err) : rw_nomem(err, r->o->output);
+}
+
+static rw_status write_record(filing *r, rw_error *err) {
+  char *path = mem_printf("%s.run.json", r->o->output);
+  str text = {0};
+  json_writer w = {.out = &text};
+  while (!r->identified && r->identity_writer.depth) jw_end(&r->identity_writer); /* without its weights */
+  put_record(r, &w);
+  str_addc(&text, '\n');
+  bool whole = path && !text.oom && !r->identity.oom;
+  rw_status s = whole ? file_put(path, text.p, text.len, err) : rw_nomem(err, r->o->output);
+  str_free(&text);
   mem_free(path);
   return s;
 }
 
 static rw_status close_output(filing *r, rw_status s, rw_error *err) {
   if (s) {
+    if (r->journal && !r->identified && r->counts->rows) end_identity(r, NULL); /* so that what is done is kept */
     journal_abort(r->journal);
     rows_abort(r->out);
     return s;
@@ -347,12 +350,12 @@ static void filing_free(filing *r) {
   void *p[] = {r->rows, r->joins, r->items, r->item_row};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   score_groups_free(r->groups);
-  str_free(&r->record);
+  str_free(&r->identity);
 }
 
 rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
                      rw_error *err) {
-  filing r = {.o = o, .context = scorer_context(s), .in = in, .counts = counts};
+  filing r = {.o = o, .context = scorer_context(s), .in = in, .counts = counts, .began = clock_seconds()};
   *counts = (score_file_counts){0};
   if (o->stream && o->group_by)
     return rw_fail(err, RW_USAGE, "stream, group_by: expected one of them: a group is known when all rows are");

@@ -1,11 +1,12 @@
 /* score_file.h - a file of rows scored: the same rows out, in order, and what an interrupted run has finished kept.
  *
  * A file as output gets a journal (format/journal.h) first and OUT.run.json beside it: model, device, dtype,
- * limits, counts. stdout, devices and pipes take rows as they come.
+ * limits, identity, counts. stdout, devices and pipes take rows as they come.
  */
 #ifndef MODEL_SCORE_FILE_H
 #define MODEL_SCORE_FILE_H
 
+#include "base/option.h"
 #include "format/rows.h"
 #include "model/score.h"
 
@@ -17,6 +18,8 @@ typedef struct {
   const char *group_by;       /* one-candidate rows with the same value of this field share their computation, as
                                  one row's responses do, wherever they stand; NULL: none. All rows are held. */
   bool stream;                /* each row is answered before the next is read */
+  const option *table; /* of the options that were given; those that it says affect bits are part of the identity */
+  const void *values;
 } score_file_options;
 
 typedef struct {

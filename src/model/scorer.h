@@ -16,6 +16,7 @@ size_t overlong_cut(int32_t *p, size_t len, size_t max, int32_t bos);
 
 /* ---- a scorer in steps, for those who make batches of their own ---- */
 
+const model *scorer_model(const scorer *s);
 const renderer *scorer_renderer(const scorer *s);
 int64_t scorer_batch_tokens(const scorer *s); /* that a pass should have */
 /* Appends the conversation's ids, cut to `most` where the policy truncates; a conversation that cannot be scored is

@@ -56,16 +56,6 @@ static rw_status add_data(json_writer *w, const option_list *data, rw_error *err
   return RW_OK;
 }
 
-static void add_options(json_writer *w, const train_options *o, option_affects affects) {
-  for (const option *p = train_option_table; p->name; p++) {
-    str text = {0};
-    bool counted = strcmp(p->name, "epochs") == 0; /* as steps */
-    if (p->affects == affects && !counted && option_text(p, o, &text))
-      jw_slice(w, p->name, (slice){text.p, text.len});
-    str_free(&text);
-  }
-}
-
 rw_status identity_make(str *out, const fingerprint_source *of, rw_error *err) {
   train_options o = *of->o;
   json_writer w = {.out = out};
@@ -79,14 +69,14 @@ rw_status identity_make(str *out, const fingerprint_source *of, rw_error *err) {
   jw_string(&w, "rows", rows);
   RW_TRY(add_evals(&w, &o.eval, err));
   jw_object(&w, "options");
-  add_options(&w, &o, OPTION_BITS);
+  identity_options(&w, train_option_table, &o, OPTION_BITS, "epochs"); /* they count as steps */
   jw_uint(&w, "seed", o.seed);
   jw_string(&w, "device", model_device(of->m));
   jw_string(&w, "dtype", model_dtype(of->m));
   jw_num(&w, "dropout", model_dropout(of->m));
   jw_end(&w);
   jw_object(&w, "choice");
-  add_options(&w, &o, OPTION_CHOSEN);
+  identity_options(&w, train_option_table, &o, OPTION_CHOSEN, NULL);
   jw_end(&w);
   sha256 all;
   sha256_begin(&all);
