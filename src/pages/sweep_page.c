@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/json_write.h"
 #include "pages/runs.h"
 
 /* Average, chat, chat hard, safety, reasoning. */
@@ -240,103 +241,93 @@ static rw_status write_page(const sweep_results *r, rw_error *err) {
 
 /* ---- sweep.json ---- */
 
-static void text_member(str *o, const char *name, const char *v) {
-  str_printf(o, "\"%s\": ", name);
-  if (v)
-    str_json(o, v, strlen(v));
-  else
-    str_addz(o, "null");
-}
-
-static void number_member(str *o, const char *name, double v) {
-  str_printf(o, ", \"%s\": ", name);
-  str_json_num(o, v);
-}
-
-static void interval_member(str *o, double lo, double hi) {
-  str_addz(o, ", \"interval\": ");
+static void interval_json(json_writer *w, double lo, double hi) {
   if (isnan(lo)) {
-    str_addz(o, "null");
+    jw_null(w, "interval");
     return;
   }
-  str_addc(o, '[');
-  str_json_num(o, lo);
-  str_addz(o, ", ");
-  str_json_num(o, hi);
-  str_addc(o, ']');
+  jw_array(w, "interval");
+  jw_num(w, NULL, lo);
+  jw_num(w, NULL, hi);
+  jw_end(w);
 }
 
-static void run_json(str *o, const sweep_results *r, size_t i) {
+static void run_json(json_writer *w, const sweep_results *r, size_t i) {
   const sweep_run *run = &r->s->runs[i];
-  str_printf(o, "{\"seed\": %llu, ", (unsigned long long)run->seed);
-  text_member(o, "dir", run->dir);
-  number_member(o, "steps", r->steps[i]);
-  number_member(o, "tokens", r->tokens[i]);
-  number_member(o, "seconds", r->seconds[i]);
-  str_addz(o, ", \"figures\": [");
+  jw_object(w, NULL);
+  jw_uint(w, "seed", run->seed);
+  jw_string(w, "dir", run->dir);
+  jw_num(w, "steps", r->steps[i]);
+  jw_num(w, "tokens", r->tokens[i]);
+  jw_num(w, "seconds", r->seconds[i]);
+  jw_array(w, "figures");
   for (size_t e = 0; e < r->s->n_evals; e++) {
     const sweep_cell *c = &r->cells[i * r->s->n_evals + e];
-    if (e) str_addz(o, ", ");
-    str_json_num(o, c->there ? sweep_figure_of(&c->result) : NAN);
+    jw_num(w, NULL, c->there ? sweep_figure_of(&c->result) : NAN);
   }
-  str_addz(o, "]}");
+  jw_end(w);
+  jw_end(w);
 }
 
-static void figure_json(str *o, const sweep_results *r, size_t g, size_t e) {
+static void figure_json(json_writer *w, const sweep_results *r, size_t g, size_t e) {
   const sweep_figure *f = &r->figure[g * r->s->n_evals + e];
   const eval_result *like = any_result(r, e);
-  str_addc(o, '{');
-  text_member(o, "eval", r->s->evals[e]);
-  str_printf(o, ", \"seeds\": %zu", f->n);
-  number_member(o, "mean", f->mean);
-  number_member(o, "sd", f->sd);
+  jw_object(w, NULL);
+  jw_string(w, "eval", r->s->evals[e]);
+  jw_uint(w, "seeds", f->n);
+  jw_num(w, "mean", f->mean);
+  jw_num(w, "sd", f->sd);
   if (g != r->s->baseline) {
-    number_member(o, "difference", f->difference.difference);
-    interval_member(o, f->difference.lo, f->difference.hi);
+    jw_num(w, "difference", f->difference.difference);
+    interval_json(w, f->difference.lo, f->difference.hi);
   }
-  str_addz(o, ", \"subsets\": {");
+  jw_object(w, "subsets");
   for (size_t k = 0; like && k < like->n_subsets; k++) {
     const char *name = like->subsets[k].name;
-    if (k) str_addz(o, ", ");
-    str_json(o, name, strlen(name));
-    str_addz(o, ": ");
-    str_json_num(o, subset_mean(r, g, e, name));
+    jw_key(w, slice_of(name));
+    jw_num(w, NULL, subset_mean(r, g, e, name));
   }
-  str_addz(o, "}}");
+  jw_end(w);
+  jw_end(w);
+}
+
+static void group_json(json_writer *w, const sweep_results *r, size_t g) {
+  const sweep *s = r->s;
+  jw_object(w, NULL);
+  jw_string(w, "name", s->groups[g].name);
+  jw_string(w, "data", s->groups[g].data);
+  jw_string(w, "loss", s->groups[g].loss);
+  jw_num(w, "report", reported_of(s->groups[g].loss));
+  jw_array_lines(w, "runs");
+  for (size_t i = 0; i < s->n_seeds; i++) run_json(w, r, g * s->n_seeds + i);
+  jw_end(w);
+  jw_array_lines(w, "evals");
+  for (size_t e = 0; e < s->n_evals; e++) figure_json(w, r, g, e);
+  jw_end(w);
+  jw_end(w);
 }
 
 static rw_status write_json(const sweep_results *r, rw_error *err) {
   const sweep *s = r->s;
   str o = {0};
-  str_addz(&o, "{\n  \"program\": \"reward.c " REWARD_VERSION "\",\n  \"unit\": \"percent\",\n  ");
-  text_member(&o, "model", s->model);
-  str_printf(&o, ",\n  \"equal\": \"%s\",\n  ", s->equal_steps ? "steps" : "epochs");
-  text_member(&o, "baseline", s->groups[s->baseline].name);
-  str_printf(
-      &o, ",\n  \"bootstrap\": {\"level\": 95, \"resamples\": %d, \"seed\": 0, \"over\": \"items and seeds\"},\n",
-      EVAL_RESAMPLES);
-  str_addz(&o, "  \"groups\": [");
-  for (size_t g = 0; g < s->n_groups; g++) {
-    str_addz(&o, g ? ",\n    {" : "\n    {");
-    text_member(&o, "name", s->groups[g].name);
-    str_addz(&o, ", ");
-    text_member(&o, "data", s->groups[g].data);
-    str_addz(&o, ", ");
-    text_member(&o, "loss", s->groups[g].loss);
-    number_member(&o, "report", reported_of(s->groups[g].loss));
-    str_addz(&o, ",\n     \"runs\": [");
-    for (size_t i = 0; i < s->n_seeds; i++) {
-      if (i) str_addz(&o, ", ");
-      run_json(&o, r, g * s->n_seeds + i);
-    }
-    str_addz(&o, "],\n     \"evals\": [");
-    for (size_t e = 0; e < s->n_evals; e++) {
-      if (e) str_addz(&o, ", ");
-      figure_json(&o, r, g, e);
-    }
-    str_addz(&o, "]}");
-  }
-  str_addz(&o, "\n  ]\n}\n");
+  json_writer w = {.out = &o};
+  jw_object_lines(&w, NULL);
+  jw_string(&w, "program", "reward.c " REWARD_VERSION);
+  jw_string(&w, "unit", "percent");
+  jw_string(&w, "model", s->model);
+  jw_string(&w, "equal", s->equal_steps ? "steps" : "epochs");
+  jw_string(&w, "baseline", s->groups[s->baseline].name);
+  jw_object(&w, "bootstrap");
+  jw_int(&w, "level", 95);
+  jw_int(&w, "resamples", EVAL_RESAMPLES);
+  jw_int(&w, "seed", 0);
+  jw_string(&w, "over", "items and seeds");
+  jw_end(&w);
+  jw_array_lines(&w, "groups");
+  for (size_t g = 0; g < s->n_groups; g++) group_json(&w, r, g);
+  jw_end(&w);
+  jw_end(&w);
+  str_addc(&o, '\n');
   char *path = file_join(s->out, "sweep.json");
   rw_status st = path && !o.oom ? file_put(path, o.p, o.len, err) : rw_nomem(err, s->out);
   mem_free(path);
