@@ -209,6 +209,7 @@ wheel: all
 $(BUILD)/tests/test_parquet $(BUILD)/tests/test_rows $(BUILD)/replay/parquet: | $(PLUGIN)
 
 include src/compute/cuda/cuda.mk
+include tests/emu/cpu/cpu.mk
 
 tests: $(TEST_BIN) $(BUILD)/check-ops $(REPLAY)
 
@@ -243,6 +244,7 @@ help:
 	@echo "make wheel      dist/*.whl: the program and the Python module rewardc"
 	@echo "make test       every test, plain and under sanitizers; T=PATTERN: those whose name matches"
 	@echo "make quick      the tests that take a minute"
+	@echo "make emu-cpu    check-ops, tests and the program with AVX-512 and AMX in software, in build/emu-cpu/"
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
 	@echo "make bench      speeds beside peers and the machine's limit, and of curation at full size (10 GB of disk)"

@@ -28,7 +28,7 @@ text_of = lambda path: Path(path).read_text(encoding="utf-8", errors="replace") 
 code = "\n".join(text_of(f) for f in files if not f.startswith(("docs", "tests/data", "tests/fuzz/corpus"))) + text_of("Makefile")
 blocks = [m[0] for page in PAGES for m in FENCE.finditer(text_of(page))]
 words = set(re.findall(r"\w+", code + "\n".join(blocks))) | {Path(f).stem for f in files} | {"padding_idx"} # PyTorch's
-make = text_of("Makefile") + text_of("src/compute/cuda/cuda.mk")
+make = "".join(map(text_of, ("Makefile", "src/compute/cuda/cuda.mk", "tests/emu/cpu/cpu.mk")))
 commands = re.findall(r"^  ([a-z]+) ", subprocess.run([REWARD, "--help"], capture_output=True, text=True, check=True).stdout, re.M)
 known = set(OTHERS)
 for command in ["", *commands]:

@@ -1,7 +1,8 @@
 /* check_ops.c - what every backend must pass: each operation against its plain definition, gradients against finite
  * differences, bits independent of batching, packing and threads; and with --speed its rate beside oneDNN's.
  *
- * usage: check-ops [--speed]. Prints a line an operation and level; exit status 1 when anything failed.
+ * usage: check-ops [--speed] [LEVEL…]. Prints a line an operation and level (those named; else all that the
+ * processor has); exit status 1 when anything failed.
  */
 #include <stdio.h>
 
@@ -512,8 +513,15 @@ static void speed(backend *be, const char *level, bool bf16, int threads) {
   }
 }
 
+static bool named(int argc, char **argv, const char *level) {
+  for (int i = 0; i < argc; i++)
+    if (strcmp(argv[i], level) == 0) return true;
+  return argc == 0;
+}
+
 int main(int argc, char **argv) {
   bool want_speed = argc > 1 && strcmp(argv[1], "--speed") == 0;
+  argc -= 1 + want_speed, argv += 1 + want_speed;
   static const char *const levels[] = {"amx", "avx512", "avx2", "baseline"};
   float *prints[8];
   const char *from[8];
@@ -530,7 +538,7 @@ int main(int argc, char **argv) {
         continue;
       }
       R = rng_new(1, 1);
-      if (threads == 3) {
+      if (threads == 3 && named(argc, argv, levels[l])) {
         check_linear(be, levels[l], false);
         check_linear(be, levels[l], true);
         be->set_bf16(be, false);
@@ -558,7 +566,7 @@ int main(int argc, char **argv) {
   if (want_speed && pool_new(&p, 0, NULL) == RW_OK) {
     for (size_t l = 0; l < 3; l++) {
       backend *be;
-      if (backend_cpu(&be, p, levels[l], NULL)) continue;
+      if (!named(argc, argv, levels[l]) || backend_cpu(&be, p, levels[l], NULL)) continue;
       speed(be, levels[l], false, pool_threads(p));
       if (be->traits.fast_bf16) speed(be, levels[l], true, pool_threads(p));
       be->close(be);

@@ -1,23 +1,9 @@
-/* amx.c - see amx.h. Compiled for AMX; nothing here runs where amx_usable says no. */
+/* amx.c - see amx.h. Compiled for AMX; nothing here runs where detect_amx says no. */
 #include "compute/cpu/amx.h"
 
-#include <cpuid.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "compute/cpu/avx512.h"
-
-bool amx_usable(void) {
-  enum { BF16 = 1 << 22, TILE = 1 << 24, AVX512_BF16 = 1 << 5, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-  unsigned a, b, c, d, low, high;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (BF16 | TILE)) != (BF16 | TILE)) return false;
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & AVX512_BF16)) return false;
-  if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  if ((low >> 17 & 3) != 3) return false; /* the kernel saves the tiles */
-  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
 
 void amx_begin(void) {
   static const struct {

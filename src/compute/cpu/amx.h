@@ -33,8 +33,6 @@ typedef struct {
 } amx_factor;
 
 #if defined(__x86_64__)
-/* Does this processor have it, and the kernel let us use it? */
-bool amx_usable(void);
 /* Around a thread's calls of amx_tiles. */
 void amx_begin(void);
 void amx_end(void);
@@ -47,8 +45,7 @@ void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tenso
 /* c[m, n] (+)= sum over `chunks` of a·b. */
 void amx_tiles(size_t chunks, amx_factor a, amx_factor b, float *c, size_t ldc, size_t m, size_t n, bool acc);
 
-#else /* no such unit, and nothing calls the rest where amx_usable says no */
-static inline bool amx_usable(void) { return false; }
+#else /* no such unit, and nothing calls the rest where detect_amx says no */
 static inline void amx_begin(void) { __builtin_trap(); }
 static inline void amx_end(void) { __builtin_trap(); }
 static inline void amx_pack(uint16_t *dst, size_t parts, bool factor_b, const void *src, tensor_type type,

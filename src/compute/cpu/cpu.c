@@ -4,17 +4,13 @@
 
 #include <string.h>
 
-#include "compute/cpu/amx.h"
+#include "compute/cpu/detect.h"
 
 const kernels *kernels_level(const char *name) {
 #if defined(__x86_64__)
-  if (strcmp(name, "avx512") == 0 || (strcmp(name, "amx") == 0 && amx_usable()))
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-               ? &kernels_avx512
-               : NULL;
-  if (strcmp(name, "avx2") == 0)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kernels_avx2 : NULL;
+  if (strcmp(name, "amx") == 0) return detect_amx() ? &kernels_avx512 : NULL;
+  if (strcmp(name, "avx512") == 0) return detect_avx512() ? &kernels_avx512 : NULL;
+  if (strcmp(name, "avx2") == 0) return detect_avx2() ? &kernels_avx2 : NULL;
 #endif
   return strcmp(name, "baseline") == 0 ? &kernels_baseline : NULL;
 }
@@ -99,7 +95,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
   const kernels *k = level ? kernels_level(level) : kernels_pick();
   if (!k)
     return rw_fail(err, RW_UNSUPPORTED, "this processor lacks the level '%s' (amx, avx512, avx2, baseline)", level);
-  bool amx = level ? strcmp(level, "amx") == 0 : strcmp(k->name, "avx512") == 0 && amx_usable();
+  bool amx = level ? strcmp(level, "amx") == 0 : strcmp(k->name, "avx512") == 0 && detect_amx();
   backend *be = mem_zalloc(1, sizeof *be);
   cpu_state *s = mem_zalloc(1, sizeof *s);
   if (s) s->per_thread = mem_zalloc((size_t)pool_threads(threads), sizeof *s->per_thread);
