@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "data/conversation.h"
+#include "data/transcript.h"
 
 static rw_error err;
 static json_doc *doc;
@@ -31,7 +31,7 @@ static int teardown(void **state) {
 static rw_status read_row(const char *text) {
   arena_reset(mem);
   if (json_parse(doc, text, strlen(text), &err)) fail_msg("%s: %s", text, err.text);
-  return conv_read(&row, doc, 0, mem, &err);
+  return conv_read(&row, doc, 0, NULL, mem, &err);
 }
 static void takes(const char *text, row_kind kind, size_t branches, size_t chosen) {
   if (read_row(text)) fail_msg("%s: %s", text, err.text);
@@ -128,11 +128,11 @@ static void transcripts(void **state) {
   refuses("{\"chosen\":\"\\n\\nAssistant: x\",\"rejected\":\"y\"}", "prompt", "chosen");
   message *m;
   size_t n;
-  assert_int_equal(conv_from_transcript(SLICE("\n\nHuman: \0x\0 "), &m, &n, mem, &err), RW_OK);
+  assert_int_equal(transcript_read(SLICE("\n\nHuman: \0x\0 "), &m, &n, mem, &err), RW_OK);
   assert_true(n == 1 && m[0].content.len == 3 && memcmp(m[0].content.p, "\0x", 3) == 0); /* only white space goes */
-  assert_int_equal(conv_from_transcript(SLICE("text first\n\nHuman: x"), &m, &n, mem, &err), RW_DATA);
-  assert_int_equal(conv_from_transcript(SLICE(""), &m, &n, mem, &err), RW_DATA);
-  assert_int_equal(conv_from_transcript(SLICE("\n\nHuman:"), &m, &n, mem, &err), RW_OK);
+  assert_int_equal(transcript_read(SLICE("text first\n\nHuman: x"), &m, &n, mem, &err), RW_DATA);
+  assert_int_equal(transcript_read(SLICE(""), &m, &n, mem, &err), RW_DATA);
+  assert_int_equal(transcript_read(SLICE("\n\nHuman:"), &m, &n, mem, &err), RW_OK);
   assert_true(n == 1 && m[0].role == ROLE_USER && m[0].content.len == 0);
 }
 

@@ -11,6 +11,7 @@ void context_init(rw_context *context, rw_log_fn log, void *user) {
   pthread_mutex_init(&context->saying, NULL);
   atomic_init(&context->interrupted, false);
   context->max_row_bytes = 0;
+  context->map = NULL;
   context->options = false;
   context->alone = comm_alone();
   context->ranks = &context->alone;

@@ -27,12 +27,21 @@ typedef struct cli cli;
  * nothing. */
 typedef struct {
   int64_t threads, seed, max_row_bytes;
+  option_list map;
   const char *device, *dtype, *base;
   bool quiet;
 } cli_common;
 extern const option cli_common_table[];
 /* One bit a row of that table. */
-enum { CLI_THREADS = 1, CLI_SEED = 2, CLI_DEVICE = 4, CLI_DTYPE = 8, CLI_BASE = 16, CLI_QUIET = 32, CLI_ROWS = 64 };
+enum {
+  CLI_THREADS = 1,
+  CLI_SEED = 2,
+  CLI_DEVICE = 4,
+  CLI_DTYPE = 8,
+  CLI_BASE = 16,
+  CLI_QUIET = 32,
+  CLI_ROWS = 64 | 128
+};
 enum { CLI_MODEL = CLI_THREADS | CLI_DEVICE | CLI_DTYPE | CLI_BASE | CLI_QUIET };
 
 typedef struct {

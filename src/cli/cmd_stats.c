@@ -91,8 +91,8 @@ static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *
   conv_row c;
   (void)line;
   RW_TRY(json_parse(rl->doc, row.p, row.len, err));
-  RW_TRY(conv_read(&c, rl->doc, 0, rl->mem, err));
-  if (c.kind != ROW_PAIR || !c.branch[0].messages)
+  RW_TRY(conv_read(&c, rl->doc, 0, r->context->map, rl->mem, err));
+  if (!conv_as_pair(&c) || !c.branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
   for (size_t b = 0; b < c.n_branches; b++) {
     const conversation *v = &c.branch[b];

@@ -68,7 +68,7 @@ static rw_status encode(const run *r, rows_lane *rl, slice row, rw_error *err) {
   if (messages != JSON_NONE) { /* also one that does not end with the assistant */
     RW_TRY(conv_messages(&whole.messages, &whole.n_messages, rl->doc, messages, "messages", rl->mem, err));
   } else {
-    RW_TRY(conv_read(&c, rl->doc, 0, rl->mem, err));
+    RW_TRY(conv_read(&c, rl->doc, 0, r->context->map, rl->mem, err));
     if (c.kind != ROW_SINGLE)
       return rw_fail(err, RW_DATA, "row: expected text or messages, got a pair or several responses");
     branch = &c.branch[0];

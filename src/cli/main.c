@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "data/form.h"
 
 static rw_context *interruptible; /* what a Ctrl-C interrupts: a signal's handler gets no argument */
 
@@ -42,6 +43,17 @@ static const cli_command *find(const char *name) {
   return NULL;
 }
 
+/* --map into the context: -1 to go on, else the exit status. */
+static int name_fields(cli *c) {
+  rw_error err;
+  row_map *called = arena_alloc(c->memory, 1, sizeof *called);
+  if (!called) return cli_nomem(c);
+  for (size_t i = 0; i < c->common.map.n; i++)
+    if (row_map_add(called, c->common.map.items[i], c->memory, &err)) return cli_fail(c, &err);
+  c->context->map = called;
+  return -1;
+}
+
 static int run_command(const cli_command *command, int argc, char **argv) {
   cli_messages messages;
   cli c;
@@ -59,7 +71,8 @@ static int run_command(const cli_command *command, int argc, char **argv) {
     if (status < 0) {
       messages.quiet = c.common.quiet;
       messages.context.max_row_bytes = (size_t)c.common.max_row_bytes;
-      status = command->run(&c, c.values);
+      status = name_fields(&c);
+      if (status < 0) status = command->run(&c, c.values);
     }
     cli_close(&c);
   }

@@ -21,6 +21,8 @@ const option cli_common_table[] = {
     {"max-row-bytes", .kind = OPTION_INT, .field = offsetof(cli_common, max_row_bytes), .value = "N",
      .initial = "67108864", .range = OPTION_BETWEEN(1, 1 << 30), .group = RUNNING,
      .help = "bytes that a row of a file may have, unpacked"},
+    {"map", .kind = OPTION_LIST, .field = offsetof(cli_common, map), .value = "NAME=FIELD", .affects = OPTION_INPUT,
+     .group = RUNNING, .help = "rows have FIELD (a.b: nested) where docs/data.md says NAME; repeatable"},
     {.name = NULL}};
 
 bool cli_has_effect(const cli_command *command, const option *o) {

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "curate/source.h"
+#include "data/transcript.h"
 #include "format/rows.h"
 
 typedef struct {
@@ -34,7 +35,7 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
       return RW_OK;
     }
     if (!text.p) continue;
-    if (conv_from_transcript(text, m, n, a, NULL) == RW_OK) return RW_OK;
+    if (transcript_read(text, m, n, a, NULL) == RW_OK) return RW_OK;
     if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
     (*m)[0] = (message){ROLE_USER, text};
     *n = 1;
@@ -62,8 +63,8 @@ static rw_status split_turns(json_doc *d, arena *a, const conv_row *row, rw_erro
 }
 
 /* A training row; one that holds no response counts by its user messages. */
-static rw_status read_row(json_doc *d, arena *a, conv_row *row, rw_error *err) {
-  rw_status s = conv_read(row, d, 0, a, err);
+static rw_status read_row(json_doc *d, arena *a, const row_map *called, conv_row *row, rw_error *err) {
+  rw_status s = conv_read(row, d, 0, called, a, err);
   if (!s) return split_turns(d, a, row, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
   message *m = NULL;
@@ -100,7 +101,7 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   size_t n;
   (void)line;
   RW_TRY(json_parse(lane->doc, row.p, row.len, err));
-  RW_TRY(read_row(lane->doc, lane->mem, &c, err));
+  RW_TRY(read_row(lane->doc, lane->mem, r->o->context->map, &c, err));
   RW_TRY(decon_check(r->d, *scratch, &c, &m, &n, err));
   return decon_found_keep(result, lane->keep, &c, m, n) ? RW_OK : rw_nomem(err, "a row");
 }

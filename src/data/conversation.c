@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "data/form.h"
+#include "data/transcript.h"
 #include "format/json_write.h"
 
 const char *const conv_role_name[3] = {"system", "user", "assistant"};
@@ -13,7 +15,16 @@ typedef struct {
   json_doc *d;
   arena *a;
   rw_error *err;
+  const row_map *called;
 } reader;
+
+/* What stands before the answers. */
+typedef struct {
+  message *m;
+  size_t n;
+  bool transcript; /* it was written as one */
+  bool checked;    /* whole conversations beside it must begin with it */
+} prompt_part;
 
 static const char *got(const reader *r, json_val v) {
   return v == JSON_NONE ? "nothing" : json_kind_name(json_kind(r->d, v));
@@ -32,21 +43,34 @@ static rw_status get_text(reader *r, const char *field, json_val v, slice *out) 
   return RW_OK;
 }
 
+/* ShareGPT's names of those who speak. */
+static slice speaker(slice from) {
+  static const char *const names[][2] = {{"human", "user"},      {"gpt", "assistant"},   {"chatgpt", "assistant"},
+                                         {"bot", "assistant"},   {"model", "assistant"}, {"bing", "assistant"},
+                                         {"observation", "tool"}};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (slice_is(from, names[i][0])) return slice_of(names[i][1]);
+  return from;
+}
+
 static rw_status get_message(reader *r, const char *field, size_t i, json_val v, message *m) {
   char name[96];
   snprintf(name, sizeof name, "%s[%zu]", field, i);
   if (json_kind(r->d, v) != JSON_OBJECT) return need(r, name, "an object with role and content", v);
   slice role;
-  snprintf(name, sizeof name, "%s[%zu].role", field, i);
-  RW_TRY(get_text(r, name, json_get(r->d, v, "role"), &role));
+  bool share = json_get(r->d, v, "role") == JSON_NONE && json_get(r->d, v, "from") != JSON_NONE;
+  snprintf(name, sizeof name, "%s[%zu].%s", field, i, share ? "from" : "role");
+  RW_TRY(get_text(r, name, json_get(r->d, v, share ? "from" : "role"), &role));
+  if (share) role = speaker(role);
   int k = 0;
   while (k < 3 && !slice_is(role, conv_role_name[k])) k++;
   if (k == 3)
     return rw_fail(r->err, RW_DATA, "%s: expected system, user or assistant, got \"%.*s\"", name,
                    (int)(role.len < 40 ? role.len : 40), role.p);
   m->role = (conv_role)k;
-  snprintf(name, sizeof name, "%s[%zu].content", field, i);
-  return get_text(r, name, json_get(r->d, v, "content"), &m->content);
+  const char *content = share ? "value" : "content";
+  snprintf(name, sizeof name, "%s[%zu].%s", field, i, content);
+  return get_text(r, name, json_get(r->d, v, content), &m->content);
 }
 
 static rw_status get_messages(reader *r, const char *field, json_val v, message **m, size_t *n) {
@@ -80,69 +104,92 @@ static rw_status get_ids(reader *r, const char *field, json_val v, conversation 
   return RW_OK;
 }
 
-/* ---- HH transcripts ---- */
+/* ---- prompts ---- */
 
-static const char *find_turn(slice t, size_t from, bool *human) {
-  static const char H[] = "\n\nHuman:", A[] = "\n\nAssistant:";
-  for (size_t i = from; i + sizeof H - 1 <= t.len; i++) {
-    if (t.p[i] != '\n') continue;
-    if (memcmp(t.p + i, H, sizeof H - 1) == 0) return *human = true, t.p + i;
-    if (i + sizeof A - 1 <= t.len && memcmp(t.p + i, A, sizeof A - 1) == 0) return *human = false, t.p + i;
-  }
-  return NULL;
-}
-
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-static slice trim(slice s) {
-  while (s.len && is_space(s.p[0])) s.p++, s.len--;
-  while (s.len && is_space(s.p[s.len - 1])) s.len--;
-  return s;
-}
-
-rw_status conv_from_transcript(slice t, message **m, size_t *n, arena *a, rw_error *err) {
-  size_t count = 0;
-  bool human;
-  for (const char *p = find_turn(t, 0, &human); p; p = find_turn(t, (size_t)(p - t.p) + 2, &human)) count++;
-  const char *p = find_turn(t, 0, &human);
-  if (!p || trim((slice){t.p, (size_t)(p - t.p)}).len > 0 || !human)
-    return rw_fail(err, RW_DATA, "expected a transcript that begins with \"\\n\\nHuman:\"");
-  *m = arena_alloc(a, count, sizeof **m);
-  if (!*m) return rw_nomem(err, "a transcript");
-  *n = 0;
-  while (p) {
-    bool this_human = human;
-    size_t from = (size_t)(p - t.p) + (this_human ? 8 : 12);
-    p = find_turn(t, from, &human);
-    size_t to = p ? (size_t)(p - t.p) : t.len;
-    (*m)[(*n)++] = (message){this_human ? ROLE_USER : ROLE_ASSISTANT, trim((slice){t.p + from, to - from})};
-  }
+static rw_status add_messages(reader *r, prompt_part *p, const message *more, size_t n) {
+  message *m = arena_alloc(r->a, p->n + n, sizeof *m);
+  if (!m) return rw_nomem(r->err, "prompt");
+  if (p->n) memcpy(m, p->m, p->n * sizeof *m);
+  if (n) memcpy(m + p->n, more, n * sizeof *m);
+  p->n += n;
+  p->m = m;
   return RW_OK;
 }
 
-static bool is_transcript(slice s) {
-  bool human;
-  const char *p = find_turn(s, 0, &human);
-  return p && human && trim((slice){s.p, (size_t)(p - s.p)}).len == 0;
+static rw_status add_message(reader *r, prompt_part *p, conv_role role, slice content) {
+  return add_messages(r, p, &(message){role, content}, 1);
+}
+
+/* A string is one user message, an HH transcript its turns, of which an empty last one is where the answer goes. */
+static rw_status get_prompt(reader *r, const char *field, json_val v, prompt_part *p) {
+  if (v == JSON_NONE) return RW_OK;
+  if (json_kind(r->d, v) == JSON_ARRAY) return get_messages(r, field, v, &p->m, &p->n);
+  slice s;
+  if (json_kind(r->d, v) != JSON_STRING) return need(r, field, "a string or a list of messages", v);
+  RW_TRY(get_text(r, field, v, &s));
+  if (!transcript_is(s)) return add_message(r, p, ROLE_USER, s);
+  p->transcript = true;
+  RW_TRY(transcript_read(s, &p->m, &p->n, r->a, r->err));
+  const message *last = &p->m[p->n - 1];
+  if (last->role == ROLE_ASSISTANT && last->content.len == 0) p->n--;
+  return RW_OK;
+}
+
+/* "instruction" with the text of "input" under it, as LLaMA-Factory puts them together. */
+static rw_status add_input(reader *r, const char *field, json_val prompt, json_val input, prompt_part *p) {
+  slice ask, more;
+  RW_TRY(get_text(r, field, prompt, &ask));
+  RW_TRY(get_text(r, "input", input, &more));
+  if (more.len == 0) return add_message(r, p, ROLE_USER, ask);
+  char *text = arena_alloc(r->a, ask.len + more.len + 1, 1);
+  if (!text) return rw_nomem(r->err, field);
+  memcpy(text, ask.p, ask.len);
+  text[ask.len] = '\n';
+  memcpy(text + ask.len + 1, more.p, more.len);
+  return add_message(r, p, ROLE_USER, (slice){text, ask.len + more.len + 1});
+}
+
+/* [[question, answer], …]: the turns before the prompt. */
+static rw_status add_history(reader *r, json_val list, prompt_part *p) {
+  if (json_kind(r->d, list) != JSON_ARRAY) return need(r, "history", "a list of [question, answer]", list);
+  size_t n = 0;
+  message *m = arena_alloc(r->a, 2 * json_count(r->d, list), sizeof *m);
+  if (!m) return rw_nomem(r->err, "history");
+  for (json_val e = json_first(r->d, list); e != JSON_NONE; e = json_next(r->d, e)) {
+    if (json_kind(r->d, e) != JSON_ARRAY || json_count(r->d, e) != 2)
+      return need(r, "history", "lists of a question and its answer", e);
+    for (size_t k = 0; k < 2; k++, n++) {
+      m[n].role = k ? ROLE_ASSISTANT : ROLE_USER;
+      RW_TRY(get_text(r, "history", json_at(r->d, e, k), &m[n].content));
+    }
+  }
+  return add_messages(r, p, m, n);
+}
+
+/* All that the form has before its answers. */
+static rw_status read_prompt(reader *r, const data_form *f, json_val v, prompt_part *p) {
+  const char *field = f->prompt ? f->prompt : "prompt";
+  *p = (prompt_part){.checked = !f->beside};
+  json_val prompt = row_get(r->d, v, r->called, field), input = JSON_NONE;
+  if (f->beside) {
+    bool list = json_kind(r->d, prompt) == JSON_ARRAY;
+    json_val system = row_get(r->d, v, r->called, "system"), history = row_get(r->d, v, r->called, "history");
+    slice text = {0};
+    if (system != JSON_NONE) RW_TRY(get_text(r, "system", system, &text));
+    if (text.len) RW_TRY(add_message(r, p, ROLE_SYSTEM, text));
+    if (!list && history != JSON_NONE) RW_TRY(add_history(r, history, p));
+    if (!list) input = row_get(r->d, v, r->called, "input");
+  }
+  if (input != JSON_NONE) return add_input(r, field, prompt, input, p);
+  prompt_part own = {0};
+  RW_TRY(get_prompt(r, field, prompt, &own));
+  p->transcript = own.transcript;
+  /* the conversation's own system message counts */
+  if (own.n && own.m[0].role == ROLE_SYSTEM) p->n = 0;
+  return add_messages(r, p, own.m, own.n);
 }
 
 /* ---- branches ---- */
-
-/* prompt as messages; absent: n 0. A string is one user message, an HH transcript its turns. */
-static rw_status get_prompt(reader *r, json_val v, message **m, size_t *n) {
-  *m = NULL;
-  *n = 0;
-  if (v == JSON_NONE) return RW_OK;
-  if (json_kind(r->d, v) == JSON_ARRAY) return get_messages(r, "prompt", v, m, n);
-  slice s;
-  if (json_kind(r->d, v) != JSON_STRING) return need(r, "prompt", "a string or a list of messages", v);
-  RW_TRY(get_text(r, "prompt", v, &s));
-  *m = arena_alloc(r->a, 1, sizeof **m);
-  if (!*m) return rw_nomem(r->err, "prompt");
-  (*m)[0] = (message){ROLE_USER, s};
-  *n = 1;
-  return RW_OK;
-}
 
 static bool same_message(const message *a, const message *b) {
   return a->role == b->role && slice_eq(a->content, b->content);
@@ -155,52 +202,60 @@ static rw_status finish(const reader *r, const char *field, const conversation *
   return RW_OK;
 }
 
-static rw_status join(reader *r, const char *field, const message *p, size_t np, const message *m, size_t n,
+static rw_status join(reader *r, const char *field, const prompt_part *p, const message *m, size_t n,
                       conversation *c) {
-  c->messages = arena_alloc(r->a, np + n, sizeof *c->messages);
+  c->messages = arena_alloc(r->a, p->n + n, sizeof *c->messages);
   if (!c->messages) return rw_nomem(r->err, field);
-  if (np) memcpy(c->messages, p, np * sizeof *p);
-  memcpy(c->messages + np, m, n * sizeof *m);
-  c->n_messages = np + n;
+  if (p->n) memcpy(c->messages, p->m, p->n * sizeof *m);
+  memcpy(c->messages + p->n, m, n * sizeof *m);
+  c->n_messages = p->n + n;
   return finish(r, field, c);
 }
 
-/* A response: a string that continues the prompt, or messages (whole, or continuing it). */
-static rw_status get_branch(reader *r, const char *field, json_val v, const message *p, size_t np,
-                            conversation *c) {
-  *c = (conversation){0};
-  if (json_kind(r->d, v) == JSON_STRING && v != JSON_NONE) {
-    message m = {.role = ROLE_ASSISTANT};
-    RW_TRY(get_text(r, field, v, &m.content));
-    if (np == 0 && is_transcript(m.content)) {
-      RW_TRY(conv_from_transcript(m.content, &c->messages, &c->n_messages, r->a, r->err));
-      return finish(r, field, c);
-    }
-    if (np == 0)
-      return rw_fail(r->err, RW_DATA, "prompt: expected a string or messages beside the string %s, got nothing",
-                     field);
-    return join(r, field, p, np, &m, 1, c);
-  }
-  if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a string or a list of messages", v);
-  message *m;
-  size_t n;
-  RW_TRY(get_messages(r, field, v, &m, &n));
-  if (m[0].role == ROLE_ASSISTANT) {
-    if (np == 0)
-      return rw_fail(r->err, RW_DATA,
-                     "%s[0].role: expected user or system, got assistant, and there is no prompt before it", field);
-    return join(r, field, p, np, m, n, c);
-  }
-  /* a whole conversation: a prompt beside it must be its beginning */
-  size_t skip = np > 0 && p[0].role != ROLE_SYSTEM && m[0].role == ROLE_SYSTEM ? 1 : 0;
-  for (size_t i = 0; i < np; i++)
-    if (i + skip >= n || !same_message(&p[i], &m[i + skip]))
+/* A whole conversation: a prompt beside it must be its beginning. */
+static rw_status whole(reader *r, const char *field, const prompt_part *p, message *m, size_t n, conversation *c) {
+  size_t skip = p->n > 0 && p->m[0].role != ROLE_SYSTEM && m[0].role == ROLE_SYSTEM ? 1 : 0;
+  for (size_t i = 0; p->checked && i < p->n; i++)
+    if (i + skip >= n || !same_message(&p->m[i], &m[i + skip]))
       return rw_fail(r->err, RW_DATA,
                      "prompt: expected the beginning of the messages in %s, got another text at message %zu", field,
                      i);
   c->messages = m;
   c->n_messages = n;
   return finish(r, field, c);
+}
+
+/* A response: a string or a message that continues the prompt, or messages (whole, or continuing it). */
+static rw_status get_branch(reader *r, const char *field, json_val v, const prompt_part *p, conversation *c) {
+  *c = (conversation){0};
+  message *m;
+  size_t n = 1;
+  if (json_kind(r->d, v) == JSON_STRING) {
+    message one = {.role = ROLE_ASSISTANT};
+    RW_TRY(get_text(r, field, v, &one.content));
+    if ((p->n == 0 || p->transcript) && transcript_is(one.content)) {
+      RW_TRY(transcript_read(one.content, &m, &n, r->a, r->err));
+      return whole(r, field, p, m, n, c);
+    }
+    if (p->n == 0)
+      return rw_fail(r->err, RW_DATA, "prompt: expected a string or messages beside the string %s, got nothing",
+                     field);
+    if (p->transcript) one.content = transcript_trim(one.content);
+    return join(r, field, p, &one, 1, c);
+  }
+  bool one_message = json_get(r->d, v, "role") != JSON_NONE || json_get(r->d, v, "from") != JSON_NONE;
+  if (one_message && p->n) {
+    message one;
+    RW_TRY(get_message(r, field, 0, v, &one));
+    return join(r, field, p, &one, 1, c);
+  }
+  if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a string or a list of messages", v);
+  RW_TRY(get_messages(r, field, v, &m, &n));
+  if (m[0].role != ROLE_ASSISTANT) return whole(r, field, p, m, n, c);
+  if (p->n == 0)
+    return rw_fail(r->err, RW_DATA,
+                   "%s[0].role: expected user or system, got assistant, and there is no prompt before it", field);
+  return join(r, field, p, m, n, c);
 }
 
 /* A list of responses (strings or message lists), as opposed to one list of messages. */
@@ -210,33 +265,30 @@ static bool is_response_list(const reader *r, json_val v) {
   return first == JSON_NONE || json_kind(r->d, first) != JSON_OBJECT;
 }
 
-static rw_status get_side(reader *r, const char *field, json_val v, const message *p, size_t np, conversation *c,
-                          size_t n, bool list) {
-  if (!list) return get_branch(r, field, v, p, np, c);
+static rw_status get_side(reader *r, const char *field, json_val v, const prompt_part *p, conversation *c, size_t n,
+                          bool list) {
+  if (!list) return get_branch(r, field, v, p, c);
   if (n == 0) return rw_fail(r->err, RW_DATA, "%s: expected at least one response, got an empty list", field);
   char name[64];
   size_t i = 0;
   for (json_val e = json_first(r->d, v); e != JSON_NONE; e = json_next(r->d, e), i++) {
     snprintf(name, sizeof name, "%s[%zu]", field, i);
-    RW_TRY(get_branch(r, name, e, p, np, &c[i]));
+    RW_TRY(get_branch(r, name, e, p, &c[i]));
   }
   return RW_OK;
 }
 
-/* JSON_NONE also for null: rows of Parquet files, or written by way of a table, have every column. */
-static json_val field_of(const json_doc *d, json_val row, const char *name) {
-  json_val v = json_get(d, row, name);
-  return json_kind(d, v) == JSON_NULL ? JSON_NONE : v;
-}
+/* ---- rows ---- */
 
-static rw_status read_pair(reader *r, conv_row *row, json_val v) {
-  json_val sides[2] = {field_of(r->d, v, "chosen"), field_of(r->d, v, "rejected")};
+static rw_status read_pair(reader *r, const data_form *f, conv_row *row, json_val v) {
   static const char *const names[2] = {"chosen", "rejected"};
-  message *p;
-  size_t np, n[2];
+  json_val sides[2];
+  prompt_part p;
+  size_t n[2];
   bool list[2];
-  RW_TRY(get_prompt(r, field_of(r->d, v, "prompt"), &p, &np));
+  RW_TRY(read_prompt(r, f, v, &p));
   for (int k = 0; k < 2; k++) {
+    sides[k] = row_get(r->d, v, r->called, names[k]);
     if (sides[k] == JSON_NONE) return need(r, names[k], "a string, messages or a list of responses", sides[k]);
     list[k] = is_response_list(r, sides[k]);
     n[k] = list[k] ? json_count(r->d, sides[k]) : 1;
@@ -248,22 +300,30 @@ static rw_status read_pair(reader *r, conv_row *row, json_val v) {
   row->rejected_is_list = list[1];
   row->branch = arena_alloc(r->a, row->n_branches, sizeof *row->branch);
   if (!row->branch) return rw_nomem(r->err, "a row");
-  RW_TRY(get_side(r, names[0], sides[0], p, np, row->branch, n[0], list[0]));
-  return get_side(r, names[1], sides[1], p, np, row->branch + n[0], n[1], list[1]);
+  RW_TRY(get_side(r, names[0], sides[0], &p, row->branch, n[0], list[0]));
+  return get_side(r, names[1], sides[1], &p, row->branch + n[0], n[1], list[1]);
 }
 
-static rw_status read_responses(reader *r, conv_row *row, json_val v, json_val list) {
-  message *p;
-  size_t np;
-  json_val prompt = field_of(r->d, v, "prompt"), scores = field_of(r->d, v, "scores");
-  if (prompt == JSON_NONE) prompt = field_of(r->d, v, "instruction"); /* Magpie's name */
-  if (json_kind(r->d, list) != JSON_ARRAY) return need(r, "responses", "a list", list);
-  RW_TRY(get_prompt(r, prompt, &p, &np));
+/* A number by which the row's branches are in order. */
+static rw_status get_score(reader *r, const char *field, json_val v, double *out) {
+  return json_number(r->d, v, out) && isfinite(*out) ? RW_OK : need(r, field, "a number", v);
+}
+
+static rw_status open_list(reader *r, const data_form *f, conv_row *row, json_val v, prompt_part *p) {
+  json_val list = row->responses = row_get(r->d, v, r->called, f->answer);
+  if (json_kind(r->d, list) != JSON_ARRAY) return need(r, f->answer, "a list", list);
+  RW_TRY(read_prompt(r, f, v, p));
   row->kind = ROW_RESPONSES;
   row->n_branches = json_count(r->d, list);
   row->branch = arena_alloc(r->a, row->n_branches, sizeof *row->branch);
-  if (!row->branch) return rw_nomem(r->err, "a row");
-  RW_TRY(get_side(r, "responses", list, p, np, row->branch, row->n_branches, true));
+  return row->branch ? RW_OK : rw_nomem(r->err, "a row");
+}
+
+static rw_status read_responses(reader *r, const data_form *f, conv_row *row, json_val v) {
+  prompt_part p;
+  json_val scores = row_get(r->d, v, r->called, "scores");
+  RW_TRY(open_list(r, f, row, v, &p));
+  RW_TRY(get_side(r, f->answer, row->responses, &p, row->branch, row->n_branches, true));
   if (scores == JSON_NONE) return RW_OK;
   if (json_kind(r->d, scores) != JSON_ARRAY || json_count(r->d, scores) != row->n_branches)
     return rw_fail(r->err, RW_DATA, "scores: expected a list of %zu numbers, one a response, got %s of %zu",
@@ -271,84 +331,129 @@ static rw_status read_responses(reader *r, conv_row *row, json_val v, json_val l
   row->scores = arena_alloc(r->a, row->n_branches, sizeof *row->scores);
   if (!row->scores) return rw_nomem(r->err, "scores");
   size_t i = 0;
-  for (json_val e = json_first(r->d, scores); e != JSON_NONE; e = json_next(r->d, e), i++)
-    if (!json_number(r->d, e, &row->scores[i]) || !isfinite(row->scores[i])) {
-      char name[48];
-      snprintf(name, sizeof name, "scores[%zu]", i);
-      return need(r, name, "a number", e);
-    }
+  for (json_val e = json_first(r->d, scores); e != JSON_NONE; e = json_next(r->d, e), i++) {
+    char name[48];
+    snprintf(name, sizeof name, "scores[%zu]", i);
+    RW_TRY(get_score(r, name, e, &row->scores[i]));
+  }
   return RW_OK;
 }
 
-static rw_status one_branch(reader *r, conv_row *row, const char *field, json_val v, json_val prompt) {
-  message *p = NULL;
-  size_t np = 0;
+/* [{"completion", "rank"}, …], rank 0 the best: the scores are the ranks' negatives. */
+static rw_status read_ranks(reader *r, const data_form *f, conv_row *row, json_val v) {
+  prompt_part p;
+  RW_TRY(open_list(r, f, row, v, &p));
+  if (row->n_branches == 0)
+    return rw_fail(r->err, RW_DATA, "%s: expected at least one response, got an empty list", f->answer);
+  row->scores = arena_alloc(r->a, row->n_branches, sizeof *row->scores);
+  if (!row->scores) return rw_nomem(r->err, "ranks");
+  size_t i = 0;
+  for (json_val e = json_first(r->d, row->responses); e != JSON_NONE; e = json_next(r->d, e), i++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s[%zu].completion", f->answer, i);
+    RW_TRY(get_branch(r, name, json_get(r->d, e, "completion"), &p, &row->branch[i]));
+    snprintf(name, sizeof name, "%s[%zu].rank", f->answer, i);
+    RW_TRY(get_score(r, name, json_get(r->d, e, "rank"), &row->scores[i]));
+    row->scores[i] = 0 - row->scores[i];
+  }
+  return RW_OK;
+}
+
+static rw_status read_single(reader *r, const data_form *f, conv_row *row, json_val v) {
+  json_val answer = row_get(r->d, v, r->called, f->answer);
+  prompt_part p = {0};
   row->kind = ROW_SINGLE;
   row->n_branches = 1;
   row->branch = arena_alloc(r->a, 1, sizeof *row->branch);
   if (!row->branch) return rw_nomem(r->err, "a row");
   conversation *c = row->branch;
-  if (strcmp(field, "input_ids") == 0) return get_ids(r, field, v, c);
-  if (strcmp(field, "text") == 0) return get_text(r, field, v, &c->text);
-  if (strcmp(field, "messages") == 0 && json_kind(r->d, v) != JSON_ARRAY)
-    return need(r, field, "a list of messages", v);
-  RW_TRY(get_prompt(r, prompt, &p, &np));
-  return get_branch(r, field, v, p, np, c);
+  if (strcmp(f->answer, "input_ids") == 0) return get_ids(r, f->answer, answer, c);
+  if (strcmp(f->answer, "text") == 0) return get_text(r, f->answer, answer, &c->text);
+  bool messages = strcmp(f->answer, "messages") == 0, share = strcmp(f->answer, "conversations") == 0;
+  if ((messages || share) && json_kind(r->d, answer) != JSON_ARRAY)
+    return need(r, f->answer, "a list of messages", answer);
+  if (share) { /* its messages are what it has for a prompt */
+    data_form turns = *f;
+    turns.prompt = f->answer;
+    RW_TRY(read_prompt(r, &turns, v, &p));
+    *c = (conversation){.messages = p.m, .n_messages = p.n};
+    return finish(r, f->answer, c);
+  }
+  RW_TRY(read_prompt(r, f, v, &p));
+  return get_branch(r, f->answer, answer, &p, c);
 }
 
-static rw_status read_ids_pair(reader *r, conv_row *row, json_val chosen, json_val rejected) {
+static rw_status read_ids_pair(reader *r, conv_row *row, json_val v) {
   row->kind = ROW_PAIR;
   row->n_branches = 2;
   row->n_chosen = 1;
   row->branch = arena_alloc(r->a, 2, sizeof *row->branch);
   if (!row->branch) return rw_nomem(r->err, "a row");
-  RW_TRY(get_ids(r, "chosen_ids", chosen, &row->branch[0]));
-  return get_ids(r, "rejected_ids", rejected, &row->branch[1]);
+  RW_TRY(get_ids(r, "chosen_ids", row_get(r->d, v, r->called, "chosen_ids"), &row->branch[0]));
+  return get_ids(r, "rejected_ids", row_get(r->d, v, r->called, "rejected_ids"), &row->branch[1]);
 }
 
 /* The string's text, or a number's digits and the like as they stand. */
 static slice label(reader *r, json_val v) {
-  if (v == JSON_NONE || json_kind(r->d, v) == JSON_NULL) return (slice){0};
+  if (v == JSON_NONE) return (slice){0};
   slice s = json_string(r->d, v);
   return s.p ? s : json_raw(r->d, v);
 }
 
-rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err) {
-  reader r = {d, a, err};
+static void read_labels(reader *r, conv_row *row, json_val v) {
+  *row = (conv_row){.responses = JSON_NONE};
+  row->id = label(r, row_get(r->d, v, r->called, "id"));
+  row->source = label(r, row_get(r->d, v, r->called, "source"));
+}
+
+rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a, rw_error *err) {
+  reader r = {d, a, err, called};
   *row = (conv_row){0};
   if (json_kind(d, v) != JSON_OBJECT) return need(&r, "row", "an object", v);
-  row->id = label(&r, field_of(d, v, "id"));
-  row->source = label(&r, field_of(d, v, "source"));
-  json_val prompt = field_of(d, v, "prompt"), margin = field_of(d, v, "margin"), f;
-  row->prompt = label(&r, prompt);
+  read_labels(&r, row, v);
+  json_val margin = row_get(d, v, called, "margin");
+  row->prompt = label(&r, row_get(d, v, called, "prompt"));
   if (margin != JSON_NONE) {
     if (!json_number(d, margin, &row->margin) || !isfinite(row->margin))
       return need(&r, "margin", "a finite number", margin);
     row->has_margin = true;
   }
-  if ((f = field_of(d, v, "chosen_ids")) != JSON_NONE || field_of(d, v, "rejected_ids") != JSON_NONE)
-    return read_ids_pair(&r, row, f, field_of(d, v, "rejected_ids"));
-  if (field_of(d, v, "chosen") != JSON_NONE || field_of(d, v, "rejected") != JSON_NONE)
-    return read_pair(&r, row, v);
-  if ((f = field_of(d, v, "responses")) != JSON_NONE) return read_responses(&r, row, v, f);
-  static const char *const single[] = {"messages", "response", "text", "input_ids"};
-  for (size_t i = 0; i < 4; i++)
-    if ((f = field_of(d, v, single[i])) != JSON_NONE) return one_branch(&r, row, single[i], f, prompt);
-  return rw_fail(err, RW_DATA,
-                 "row: expected chosen and rejected, messages, prompt with response or responses, text, or "
-                 "input_ids; got none "
-                 "of these fields");
+  const data_form *f = form_of(d, v, called, err);
+  if (!f) return RW_DATA;
+  switch (f->shape) {
+    case FORM_IDS_PAIR: return read_ids_pair(&r, row, v);
+    case FORM_PAIR: return read_pair(&r, f, row, v);
+    case FORM_RESPONSES: return read_responses(&r, f, row, v);
+    case FORM_RANKS: return read_ranks(&r, f, row, v);
+    default: return read_single(&r, f, row, v);
+  }
 }
 
-rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err) {
-  reader r = {d, a, err};
-  *row = (conv_row){.id = label(&r, field_of(d, v, "id")), .source = label(&r, field_of(d, v, "source"))};
-  return read_responses(&r, row, v, field_of(d, v, "responses"));
+rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a,
+                              rw_error *err) {
+  static const data_form magpie = {"", FORM_RESPONSES, "instruction", "responses", false};
+  reader r = {d, a, err, called};
+  read_labels(&r, row, v);
+  return read_responses(&r, &magpie, row, v);
+}
+
+bool conv_as_pair(conv_row *row) {
+  if (row->kind != ROW_RESPONSES || !row->scores || row->n_branches != 2 || row->scores[0] == row->scores[1])
+    return row->kind == ROW_PAIR;
+  if (row->scores[0] < row->scores[1]) {
+    conversation first = row->branch[0];
+    row->branch[0] = row->branch[1];
+    row->branch[1] = first;
+  }
+  row->kind = ROW_PAIR;
+  row->n_chosen = 1;
+  row->scores = NULL;
+  return true;
 }
 
 rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,
                         rw_error *err) {
-  reader r = {d, a, err};
+  reader r = {.d = d, .a = a, .err = err};
   if (json_kind(d, list) != JSON_ARRAY) return need(&r, field, "a list of messages", list);
   return get_messages(&r, field, list, m, n);
 }

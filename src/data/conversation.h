@@ -6,7 +6,7 @@
 #ifndef DATA_CONVERSATION_H
 #define DATA_CONVERSATION_H
 
-#include "format/json.h"
+#include "data/form.h"
 
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } conv_role;
 extern const char *const conv_role_name[3];
@@ -40,18 +40,20 @@ typedef struct {
   bool has_margin;
   double margin;
   slice id, source, prompt; /* p NULL: absent. id and prompt as raw text when not a string */
+  json_val responses;       /* ROW_RESPONSES: the list as it stands in the row */
 } conv_row;
 
-/* Reads a parsed row (node `v`) into *row; everything lives in the arena or in the document's text. The error
- * names the field, what was expected and what was found; the caller adds file and line. */
-rw_status conv_read(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err);
+/* Reads a parsed row (node `v`) of any form (data/form.h) into *row; called NULL: by the forms' own names.
+ * Everything lives in the arena or in the document's text. The error names the field, what was expected and what
+ * was found; the caller adds file and line. */
+rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a, rw_error *err);
 
 /* As conv_read, but a row's responses count even where it has a pair too (Magpie's rows). */
-rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, arena *a, rw_error *err);
+rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a,
+                              rw_error *err);
 
-/* "\n\nHuman: …\n\nAssistant: …" (HH, Nectar) into messages; spaces, tabs and newlines around a turn's text belong
- * to the transcript and are dropped. */
-rw_status conv_from_transcript(slice text, message **messages, size_t *n, arena *a, rw_error *err);
+/* Makes a ranking of two responses of unequal score a pair. false: the row is none. */
+bool conv_as_pair(conv_row *row);
 
 /* A list of messages as it stands, whoever speaks last; *m lives in the arena. field: for messages. */
 rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,

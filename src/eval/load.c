@@ -177,8 +177,10 @@ static rw_status add_row(loader *l, slice text, uint32_t file, uint64_t line, rw
   RW_TRY(json_parse(l->doc, text.p, text.len, err));
   if (json_kind(l->doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "expected an object, got %s", json_kind_name(json_kind(l->doc, 0)));
-  RW_TRY(d->suite == EVAL_JUDGEBENCH ? read_judgebench(l, &row, &it, err)
-                                     : conv_read(&row, l->doc, 0, l->scratch, err));
+  RW_TRY(d->suite == EVAL_JUDGEBENCH
+             ? read_judgebench(l, &row, &it, err)
+             : conv_read(&row, l->doc, 0, l->context ? l->context->map : NULL, l->scratch, err));
+  if (d->suite == EVAL_PAIRS) conv_as_pair(&row);
   RW_TRY(check_shape(d->suite, &row, err));
   RW_TRY(find_subset(l, &it, err));
   if (is_ties(d, it.subset)) RW_TRY(read_ties(l, &row, &it, err));

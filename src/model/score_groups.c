@@ -40,6 +40,7 @@ typedef struct {
   json_doc *doc;
   arena *mem;
   const char *field;
+  const row_map *called;
   str key;
 } reading;
 
@@ -49,7 +50,7 @@ static bool read_key(reading *r, slice row) {
   conv_row c;
   arena_reset(r->mem);
   str_clear(&r->key);
-  if (json_parse(r->doc, row.p, row.len, NULL) || conv_read(&c, r->doc, 0, r->mem, NULL)) return false;
+  if (json_parse(r->doc, row.p, row.len, NULL) || conv_read(&c, r->doc, 0, r->called, r->mem, NULL)) return false;
   json_val v = json_get(r->doc, 0, r->field);
   if (c.kind != ROW_SINGLE || json_kind(r->doc, v) == JSON_NULL) return false;
   bool text = json_kind(r->doc, v) == JSON_STRING;
@@ -79,7 +80,13 @@ static rw_status add_row(reading *r, slice row, uint64_t line, rw_error *err) {
 
 rw_status score_groups_read(score_groups **out, rows_in *in, const char *field, rw_error *err) {
   *out = NULL;
-  reading r = {mem_zalloc(1, sizeof *r.g), map_new(), json_new(), arena_new(), field, {0}};
+  reading r = {mem_zalloc(1, sizeof *r.g),
+               map_new(),
+               json_new(),
+               arena_new(),
+               field,
+               rows_context(in) ? rows_context(in)->map : NULL,
+               {0}};
   rw_status s = r.g && r.groups && r.doc && r.mem ? RW_OK : rw_nomem(err, "rows");
   slice row;
   uint64_t line;

@@ -33,7 +33,9 @@ rw_status score_row_read(score_row *h, const score_form *f, slice text, uint64_t
   h->is_object = h->readable && json_kind(d, 0) == JSON_OBJECT;
   h->magpie = h->readable && f->magpie && json_get(d, 0, "instruction") != JSON_NONE &&
               json_get(d, 0, "responses") != JSON_NONE;
-  if (h->readable) h->readable = (h->magpie ? conv_read_responses : conv_read)(&h->row, d, 0, h->mem, &e) == RW_OK;
+  if (h->readable)
+    h->readable = (h->magpie ? conv_read_responses : conv_read)(&h->row, d, 0, scorer_context(f->scorer)->map,
+                                                                h->mem, &e) == RW_OK;
   if (!h->readable) snprintf(h->error, sizeof h->error, "%.255s", e.text), utf8_mend(h->error);
   return RW_OK;
 }
@@ -152,7 +154,8 @@ static void add_best_of(json_writer *w, const score_row *h, const float *v, size
   for (size_t i = 1; i < n; i++)
     if (v[i] > v[best]) best = i;
   jw_uint(w, "best", best);
-  jw_raw(w, "best_response", json_raw(h->doc, json_at(h->doc, json_get(h->doc, 0, "responses"), best)));
+  json_val response = json_at(h->doc, h->row.responses, best), inner = json_get(h->doc, response, "completion");
+  jw_raw(w, "best_response", json_raw(h->doc, inner == JSON_NONE ? response : inner));
 }
 
 static void add_scores(json_writer *w, const score_form *f, const score_row *h, const score_item *it,

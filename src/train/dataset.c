@@ -151,7 +151,7 @@ static rw_status work(void *ctx, rows_lane *rl, slice row, uint64_t line, void *
   rw_error e;
   (void)line;
   rw_status s = json_parse(rl->doc, row.p, row.len, &e);
-  if (!s) s = conv_read(&x->row, rl->doc, 0, rl->mem, &e);
+  if (!s) s = conv_read(&x->row, rl->doc, 0, l->o->context->map, rl->mem, &e);
   if (!s) s = load_row(l, rl, x, &e);
   if (s == RW_USAGE || s == RW_NOMEM) {
     if (err) *err = e;

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       json_get(d, v, "a\\b");
     }
     conv_row row;
-    if (conv_read(&row, d, 0, mem, &err) == RW_OK)
+    if (conv_read(&row, d, 0, NULL, mem, &err) == RW_OK)
       for (size_t b = 0; b < row.n_branches; b++)
         for (size_t i = 0; i < row.branch[b].n_messages; i++)
           fuzz_touch(row.branch[b].messages[i].content.p, row.branch[b].messages[i].content.len);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "curate/source.h"
+#include "data/transcript.h"
 
 enum { MOST_ANSWERS = 64 };
 
@@ -19,7 +20,7 @@ typedef struct {
 static rw_status read_prompt(json_doc *d, arena *a, message **m, size_t *n, rw_error *err) {
   slice prompt;
   RW_TRY(src_text(d, 0, "prompt", &prompt, err));
-  rw_status s = conv_from_transcript(prompt, m, n, a, err);
+  rw_status s = transcript_read(prompt, m, n, a, err);
   if (s) return rw_prefix(err, s, "prompt");
   if (*n < 2 || (*m)[*n - 1].role != ROLE_ASSISTANT || (*m)[*n - 1].content.len > 0)
     return rw_fail(err, RW_DATA, "prompt: expected a transcript that ends with \"\\n\\nAssistant:\"");

@@ -2,8 +2,8 @@
 #include "curate/sources/pair_rows.h"
 
 rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err) {
-  RW_TRY(conv_read(row, d, 0, a, err));
-  if (row->kind != ROW_PAIR || row->n_branches != 2 || !row->branch[0].messages)
+  RW_TRY(conv_read(row, d, 0, NULL, a, err));
+  if (!conv_as_pair(row) || row->n_branches != 2 || !row->branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
   const conversation *c = &row->branch[0], *r = &row->branch[1];
   slice last[2] = {c->messages[c->n_messages - 1].content, r->messages[r->n_messages - 1].content};
@@ -35,7 +35,8 @@ rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
 rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   conv_row row;
   (void)s;
-  RW_TRY(conv_read(&row, d, 0, a, err));
+  RW_TRY(conv_read(&row, d, 0, NULL, a, err));
+  conv_as_pair(&row);
   out->kind = row.kind;
   out->branch = row.branch;
   out->n_branches = row.n_branches;

@@ -11,7 +11,8 @@ static rw_status pairs_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
 static rw_status pairs_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   slice name = out->source;
   (void)s;
-  RW_TRY(conv_read(out, d, 0, a, err));
+  RW_TRY(conv_read(out, d, 0, NULL, a, err));
+  conv_as_pair(out);
   if (!out->source.p) out->source = name;
   return RW_OK;
 }
