@@ -49,8 +49,8 @@ static inline double ref_act(double x, activation a) {
 static inline void ref_gated(double *y, const double *gu, size_t m, size_t n, activation a) {
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < n; j++)
-      y[i * n + j] =
-          a == ACT_RELU2 ? pow(fmax(gu[i * n + j], 0), 2) : ref_act(gu[i * 2 * n + j], a) * gu[i * 2 * n + n + j];
+      y[i * n + j] = act_is_gated(a) ? ref_act(gu[i * 2 * n + j], a) * gu[i * 2 * n + n + j]
+                                     : pow(fmax(gu[i * n + j], 0), a == ACT_RELU2 ? 2 : 1);
 }
 
 /* Row of the conversation's position p in branch b of tree t. */

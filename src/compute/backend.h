@@ -26,8 +26,9 @@
 #include "base/thread.h"
 #include "compute/trained.h"
 
-/* ACT_RELU2: max(x, 0)², without a gate. */
-typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_RELU2 } activation;
+/* Without a gate: ACT_RELU2, max(x, 0)², and ACT_RELU, max(x, 0). */
+typedef enum { ACT_SILU, ACT_GELU_TANH, ACT_RELU2, ACT_RELU } activation;
+static inline bool act_is_gated(activation a) { return a < ACT_RELU2; }
 
 static inline size_t type_size(tensor_type t) { return t == T_F32 ? 4 : 2; }
 

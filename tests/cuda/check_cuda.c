@@ -252,8 +252,8 @@ static double act_slope(double x, activation a) {
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x * x);
 }
 static void check_gated(activation a, size_t m, size_t n, size_t pad) {
-  static const char *const names[] = {"gated silu", "gated gelu", "squared relu"};
-  const size_t wide = a == ACT_RELU2 ? n : 2 * n;
+  static const char *const names[] = {"gated silu", "gated gelu", "squared relu", "relu"};
+  const size_t wide = act_is_gated(a) ? 2 * n : n;
   tens gu = tens_new(m, wide, wide + pad, act, 2), y = tens_new(m, n, n + pad, act, 0),
        dy = tens_new(m, n, n + pad, act, 1), dgu = tens_new(m, wide, wide + pad, act, 0);
   double *want = need(calloc(1, m * wide * 8));
@@ -263,8 +263,8 @@ static void check_gated(activation a, size_t m, size_t n, size_t pad) {
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < n; j++) {
       const double g = gu.v[i * wide + j], d = dy.v[i * n + j];
-      if (a == ACT_RELU2) {
-        want[i * wide + j] = g > 0 ? 2 * d * g : 0;
+      if (!act_is_gated(a)) {
+        want[i * wide + j] = g <= 0 ? 0 : a == ACT_RELU2 ? 2 * d * g : d;
       } else {
         want[i * wide + j] = d * gu.v[i * wide + n + j] * act_slope(g, a);
         want[i * wide + n + j] = d * ref_act(g, a);
@@ -470,7 +470,7 @@ static void check_all(void) {
     if (!layer && !once) check_norm(layer, 70, 3, 72, 0);
     if (big) check_norm(layer, 700, 1, 4096, 0);
   }
-  for (int a = ACT_SILU; a <= ACT_RELU2; a++) {
+  for (int a = ACT_SILU; a <= ACT_RELU; a++) {
     check_gated((activation)a, once ? 3 : 19, 88, 0);
     if (!once) check_gated((activation)a, 19, 51, 1);
   }

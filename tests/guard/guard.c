@@ -353,7 +353,7 @@ static void g_attention_bwd(backend *be, mat dqkv, mat d_o, mat o, mat qkv, cons
   in->attention_bwd(in, MAT(dqkv, m, all), MAT(d_o, m, q), MAT(o, m, q), MAT(qkv, m, all), F32(lse, m * a->q_heads),
                     of(b)->in, a);
 }
-static size_t wide(size_t n, activation act) { return act == ACT_RELU2 ? n : 2 * n; }
+static size_t wide(size_t n, activation act) { return act_is_gated(act) ? 2 * n : n; }
 static void g_gated(backend *be, mat y, mat gu, size_t m, size_t n, activation act) {
   backend *in = begin(be, "gated");
   in->gated(in, MAT(y, m, n), MAT(gu, m, wide(n, act)), m, n, act);

@@ -408,6 +408,8 @@ static void gated(float *restrict y, const float *restrict g, const float *restr
     for (size_t j = 0; j < n; j++) y[j] = g[j] * sigmoid_one(g[j]) * u[j];
   else if (act == ACT_RELU2)
     for (size_t j = 0; j < n; j++) y[j] = g[j] > 0 ? g[j] * g[j] : 0;
+  else if (act == ACT_RELU)
+    for (size_t j = 0; j < n; j++) y[j] = g[j] > 0 ? g[j] : 0;
   else
     for (size_t j = 0; j < n; j++) {
       float x = g[j], t = tanh_one(GELU_C * (x + 0.044715f * x * x * x));
@@ -418,9 +420,9 @@ static void gated(float *restrict y, const float *restrict g, const float *restr
 /* dgate may be gate, dup may be up. */
 static void gated_bwd(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n,
                       activation act) {
-  if (act == ACT_RELU2) {
+  if (!act_is_gated(act)) {
 #pragma GCC ivdep
-    for (size_t j = 0; j < n; j++) dg[j] = g[j] > 0 ? 2 * dy[j] * g[j] : 0;
+    for (size_t j = 0; j < n; j++) dg[j] = g[j] > 0 ? (act == ACT_RELU ? dy[j] : 2 * dy[j] * g[j]) : 0;
     return;
   }
 #pragma GCC ivdep

@@ -46,6 +46,7 @@ static rows_of<T> rows_from(mat x) {
 
 /* ---- activations: gelu by tanh (Hendrycks & Gimpel 2016) ---- */
 
+static __device__ __forceinline__ bool has_gate(activation a) { return a < ACT_RELU2; }
 static __device__ __forceinline__ float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
 static __device__ __forceinline__ float gelu_tanh_of(float x) {
   return tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x));
@@ -60,7 +61,7 @@ struct gated_op {
   __device__ void run(size_t row, int c, int left) const {
     const f8 g = load8<V>(gu.at(row, c), left);
     f8 o, u = {};
-    if (act != ACT_RELU2) u = load8<V>(gu.at(row, n + c), left);
+    if (has_gate(act)) u = load8<V>(gu.at(row, n + c), left);
     UNROLL
     for (int k = 0; k < 8; k++) {
       const float x = g.v[k];
@@ -69,7 +70,7 @@ struct gated_op {
       else if (act == ACT_GELU_TANH)
         o.v[k] = 0.5f * x * (1.0f + gelu_tanh_of(x)) * u.v[k];
       else
-        o.v[k] = x > 0 ? x * x : 0.0f;
+        o.v[k] = x <= 0 ? 0.0f : act == ACT_RELU2 ? x * x : x;
     }
     store8<V>(y.at(row, c), o, left);
   }
@@ -85,7 +86,7 @@ struct gated_bwd_op {
   __device__ void run(size_t row, int c, int left) const {
     const f8 d = load8<V>(dy.at(row, c), left), g = load8<V>(gu.at(row, c), left);
     f8 dg, du, u = {};
-    if (act != ACT_RELU2) u = load8<V>(gu.at(row, n + c), left);
+    if (has_gate(act)) u = load8<V>(gu.at(row, n + c), left);
     UNROLL
     for (int k = 0; k < 8; k++) {
       const float x = g.v[k];
@@ -100,13 +101,13 @@ struct gated_bwd_op {
         slope =
             0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * x * x);
       } else {
-        slope = x > 0 ? 2.0f * x : 0.0f;
+        slope = x <= 0 ? 0.0f : act == ACT_RELU2 ? 2.0f * x : 1.0f;
       }
       du.v[k] = d.v[k] * value;
-      dg.v[k] = act == ACT_RELU2 ? d.v[k] * slope : d.v[k] * u.v[k] * slope;
+      dg.v[k] = !has_gate(act) ? d.v[k] * slope : d.v[k] * u.v[k] * slope;
     }
     store8<V>(dgu.at(row, c), dg, left);
-    if (act != ACT_RELU2) store8<V>(dgu.at(row, n + c), du, left);
+    if (has_gate(act)) store8<V>(dgu.at(row, n + c), du, left);
   }
 };
 
