@@ -2,7 +2,7 @@
 """Reward models with more than a logit, from the outside: attributes beside the scores, Magpie's column as curate reads
 it, InternLM2's appended token. Plain Python 3 over tests/data/model; the program is $BUILD/reward.
 """
-import json, os, shutil, subprocess, sys, tempfile
+import json, os, shutil, struct, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +38,36 @@ def model(folder, name):
         model=dict(type="BPE", unk_token="<unk>", fuse_unk=False, byte_fallback=False, vocab=vocab, merges=[]))))
     (out / "tokenizer_config.json").write_text(json.dumps(dict(eos_token="<|eot_id|>", chat_template=TEMPLATE)))
     return out
+
+
+def tensors(folder):
+    """Of a safetensors file: its names with what stands beside them, and where the values begin."""
+    data = (folder / "model.safetensors").read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    return {k: v for k, v in json.loads(data[8:8 + n]).items() if k != "__metadata__"}, data[8 + n:]
+
+
+def set_config(folder, **fields):
+    c = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**c, **fields}))
+
+
+def athene(folder):
+    """A head that reads token 128003, so a vocabulary that has it."""
+    header, values = tensors(folder)
+    embed = header["transformer.embed_tokens.weight"]
+    at, end = embed["data_offsets"]
+    body, out = b"", {}
+    for name, t in sorted(header.items()):
+        piece = values[slice(*t["data_offsets"])]
+        if t is embed:
+            rows, width = 128256, t["shape"][1]
+            piece, t = (piece * (rows * width * 4 // len(piece) + 1))[:rows * width * 4], {**t, "shape": [rows, width]}
+        out[name.replace("transformer.", "model.")] = {**t, "data_offsets": [len(body), len(body) + len(piece)]}
+        body += piece
+    text = json.dumps(out).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+    set_config(folder, vocab_size=128256, architectures=["AtheneForSequenceClassification"])
 
 
 work = tempfile.mkdtemp()
@@ -83,6 +113,39 @@ try:
     scores = run("score", "--model", intern, rows=[row, {"input_ids": ids + [199]}, {"input_ids": ids}])
     check(scores[0]["score"] == scores[1]["score"] != scores[2]["score"], "the reward token is appended to messages alone")
     check(scores[0]["tokens"] == len(ids) + 1, "and counted")
+
+    reader = model(work, "starling")
+    ids = run("tokenize", "--model", reader, rows=[row])[0]["input_ids"]
+    athene(reader)
+    scores = run("score", "--model", reader, rows=[row, {"input_ids": ids + [128003]}, {"input_ids": ids}])
+    check(scores[0]["score"] == scores[1]["score"] != scores[2]["score"], "Athene's token is appended to messages alone")
+    check("128003" in run("inspect", reader), "inspect names Athene's token")
+
+    deep, out = model(work, "inform"), Path(work) / "trained"
+    pairs = Path(work) / "pairs.jsonl"
+    pairs.write_text(json.dumps({"prompt": "What is 2?", "chosen": a, "rejected": b}) + "\n")
+    run("train", "--model", deep, "--data", pairs, "--steps", 2, "--lr", "1e-3", "--out", out)
+    before, after = tensors(deep)[0], tensors(out)[0]
+    check({k: v["shape"] for k, v in before.items()} == {k: v["shape"] for k, v in after.items()}, "tensors as they came")
+    check(json.loads((out / "config.json").read_text())["architectures"] == ["INFORMForSequenceClassification"], "its class")
+    asked = [{"prompt": "What is 2?", "chosen": a, "rejected": b}]
+    old, new = (run("score", "--model", m, rows=asked)[0] for m in (deep, out))
+    gain = lambda r: r["chosen_score"] - r["rejected_score"]
+    check(gain(new) > gain(old), "two steps on a pair")
+
+    def refused(what, *words):
+        p = subprocess.run([REWARD, *map(str, words), "--quiet"], input="", capture_output=True, text=True)
+        check(p.returncode in (1, 2) and what in p.stderr, f"{words}: {p.returncode}, {p.stderr}")
+
+    refused("several tensors", "train", "--model", deep, "--data", pairs, "--steps", 1, "--lora-rank", 2, "--out", Path(work) / "no")
+    set_config(deep, architectures=["LlamaForProcessRewardModel"])
+    refused("LlamaForProcessRewardModel", "score", "--model", deep)
+
+    lm = model(work, "logit")
+    logits = [run("score", "--model", lm, "--head", f"logit:{i}", rows=[row])[0]["score"] for i in (0, 7)]
+    check(logits[0] != logits[1], "logits of two tokens alike")
+    refused("score.weight is missing", "score", "--model", lm)
+    refused("logit:ID", "score", "--model", lm, "--head", "lm")
 finally:
     shutil.rmtree(work)
 sys.exit(bad)

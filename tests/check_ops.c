@@ -183,8 +183,10 @@ static void check_rows(backend *be, const char *level) {
   struct norm_w_ctx wc = {xd, c};
   report(level, "rmsnorm dw", gradient_error(dw, wd, n, dy, all, norm_w_map, &wc, 72), 1e-5);
   for (int act = ACT_SILU; act <= ACT_RELU; act++) {
-    static const char *const names[][2] = {
-        {"gated silu", "gated silu dx"}, {"gated gelu", "gated gelu dx"}, {"squared relu", "squared relu dx"}, {"relu", "relu dx"}};
+    static const char *const names[][2] = {{"gated silu", "gated silu dx"},
+                                           {"gated gelu", "gated gelu dx"},
+                                           {"squared relu", "squared relu dx"},
+                                           {"relu", "relu dx"}};
     struct gated_ctx g = {m, act_is_gated((activation)act) ? groups * n / 2 : groups * n, (activation)act};
     my = mat_f32(y, g.n), mdy = mat_f32(dy, g.n);
     be->gated(be, my, mx, m, g.n, g.a);

@@ -133,11 +133,52 @@ static void what_cannot_be_is_refused(void **state) {
   close_head(&f);
 }
 
+/* The logit of one token of the output matrix, its own or the embedding's, soft-capped where the model has it. */
+static void logits_match(void **state) {
+  (void)state;
+  static const char *const names[] = {"logit", "logit_tied"};
+  static const size_t lengths[] = {1, 17, 64};
+  for (int k = 0; k < 2; k++)
+    for (int id = 0; id <= 7; id += 7) {
+      char dir[256], path[300], head[16], what[32];
+      fixture f;
+      snprintf(dir, sizeof dir, "tests/data/model/%s", names[k]);
+      snprintf(path, sizeof path, "%s/expected.safetensors", dir);
+      snprintf(head, sizeof head, "logit:%d", id);
+      snprintf(what, sizeof what, "logit.%d", id);
+      context_init(&f.context, NULL, NULL);
+      OK(context_start(&f.context, 1, &err));
+      OK(model_open(&f.m, dir, &(model_options){.context = &f.context, .head = head}, &err));
+      OK(st_open(&f.want, path, &err));
+      for (int i = 0; i < 3; i++) {
+        const int32_t *ids = want(&f, "ids", lengths[i]);
+        float got;
+        OK(model_score(f.m, &(id_group){&ids, &lengths[i], 1}, 1, true, &got, &err));
+        must_be_near(what, lengths[i], &got, want(&f, what, lengths[i]), 1);
+      }
+      assert_int_equal(model_train_check(f.m, &(model_train_options){0}, &err), RW_UNSUPPORTED);
+      assert_non_null(strstr(err.text, "output matrix"));
+      close_head(&f);
+    }
+  static const char *const wrong[] = {"logit:200", "logit:-1", "logit:", "logit:1x", "score"};
+  rw_context context;
+  model *m;
+  context_init(&context, NULL, NULL);
+  OK(context_start(&context, 1, &err));
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    model_options o = {.context = &context, .head = wrong[i]};
+    assert_int_equal(model_open(&m, "tests/data/model/logit", &o, &err), RW_USAGE);
+    assert_non_null(strstr(err.text, "logit:ID"));
+  }
+  context_end(&context);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(scores_and_attributes_match),
       cmocka_unit_test(gate_in_a_shared_prompt),
       cmocka_unit_test(what_cannot_be_is_refused),
+      cmocka_unit_test(logits_match),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

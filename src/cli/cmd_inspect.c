@@ -189,6 +189,10 @@ static rw_status show_config(const char *dir, rw_error *err) {
     if (local) show_rope(&c->ropes[1]);
     if (c->attn_softcap > 0) line("soft cap", "%g", (double)c->attn_softcap);
     line("limit", "%lld tokens", (long long)c->max_positions);
+    if (c->form && c->head_hidden)
+      line("head", "%s, %zu hidden layers of %zu", c->class, c->head_hidden, c->head_width);
+    else if (c->form)
+      line("head", "%s, one layer", c->class);
     if (c->head == HEAD_GATED) line("outputs", "%zu attributes, weighed by the prompt", c->n_outputs);
     if (c->head == HEAD_WEIGHTED) line("outputs", "%zu, of which the last 5 are attributes", c->n_outputs);
     if (c->reward_token_id >= 0) line("read at", "token %d, appended to the conversation", c->reward_token_id);

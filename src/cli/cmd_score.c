@@ -107,6 +107,8 @@ static const option table[] = {
      .help = "compute what a row's responses share once; no score depends on it"},
     {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(options, score.no_golden_check), .group = SCORING,
      .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"head", .kind = OPTION_TEXT, .field = offsetof(options, score.head), .value = "logit:ID", .group = SCORING,
+     .help = "read the logit of token ID of the output matrix (Llama-3.1-Nemotron-70B-Reward: logit:0)"},
     {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, score.chat_template), .value = "FILE",
      .affects = OPTION_INPUT, .group = SCORING, .help = "instead of the model's own (default: its own)"},
     {"date", .kind = OPTION_TEXT, .field = offsetof(options, score.date), .value = "YYYY-MM-DD",

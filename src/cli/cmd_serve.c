@@ -81,6 +81,9 @@ static const option table[] = {
      .group = SCORING,
      .help = "tokenizer of the policy whose template rendered texts are in: they are read back to messages and "
              "rendered by the model's own (default: texts are scored as they stand)"},
+    {"head", .kind = OPTION_TEXT, .field = offsetof(options, serve.score.head), .value = "logit:ID",
+     .group = SCORING,
+     .help = "read the logit of token ID of the output matrix (Llama-3.1-Nemotron-70B-Reward: logit:0)"},
     {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, serve.score.chat_template), .value = "FILE",
      .group = SCORING, .help = "instead of the model's own (default: its own)"},
     {"date", .kind = OPTION_TEXT, .field = offsetof(options, serve.score.date), .value = "YYYY-MM-DD",

@@ -21,6 +21,8 @@ const option cli_scoring_table[] = {
      .help = "tokens of one forward pass; no score depends on it (default: suits the model)"},
     {"no-golden-check", .kind = OPTION_FLAG, .field = offsetof(cli_scoring, o.no_golden_check), .group = SCORING,
      .help = "go on although the model does not give the scores recorded in its reward.json"},
+    {"head", .kind = OPTION_TEXT, .field = offsetof(cli_scoring, o.head), .value = "logit:ID", .group = SCORING,
+     .help = "read the logit of token ID of the output matrix (Llama-3.1-Nemotron-70B-Reward: logit:0)"},
     {"chat-template", .kind = OPTION_TEXT, .field = offsetof(cli_scoring, o.chat_template), .value = "FILE",
      .group = SCORING, .help = "instead of the model's own (default: its own)"},
     {"date", .kind = OPTION_TEXT, .field = offsetof(cli_scoring, o.date), .value = "YYYY-MM-DD", .group = SCORING,
@@ -52,6 +54,7 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
     jw_string(record, "dtype", scorer_dtype(sc));
     jw_int(record, "max_length", scorer_max_length(sc));
     jw_string(record, "overlong", cli_overlongs[s->overlong].text);
+    if (o.head) jw_string(record, "head", o.head);
     jw_string(record, "chat_template", o.chat_template);
     jw_uint(record, "control_tokens_escaped", notes.escaped);
     jw_uint(record, "content_changed_by_template", notes.changed);

@@ -103,9 +103,7 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(buffer_need(m, &m->d_rewards, nb, 1, T_F32, err));
   mat dr = mat_f32(m->d_rewards.p, 1), dx = model_mat(m, &m->dx, h), dh = model_mat(m, &m->dh, h);
   be->put(be, dr.p, d_rewards, nb * sizeof *d_rewards);
-  weight w = model_matrix(m, m->w->head, -1);
-  be->linear_dw(be, grad_of(m, m->w->head), dr, model_mat(m, &m->last_h, h), m->batch, ROWS_LAST, 1, h);
-  be->linear_dx(be, dh, dr, &w, 1, nb, false);
+  head_backward(m, dr, dh);
   model_norm_bwd(m, dx, m->w->norm_final, m->w->norm_final_bias, dh, model_mat(m, &m->final, h), m->rstd_final.p,
                  ROWS_LAST, false);
   for (size_t l = c->layers; l-- > m->tr.freeze;) backward_layer(m, l, l + 1 == c->layers);

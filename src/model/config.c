@@ -196,11 +196,36 @@ static rw_status read_rotary(const reader *r, model_config *c) {
   return RW_OK;
 }
 
+/* A head of the table: its layers, and the token that it reads at. */
+static rw_status read_form(const reader *r, model_config *c) {
+  const head_form *f = c->form;
+  if (f->token && (size_t)f->token >= c->vocab)
+    return rw_fail(r->err, RW_DATA, "%s: vocab_size: expected more than %d, the id that %s reads at, got %zu",
+                   r->path, f->token, f->class, c->vocab);
+  if (f->token) c->reward_token_id = f->token;
+  c->head_hidden = f->hidden == HIDDEN_ONE;
+  c->head_width = c->hidden;
+  if (f->hidden != HIDDEN_VHEAD) return RW_OK;
+  json_val kind = json_get(r->d, r->root, "vhead_layer_type");
+  int64_t layers, width; /* absent: as the class has them */
+  RW_TRY(get_int(r, r->root, "vhead_num_layers", 1, 1, MODEL_HEAD_LAYERS - 1, &layers));
+  RW_TRY(get_int(r, r->root, "vhead_num_neurons", 1024, 1, 1 << 20, &width));
+  bool linear = slice_is(json_string(r->d, kind), "linear");
+  if (!linear && !absent(r, kind) && !slice_is(json_string(r->d, kind), "mlp"))
+    return bad(r, "vhead_layer_type", "linear or mlp", kind);
+  c->head_hidden = linear ? 0 : (size_t)layers;
+  c->head_width = (size_t)width;
+  return RW_OK;
+}
+
 /* What the class of the checkpoint puts on top; its own fields with its own defaults. */
 static rw_status read_head(const reader *r, model_config *c) {
   slice class = json_string(r->d, json_at(r->d, json_get(r->d, r->root, "architectures"), 0));
+  snprintf(c->class, sizeof c->class, "%.*s", (int)class.len, class.p ? class.p : "");
   c->head = HEAD_SCALAR;
   c->n_outputs = 1;
+  c->form = head_form_of(class);
+  if (c->form) return read_form(r, c);
   if (c->family->head ==
       HEAD_BY_LABELS) { /* Nemotron-4-340B-Reward has nine outputs, of which the last five are used */
     json_val labels = json_get(r->d, r->root, "id2label");
@@ -219,7 +244,7 @@ static rw_status read_head(const reader *r, model_config *c) {
                                    271}; /* <|eot_id|>, then the assistant's header */
   int64_t n, layers, width;
   RW_TRY(get_int(r, r->root, "num_objectives", 19, 1, 4096, &n));
-  RW_TRY(get_int(r, r->root, "gating_n_hidden", 3, 0, MODEL_GATE_LAYERS, &layers));
+  RW_TRY(get_int(r, r->root, "gating_n_hidden", 3, 0, MODEL_HEAD_LAYERS - 1, &layers));
   RW_TRY(get_int(r, r->root, "gating_hidden_dim", 1024, 1, 1 << 20, &width));
   RW_TRY(get_number(r, r->root, "gating_temperature", 10, &c->gate_temperature));
   if (!(c->gate_temperature > 0))
@@ -293,6 +318,8 @@ static rw_status read_all(const reader *r, model_config *c) {
     return refuse(r, "attn_logit_softcapping", "transformers does not apply it to Gemma 3");
   if (!(query_scalar > 0))
     return bad(r, "query_pre_attn_scalar", "a number above 0", json_get(r->d, r->root, "query_pre_attn_scalar"));
+  if (f->logit_softcap != 0)
+    RW_TRY(get_optional(r, "final_logit_softcapping", f->logit_softcap, &c->logit_softcap));
   c->norm_eps = (float)eps;
   c->attn_scale = (float)(1.0 / sqrt(f->query_scalar ? query_scalar : (double)c->head_dim));
   c->attn_softcap = f->softcap > 0 ? (float)cap : 0; /* no field of the other classes */

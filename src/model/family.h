@@ -43,10 +43,11 @@ typedef struct {
   const char *act_field, *act; /* the activation's field, and its default */
   bool relu2;                  /* squared ReLU without a gate, and no other */
 
-  int64_t head_dim;  /* 0: hidden_size / num_attention_heads */
-  bool query_scalar; /* scores are scaled by query_pre_attn_scalar, not by the head size */
-  double softcap;    /* attn_logit_softcapping; 0: there is none */
-  bool no_softcap;   /* and a checkpoint that has it is refused */
+  int64_t head_dim;     /* 0: hidden_size / num_attention_heads */
+  bool query_scalar;    /* scores are scaled by query_pre_attn_scalar, not by the head size */
+  double softcap;       /* attn_logit_softcapping; 0: there is none */
+  bool no_softcap;      /* and a checkpoint that has it is refused */
+  double logit_softcap; /* final_logit_softcapping; negative: none, if the file has none; 0: never */
   family_bias bias;
   const char *bias_field;
   bool bias_default;

@@ -28,7 +28,8 @@ static bool bad(const model *m, int tensor_index) {
 
 /* In the order of the backward pass: the head, then layers from the last. Within a layer the file's order. */
 const char *model_bad_gradient(model *m) {
-  if (bad(m, m->w->head)) return m->w->t[m->w->head].pub.name;
+  for (size_t i = (size_t)m->w->head; i < head_end(m->w); i++)
+    if (bad(m, (int)i)) return m->w->t[i].pub.name;
   if (bad(m, m->w->norm_final)) return m->w->t[m->w->norm_final].pub.name;
   const char *name = NULL;
   int layer_of_name = -1;

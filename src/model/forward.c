@@ -110,7 +110,7 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   RW_TRY(buffer_need(m, &m->rstd_final, last, 2, T_F32, err));
   RW_TRY(lora_need(m, err));
   RW_TRY(buffer_need_bytes(m, &m->known, m->known_rows * 2 * c->kv_heads * c->head_dim * type_size(act), err));
-  return buffer_need(m, &m->rewards, m->rows.f.n_branches, c->n_outputs, T_F32, err);
+  return head_need(m, err);
 }
 
 /* Working memory of layers that keep nothing. */

@@ -5,76 +5,7 @@
 #include <xxhash.h>
 
 #include "base/log.h"
-#include "base/rng.h"
-#include "model/model_impl.h"
-
-typedef struct {
-  model *m;
-  bool *used; /* which of the file's tensors were used */
-  const char *prefix;
-  rw_error *err;
-} loader;
-
-static rw_status shape_error(const loader *l, const st_tensor *t, size_t rows, size_t cols) {
-  char got[128] = "[", want[64];
-  for (int i = 0; i < t->n_dims; i++) {
-    size_t n = strlen(got);
-    snprintf(got + n, sizeof got - n, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
-  }
-  snprintf(want, sizeof want, cols ? "[%zu, %zu]" : "[%zu]", rows, cols);
-  return rw_fail(l->err, RW_DATA, "%s: tensor %s: expected shape %s by config.json, got %s]", t->file, t->name,
-                 want, got);
-}
-
-/* A copy of the file's values on the device, as f32 or as they are. */
-static rw_status copy_file(loader *l, tensor *t, bool f32) {
-  enum { PART = 1 << 18 }; /* values */
-  backend *be = l->m->be;
-  size_t unit = f32 ? sizeof(float) : st_dtype_size(t->file->dtype);
-  t->copy = be->alloc(be, MEM_DEVICE, t->pub.count * unit);
-  char *part = be->alloc(be, MEM_STAGING, (t->pub.count < PART ? t->pub.count : PART) * unit);
-  for (size_t at = 0; t->copy && part && at < t->pub.count; at += PART) {
-    size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
-    if (f32)
-      tensor_read(l->m, t, at, n, (float *)(void *)part);
-    else
-      memcpy(part, (const char *)t->file->data + at * unit, n * unit);
-    be->put(be, (char *)t->copy + at * unit, part, n * unit);
-  }
-  bool ok = t->copy && part;
-  be->release(be, MEM_STAGING, part);
-  t->data = t->copy;
-  t->type = f32 ? T_F32 : t->type;
-  return ok ? RW_OK : rw_nomem(l->err, t->pub.name);
-}
-
-static rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *out) {
-  model *m = l->m;
-  const st_tensor *s = st_find(m->w->file, name);
-  if (!s)
-    return rw_fail(l->err, RW_DATA, "%s: tensor %s is missing; is the checkpoint whole and of type %s?", m->w->dir,
-                   name, m->w->cfg.type);
-  for (size_t i = 0; i < st_count(m->w->file); i++)
-    if (st_at(m->w->file, i) == s) l->used[i] = true;
-  bool ok = cols ? s->n_dims == 2 && s->shape[1] == (int64_t)cols : s->n_dims == 1;
-  if (!ok || s->shape[0] != (int64_t)rows) return shape_error(l, s, rows, cols);
-  if (s->dtype != DT_F32 && s->dtype != DT_F16 && s->dtype != DT_BF16)
-    return rw_fail(l->err, RW_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, got %s", s->file, name,
-                   st_dtype_name(s->dtype));
-  if (!mem_grow((void **)&m->w->t, &m->w->cap_tensors, m->w->n_tensors + 1, sizeof *m->w->t))
-    return rw_nomem(l->err, name);
-  tensor *t = &m->w->t[m->w->n_tensors];
-  *t = (tensor){.data = s->data, .file = s, .file_type = s->dtype, .cols = cols};
-  t->type = s->dtype == DT_F32 ? T_F32 : s->dtype == DT_F16 ? T_F16 : T_BF16;
-  t->pub.name = s->name;
-  t->pub.rows = rows;
-  t->pub.count = rows * (cols ? cols : 1);
-  *out = (int)m->w->n_tensors++;
-  const backend_traits *traits = &m->be->traits;
-  bool readable = (traits->weights & 1u << t->type) && !(t->type == T_F32 && (uintptr_t)s->data % 4 != 0);
-  if (cols > 0 && readable && traits->maps_host) return RW_OK;
-  return copy_file(l, t, cols == 0 || !readable);
-}
+#include "model/loader.h"
 
 static rw_status take_layer(loader *l, size_t i, const char *what, size_t rows, size_t cols, int *out) {
   char name[160];
@@ -161,84 +92,14 @@ static rw_status load_layer(loader *l, size_t i) {
   return take_if(l, post, i, "post_feedforward_layernorm.weight", h, false, &y->norm_post_mlp);
 }
 
-static rw_status make_head(loader *l, const char *name, uint64_t seed) {
-  model *m = l->m;
-  if (!mem_grow((void **)&m->w->t, &m->w->cap_tensors, m->w->n_tensors + 1, sizeof *m->w->t))
-    return rw_nomem(l->err, name);
-  tensor *t = &m->w->t[m->w->n_tensors];
-  *t = (tensor){.type = T_F32, .file_type = m->w->t[m->w->embed].file_type, .cols = m->w->cfg.hidden, .made = true};
-  t->pub = (model_param){.name = name, .rows = 1, .count = m->w->cfg.hidden};
-  m->w->head = (int)m->w->n_tensors++;
-  m->w->head_is_new = true;
-  float *w = mem_alloc(m->w->cfg.hidden, sizeof *w);
-  if (!w) return rw_nomem(l->err, name);
-  rng r = rng_new(seed, 1);
-  for (size_t i = 0; i < m->w->cfg.hidden; i++) w[i] = (float)(rng_normal(&r) * m->w->cfg.initializer_range);
-  rw_status st = tensor_own(m, t, w, l->err);
-  mem_free(w);
-  return st;
-}
-
-static rw_status load_head(loader *l, const model_options *o) {
-  model *m = l->m;
-  const char *name = m->w->cfg.family->names->score;
-  const st_tensor *s = st_find(m->w->file, name);
-  if (!s && o->new_head && m->w->cfg.head == HEAD_SCALAR) return make_head(l, name, o->seed);
-  if (!s)
-    return rw_fail(l->err, RW_DATA,
-                   "%s: tensor %s is missing: this is no trained reward model; `reward train` makes one", m->w->dir,
-                   name);
-  size_t n = m->w->cfg.n_outputs;
-  if (s->n_dims == 2 && s->shape[0] != (int64_t)n)
-    return rw_fail(
-        l->err, RW_DATA, "%s: tensor %s: expected shape [%zu, %zu], got [%lld, %lld]; %s", s->file, name, n,
-        m->w->cfg.hidden, (long long)s->shape[0], (long long)s->shape[1],
-        n > 1 ? "the head must have as many rows as config.json's num_labels"
-              : "a classifier of several labels is no reward model (several heads: ArmoRM's and Nemotron's "
-                "classes)");
-  return load_take(l, name, n, m->w->cfg.hidden, &m->w->head);
-}
-
-/* A tensor's values on the host. */
-static rw_status values(const model *m, int i, float **out, rw_error *err) {
-  const tensor *t = &m->w->t[i];
-  *out = mem_alloc(t->pub.count, sizeof **out);
-  if (!*out) return rw_nomem(err, t->pub.name);
-  st_to_f32(*out, st_find(m->w->file, t->pub.name)->data, t->file_type, t->pub.count);
-  return RW_OK;
-}
-
-static rw_status load_gated(loader *l) {
-  model *m = l->m;
-  const model_config *c = &m->w->cfg;
-  int transform, scale;
-  const char *const *names;
-  size_t attributes = model_attributes(m, &names);
-  if (c->n_outputs != attributes)
-    return rw_fail(l->err, RW_UNSUPPORTED, "%s: config.json: num_objectives: expected %zu (ArmoRM's), got %zu",
-                   m->w->dir, attributes, c->n_outputs);
-  RW_TRY(load_take(l, "regression_layer.weight", c->n_outputs, c->hidden, &m->w->head));
-  RW_TRY(load_take(l, "reward_transform_matrix", c->n_outputs, c->n_outputs, &transform));
-  RW_TRY(load_take(l, "gating.logit_scale", 1, 0, &scale));
-  RW_TRY(values(m, transform, &m->w->transform, l->err));
-  RW_TRY(values(m, scale, &m->w->gate_scale, l->err));
-  for (size_t i = 0; i <= c->gate_layers; i++) {
-    size_t in = i ? c->gate_hidden : c->hidden, out = i < c->gate_layers ? c->gate_hidden : c->n_outputs;
-    char name[64];
-    snprintf(name, sizeof name, "gating.layers.%zu.weight", i);
-    RW_TRY(load_take(l, name, out, in, &m->w->gate[i]));
-    snprintf(name, sizeof name, "gating.layers.%zu.bias", i);
-    RW_TRY(load_take(l, name, out, 0, &m->w->gate_bias[i]));
-  }
-  return RW_OK;
-}
-
 static rw_status load_tensors(loader *l, const model_options *o) {
   model *m = l->m;
   char name[160];
   const family_names *n = m->w->cfg.family->names;
   snprintf(name, sizeof name, "model.%s.weight", n->embed);
   l->prefix = st_find(m->w->file, name) ? "model." : "";
+  snprintf(name, sizeof name, "transformer.%s.weight", n->embed);
+  if (st_find(m->w->file, name)) l->prefix = "transformer."; /* Starling's */
   snprintf(name, sizeof name, "%s%s.weight", l->prefix, n->embed);
   RW_TRY(load_take(l, name, m->w->cfg.vocab, m->w->cfg.hidden, &m->w->embed));
   for (size_t i = 0; i < m->w->cfg.layers; i++) RW_TRY(load_layer(l, i));
@@ -251,10 +112,11 @@ static rw_status load_tensors(loader *l, const model_options *o) {
     RW_TRY(load_take(l, name, m->w->cfg.hidden, 0, &m->w->norm_final_bias));
     m->w->t[m->w->norm_final_bias].pub.is_norm = m->w->t[m->w->norm_final_bias].pub.is_bias = true;
   }
-  RW_TRY(m->w->cfg.head != HEAD_GATED ? load_head(l, o) : load_gated(l));
+  RW_TRY(load_head(l, o));
   for (size_t i = 0; i < st_count(m->w->file); i++) {
     const char *extra = st_at(m->w->file, i)->name;
     if (l->used[i] || strcmp(extra, n->causal_head) == 0 || strstr(extra, "rotary_emb.inv_freq")) continue;
+    if (*l->prefix == 't' && strncmp(extra, "model.", 6) == 0) continue; /* the same decoder, held twice */
     return rw_fail(l->err, RW_DATA, "%s: tensor %s: not part of a %s reward model as config.json describes it",
                    st_at(m->w->file, i)->file, extra, m->w->cfg.type);
   }

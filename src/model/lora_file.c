@@ -16,7 +16,7 @@ static const char PREFIX[] = "base_model.model.";
 /* PEFT's own name of tensor i's module: below model. there, whether the base's file says so or not. */
 static char *module_name(const model *m, int i) {
   const char *name = m->w->t[i].pub.name;
-  bool bare = i != m->w->head && strncmp(name, "model.", 6) != 0;
+  bool bare = strncmp(name, "layers.", 7) == 0;
   return mem_printf("%s%.*s", bare ? "model." : "", (int)(strlen(name) - strlen(".weight")), name);
 }
 
@@ -121,9 +121,16 @@ static rw_status check_all_used(const model *m, st_set *f, const char *head, rw_
   return RW_OK;
 }
 
+rw_status lora_check_head(const model *m, rw_error *err) {
+  const char *what = m->w->cfg.head != HEAD_SCALAR              ? "a model with attributes"
+                     : head_end(m->w) != (size_t)m->w->head + 1 ? "a head of several tensors"
+                     : m->w->reads_logit                        ? "a logit of the output matrix"
+                                                                : NULL;
+  return what ? rw_fail(err, RW_UNSUPPORTED, "%s: adapters over %s are not supported", m->w->dir, what) : RW_OK;
+}
+
 rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_head, rw_error *err) {
-  if (m->w->cfg.head != HEAD_SCALAR)
-    return rw_fail(err, RW_UNSUPPORTED, "%s: adapters over a model with attributes are not supported", dir);
+  RW_TRY(lora_check_head(m, err));
   m->w->lora_alpha = c->alpha;
   m->tr.dropout = c->dropout;
   m->w->lora_config = mem_strndup(c->f.text.p, c->f.text.len);

@@ -62,8 +62,7 @@ rw_status model_add_lora(model *m, const lora_options *o, rw_error *err) {
                          "%s: holds adapters of rank %zu and alpha %g; " FIELD(lora_rank) " and " FIELD(lora_alpha) " must "
                          "be the same to train them on, or use reward merge first",
                          m->w->dir, m->w->lora_rank, m->w->lora_alpha);
-  if (m->w->cfg.head != HEAD_SCALAR)
-    return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->w->dir);
+  RW_TRY(lora_check_head(m, err));
   if (o->first_layer >= m->w->cfg.layers)
     return rw_fail(err, RW_USAGE,
                    FIELD(freeze_layers) ": expected 0 to %zu, so that a layer is left for adapters, got %zu",

@@ -14,9 +14,10 @@
 #include "compute/trained.h"
 #include "format/safetensors.h"
 #include "model/family.h"
+#include "model/head_form.h"
 #include "model/prefix_figures.h"
 
-enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_GATE_LAYERS = 8, MODEL_GATE_PATTERN = 16 };
+enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_HEAD_LAYERS = 9, MODEL_GATE_PATTERN = 16 };
 
 typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_DYNAMIC } rope_kind;
 typedef struct {
@@ -53,7 +54,11 @@ typedef struct {
   int32_t pad_token_id;    /* -1: none */
   int32_t reward_token_id; /* read there: appended to every templated conversation; -1: none */
   head_kind head;
-  size_t n_outputs; /* outputs of the head */
+  size_t n_outputs;               /* outputs of the head */
+  char class[64];                 /* architectures[0] */
+  const head_form *form;          /* NULL: the family's own head */
+  double logit_softcap;           /* of the output matrix's logits; 0: none */
+  size_t head_hidden, head_width; /* HEAD_SCALAR: hidden layers of the head, and their width */
   /* HEAD_GATED: hidden layers of the gate's network and their width; the ids that begin an assistant turn */
   size_t gate_layers, gate_hidden;
   double gate_temperature;
@@ -73,6 +78,7 @@ typedef struct {
   bool auto_bf16;     /* "auto": bf16 where the device has it fast */
   rw_context *context;
   const char *base; /* base of a PEFT directory; NULL: the one that it names */
+  const char *head; /* "logit:ID": the output matrix's row ID in place of a head; NULL: the checkpoint's */
   bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
   uint64_t seed;
 } model_options;

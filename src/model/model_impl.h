@@ -8,7 +8,7 @@
  *   ops.c, lora.c        the decoder's parts: memory, norms, projections with their adapters
  *   frozen.c, heads.c, faults.c
  *   forward.c, backward.c, trainer.c
- *   lora_file.c, lora_new.c, load.c, session.c, save.c
+ *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, session.c, save.c
  * Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
 #ifndef MODEL_MODEL_IMPL_H
@@ -42,6 +42,12 @@ typedef struct {
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
   int norm_in_bias, norm_mid_bias; /* LayerNorm */
 } layer;
+
+/* Linear layers with ReLU between. */
+typedef struct {
+  size_t n;
+  int w[MODEL_HEAD_LAYERS], bias[MODEL_HEAD_LAYERS]; /* bias -1: none */
+} network;
 
 /* Device memory that grows; its contents are then lost. */
 typedef struct {
@@ -78,14 +84,18 @@ typedef struct {
   st_set *file;
   tensor *t;
   size_t n_tensors, cap_tensors;
-  int embed, norm_final, norm_final_bias, head;
+  int embed, norm_final, norm_final_bias;
+  int head;    /* the first of the head's tensors, which stand together before adapters */
+  network top; /* the head */
   layer *layers;
   bool head_is_new;
+  bool keeps_class; /* saved as it came: its head is not the family's own */
+  bool reads_logit; /* the head is a row of the output matrix */
   size_t lora_rank; /* the largest; 0: no adapters */
   double lora_alpha;
-  char *lora_config; /* adapter_config.json as read; NULL: the adapters are new */
-  int gate[MODEL_GATE_LAYERS + 1], gate_bias[MODEL_GATE_LAYERS + 1]; /* the network of a gated head */
-  float *transform, *gate_scale;                                     /* the same; host memory */
+  char *lora_config;             /* adapter_config.json as read; NULL: the adapters are new */
+  network gate;                  /* of a gated head */
+  float *transform, *gate_scale; /* the same; host memory */
 } weights;
 
 /* What a session that trains has besides. */
@@ -141,7 +151,10 @@ struct model {
   /* heads with attributes (heads.c) */
   float *attributes, *gates; /* host memory */
   size_t cap_attributes, cap_gates;
-  buffer gate_in, gate_out;
+  buffer gate_out;
+
+  buffer head_acts,
+      head_work; /* of hidden layers of the head or the gate: each one's outputs; one of any (heads.c) */
 };
 
 /* batch.c: fills m->f from the groups; checks ids and lengths. */
@@ -153,6 +166,13 @@ rw_status frozen_store(model *m, const id_group *groups, size_t n, bool share, b
 void frozen_free(frozen_cache *c); /* NULL is fine */
 /* heads.c: rewards[branches] from the states after the last layer, x [n_last, H]. */
 rw_status head_run(model *m, mat x, float *rewards, rw_error *err);
+/* From the gradients of the rewards, dr [branches, 1], to that of the head's input, dh [branches, H]; adds to the
+ * gradients of the head. */
+void head_backward(model *m, mat dr, mat dh);
+/* Room for a pass's branches. */
+rw_status head_need(model *m, rw_error *err);
+/* One past the head's tensors. */
+size_t head_end(const weights *w);
 /* Tokens that all conversations of the group begin with; each keeps at least one of its own. */
 size_t batch_common_prefix(const id_group *g);
 /* lora.c */
@@ -172,6 +192,8 @@ rw_status lora_need(model *m, rw_error *err);
 size_t lora_bytes(const model *m, size_t n);
 /* The projections of a layer; returns how many. */
 size_t lora_projections(const layer *y, int out[7]);
+/* Can adapters stand beside this head? */
+rw_status lora_check_head(const model *m, rw_error *err);
 /* lora_file.c; new_head: neither adapter nor base need have one */
 rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_head, rw_error *err);
 rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err);

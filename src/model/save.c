@@ -32,7 +32,7 @@ static rw_status write_config(const model *m, const char *dir, int dtype, int32_
     char class[96];
     snprintf(class, sizeof class, "%sFor%s", m->w->cfg.family->class, m->w->cfg.family->saved);
     jw_array(&w, "architectures");
-    jw_string(&w, NULL, class);
+    jw_string(&w, NULL, m->w->keeps_class ? m->w->cfg.class : class);
     jw_end(&w);
     jw_members(&w, f.doc, is_set_anew, NULL);
     jw_object(&w, "id2label");
@@ -96,7 +96,7 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   size_t largest = 1;
   model_rest(m);
   if (m->w->lora_rank > 0 && !m->tr.merge) return lora_save(m, dir, dtype, err);
-  size_t n = m->w->lora_rank > 0 ? (size_t)m->w->head + 1 : m->w->n_tensors; /* adapters follow the head */
+  size_t n = m->w->lora_rank > 0 ? head_end(m->w) : m->w->n_tensors; /* adapters follow the head */
   st_spec *specs = mem_zalloc(m->w->n_tensors, sizeof *specs);
   for (size_t i = 0; specs && i < n; i++) {
     const tensor *t = &m->w->t[i];

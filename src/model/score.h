@@ -18,6 +18,7 @@ typedef enum { OVERLONG_ERROR, OVERLONG_TRUNCATE, OVERLONG_DROP } overlong;
 typedef struct {
   const char *model;         /* directory */
   const char *base;          /* an adapter's base; NULL: the one that it names */
+  const char *head;          /* "logit:ID"; NULL: the checkpoint's own */
   const char *chat_template; /* file; NULL: the model's own */
   const char *date;          /* strftime_now; NULL: the default */
   const char *dtype;         /* "auto", "f32", "bf16" */

@@ -251,6 +251,7 @@ static void put_record(const filing *r, json_writer *w) {
   jw_string(w, "dtype", scorer_dtype(s));
   jw_int(w, "max_length", scorer_max_length(s));
   jw_string(w, "overlong", policies[m->overlong]);
+  if (m->head) jw_string(w, "head", m->head);
   if (m->chat_template) jw_string(w, "chat_template", m->chat_template);
   if (m->date) jw_string(w, "date", m->date);
   if (r->o->best) jw_bool(w, "best", true);

@@ -26,6 +26,9 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
   if (o->freeze_layers > m->w->cfg.layers)
     return rw_fail(err, RW_USAGE, FIELD(freeze_layers) ": expected 0 to %zu (the model's layers), got %zu",
                    m->w->cfg.layers, o->freeze_layers);
+  if (m->w->reads_logit)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: a logit of the output matrix can be scored with, not trained",
+                   m->w->dir);
   if (m->w->cfg.head != HEAD_SCALAR)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a model with attributes can be scored with, not trained", m->w->dir);
   if (m->w->lora_rank > 0 && o->freeze_layers > model_lora_from(m))

@@ -47,6 +47,33 @@ class LlamaForRewardModelWithGating(nn.Module):
         return SimpleNamespace(logits=(gate @ (rewards @ self.reward_transform_matrix)).view(1, 1), rewards=rewards)
 
 
+class HeadOnDecoder(nn.Module):
+    """Any decoder of transformers with a head as the published reward models have it: the decoder's name in the
+    checkpoint, the head's name, and its module; read at the last token."""
+
+    def __init__(self, config, decoder, inside, name, head):
+        super().__init__()
+        self.config, self.inside, self.name = config, inside, name
+        setattr(self, inside, decoder)
+        *outer, last = name.split(".")
+        at = self
+        for part in outer:
+            setattr(at, part, nn.Module())
+            at = getattr(at, part)
+        setattr(at, last, head)
+
+    def forward(self, input_ids, attention_mask=None, output_hidden_states=False):
+        answer = getattr(self, self.inside)(input_ids=input_ids, output_hidden_states=True)
+        head = self.get_submodule(self.name)
+        return SimpleNamespace(logits=head(answer.last_hidden_state[:, -1]), hidden_states=answer.hidden_states)
+
+
+def layers(*widths, bias=True):
+    """Linear layers with ReLU between."""
+    steps = [nn.Linear(a, b, bias=bias) for a, b in zip(widths, widths[1:])]
+    return nn.Sequential(*[m for s in steps for m in (s, nn.ReLU())][:-1])
+
+
 class InternLM2Layer(nn.Module):
     def __init__(self, c):
         super().__init__()

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
-from families import InternLM2ForRewardModel, LlamaForRewardModelWithGating
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+from families import HeadOnDecoder, InternLM2ForRewardModel, LlamaForRewardModelWithGating, layers
 
 OUT = Path(__file__).resolve().parent.parent / "data" / "model"
 LENGTHS = [1, 2, 3, 7, 8, 17, 31, 64, 128, 257]
@@ -56,8 +56,37 @@ FAMILIES = {
     "nemotron_bias": dict(model_type="nemotron", **{**BASE, "head_dim": 12}, attention_bias=True, mlp_bias=True,
                           rope_parameters=dict(rope_theta=5000.0, rope_type="default", partial_rotary_factor=1.0)),
 }
-OWN = {"internlm2": InternLM2ForRewardModel, "internlm2_bias": InternLM2ForRewardModel}
+SMALL = {**BASE, "num_hidden_layers": 1}
+# heads other than a matrix named score: fields of config.json, the decoder's name, the head's name, the head
+ON_TOP = {
+    "inform": (dict(model_type="llama", architectures=["INFORMForSequenceClassification"]), "model", "score",
+               lambda: layers(32, 32, 1)),
+    "qwen2_rm": (dict(model_type="qwen2", architectures=["Qwen2ForRewardModel"]), "model", "score",
+                 lambda: layers(32, 32, 1)),
+    "grm_linear": (dict(model_type="llama", architectures=["GRewardModel"], vhead_layer_type="linear"), "model",
+                   "v_head.summary", lambda: torch.nn.Linear(32, 1)),
+    "grm_mlp": (dict(model_type="gemma2", architectures=["GRewardModel"], vhead_layer_type="mlp", head_dim=8,
+                     query_pre_attn_scalar=8, vhead_num_neurons=40, vhead_num_layers=2), "model", "v_head.summary",
+                lambda: layers(32, 40, 40, 1)),
+    "eurus": (dict(model_type="mistral", architectures=["EurusRewardModel"]), "model", "regression_head",
+              lambda: torch.nn.Linear(32, 1, bias=False)),
+    "starling": (dict(model_type="llama", architectures=["LlamaForSequenceClassification"]), "transformer", "v_head",
+                 lambda: torch.nn.Linear(32, 1, bias=False)),
+}
+for name, (fields, *_) in ON_TOP.items():
+    FAMILIES[name] = {**SMALL, **fields}
+OWN = {"internlm2": InternLM2ForRewardModel, "internlm2_bias": InternLM2ForRewardModel,
+       **{name: lambda c, name=name: on_top(c, name) for name in ON_TOP}}
 STORED = {"llama_bias": torch.bfloat16, "qwen3_window": torch.float16}
+
+
+def on_top(c, name):
+    fields = {k: v for k, v in vars(c).items() if k not in ("model_type", "architectures")}
+    config = AutoConfig.for_model(c.model_type, **fields)
+    config._attn_implementation = "eager"
+    c.rms_norm_eps = config.rms_norm_eps
+    _, inside, at, head = ON_TOP[name]
+    return HeadOnDecoder(c, AutoModel.from_config(config), inside, at, head())
 
 
 def build(name, fields):
@@ -198,6 +227,32 @@ def record_heads(name, build_model, lengths, config=None):
     print(name, sum(f.stat().st_size for f in folder.iterdir()) // 1024, "KB")
 
 
+def record_logit(name, fields):
+    """ids.N and, of tokens 0 and 7, logit.ID.N: what a language model says at the last token."""
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(sum(name.encode()))
+    fields = {**SMALL, **fields}
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, 0.3 if p.dim() == 1 else 0.8 / p.shape[-1] ** 0.5)
+    model.save_pretrained(folder, safe_serialization=True)
+    gen, out = torch.Generator().manual_seed(7), {}
+    for n in [1, 17, 64]:
+        ids = torch.randint(3, 190, (n,), generator=gen)
+        with torch.no_grad():
+            logits = model(input_ids=ids[None]).logits[0, -1]
+        out[f"ids.{n}"] = ids.to(torch.int32)
+        for token in (0, 7):
+            out[f"logit.{token}.{n}"] = logits[token].reshape(1).clone()
+    save_file(out, folder / "expected.safetensors")
+    print(name, sum(f.stat().st_size for f in folder.iterdir()) // 1024, "KB")
+
+
 def armorm():
     fields = {k: v for k, v in ARMORM.items() if k not in ("model_type", "architectures")}
     config = AutoConfig.for_model("llama", **fields)
@@ -211,7 +266,10 @@ def nemotron(outputs):
     return AutoModelForSequenceClassification.from_config(config)
 
 
-HEADS = {"armorm": lambda: record_heads("armorm", armorm, [9, 10, 17, 31, 64, 128, 257], {**ARMORM, "torch_dtype": "float32"}),
+HEADS = {"logit": lambda: record_logit("logit", dict(model_type="llama")),
+         "logit_tied": lambda: record_logit("logit_tied", dict(model_type="gemma2", head_dim=8, query_pre_attn_scalar=8,
+                                                               final_logit_softcapping=2.0, tie_word_embeddings=True)),
+         "armorm": lambda: record_heads("armorm", armorm, [9, 10, 17, 31, 64, 128, 257], {**ARMORM, "torch_dtype": "float32"}),
          "nemotron5": lambda: record_heads("nemotron5", lambda: nemotron(5), LENGTHS),
          "nemotron9": lambda: record_heads("nemotron9", lambda: nemotron(9), LENGTHS)}
 for family in sys.argv[1:] or [*FAMILIES, *HEADS]:
