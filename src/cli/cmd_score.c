@@ -1,4 +1,7 @@
 /* cmd_score.c - `reward score`: rows in, the same rows with their scores out. */
+#include <stdio.h>
+#include <string.h>
+
 #include "cli/scoring.h"
 #include "format/journal.h"
 #include "model/score_file.h"
@@ -23,7 +26,10 @@ static const char ABOUT[] =
     "held in memory for that, and come out in their own order.\n"
     "Finished rows are kept in OUT.partial until all are there: after an interruption, --resume checks them "
     "against\n"
-    "the input and goes on, to the same bytes. Beside OUT, OUT.run.json records model, device, dtype, limits and "
+    "the input and goes on, to the same bytes. Many jobs share one file by --task (docs/clusters.md): each leaves "
+    "its\n"
+    "parts in OUT.parts, a run with --resume scores what is missing and joins them to the same bytes. Beside OUT, "
+    "OUT.run.json records model, device, dtype, limits and "
     "counts.";
 static const char EXAMPLES[] =
     "  reward score --model rm pairs.jsonl -o scored.jsonl\n"
@@ -32,7 +38,8 @@ static const char EXAMPLES[] =
     "  reward score --model rm samples.jsonl --group-by prompt --best -o scored.jsonl\n"
     "  producer | reward score --model rm --stream | consumer\n"
     "  reward score --model rm rows.jsonl.zst -o - | jq .score\n"
-    "  reward score --model rm pairs.jsonl -o scored.jsonl.zst --resume\n";
+    "  reward score --model rm pairs.jsonl -o scored.jsonl.zst --resume\n"
+    "  reward score --model rm rows.jsonl -o scored.jsonl --task $SLURM_ARRAY_TASK_ID/8   # sbatch --array=1-8\n";
 
 /* The row that --prompt and --response make. */
 static void ask(str *row, const char *prompt, const option_list *responses, bool list) {
@@ -71,6 +78,7 @@ typedef struct {
   score_file_options file;
   const char *prompt;
   option_list responses;
+  const char *task; /* I/N */
   int overlong;
   bool share;
 } options;
@@ -95,6 +103,11 @@ static const option table[] = {
      .help = "answer each row before the next is read"},
     {"resume", .kind = OPTION_FLAG, .field = offsetof(options, file.resume), .group = INPUT,
      .help = "go on with OUT.partial, which an interrupted run has left"},
+    {"task", .kind = OPTION_TEXT, .field = offsetof(options, task), .value = "I/N", .group = INPUT,
+     .help =
+         "as job I of N (from 1), score the parts I, I+N, … of ROWS that OUT.parts lacks, and leave them there"},
+    {"part-rows", .kind = OPTION_INT, .field = offsetof(options, file.part_rows), .value = "N", .initial = "4096",
+     .range = OPTION_BETWEEN(1, 1 << 30), .group = INPUT, .help = "input rows of a part, the same in all jobs"},
     {"batch-tokens", .kind = OPTION_INT, .field = offsetof(options, score.batch_tokens), .value = "N",
      .range = OPTION_COUNT_FROM(0), .group = SCORING,
      .help = "tokens of one forward pass; no score depends on it (default: 4096)"},
@@ -115,9 +128,18 @@ static const option table[] = {
      .affects = OPTION_BITS, .group = SCORING, .help = "what strftime_now returns (default: 2024-07-26)"},
     {.name = NULL}};
 
+/* I/N. -1, or the exit status. */
+static int read_task(const cli *c, const char *text, score_file_options *f) {
+  char end;
+  int n = text ? sscanf(text, "%zu/%zu%c", &f->task, &f->tasks, &end) : 0;
+  if (!text || (n == 2 && f->task >= 1 && f->task <= f->tasks && text[0] != '-')) return -1;
+  return cli_usage(c, "--task: expected I/N with I from 1 to N, got '%s'; number an array of N jobs from 1", text);
+}
+
 /* Options that do not go together: -1 for none, else the exit status. */
 static int check(const cli *c, const options *o) {
   const score_file_options *f = &o->file;
+  bool rows = c->words.n && strcmp(c->words.items[0], "-") != 0;
   if (!o->score.model) return cli_usage(c, "--model is needed");
   if (o->responses.n && !o->prompt) return cli_usage(c, "--response: expected --prompt with it");
   if (o->prompt && !o->responses.n) return cli_usage(c, "--prompt: expected --response with it");
@@ -127,6 +149,10 @@ static int check(const cli *c, const options *o) {
     return cli_usage(c, "--prompt: --resume, --stream and --group-by are for ROWS");
   if (f->stream && f->group_by)
     return cli_usage(c, "--stream, --group-by: expected one of them; a group is known when all rows are");
+  if (o->task && (f->stream || f->group_by || o->prompt))
+    return cli_usage(c, "--task: --stream, --group-by and --prompt are for one process that sees all rows");
+  if (o->task && (!rows || !journal_possible(f->output)))
+    return cli_usage(c, "--task: expected a file of ROWS and -o FILE with it, which all jobs can see");
   if (f->resume && !journal_possible(f->output)) return cli_usage(c, "--resume: expected -o FILE with it");
   return -1;
 }
@@ -137,6 +163,7 @@ static int run_command(cli *c, void *values) {
   score_file_options f = given->file;
   const char *in = c->words.n ? c->words.items[0] : "-";
   int status = check(c, given);
+  if (status < 0) status = read_task(c, given->task, &f);
   if (status < 0) status = cli_check_output(c, f.output, &in, 1);
   if (status >= 0) return status;
   f.model = &o;
@@ -168,7 +195,8 @@ static int run_command(cli *c, void *values) {
     f.table = table;
     f.values = &effective;
     score_file_counts n;
-    s = score_file(sc, rows, &f, &n, &err);
+    bool parts = f.tasks || (f.resume && score_parts_there(f.output));
+    s = parts ? score_parts(sc, rows, &f, &n, &err) : score_file(sc, rows, &f, &n, &err);
     failed = n.failed > 0;
   }
   scorer_free(sc);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -104,18 +105,18 @@ rw_status journal_open(journal **opened, const char *path, bool resume, bool *ke
   return s;
 }
 
-static rw_status check_record(journal *j, slice record, rw_error *err) {
+rw_status journal_same(const char *path, slice record, slice wanted, rw_error *err) {
   json_difference d;
   json_doc *was = json_new(), *now = json_new();
-  rw_status s = was && now ? json_parse(was, j->record.p, j->record.len, err) : rw_nomem(err, j->path);
-  if (!s) s = json_parse(now, record.p, record.len, err);
-  if (s == RW_DATA) rw_prefix(err, s, "%s: its first line", j->path);
+  rw_status s = was && now ? json_parse(was, record.p, record.len, err) : rw_nomem(err, path);
+  if (!s) s = json_parse(now, wanted.p, wanted.len, err);
+  if (s == RW_DATA) rw_prefix(err, s, "%s: its first line", path);
   if (!s && json_differ(&d, was, 0, now, 0))
     s = rw_fail(
         err, RW_USAGE,
         "%s: was made otherwise, so its rows cannot be kept: %s was %s, is %s; remove it, or leave out " FIELD(
             resume),
-        j->path, d.where, d.was, d.now);
+        path, d.where, d.was, d.now);
   json_free(was);
   json_free(now);
   return s;
@@ -123,7 +124,7 @@ static rw_status check_record(journal *j, slice record, rw_error *err) {
 
 rw_status journal_begin(journal *j, slice record, rw_error *err) {
   j->begun = true;
-  if (j->kept) return check_record(j, record, err);
+  if (j->kept) return journal_same(j->path, j->record, record, err);
   str rows = j->buf;
   j->buf = (str){0};
   str_add(&j->buf, record.p, record.len);
@@ -209,13 +210,28 @@ rw_status journal_commit(journal *j, rw_error *err) {
   return RW_OK;
 }
 
+rw_status journal_keep(journal *j, slice last, rw_error *err) {
+  rw_status s = journal_flush(j, err);
+  str_add(&j->buf, last.p, last.len); /* without a newline: killed here, the journal goes on without that line */
+  if (!s) s = journal_flush(j, err);
+  if (!s && fsync(j->fd) != 0) s = sys_fail(j, "cannot write", err);
+  if (!s && rename(j->path, j->out) != 0) s = sys_fail(j, "cannot rename into place", err);
+  journal_free(j);
+  return s;
+}
+
+rw_status journal_close(journal *j, rw_error *err) {
+  rw_status s = journal_flush(j, err); /* whole rows that are there already */
+  if (j->n == 0 && !j->kept) unlink(j->path);
+  journal_free(j);
+  return s;
+}
+
 void journal_abort(journal *j) {
   if (!j) return;
-  journal_flush(j, NULL); /* whole rows that are there already */
+  journal_flush(j, NULL);
   if (j->n > 0)
     log_warn(j->context, "%zu finished rows are kept in %s; " FIELD(resume) " goes on with them%s", j->n, j->path,
              j->fit ? ", also as OUT.jsonl when renamed to OUT.jsonl.partial" : "");
-  else if (!j->kept)
-    unlink(j->path);
-  journal_free(j);
+  journal_close(j, NULL);
 }

@@ -30,7 +30,14 @@ rw_status journal_write(journal *j, const char *row, size_t len, rw_error *err);
 rw_status journal_flush(journal *j, rw_error *err); /* from here on it survives */
 /* Writes OUT and removes the journal; frees j. On failure the journal stays. */
 rw_status journal_commit(journal *j, rw_error *err);
-/* Closes it; without a finished row it is removed, otherwise its path and count are said. NULL is fine. */
+/* The other end: adds a last line, without its newline, and makes the journal itself, with its record, the file
+ * OUT; frees j. */
+rw_status journal_keep(journal *j, slice last, rw_error *err);
+/* Is the record of path the wanted one? Else RW_USAGE names what differs. */
+rw_status journal_same(const char *path, slice record, slice wanted, rw_error *err);
+/* Closes it, to be gone on with; without a finished row it is removed. Frees j. */
+rw_status journal_close(journal *j, rw_error *err);
+/* The same after a failure; its path and count are said. NULL is fine. */
 void journal_abort(journal *j);
 
 #endif

@@ -1,41 +1,16 @@
 /* score_file.c - rows of a file scored in chunks, each chunk safe in the journal before the next is read. */
-#include "model/score_file.h"
-
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
-#include "format/journal.h"
 #include "model/identity.h"
-#include "model/score_groups.h"
-#include "model/score_row.h"
+#include "model/score_filing.h"
 #include "model/scorer.h"
 
 /* Rows held at a time; at least one, and a group whole. A slow model takes fewer rows, so that a kill loses about
  * CHUNK_SECONDS of work. No score depends on it. SMALL_WEIGHTS: bytes that are hashed in no time. */
-enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10, SHOWN_BAD_ROWS = 5 };
+enum { FIRST_CHUNK_ROWS = 16, CHUNK_ROWS = 512, CHUNK_BYTES = 1 << 20, CHUNK_SECONDS = 10 };
 enum { SMALL_WEIGHTS = 1 << 24 };
-
-typedef struct {
-  const score_file_options *o;
-  score_form form;
-  rw_context *context;
-  rows_in *in;
-  score_groups *groups; /* NULL: rows are taken as they come */
-  rows_out *out;        /* stdout and devices; else: */
-  journal *journal;     /* finished rows */
-  score_row *rows;      /* [cap_rows], of which n_rows are ready for use */
-  bool *joins;
-  score_item *items;
-  size_t *item_row; /* SIZE_MAX: the row has no item */
-  size_t n_rows, cap_rows, cap_joins, cap_items, cap_item_row, chunk_rows;
-  score_file_counts *counts;
-  str identity; /* what the scores depend on */
-  json_writer identity_writer;
-  bool identified; /* identity is whole, and the journal begins with it */
-  double began;
-  uint64_t tokens;
-} filing;
 
 /* ---- reading ---- */
 
@@ -54,6 +29,19 @@ static rw_status room_for(filing *r, size_t n, rw_error *err) {
   return RW_OK;
 }
 
+rw_status filing_next(filing *r, slice *row, uint64_t *line, rw_error *err) {
+  *row = r->held;
+  *line = r->held_line;
+  r->held = (slice){0};
+  if (row->p || r->left == 0) return RW_OK;
+  RW_TRY(rows_next(r->in, row, line, err));
+  if (!row->p || r->left == SIZE_MAX) return RW_OK;
+  r->left--;
+  sha256_add(&r->input, &row->len, sizeof row->len);
+  sha256_add(&r->input, row->p, row->len);
+  return RW_OK;
+}
+
 static rw_status read_chunk(filing *r, size_t *n, rw_error *err) {
   size_t bytes = 0;
   for (*n = 0; (*n < r->chunk_rows && bytes < CHUNK_BYTES) || (r->groups && score_groups_more(r->groups)); ++*n) {
@@ -64,7 +52,7 @@ static rw_status read_chunk(filing *r, size_t *n, rw_error *err) {
     if (r->groups)
       score_groups_next(r->groups, &row, &line, &r->joins[*n]);
     else
-      RW_TRY(rows_next(r->in, &row, &line, err));
+      RW_TRY(filing_next(r, &row, &line, err));
     if (!row.p) return RW_OK;
     bytes += row.len;
     RW_TRY(score_row_read(&r->rows[*n], &r->form, row, line, err));
@@ -90,12 +78,22 @@ static rw_status begin_identity(filing *r, rw_error *err) {
   return model_identity_begin(w, scorer_model(s), m->model, m->chat_template, err);
 }
 
-/* Adds the weights, and lets rows survive from here on. */
-static rw_status end_identity(filing *r, rw_error *err) {
+/* Adds the weights. */
+static rw_status seal_identity(filing *r, rw_error *err) {
   r->identified = true;
   RW_TRY(model_identity_end(&r->identity_writer, scorer_model(r->form.scorer), err));
   jw_end(&r->identity_writer);
-  if (r->identity.oom) return rw_nomem(err, r->o->output);
+  return r->identity.oom ? rw_nomem(err, r->o->output) : RW_OK;
+}
+
+rw_status filing_identify(filing *r, rw_error *err) {
+  RW_TRY(begin_identity(r, err));
+  return seal_identity(r, err);
+}
+
+/* Lets rows survive from here on. */
+static rw_status end_identity(filing *r, rw_error *err) {
+  RW_TRY(seal_identity(r, err));
   return journal_begin(r->journal, (slice){r->identity.p, r->identity.len}, err);
 }
 
@@ -120,14 +118,24 @@ static rw_status hand_on(filing *r, size_t i, size_t n, const str *line, rw_erro
   return RW_OK;
 }
 
+/* Of a part it is said when all parts are there, in the order of rows. */
+static void add_bad_row(filing *r, uint64_t line, const char *error) {
+  if (r->left == SIZE_MAX) {
+    log_warn(r->context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)line, error);
+    return;
+  }
+  bad_row *b = &r->bad[r->n_bad++];
+  b->line = line;
+  snprintf(b->error, sizeof b->error, "%s", error);
+}
+
 static void count(filing *r, const score_row *h, const score_item *it) {
   const char *error = it ? it->error : h->error;
-  score_file_counts *c = r->counts;
+  score_file_counts *c = &r->counts;
   c->rows++;
   if (error[0]) {
     c->dropped += it && it->dropped;
-    if (c->failed++ < SHOWN_BAD_ROWS)
-      log_warn(r->context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)h->line, error);
+    if (c->failed++ < SHOWN_BAD_ROWS) add_bad_row(r, h->line, error);
     return;
   }
   if (!it) return; /* a row without a fault has its item */
@@ -185,7 +193,7 @@ static rw_status next_kept(filing *r, score_row *h, bool *any, rw_error *err) {
   if (r->groups)
     score_groups_kept(r->groups, &row, &line);
   else
-    RW_TRY(rows_next(r->in, &row, &line, err));
+    RW_TRY(filing_next(r, &row, &line, err));
   *any = row.p != NULL;
   return *any ? score_row_read(h, &r->form, row, line, err) : RW_OK;
 }
@@ -200,10 +208,19 @@ static bool begins_alike(filing *r, const score_row *h, slice kept, str *line) {
          memcmp(kept.p + line->len, next.p, next.len) == 0;
 }
 
+static void take_kept_error(filing *r, score_row *h) {
+  json_val error = json_get(h->doc, 0, "error");
+  if (error == JSON_NONE) return;
+  slice text = json_string(h->doc, error);
+  char why[sizeof r->bad->error];
+  snprintf(why, sizeof why, "%.*s", (int)text.len, text.p ? text.p : "");
+  if (r->counts.failed++ < SHOWN_BAD_ROWS && r->left != SIZE_MAX) add_bad_row(r, h->line, why);
+}
+
 /* The rows that an interrupted run has left: each must begin as its input row makes it begin. */
 static rw_status take_kept(filing *r, str *line, rw_error *err) {
   slice kept;
-  score_file_counts *c = r->counts;
+  score_file_counts *c = &r->counts;
   RW_TRY(room_for(r, 1, err));
   score_row *h = &r->rows[0];
   for (;;) {
@@ -218,12 +235,12 @@ static rw_status take_kept(filing *r, str *line, rw_error *err) {
                      "%s%s%.0llu: not the input whose rows are kept, from row %zu on; leave out " FIELD(resume),
                      rows_path(r->in), any ? ":" : "", any ? (unsigned long long)h->line : 0, c->rows + 1);
     RW_TRY(json_parse(h->doc, kept.p, kept.len, err));
-    c->failed += json_get(h->doc, 0, "error") != JSON_NONE;
+    take_kept_error(r, h);
     c->dropped += json_get(h->doc, 0, "dropped") != JSON_NONE;
     c->truncated += json_get(h->doc, 0, "truncated") != JSON_NONE;
     c->rows++;
   }
-  if (c->rows) log_note(r->context, "%zu rows are there already", c->rows);
+  if (c->rows && r->left == SIZE_MAX) log_note(r->context, "%zu rows are there already", c->rows);
   return RW_OK;
 }
 
@@ -239,7 +256,7 @@ static rw_status open_output(filing *r, rw_error *err) {
   return kept || model_weight_bytes(scorer_model(r->form.scorer)) <= SMALL_WEIGHTS ? end_identity(r, err) : RW_OK;
 }
 
-static void put_record(const filing *r, json_writer *w) {
+static void put_record(const filing *r, const score_file_counts *c, json_writer *w) {
   static const char *const policies[] = {
       [OVERLONG_ERROR] = "error", [OVERLONG_TRUNCATE] = "truncate", [OVERLONG_DROP] = "drop"};
   const score_options *m = r->o->model;
@@ -257,19 +274,19 @@ static void put_record(const filing *r, json_writer *w) {
   if (r->o->best) jw_bool(w, "best", true);
   if (r->o->best && r->o->group_by) jw_string(w, "group_by", r->o->group_by);
   jw_raw(w, "identity", (slice){r->identity.p, r->identity.len});
-  jw_uint(w, "rows", r->counts->rows);
-  jw_uint(w, "failed", r->counts->failed);
-  jw_uint(w, "dropped", r->counts->dropped);
-  jw_uint(w, "truncated", r->counts->truncated);
+  jw_uint(w, "rows", c->rows);
+  jw_uint(w, "failed", c->failed);
+  jw_uint(w, "dropped", c->dropped);
+  jw_uint(w, "truncated", c->truncated);
   jw_end(w);
 }
 
-static rw_status write_record(filing *r, rw_error *err) {
+rw_status filing_write_record(filing *r, const score_file_counts *c, rw_error *err) {
   char *path = mem_printf("%s.run.json", r->o->output);
   str text = {0};
   json_writer w = {.out = &text};
   while (!r->identified && r->identity_writer.depth) jw_end(&r->identity_writer); /* without its weights */
-  put_record(r, &w);
+  put_record(r, c, &w);
   str_addc(&text, '\n');
   bool whole = path && !text.oom && !r->identity.oom;
   rw_status s = whole ? file_put(path, text.p, text.len, err) : rw_nomem(err, r->o->output);
@@ -280,17 +297,15 @@ static rw_status write_record(filing *r, rw_error *err) {
 
 static rw_status close_output(filing *r, rw_status s, rw_error *err) {
   if (s) {
-    if (r->journal && !r->identified && r->counts->rows) end_identity(r, NULL); /* so that what is done is kept */
+    if (r->journal && !r->identified && r->counts.rows) end_identity(r, NULL); /* so that what is done is kept */
     journal_abort(r->journal);
     rows_abort(r->out);
     return s;
   }
   if (!r->journal) return rows_commit(r->out, err);
   RW_TRY(journal_commit(r->journal, err));
-  return write_record(r, err);
+  return filing_write_record(r, &r->counts, err);
 }
-
-/* ---- all of it ---- */
 
 static rw_status read_groups(filing *r, rw_error *err) {
   if (!r->o->group_by) return RW_OK;
@@ -301,52 +316,60 @@ static rw_status read_groups(filing *r, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status score_rows(filing *r, rw_error *err) {
-  progress p;
+void filing_show(filing *r, size_t done) {
+  uint64_t part, whole;
+  rows_position(r->in, &part, &whole);
+  r->shown.share = whole ? (double)part / (double)whole : 0;
+  progress_set(&r->shown, r->before + done, NULL);
+}
+
+rw_status filing_rows(filing *r, rw_error *err) {
   str line = {0};
-  size_t *done = &r->counts->rows;
-  bool shown = !r->o->stream;
-  if (shown) progress_start(&p, r->context, "scoring", "rows", r->groups ? score_groups_size(r->groups) : 0);
+  const size_t *done = &r->counts.rows;
   rw_status s = r->journal ? take_kept(r, &line, err) : RW_OK;
   if (!s && r->groups) s = score_groups_begin(r->groups, err);
-  r->chunk_rows = r->o->stream ? 1 : FIRST_CHUNK_ROWS;
-  p.from = *done;
+  if (r->o->stream) r->chunk_rows = 1;
+  r->shown.from += *done;
   for (size_t n = 1; !s && n > 0;) {
     double began = clock_seconds();
     s = read_chunk(r, &n, err);
     if (!s) s = score_chunk(r, n, &line, err);
-    uint64_t part, whole;
-    rows_position(r->in, &part, &whole);
-    p.share = whole ? (double)part / (double)whole : 0;
-    if (shown) progress_set(&p, *done, NULL);
+    filing_show(r, *done);
     if (!s && log_interrupted(r->context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
     double rows = (double)n * CHUNK_SECONDS / (clock_seconds() - began + 1e-3);
-    if (!r->o->stream) r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
+    if (!r->o->stream && n > 0) r->chunk_rows = rows > CHUNK_ROWS ? CHUNK_ROWS : rows < 1 ? 1 : (size_t)rows;
   }
-  if (shown) progress_end(&p);
   str_free(&line);
   return s;
 }
 
-static void say(const filing *r, double seconds) {
-  const score_file_counts *c = r->counts;
-  const scorer *s = r->form.scorer;
-  render_notes notes;
-  scorer_notes(s, &notes);
+void filing_say(const filing *r, const score_file_counts *c, const render_notes *n, const own_field *own,
+                double seconds) {
   log_note(r->context, "%llu tokens in %.2f s: %.0f tokens/s", (unsigned long long)r->tokens, seconds,
            (double)r->tokens / seconds);
-  render_notes_warn(r->context, &notes);
+  render_notes_warn(r->context, n);
   if (c->truncated)
     log_warn(r->context,
              "%zu of %zu rows were truncated to %lld tokens; their token counts are those after the cut",
-             c->truncated, c->rows, (long long)scorer_max_length(s));
-  own_fields_warn(r->context, r->form.replaced, SCORE_FIELDS);
+             c->truncated, c->rows, (long long)scorer_max_length(r->form.scorer));
+  own_fields_warn(r->context, own, SCORE_FIELDS);
   if (c->failed)
     log_warn(r->context, "%zu of %zu rows could not be scored%s", c->failed, c->rows,
              c->dropped == c->failed ? ": all of them too long" : "");
 }
 
-static void filing_free(filing *r) {
+void filing_begin(filing *r, scorer *s, rows_in *in, const score_file_options *o) {
+  *r = (filing){.o = o,
+                .context = scorer_context(s),
+                .in = in,
+                .left = SIZE_MAX,
+                .chunk_rows = FIRST_CHUNK_ROWS,
+                .began = clock_seconds()};
+  r->form = (score_form){.scorer = s, .best = o->best};
+  score_form_init(&r->form);
+}
+
+void filing_free(filing *r) {
   for (size_t i = 0; i < r->n_rows; i++) score_row_free(&r->rows[i]);
   void *p[] = {r->rows, r->joins, r->items, r->item_row};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
@@ -354,20 +377,37 @@ static void filing_free(filing *r) {
   str_free(&r->identity);
 }
 
-rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
-                     rw_error *err) {
-  filing r = {.o = o, .context = scorer_context(s), .in = in, .counts = counts, .began = clock_seconds()};
-  *counts = (score_file_counts){0};
+/* ---- a whole file ---- */
+
+static rw_status score_rows(filing *r, rw_error *err) {
+  if (r->o->stream) return filing_rows(r, err);
+  progress_start(&r->shown, r->context, "scoring", "rows", r->groups ? score_groups_size(r->groups) : 0);
+  rw_status s = filing_rows(r, err);
+  progress_end(&r->shown);
+  return s;
+}
+
+static rw_status check(const score_file_options *o, rw_error *err) {
   if (o->stream && o->group_by)
     return rw_fail(err, RW_USAGE, "stream, group_by: expected one of them: a group is known when all rows are");
-  r.form = (score_form){.scorer = s, .best = o->best};
-  score_form_init(&r.form);
+  return score_parts_there(o->output) ? score_parts_fail(o->output, err) : RW_OK;
+}
+
+rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
+                     rw_error *err) {
+  filing r;
+  *counts = (score_file_counts){0};
+  RW_TRY(check(o, err));
+  filing_begin(&r, s, in, o);
   rw_status st = read_groups(&r, err);
   if (!st) st = open_output(&r, err);
   double began = clock_seconds();
   if (!st) st = score_rows(&r, err);
-  if (!st) say(&r, clock_seconds() - began);
+  render_notes notes;
+  scorer_notes(s, &notes);
+  if (!st) filing_say(&r, &r.counts, &notes, r.form.replaced, clock_seconds() - began);
   st = close_output(&r, st, err);
+  *counts = r.counts;
   filing_free(&r);
   return st;
 }

@@ -20,6 +20,10 @@ typedef struct {
   bool stream;                /* each row is answered before the next is read */
   const option *table; /* of the options that were given; those that it says affect bits are part of the identity */
   const void *values;
+  /* of score_parts alone: */
+  int64_t part_rows;  /* input rows of a part */
+  size_t task, tasks; /* of so many independent runs this one, from 1: parts task - 1, task - 1 + tasks, … are its;
+                         0: all are */
 } score_file_options;
 
 typedef struct {
@@ -29,5 +33,15 @@ typedef struct {
 /* Scores the rows of `in`, which stays the caller's. Progress, notes and warnings go to the scorer's context. A row
  * that cannot be scored counts as failed, and RW_OK is returned all the same. */
 rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts, rw_error *err);
+
+/* The same by parts: so many input rows, scored, as a file of their own in the folder OUT.parts, whole or absent.
+ * What is there is not done again, whoever has done it, so that runs on several machines share the work; parts of
+ * another model, other options or other rows are refused by name. A run of all parts joins them to the bytes that
+ * score_file gives, and removes the folder; a task leaves its parts there. Rows without group_by alone, and a file
+ * as output. */
+rw_status score_parts(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
+                      rw_error *err);
+bool score_parts_there(const char *output);                    /* is there a folder OUT.parts? */
+rw_status score_parts_fail(const char *output, rw_error *err); /* RW_USAGE: there is, and nobody asked for it */
 
 #endif

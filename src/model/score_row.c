@@ -104,6 +104,11 @@ static bool replaced(void *ctx, slice key, json_val v) {
   return false;
 }
 
+void score_row_replaced(own_field f[SCORE_FIELDS], slice name, size_t rows) {
+  for (size_t i = 0; i < SCORE_FIELDS; i++)
+    if (slice_is(name, ours[i].name)) f[i].name = ours[i].name, f[i].rows += rows;
+}
+
 void score_row_begin(json_writer *w, score_form *f, const score_row *h) {
   jw_object(w, NULL);
   if (h->is_object)

@@ -44,6 +44,8 @@ void score_row_free(score_row *h);
 
 /* text is copied. line: of its file; 0: none. What is wrong with the row is no failure: it stands in h->error. */
 rw_status score_row_read(score_row *h, const score_form *f, slice text, uint64_t line, rw_error *err);
+/* Counts so many rows more whose own field of this name was replaced. */
+void score_row_replaced(own_field f[SCORE_FIELDS], slice name, size_t rows);
 /* What score_items needs of a readable row. */
 rw_status score_row_item(const score_row *h, const score_form *f, score_item *it, rw_error *err);
 /* Opens the output row's object and writes what comes from the input row. */
