@@ -68,30 +68,88 @@ for last in 298 299 300 300 300 300 300 300; do
   fi
 done
 
-# a limit on files that a checkpoint, or the result, does not fit into
-(ulimit -f 200; stops "File too large" --steps 20 --out "$tmp/limit" --save-every 5)
-unfinished "$tmp/limit"
-[ "$(wc -l <"$tmp/limit/metrics.jsonl")" -eq 5 ]
-(ulimit -f 100; stops "limit/model.safetensors: cannot write: File too large" --steps 20 --out "$tmp/limit" --resume)
-unfinished "$tmp/limit"
-train --steps 20 --out "$tmp/limit" --resume
-train --steps 20 --out "$tmp/twenty"
-same "$tmp/limit" "$tmp/twenty"
+# a limit on files that a checkpoint does not fit into: said before the first step
+(ulimit -f 200; stops "a checkpoint is a file of 337 KB, and files may have 205 KB here" --steps 300 --out "$tmp/limit")
+[ ! -e "$tmp/limit" ]
 
-# a disk that holds one checkpoint, but not the next beside it; then one that is full while lines are written
-if small_disk 500k; then
-  small=(--steps 20 --tensorboard no --out "$tmp/small/rm")
-  stops "No space left" "${small[@]}" --save-every 3
-  unfinished "$tmp/small/rm"
-  [ "$(ls -d "$tmp"/small/rm/checkpoint-*)" = "$tmp/small/rm/checkpoint-00000003" ]
-  head -c 150000 /dev/zero >"$tmp/small/filler" 2>/dev/null || true
-  stops "small/rm" "${small[@]}" --save-minutes 1000 --resume
-  unfinished "$tmp/small/rm"
-  ls -d "$tmp/small/rm/checkpoint-00000003" >/dev/null
+# begin OPTION…: train in the background, to its tenth step
+begin() {
+  (exec "$reward" "${args[@]}" --steps 300 "$@" 2>"$tmp/said") & running=$!
+  await '[ "$(cat "$run/metrics.jsonl" 2>/dev/null | wc -l)" -ge 10 ]'
+}
+await() { # CONDITION, for a minute at most
+  for _ in $(seq 1200); do
+    eval "$1" && return
+    kill -0 $running 2>/dev/null || break
+    sleep 0.05
+  done
+  eval "$1" || fail "never came: $1: $(cat "$tmp/said")"
+}
+ended() { # STATUS
+  local status=0
+  wait $running || status=$?
+  running=
+  [ $status -eq "$1" ] || fail "exit status $status, expected $1: $(cat "$tmp/said")"
+}
+limit() { prlimit --pid $running --fsize="$1:"; }
+said() { grep -qF -- "$1" "$tmp/said"; }
+
+# no file may grow any more: the run trains on, keeps its earlier checkpoint and its lines, and waits at its end until it can write
+run=$tmp/limit
+begin --out "$run" --save-every 5
+limit 40000
+await 'said "trying again until it works"'
+said "is not saved: the checkpoint of step" || fail "no warning: $(cat "$tmp/said")"
+said "metrics.jsonl: cannot write: File too large; its lines are kept in memory"
+unfinished "$run"
+[ "$(ls -d "$run"/checkpoint-* | wc -l)" -eq 1 ]
+limit unlimited
+ended 0
+same "$tmp/whole" "$run"
+
+# told to stop while it waits: the checkpoint stays, and going on from it loses no more than what came after it
+rm -r "$run"
+begin --out "$run" --save-every 5
+limit 40000
+await 'said "trying again until it works"'
+kept=$(ls -d "$run"/checkpoint-*)
+kill -INT $running
+ended 130
+said "all 300 steps are done, and the result could not be written (the checkpoint of step $((10#${kept##*-})) stays)"
+unfinished "$run"
+[ "$(ls -d "$run"/checkpoint-*)" = "$kept" ]
+train --steps 300 --out "$run" --resume
+same "$tmp/whole" "$run"
+
+# told to stop before: it tries for a while, so that room can be made
+rm -r "$run"
+begin --out "$run"
+limit 40000
+kill -INT $running
+await 'said "trying again for a minute"'
+limit unlimited
+ended 130
+said "stopped after step"
+train --steps 300 --out "$run" --resume
+same "$tmp/whole" "$run"
+
+# a disk: too small for the run, said before the first step; then one that somebody else fills meanwhile
+if small_disk 900k; then
+  run="$tmp/small/rm"
+  "$reward" "${args[@]}" --steps 300 --out "$run" --tensorboard no --dry-run >"$tmp/out" 2>/dev/null && fail "a dry run that would not fit"
+  stops "checkpoints and the result take" --steps 300 --tensorboard no --out "$run"
+  [ ! -e "$run" ]
+  mount -o remount,size=2m "$tmp/small"
+  need=$("$reward" "${args[@]}" --steps 300 --out "$run" --tensorboard no --dry-run 2>/dev/null | sed -n 's/^disk_bytes *//p')
+  begin --tensorboard no --out "$run" --save-every 5 --keep best --eval "$tmp/the pairs.jsonl"
+  kill -STOP $running
+  head -c 3000000 /dev/zero >"$tmp/small/filler" 2>/dev/null || true
+  kill -CONT $running
+  await 'said "trying again until it works"'
+  unfinished "$run"
   rm "$tmp/small/filler"
-  mount -o remount,size=8m "$tmp/small"
-  train "${small[@]}" --threads 1 --resume
-  grep -q "going on after step 3" "$tmp/said"
-  same "$tmp/small/rm" "$tmp/twenty"
+  ended 0
+  same_metrics "$tmp/whole" "$run"
+  [ "$need" -gt 700000 ] && [ "$need" -lt 1500000 ]
 fi
 echo "interruptions and full disks: nothing lost, the same bits"

@@ -1,11 +1,12 @@
 # lib.sh - what the scripts cli_*.sh share. First line of each: . "$(dirname "$0")/lib.sh"
 #
-# The working folder is the repository's root; $reward is the program, $tmp a folder that goes at the end.
+# The working folder is the repository's root; $reward is the program, $tmp a folder that goes at the end, $running a
+# process that does (empty: none).
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 reward=$PWD/${BUILD:-build}/reward
 tmp=$(mktemp -d)
-mounted=
-trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
+mounted= running=
+trap '[ -z "$running" ] || { kill -9 $running && wait $running; } 2>/dev/null || true; [ -z "$mounted" ] || umount "$mounted"; rm -rf "$tmp"' EXIT
 bad=0 # a script without set -e ends by `exit $bad`
 
 # fail TEXT…: ends a script under set -e, else is remembered

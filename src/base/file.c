@@ -12,7 +12,6 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include <utf8proc.h>
 #define XXH_INLINE_ALL
@@ -379,11 +378,6 @@ rw_status file_nameless(const char *dir, int *fd, rw_error *err) {
 char *file_nearest_dir(const char *path) {
   size_t n = existing(path);
   return n ? mem_strndup(path, n) : mem_strndup(*path == '/' ? "/" : ".", 1);
-}
-
-uint64_t file_room(const char *dir) {
-  struct statvfs v;
-  return statvfs(dir, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
 }
 
 rw_status file_remove_tree(const char *path, rw_error *err) {

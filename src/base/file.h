@@ -78,6 +78,12 @@ rw_status file_nameless(const char *dir, int *fd, rw_error *err);
 char *file_nearest_dir(const char *path);
 /* Bytes that can still be written there; 0 when that is not known. */
 uint64_t file_room(const char *dir);
+/* The most that a file there may have: RLIMIT_FSIZE, or UINT64_MAX. */
+uint64_t file_size_limit(void);
+/* Are there fewer than `need` bytes? False where the file system does not say. */
+bool file_room_short(const char *dir, uint64_t need);
+void file_size_text(char out[32], uint64_t bytes); /* "2.9 GB", "350 MB", "12 KB" */
+uint64_t file_tree_bytes(const char *path);        /* of all files in it, as far as they can be seen */
 rw_status file_remove_tree(const char *path, rw_error *err);
 /* The same of a folder that may be in use by its name: it is renamed PATH.removed first, so that whenever the
  * process is killed the name stands for the whole folder or for none. Also what an earlier call left of

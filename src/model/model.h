@@ -231,6 +231,12 @@ typedef struct {
   uint64_t device, host;
 } model_bytes;
 model_bytes model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens);
+/* Bytes of the files that training writes: the model as model_save has it with o->save_dtype, the trained tensors
+ * in f32, and these with the optimizer's states. */
+typedef struct {
+  uint64_t saved, weights, states;
+} model_file_bytes;
+model_file_bytes model_files(const model *m, const model_train_options *o);
 /* The device's memory; both 0: it is the host's. */
 void model_device_memory(const model *m, uint64_t *free, uint64_t *total);
 

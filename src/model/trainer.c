@@ -152,6 +152,22 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
   return b;
 }
 
+model_file_bytes model_files(const model *m, const model_train_options *o) {
+  model_file_bytes b = {0};
+  size_t first = first_trained(m, frozen_layers(m, o)), head = (size_t)m->w->head;
+  bool adapters = m->w->lora_rank > 0; /* the head and what follows it are all that is saved */
+  for (size_t i = 0; i < m->w->n_tensors; i++) {
+    const tensor *t = &m->w->t[i];
+    uint64_t n = t->pub.count, blocks = blocks_of(t->pub.count);
+    st_dtype dtype = o->save_dtype >= 0 ? (st_dtype)o->save_dtype : adapters ? DT_F32 : t->file_type;
+    if (!adapters || i >= head) b.saved += n * st_dtype_size(dtype);
+    if (i < first) continue;
+    b.weights += n * sizeof(float);
+    b.states += n * sizeof(float) + 2 * (o->states_8bit ? n + blocks * sizeof(float) : n * sizeof(float));
+  }
+  return b;
+}
+
 void model_device_memory(const model *m, uint64_t *free, uint64_t *total) { m->be->memory(m->be, free, total); }
 
 void model_rest(model *m) {

@@ -339,6 +339,26 @@ rw_status best_load(model *m, const char *out, rw_error *err) {
   return s;
 }
 
+struct sizes {
+  const char *out;
+  uint64_t bytes;
+};
+static rw_status add_bytes(void *ctx, const char *name, rw_error *err) {
+  struct sizes *z = ctx;
+  char *path = file_join(z->out, name);
+  if (!path) return rw_nomem(err, name);
+  z->bytes += file_tree_bytes(path);
+  mem_free(path);
+  return RW_OK;
+}
+
+uint64_t checkpoint_bytes(const char *out) {
+  struct sizes z = {out, 0};
+  each(out, add_bytes, &z, NULL);
+  add_bytes(&z, BEST, NULL);
+  return z.bytes;
+}
+
 rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err) {
   struct removal r = {out, keep};
   RW_TRY(each(out, remove_other, &r, err));

@@ -42,6 +42,8 @@ rw_status best_load(model *m, const char *out, rw_error *err);
 /* Reads s->best and s->best_step of it (an older program kept weights alone: then they stay). *there false: there
  * are no weights, or they were the best on another evaluation than eval. */
 rw_status best_read(const char *out, const char *eval, train_state *s, bool *there, rw_error *err);
+/* Bytes of the checkpoints and best weights that OUT has. */
+uint64_t checkpoint_bytes(const char *out);
 /* Removes all but the newest `keep` checkpoints of OUT, the best weights, and what an interrupted save left. */
 rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err);
 

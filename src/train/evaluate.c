@@ -2,12 +2,12 @@
 #include "train/evaluate.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "eval/eval.h"
 #include "model/scorer.h"
+#include "train/disk.h"
 #include "train/identity.h"
 #include "train/record.h"
 
@@ -17,7 +17,7 @@ struct trainer_eval {
   scorer *s;
   eval_data **data;          /* [n_eval] */
   char first[IDENTITY_EVAL]; /* what the best is measured on */
-  FILE *lines;
+  lines *lines;
   tensorboard *board; /* the caller's */
 };
 
@@ -67,15 +67,17 @@ rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard 
                     s->eval_due   ? s->step - 1
                     : s->step > 0 ? s->step
                                   : -1,
-                    err);
+                    e->o->context, err);
 }
+
+rw_status trainer_eval_flush(trainer_eval *e, rw_error *err) { return e ? lines_flush(e->lines, err) : RW_OK; }
 
 void trainer_eval_close(trainer_eval *e) {
   if (!e) return;
   for (size_t i = 0; e->data && i < e->o->eval.n; i++) eval_data_free(e->data[i]);
   mem_free(e->data);
   scorer_free(e->s);
-  if (e->lines) fclose(e->lines);
+  lines_close(e->lines, NULL);
   mem_free(e);
 }
 
@@ -118,10 +120,20 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
         FIELD(eval) " %s: %zu of %zu items are longer than %lld tokens and were truncated; `reward eval` refuses them "
         "without " FIELD(overlong) " truncate",
         e->o->eval.items[i], r.truncated, r.n_items, (long long)scorer_max_length(e->s));
-  bool ok = !s.oom && fwrite(s.p, 1, s.len, e->lines) == s.len && fflush(e->lines) == 0;
+  st = s.oom ? rw_nomem(err, "evaluation") : lines_add(e->lines, (slice){s.p, s.len}, err);
   str_free(&s);
   eval_result_free(&r);
-  return ok ? RW_OK : rw_fail(err, RW_IO, "%s/evals.jsonl: cannot write", e->o->out);
+  return st;
+}
+
+/* Training on would lose them: it waits for room. */
+typedef struct {
+  const trainer_eval *e;
+  const train_state *state;
+} keeping;
+static rw_status keep_best(void *ctx, rw_error *err) {
+  const keeping *k = ctx;
+  return best_save(k->e->m, k->e->o->out, k->state, k->e->first, err);
 }
 
 rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, rw_error *err) {
@@ -134,7 +146,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
     if (i > 0 || !(isnan(state->best) || figure > state->best)) continue;
     state->best = figure;
     state->best_step = k;
-    if (keeps_best(e)) RW_TRY(best_save(e->m, e->o->out, state, e->first, err));
+    if (keeps_best(e)) RW_TRY(disk_wait(e->o->context, keep_best, &(keeping){e, state}, err));
   }
   return RW_OK;
 }

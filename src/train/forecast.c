@@ -1,19 +1,16 @@
 /* forecast.c - what a run will take before it starts: its memory, the disk for frozen layers' states, with
- * --dry-run its time.
+ * --dry-run its time. (Checkpoints and the result: disk.c.)
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "train/disk.h"
 #include "train/memory.h"
 #include "train/run.h"
 
 static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB", (double)bytes / 1e9); }
-
-/* --keep N: N; 0 for best and last. */
-int64_t train_kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
 
 typedef struct {
   uint64_t need, room;
@@ -79,7 +76,8 @@ rw_status forecast_frozen(run *t, const char *dir, rw_error *err) {
   bool again = t->steps > t->per_epoch, evals = o->eval.n > 0;
   char *why = t->frozen_why_not;
   if (o->freeze_layers == 0) return RW_OK;
-  uint64_t need = t->shared_tokens * c->hidden * sizeof(float), room = file_room(dir) / 2;
+  uint64_t need = t->shared_tokens * c->hidden * sizeof(float), all = file_room(dir),
+           room = all > t->disk ? (all - t->disk) / 2 : 0; /* what is saved comes first */
   char a[32], b[32];
   gigabytes(a, need);
   gigabytes(b, room);
@@ -92,12 +90,25 @@ rw_status forecast_frozen(run *t, const char *dir, rw_error *err) {
   } else if (!o->dry_run) {
     log_note(o->context, "the frozen layers' states are kept on disk after their first pass: %s", a);
   }
+  if (again) t->disk += need;
   if (!again && !evals) return RW_OK;
   rw_status s = model_keep_frozen(t->m, dir, room, again, evals, err);
   if (s != RW_IO) return s;
   snprintf(why, sizeof t->frozen_why_not, "%s", err->text);
   log_warn(o->context, "the frozen layers' states are computed each time: %s", why);
   return RW_OK;
+}
+
+static void time_text(char out[32], double seconds) {
+  const struct {
+    const char *unit;
+    double seconds;
+  } units[] = {{"day", 86400}, {"hour", 3600}, {"minute", 60}, {"second", 1}};
+  int u = 0;
+  while (u < 3 && seconds < 1.5 * units[u].seconds - (u == 2 ? 31 : 0)) u++;
+  long n = (long)(seconds / units[u].seconds + 0.5);
+  if (n < 1) n = 1;
+  snprintf(out, 32, "%ld %s%s", n, units[u].unit, n == 1 ? "" : "s");
 }
 
 /* *each: seconds a token, measured over passes of the first step, at most PASSES. */
@@ -136,6 +147,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
 rw_status forecast_print(run *t, rw_error *err) {
   const train_options *o = t->o;
   const dataset_counts *c = dataset_stats(t->d);
+  RW_TRY(disk_forecast(t, err));
   RW_TRY(model_train(t->m, &t->how, err));
   double each, later;
   RW_TRY(time_passes(t, &each, err));
@@ -152,11 +164,16 @@ rw_status forecast_print(run *t, rw_error *err) {
   model_zero_grad(t->m);
   double update = clock_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
          computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
+  double seconds = (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update;
+  char memory[32], disk[32], time[32];
+  file_size_text(memory, t->predicted);
+  file_size_text(disk, t->disk);
+  time_text(time, seconds);
   printf(
+      "needs               %s of memory, %s of disk, about %s\n"
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
-      "recompute           %s\npeak_memory_bytes   %llu\nseconds             %.2f\n",
-      c->used, (unsigned long long)c->tokens, computed, (long long)t->steps, t->how.recompute ? "full" : "no",
-      (unsigned long long)t->predicted,
-      (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update);
+      "recompute           %s\npeak_memory_bytes   %llu\ndisk_bytes          %llu\nseconds             %.2f\n",
+      memory, disk, time, c->used, (unsigned long long)c->tokens, computed, (long long)t->steps,
+      t->how.recompute ? "full" : "no", (unsigned long long)t->predicted, (unsigned long long)t->disk, seconds);
   return RW_OK;
 }

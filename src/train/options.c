@@ -4,6 +4,7 @@
  * The order of the rows is that of run.json. The fingerprint keeps its own (fingerprint.c), so rows may move.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/safetensors.h"
@@ -165,6 +166,8 @@ void train_defaults(train_options *o) {
   *o = (train_options){.device = "auto", .dtype = "auto"};
   option_defaults(train_option_table, o);
 }
+
+int64_t train_kept_checkpoints(const train_options *o) { return strtoll(o->keep, NULL, 10); }
 
 rw_status train_check(const train_options *o, rw_error *err) {
   const char *k = o->keep;

@@ -1,54 +1,16 @@
 /* record.c - metrics.jsonl, run.json and the text files of a trained checkpoint. */
 #include "train/record.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "format/rows.h"
 #include "train/identity.h"
 #include "train/loss.h"
 
-rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err) {
-  *f = NULL;
-  char *path = file_join(out, name);
-  if (!path) return rw_nomem(err, out);
-  rw_status s = RW_OK;
-  str keep = {0};
-  if (step >= 0 && file_exists(path)) {
-    rows_in *in;
-    json_doc *d = json_new();
-    s = d ? rows_open(&in, path, NULL, err) : rw_nomem(err, path);
-    if (!s) {
-      slice row;
-      uint64_t line;
-      int64_t at;
-      while (!(s = rows_next(in, &row, &line, err)) && row.p) {
-        /* a line cut short by a kill is later than the checkpoint */
-        if (json_parse(d, row.p, row.len, NULL) || !json_int(d, json_get(d, 0, "step"), &at) || at > step) continue;
-        str_add(&keep, row.p, row.len);
-        str_addc(&keep, '\n');
-      }
-      rows_close(in);
-    }
-    json_free(d);
-  }
-  if (!s) s = keep.oom ? rw_nomem(err, path) : file_put(path, keep.p ? keep.p : "", keep.len, err);
-  int fd = -1;
-  if (!s) s = file_open_append(&fd, path, err);
-  if (!s && !(*f = fdopen(fd, "a"))) {
-    s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
-    close(fd);
-  }
-  str_free(&keep);
-  mem_free(path);
-  return s;
-}
-
-rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err) {
+rw_status metrics_write(lines *f, const step_metrics *m, const dataset *d, rw_error *err) {
   str s = {0};
   json_writer w = {.out = &s};
   jw_object(&w, NULL);
@@ -69,9 +31,9 @@ rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const d
   jw_num(&w, "tokens_per_s", round(m->tokens_per_s * 10) / 10);
   jw_end(&w);
   str_addc(&s, '\n');
-  bool ok = !s.oom && fwrite(s.p, 1, s.len, f) == s.len && fflush(f) == 0;
+  rw_status added = s.oom ? rw_nomem(err, "metrics") : lines_add(f, (slice){s.p, s.len}, err);
   str_free(&s);
-  return ok ? RW_OK : rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot write: %s", out, strerror(errno));
+  return added;
 }
 
 rw_status dropped_write(const char *out, const dataset *d, rw_context *context, rw_error *err) {
@@ -346,4 +308,15 @@ rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_e
     mem_free(to);
   }
   return s;
+}
+
+uint64_t text_bytes(const train_options *o) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < COPIED; i++) {
+    char *path = file_join(text_dir(o->model, o->base), copied[i]);
+    struct stat st;
+    if (path && stat(path, &st) == 0) sum += (uint64_t)st.st_size;
+    mem_free(path);
+  }
+  return sum;
 }

@@ -2,10 +2,9 @@
 #ifndef TRAIN_RECORD_H
 #define TRAIN_RECORD_H
 
-#include <stdio.h>
-
 #include "train/by_source.h"
 #include "train/checkpoint.h"
+#include "train/lines.h"
 
 /* One update, as one line of metrics.jsonl. */
 typedef struct {
@@ -19,10 +18,7 @@ typedef struct {
   const reward_sums *sources; /* [dataset_sources] */
 } step_metrics;
 
-/* Opens OUT/name (JSONL) for appending, after dropping the lines of steps above `step` (-1: all). */
-rw_status lines_open(FILE **f, const char *out, const char *name, int64_t step, rw_error *err);
-/* out: for messages */
-rw_status metrics_write(FILE *f, const char *out, const step_metrics *m, const dataset *d, rw_error *err);
+rw_status metrics_write(lines *f, const step_metrics *m, const dataset *d, rw_error *err);
 
 typedef struct {
   const train_options *o;
@@ -51,6 +47,7 @@ rw_status text_check(const train_options *o, const char *base, rw_error *err);
 /* Copies the tokenizer and the template of the input model into OUT, so that every program renders as training did;
  * the pad token becomes `pad` (see pad_choose). */
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err);
+uint64_t text_bytes(const train_options *o); /* of the files that text_copy copies; o->base: the weights' folder */
 /* A pad token that no conversation ends with: transformers pools at the last token that is not the pad. -1: the
  * vocabulary has none to spare (only single rows are then safe there). */
 int32_t pad_choose(const model_config *c, const renderer *r, const dataset *d);

@@ -2,8 +2,6 @@
 #ifndef TRAIN_RUN_H
 #define TRAIN_RUN_H
 
-#include <stdio.h>
-
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
@@ -22,6 +20,10 @@ typedef struct {
   int64_t steps, per_epoch, batch_tokens;
   uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */
+  uint64_t disk;          /* bytes that it will take at most (disk.h) */
+  uint64_t checkpoint;    /* bytes of one */
+  int64_t saved;          /* step of the last checkpoint; 0: none */
+  bool unsaved;           /* the last one that was due could not be written */
   model_train_options how;
   size_t *order; /* rows of the epoch `order_epoch` */
   int64_t order_epoch;
@@ -33,7 +35,7 @@ typedef struct {
   size_t widest;                  /* branches of the widest row */
   char (*hashes)[33];             /* hashes of the data files, then of the model */
   const char **hash_list;
-  FILE *metrics;
+  lines *metrics;
   tensorboard *board;
   double peak;                                        /* bytes; 0: not known yet */
   char frozen_why_not[sizeof(((rw_error *)0)->text)]; /* see run_record */
@@ -50,7 +52,6 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err); /* the w
 
 /* ---- forecast.c ---- */
 
-int64_t train_kept_checkpoints(const train_options *o); /* --keep N: N; 0 for best and last */
 /* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
 rw_status forecast_memory(run *t, rw_error *err);
 /* With frozen layers: keeps their states on disk where rows or evaluations come again and the room is there. */

@@ -1,13 +1,12 @@
 /* tensorboard.c - TFRecords of Event messages (see tensorboard.h). Little-endian machines only, as the rest. */
 #include "train/tensorboard.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
 
 struct tensorboard {
-  FILE *f;
+  lines *f;
   char *path;
 };
 
@@ -29,10 +28,14 @@ static rw_status write_record(tensorboard *t, const str *event, rw_error *err) {
   uint64_t len = event->len;
   uint32_t len_crc = masked_crc(&len, sizeof len), crc = masked_crc(event->p, event->len);
   if (event->oom) return rw_nomem(err, t->path);
-  bool ok = fwrite(&len, sizeof len, 1, t->f) == 1 && fwrite(&len_crc, sizeof len_crc, 1, t->f) == 1 &&
-            fwrite(event->p, 1, event->len, t->f) == event->len && fwrite(&crc, sizeof crc, 1, t->f) == 1 &&
-            fflush(t->f) == 0;
-  return ok ? RW_OK : rw_fail(err, RW_IO, "%s: cannot write: %s", t->path, strerror(errno));
+  str record = {0};
+  str_add(&record, (const char *)&len, sizeof len);
+  str_add(&record, (const char *)&len_crc, sizeof len_crc);
+  str_add(&record, event->p, event->len);
+  str_add(&record, (const char *)&crc, sizeof crc);
+  rw_status s = record.oom ? rw_nomem(err, t->path) : lines_add(t->f, (slice){record.p, record.len}, err);
+  str_free(&record);
+  return s;
 }
 
 /* ---- messages: a field is its number and wire type, then its value ---- */
@@ -106,7 +109,8 @@ static rw_status write_start(tensorboard *t, int64_t step, rw_error *err) {
   return s;
 }
 
-rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step, rw_error *err) {
+rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step, rw_context *context,
+                           rw_error *err) {
   *out = NULL;
   char *dir = file_join(run_dir, "tensorboard");
   tensorboard *t = mem_zalloc(1, sizeof *t);
@@ -117,9 +121,7 @@ rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step,
   if (!s && !(t->path = mem_printf("%s/events.out.tfevents.%010lld.%08lld.reward", dir, (long long)time(NULL),
                                    (long long)step)))
     s = rw_nomem(err, dir);
-  int fd = s ? -1 : file_create_new(t->path);
-  if (!s && (fd < 0 || !(t->f = fdopen(fd, "wb"))))
-    s = rw_fail(err, RW_IO, "%s: cannot open: %s", t->path, strerror(errno));
+  if (!s) s = lines_create(&t->f, t->path, context, err);
   if (!s) s = write_start(t, step > 0 ? step + 1 : 0, err);
   mem_free(dir);
   if (!s)
@@ -131,12 +133,13 @@ rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step,
 
 rw_status tensorboard_close(tensorboard *t, rw_error *err) {
   if (!t) return RW_OK;
-  rw_status s = RW_OK;
-  if (t->f && fclose(t->f) != 0) s = rw_fail(err, RW_IO, "%s: cannot close: %s", t->path, strerror(errno));
+  rw_status s = lines_close(t->f, err);
   mem_free(t->path);
   mem_free(t);
   return s;
 }
+
+rw_status tensorboard_flush(tensorboard *t, rw_error *err) { return t ? lines_flush(t->f, err) : RW_OK; }
 
 rw_status tensorboard_step(tensorboard *t, const step_metrics *m, const dataset *d, rw_error *err) {
   if (!t) return RW_OK;

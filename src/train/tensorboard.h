@@ -14,9 +14,11 @@
 typedef struct tensorboard tensorboard; /* NULL: off; every function then does nothing */
 
 /* step: updates done already; 0: earlier files of the folder are removed. */
-rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step, rw_error *err);
+rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step, rw_context *context,
+                           rw_error *err);
 /* Reports a failed last write; NULL is fine. */
 rw_status tensorboard_close(tensorboard *t, rw_error *err);
+rw_status tensorboard_flush(tensorboard *t, rw_error *err); /* as lines_flush */
 /* One update: train/..., and sources/NAME/... where rows have sources. */
 rw_status tensorboard_step(tensorboard *t, const step_metrics *m, const dataset *d, rw_error *err);
 /* One evaluation: eval/SPEC/overall, .../section/..., .../subset/... */

@@ -16,6 +16,7 @@
 #include "model/golden.h"
 #include "train/adapters.h"
 #include "train/calibration.h"
+#include "train/disk.h"
 #include "train/identity.h"
 #include "train/loss.h"
 #include "train/memory.h"
@@ -133,7 +134,14 @@ static rw_status publish(void *ctx, const char *dir, rw_error *err) {
   return calibration_write(t->o, dir, t->d, &t->state, err);
 }
 
+static rw_status flush_lines(run *t, rw_error *err) {
+  RW_TRY(lines_flush(t->metrics, err));
+  RW_TRY(tensorboard_flush(t->board, err));
+  return trainer_eval_flush(t->eval, err);
+}
+
 static rw_status save(run *t, rw_error *err) {
+  RW_TRY(flush_lines(t, err));
   checkpoint_policy p = {train_kept_checkpoints(t->o), publish, t};
   return checkpoint_save(t->m, t->o->out, &t->state, &p, err);
 }
@@ -157,7 +165,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     s.tokens_per_s = (double)(t->state.tokens - before) / (clock_seconds() - start);
     t->state.step++;
     t->state.seconds = spent + clock_seconds() - began;
-    RW_TRY(metrics_write(t->metrics, o->out, &s, t->d, err));
+    RW_TRY(metrics_write(t->metrics, &s, t->d, err));
     RW_TRY(tensorboard_step(t->board, &s, t->d, err));
     recent(&t->state.recent_loss, s.loss);
     recent(&t->state.recent_accuracy, s.accuracy);
@@ -179,7 +187,7 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     bool due =
         clock_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
     if (stop || (due && more)) {
-      RW_TRY(save(t, err));
+      RW_TRY(disk_save(t, save, stop, err));
       saved = clock_seconds();
     }
     if (stop) {
@@ -198,6 +206,28 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
   return RW_OK;
 }
 
+/* The result, or where that cannot be written a checkpoint: then the steps are not lost, and going on publishes
+ * them. */
+typedef struct {
+  run *t;
+  rw_error published; /* RW_OK, or why not: a checkpoint was saved */
+} ending;
+static rw_status publish_or_save(void *ctx, rw_error *err) {
+  ending *e = ctx;
+  run *t = e->t;
+  e->published.code = publish_model(t, t->o->out, &e->published);
+  if (!e->published.code || !save(t, NULL)) return RW_OK;
+  *err = e->published;
+  return err->code;
+}
+
+static rw_status seal(void *ctx, rw_error *err) {
+  run *t = ctx;
+  RW_TRY(flush_lines(t, err));
+  RW_TRY(calibration_write(t->o, t->o->out, t->d, &t->state, err));
+  return write_run(t, true, err);
+}
+
 /* The finished checkpoint takes its final names; the state of the run is no longer needed. */
 static rw_status finish(run *t, rw_error *err) {
   const train_options *o = t->o;
@@ -208,16 +238,12 @@ static rw_status finish(run *t, rw_error *err) {
   RW_TRY(trainer_eval_best(t->eval, &t->state, err));
   t->peak = memory_peak(); /* the peak of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
-  rw_status published = publish_model(t, o->out, err);
-  if (published) { /* the steps are not lost; going on publishes them */
-    rw_error other;
-    t->state.best_only = t->eval && strcmp(o->keep, "best") == 0 && t->state.best_step != t->state.step;
-    if (save(t, &other)) log_warn(o->context, "%s", other.text);
-    return published;
-  }
+  t->state.best_only = t->eval && strcmp(o->keep, "best") == 0 && t->state.best_step != t->state.step;
+  ending e = {.t = t};
+  RW_TRY(disk_finish(t, publish_or_save, &e, err));
+  if (e.published.code) return *err = e.published, err->code;
   model_end_training(t->m); /* room for the result as a second model */
-  RW_TRY(calibration_write(o, o->out, t->d, &t->state, err));
-  RW_TRY(write_run(t, true, err));
+  RW_TRY(disk_finish(t, seal, t, err));
   return checkpoint_clear(o->out, train_kept_checkpoints(o), err);
 }
 
@@ -243,6 +269,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
     log_note(o->context, "%s holds a finished run; nothing to do", o->out);
     return checkpoint_clear(o->out, train_kept_checkpoints(o), err); /* a kill may have come before this */
   }
+  RW_TRY(disk_forecast(t, err));
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
   RW_TRY(file_lock_dir(o->out, &t->lock, err));
   RW_TRY(model_train(t->m, &t->how, err));
@@ -254,6 +281,7 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
       return rw_fail(err, RW_USAGE,
                      "%s: only the best weights are left, all steps are done; expected " FIELD(keep) " best",
                      o->out);
+    t->saved = t->state.step;
     if (found)
       log_note(o->context, "going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
     else
@@ -261,8 +289,8 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   } else {
     RW_TRY(checkpoint_clear(o->out, 0, err));
   }
-  RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, err));
-  if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, err));
+  RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, o->context, err));
+  if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, o->context, err));
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
   RW_TRY(dropped_write(o->out, t->d, o->context, err));
   RW_TRY(write_run(t, false, err));
@@ -296,8 +324,9 @@ rw_status train_run(const train_options *o, train_result *result, rw_error *err)
   run t = {.o = o, .lock = -1};
   *result = (train_result){0};
   rw_status s = whole_run(&t, result, err);
-  if (t.metrics && fclose(t.metrics) != 0 && !s) s = rw_fail(err, RW_IO, "%s/metrics.jsonl: cannot close", o->out);
-  rw_status closed = tensorboard_close(t.board, s ? NULL : err);
+  rw_status closed = lines_close(t.metrics, s ? NULL : err);
+  if (!s) s = closed;
+  closed = tensorboard_close(t.board, s ? NULL : err);
   if (!s) s = closed;
   run_free(&t);
   return s;

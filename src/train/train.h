@@ -92,6 +92,7 @@ struct train_options {
 
 extern const option train_option_table[];
 void train_defaults(train_options *o);
+int64_t train_kept_checkpoints(const train_options *o); /* --keep N: N; 0 for best and last */
 /* Fields that make no sense together: RW_USAGE. */
 rw_status train_check(const train_options *o, rw_error *err);
 
