@@ -396,7 +396,7 @@ with tempfile.TemporaryDirectory() as tmp:
         [s] = [s for s in report["stages"] if s.get("file") == name]
         assert s["stage"] == "write" and s["kept"] == s["read"] == (len(some) if name == "some.jsonl.zst" else lines(name).count(b"\n")) and s["removed"] == 0, s
         [o] = [o for o in manifest["outputs"] if o["path"] == name]
-        assert o["xxh3_128"] in (tmp / "writes/README.md").read_text() and len(o["xxh3_128"]) == 32
+        assert o["sha256"] in (tmp / "writes/README.md").read_text() and len(o["sha256"]) == 64
     assert sorted(os.listdir(tmp / "writes")) == sorted([o["path"] for o in manifest["outputs"]] + ["manifest.json"])
     args = [tmp / "writes.yaml"] + [x for s, f in files for x in ("--input", f"{s}={f}")]
     assert f"{tmp}/writes.yaml:4: write of pairs: first.jsonl.gz | writes 4 pairs" in reward(*args, "--dry-run").stdout

@@ -282,7 +282,7 @@ curate "$tmp/agree.yaml" "${pairs[@]}" --scores "$tmp/scored.jsonl" -o "$tmp/set
 mkdir "$tmp/digits"
 cp tests/data/model/llama/{config.json,model.safetensors} tests/data/tokenizer/digits/* "$tmp/digits/"
 curate "$tmp/agree.yaml" "${pairs[@]}" --model "$tmp/digits" -o "$tmp/set" --force
-manifest "m['model']['path'], m['model']['xxh3_128']" "$tmp/set" | grep -qE "^$tmp/digits [0-9a-f]{32}\$"
+manifest "m['model']['path'], m['model']['sha256']" "$tmp/set" | grep -qE "^$tmp/digits [0-9a-f]{64}\$"
 if curate "$tmp/plain.yaml" "${pairs[@]}" --format parquet -o "$tmp/set" --force 2>"$tmp/stderr"; then
   [ ! -e "$tmp/set/train.jsonl" ]
   [ "$(ls "$tmp/set/data")" = train-00000-of-00001.parquet ]

@@ -82,11 +82,23 @@ for name in ("thesis", "notes.jsonl", "key.pem", "../victim", "data/../key.pem")
     m["outputs"].append({"path": name, "xxh3_128": "0" * 32})
 json.dump(m, open(sys.argv[1] + "/manifest.json", "w"))
 E2
+# what an older program recorded by XXH3-128 (here of an empty file) is its own as well
+: >"$tmp/set/old.jsonl"
+: >"$tmp/set/other.jsonl"
+python3 - "$tmp/set" <<'E2'
+import json, sys
+m = json.load(open(sys.argv[1] + "/manifest.json"))
+m["outputs"].append({"path": "old.jsonl", "bytes": 0, "xxh3_128": "99aa06d3014798d86001c324468d497f"})
+m["outputs"].append({"path": "other.jsonl", "bytes": 0, "xxh3_128": "99aa06d3014798d86001c324468d497f", "sha256": "0" * 64})
+json.dump(m, open(sys.argv[1] + "/manifest.json", "w"))
+E2
 recipe '# ````\n# ```\n# <script>\n'
 curate
 for f in thesis/a.jsonl notes.jsonl key.pem; do [ -e "$tmp/set/$f" ] || fail "curate --force removed $f"; done
 precious "a planted manifest"
 [ ! -e "$tmp/set/extra.jsonl" ] || fail "a file that a run wrote is left"
+[ ! -e "$tmp/set/old.jsonl" ] || fail "a file that an older program's run wrote is left"
+[ -e "$tmp/set/other.jsonl" ] || fail "a file with another SHA-256 than recorded is gone"
 grep -q "notes.jsonl: is not the file that manifest.json records, and stays" "$tmp/said" || fail "nothing is said of notes.jsonl: $(cat "$tmp/said")"
 [ "$(grep -c '^`````' "$tmp/set/README.md")" = 2 ] || fail "a recipe leaves its fence: $(tail -n 8 "$tmp/set/README.md")"
 

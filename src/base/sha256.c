@@ -2,7 +2,6 @@
 #include "base/sha256.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -10,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+#include "base/file.h"
 #include "base/mem.h"
 
 static const uint32_t K[64] = {
@@ -144,10 +144,11 @@ void sha256_end_hex(sha256 *s, char out[SHA256_HEX]) {
   out[SHA256_HEX - 1] = 0;
 }
 
-rw_status sha256_file(const char *path, char out[SHA256_HEX], rw_error *err) {
+rw_status sha256_file_until(const char *path, char out[SHA256_HEX], const atomic_bool *stop, rw_error *err) {
   enum { BLOCK = 1 << 20 };
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  int fd;
+  uint64_t size;
+  RW_TRY(file_open_input(&fd, &size, path, err)); /* of a pipe there would be nothing left to read */
   char *block = mem_alloc(BLOCK, 1);
   rw_status st = block ? RW_OK : rw_nomem(err, path);
   sha256 s;
@@ -156,9 +157,14 @@ rw_status sha256_file(const char *path, char out[SHA256_HEX], rw_error *err) {
     n = read(fd, block, BLOCK);
     if (n > 0) sha256_add(&s, block, (size_t)n);
     if (n < 0 && errno != EINTR) st = rw_fail(err, RW_IO, "%s: cannot read: %s", path, strerror(errno));
+    if (stop && atomic_load(stop)) st = rw_fail(err, RW_INTERRUPTED, "interrupted");
   }
   sha256_end_hex(&s, out);
   mem_free(block);
   close(fd);
   return st;
+}
+
+rw_status sha256_file(const char *path, char out[SHA256_HEX], rw_error *err) {
+  return sha256_file_until(path, out, NULL, err);
 }

@@ -5,6 +5,8 @@
 #ifndef BASE_SHA256_H
 #define BASE_SHA256_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,7 +26,8 @@ void sha256_end_hex(sha256 *s, char out[SHA256_HEX]);
 /* In plain C alone, for tests and to measure. */
 void sha256_blocks_plain(uint32_t sum[8], const uint8_t *p, size_t blocks);
 
-/* Of a file's bytes. */
+/* Of a file's bytes; of what is no regular file RW_IO. stop (NULL: none): once it is true, RW_INTERRUPTED. */
 rw_status sha256_file(const char *path, char out[SHA256_HEX], rw_error *err);
+rw_status sha256_file_until(const char *path, char out[SHA256_HEX], const atomic_bool *stop, rw_error *err);
 
 #endif

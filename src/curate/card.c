@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "curate/hashes.h"
 #include "curate/outputs.h"
 #include "curate/publish.h"
 
@@ -31,10 +32,10 @@ static const char MESSAGES[] =
 
 /* Its lines in the card: its path, or its hash; *bytes grows by its size. */
 static rw_status add_file(const curation *r, const char *name, bool hashed, str *s, size_t *bytes, rw_error *err) {
-  char hash[33], *path = file_join(r->o->out, name);
+  char hash[SHA256_HEX], *path = file_join(r->o->out, name);
   struct stat st;
   rw_status status = path ? RW_OK : rw_nomem(err, "README.md");
-  if (!status && hashed) status = file_hash(path, hash, err);
+  if (!status && hashed) status = hashes_of(r, name, hash, err);
   if (!status && hashed) str_printf(s, "| %s | `%s` |\n", name, hash);
   if (!status && !hashed) str_printf(s, "    - %s\n", name);
   if (!status && stat(path, &st) == 0) *bytes += (size_t)st.st_size;
@@ -109,7 +110,7 @@ rw_status curation_card(const curation *r, rw_error *err) {
         ". A row's `id` leads back to its source's row:\n`SOURCE:LINE`, or `SOURCE:LINE+LINE` where a pair comes "
         "from two. `removed.jsonl` has every row left out, and why.\n\n",
         r->recipe.name, pairs);
-    str_addz(&s, "| source | file | rows | kept pairs | XXH3-128 |\n|---|---|--:|--:|---|\n");
+    str_addz(&s, "| source | file | rows | kept pairs | SHA-256 |\n|---|---|--:|--:|---|\n");
     for (size_t i = 0; i < r->n_inputs; i++) {
       const input *in = &r->inputs[i];
       const char *slash = strrchr(in->path, '/');
@@ -118,7 +119,7 @@ rw_status curation_card(const curation *r, rw_error *err) {
       str_printf(&s, "| %s | %s | %zu | %zu | `%s` |\n", in->src->name, slash ? slash + 1 : in->path, in->rows,
                  kept, in->hash);
     }
-    str_addz(&s, "\n| written | XXH3-128 |\n|---|---|\n");
+    str_addz(&s, "\n| written | SHA-256 |\n|---|---|\n");
     st = add_files(r, true, &s, &bytes, err);
     for (const stage *g = r->recipe.stages; !st && g < r->recipe.stages + r->recipe.n; g++)
       if (curation_writes(r, g)) st = add_file(r, stage_file(g), true, &s, &bytes, err);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "curate/check.h"
 #include "curate/explain.h"
+#include "curate/hashes.h"
 #include "curate/publish.h"
 #include "curate/scan.h"
 
@@ -60,14 +61,13 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
 
 /* ---- the whole ---- */
 
-static rw_status hash_also(curation *r, rw_error *err) {
+static rw_status list_also(curation *r, rw_error *err) {
   const curate_options *o = r->o;
   size_t bench = curation_uses(r, USES_BENCH) ? o->n_bench : 0;
   r->also = mem_zalloc(bench + 1, sizeof *r->also);
   if (!r->also) return rw_nomem(err, "files");
   for (size_t i = 0; i < bench; i++) r->also[r->n_also++].path = o->bench[i];
   if (o->scores && curation_uses(r, USES_SCORES)) r->also[r->n_also++].path = o->scores;
-  for (size_t i = 0; i < r->n_also; i++) RW_TRY(file_hash(r->also[i].path, r->also[i].hash, err));
   return RW_OK;
 }
 
@@ -80,7 +80,8 @@ static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *ta
   RW_TRY(find_inputs(r, err));
   RW_TRY(curation_check(r, err));
   if (curation_makes_set(r)) RW_TRY(file_dir_begin(dir, r->o->out, r->o->force, err));
-  RW_TRY(hash_also(r, err));
+  RW_TRY(list_also(r, err));
+  if (curation_makes_set(r)) RW_TRY(hashes_begin(r, err));
   RW_TRY(curation_scan(r, err));
   if (r->o->explain) RW_TRY(explain_find(r, err));
   RW_TRY(run_stages(r, &stopped, err));
@@ -90,6 +91,7 @@ static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *ta
   if (stopped || r->o->explain) return RW_OK;
   if (r->o->dry_run) return curation_report(r, table, err);
   RW_TRY(curation_write(r, err));
+  RW_TRY(hashes_end(r, err));
   RW_TRY(curation_report(r, table, err));
   RW_TRY(curation_card(r, err));
   return curation_manifest(r, err);
@@ -101,8 +103,9 @@ rw_status curate_run(const curate_options *o, curate_counts *counts, str *table,
   *counts = (curate_counts){0};
   rw_status s = whole(&r, &dir, counts, table, err);
   if (table->p) table->len = context_spell(o->context, table->p);
+  hashes_free(&r);
   file_dir_end(&dir, s == RW_OK);
-  void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also};
+  void *p[] = {r.inputs, r.c, r.loose, r.categories, r.counts, r.also, r.written};
   explain_free(&r);
   for (size_t k = 0; k < r.recipe.n; k++)
     if (r.found[k]) r.recipe.stages[k].kind->release(r.found[k]);

@@ -6,6 +6,7 @@
 #ifndef CURATE_CURATION_H
 #define CURATE_CURATION_H
 
+#include "base/sha256.h"
 #include "curate/curate.h"
 #include "curate/recipe.h"
 
@@ -48,7 +49,7 @@ typedef struct {
   double offset;
   row_form form;
   uint64_t has; /* by stage: stages whose row() found its field in some row */
-  char hash[33];
+  char hash[SHA256_HEX];
 } input;
 
 /* Pairs of one input that a stage met and left; it removed the difference. */
@@ -64,11 +65,12 @@ typedef struct {
   const stage *removed_by;
 } watched;
 
-/* A file of --bench or --scores that stages read, as it was before. */
+/* A file of --bench or --scores that stages read, or one that the run has written. */
 typedef struct {
   const char *path;
-  char hash[33];
-} also_read;
+  char hash[SHA256_HEX];
+} hashed_file;
+typedef struct hashing hashing; /* of what is read, beside the work (hashes.h) */
 
 struct curation {
   const curate_options *o;
@@ -89,12 +91,13 @@ struct curation {
   stage_count *counts;     /* [stages][inputs] */
   watched *watch;          /* by candidate */
   size_t n_watch;
-  str told; /* --explain: of rows in no pair */
-  also_read *also;
-  size_t n_also;
-  char model_hash[33]; /* hash of --model, once a stage has opened it */
-  size_t row_bytes;    /* bytes of the kept rows as JSON */
-  size_t shards;       /* files of the kept rows as Parquet; 0: train.jsonl */
+  str told;                    /* --explain: of rows in no pair */
+  hashed_file *also, *written; /* written: rows and what stages write */
+  size_t n_also, n_written;
+  hashing *hashing;
+  char model_hash[SHA256_HEX]; /* of the weights of --model, once a stage has opened it */
+  size_t row_bytes;            /* bytes of the kept rows as JSON */
+  size_t shards;               /* files of the kept rows as Parquet; 0: train.jsonl */
 };
 
 /* ---- rows and pairs ---- */

@@ -1,8 +1,9 @@
-/* manifest.c - manifest.json: what a run has read, drawn and written, with hashes. */
+/* manifest.c - manifest.json: what a run has read, drawn and written, each file with its SHA-256. */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "curate/hashes.h"
 #include "curate/outputs.h"
 #include "curate/publish.h"
 
@@ -18,7 +19,7 @@ static void put_inputs(const curation *r, json_writer *w) {
     jw_string(w, "source", in->src->name);
     jw_string(w, "file", base_name(in->path));
     jw_uint(w, "rows", in->rows);
-    jw_string(w, "xxh3_128", in->hash);
+    jw_string(w, "sha256", in->hash);
     jw_end(w);
   }
   jw_end(w);
@@ -38,26 +39,26 @@ static void put_samples(const curation *r, json_writer *w) {
 
 static void put_also_read(const curation *r, json_writer *w) {
   jw_array_lines(w, "also_read");
-  for (const also_read *f = r->also; f < r->also + r->n_also; f++) {
+  for (const hashed_file *f = r->also; f < r->also + r->n_also; f++) {
     jw_object(w, NULL);
     jw_string(w, "file", base_name(f->path));
-    jw_string(w, "xxh3_128", f->hash);
+    jw_string(w, "sha256", f->hash);
     jw_end(w);
   }
   jw_end(w);
 }
 
 static rw_status put_output(const curation *r, const char *name, json_writer *w, rw_error *err) {
-  char hash[33], *path = file_join(r->o->out, name);
+  char hash[SHA256_HEX], *path = file_join(r->o->out, name);
   struct stat info;
-  rw_status st = path ? file_hash(path, hash, err) : rw_nomem(err, name);
+  rw_status st = path ? hashes_of(r, name, hash, err) : rw_nomem(err, name);
   if (!st && stat(path, &info) != 0) st = rw_fail(err, RW_IO, "%s: cannot read its size", path);
   mem_free(path);
   if (st) return st;
   jw_object(w, NULL);
   jw_string(w, "path", name);
   jw_uint(w, "bytes", (uint64_t)info.st_size);
-  jw_string(w, "xxh3_128", hash);
+  jw_string(w, "sha256", hash);
   jw_end(w);
   return RW_OK;
 }
@@ -73,13 +74,13 @@ static rw_status put_outputs(const curation *r, json_writer *w, rw_error *err) {
 }
 
 static rw_status put_manifest(const curation *r, json_writer *w, rw_error *err) {
-  char hash[33];
-  RW_TRY(file_hash(r->recipe.path, hash, err));
+  char hash[SHA256_HEX];
+  RW_TRY(sha256_file(r->recipe.path, hash, err));
   jw_object_lines(w, NULL);
   jw_string(w, "program", "reward.c " REWARD_VERSION);
   jw_object(w, "recipe");
   jw_string(w, "name", r->recipe.name);
-  jw_string(w, "xxh3_128", hash);
+  jw_string(w, "sha256", hash);
   jw_end(w);
   put_inputs(r, w);
   put_samples(r, w);
@@ -87,7 +88,7 @@ static rw_status put_manifest(const curation *r, json_writer *w, rw_error *err) 
   if (r->model_hash[0]) {
     jw_object(w, "model");
     jw_string(w, "path", r->o->model.model);
-    jw_string(w, "xxh3_128", r->model_hash);
+    jw_string(w, "sha256", r->model_hash);
     jw_end(w);
   }
   RW_TRY(put_outputs(r, w, err));

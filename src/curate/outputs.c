@@ -37,13 +37,22 @@ rw_status curation_row_files(const curation *r, output_names *l, rw_error *err) 
   return RW_OK;
 }
 
-rw_status curation_outputs(const curation *r, output_names *l, rw_error *err) {
+static rw_status add_names(const curation *r, output_names *l, const char *const *names, size_t n, rw_error *err) {
   RW_TRY(curation_row_files(r, l, err));
   for (const stage *s = r->recipe.stages; s < r->recipe.stages + r->recipe.n; s++)
     if (curation_writes(r, s)) RW_TRY(add(r, l, stage_file(s), strlen(stage_file(s)), err));
-  static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
-  for (size_t i = 0; i < 4; i++) RW_TRY(add(r, l, names[i], strlen(names[i]), err));
+  for (size_t i = 0; i < n; i++) RW_TRY(add(r, l, names[i], strlen(names[i]), err));
   return RW_OK;
+}
+
+rw_status curation_row_outputs(const curation *r, output_names *l, rw_error *err) {
+  static const char *const names[] = {"removed.jsonl"};
+  return add_names(r, l, names, 1, err);
+}
+
+rw_status curation_outputs(const curation *r, output_names *l, rw_error *err) {
+  static const char *const names[] = {"README.md", "removed.jsonl", "report.json", "report.html"};
+  return add_names(r, l, names, 4, err);
 }
 
 /* ---- what runs before this one have left ---- */
@@ -65,15 +74,16 @@ static bool is_own_file(const char *path) {
   return lstat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Are its bytes those that the manifest records? */
+/* Are its bytes those that the manifest records? Older programs recorded their XXH3-128. */
 static bool is_as_recorded(const char *path, json_doc *d, json_val v) {
-  char hash[33];
+  char hash[SHA256_HEX];
   struct stat st;
   int64_t bytes;
-  slice want = json_string(d, json_get(d, v, "xxh3_128"));
+  slice want = json_string(d, json_get(d, v, "sha256")), old = json_string(d, json_get(d, v, "xxh3_128"));
   if (!is_own_file(path) || stat(path, &st) != 0) return false;
   if (json_int(d, json_get(d, v, "bytes"), &bytes) && bytes != (int64_t)st.st_size) return false;
-  return want.p && !file_hash(path, hash, NULL) && slice_is(want, hash);
+  if (want.p) return !sha256_file(path, hash, NULL) && slice_is(want, hash);
+  return old.p && !file_hash(path, hash, NULL) && slice_is(old, hash);
 }
 
 static rw_status stays(const curation *r, const char *path) {

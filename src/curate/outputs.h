@@ -12,6 +12,8 @@ typedef struct {
 
 /* The files of the set's rows: one, or one a shard. */
 rw_status curation_row_files(const curation *r, output_names *l, rw_error *err);
+/* Those, what stages write, and removed.jsonl: all but what is made of them. */
+rw_status curation_row_outputs(const curation *r, output_names *l, rw_error *err);
 /* What the run writes, but for manifest.json. */
 rw_status curation_outputs(const curation *r, output_names *l, rw_error *err);
 /* Is a file that is read one of those that the run is to write or remove? RW_USAGE. */

@@ -238,7 +238,6 @@ static rw_status scan_input(scanning *s, rw_error *err) {
                   .work = work,
                   .sink = sink,
                   .ctx = s};
-  RW_TRY(file_hash(s->in->path, s->in->hash, err));
   RW_TRY(rows_open(&in, s->in->path, s->r->o->context, err));
   rw_status st = rows_map(in, &job, err);
   rows_close(in);

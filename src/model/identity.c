@@ -46,7 +46,7 @@ static rw_status hash_own(const hashing *h, size_t i, rw_error *err) {
 }
 
 /* Tensors are hashed side by side, and their digests in their order. */
-static rw_status hash_weights(const model *m, char out[SHA256_HEX], rw_error *err) {
+rw_status model_weights_hash(const model *m, char out[SHA256_HEX], rw_error *err) {
   size_t n = m->w->n_tensors;
   hashing h = {m, mem_zalloc(n, sizeof(digest))};
   if (!h.digests) return rw_nomem(err, m->w->dir);
@@ -101,7 +101,7 @@ rw_status model_identity_begin(json_writer *w, const model *m, const char *dir, 
 
 rw_status model_identity_end(json_writer *w, const model *m, rw_error *err) {
   char hex[SHA256_HEX];
-  RW_TRY(hash_weights(m, hex, err));
+  RW_TRY(model_weights_hash(m, hex, err));
   jw_string(w, "weights", hex);
   jw_end(w);
   if (!m->be->traits.maps_host) st_forget(m->w->file);

@@ -5,6 +5,7 @@
 #define MODEL_IDENTITY_H
 
 #include "base/option.h"
+#include "base/sha256.h"
 #include "format/json_write.h"
 #include "model/model.h"
 
@@ -18,7 +19,8 @@ rw_status model_identity(json_writer *w, const model *m, const char *dir, const 
 rw_status model_identity_begin(json_writer *w, const model *m, const char *dir, const char *template,
                                rw_error *err);
 rw_status model_identity_end(json_writer *w, const model *m, rw_error *err);
-uint64_t model_weight_bytes(const model *m); /* that the second step reads */
+rw_status model_weights_hash(const model *m, char out[SHA256_HEX], rw_error *err); /* the member "weights" */
+uint64_t model_weight_bytes(const model *m);                                       /* that the second step reads */
 
 /* Members of an identity: those options of the table that affect so much, as they would be given; `but` (NULL:
  * none) is left out. What is not among them may change freely. */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "model/golden.h"
+#include "model/identity.h"
 #include "model/scorer.h"
 
 struct scorer {
@@ -78,7 +79,9 @@ rw_context *scorer_context(const scorer *s) { return s->context; }
 prefix_figures scorer_prefix_figures(const scorer *s) { return model_prefix_figures(s->m); }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }
 const char *scorer_dtype(const scorer *s) { return model_dtype(s->m); }
-rw_status scorer_hash(const scorer *s, char out[33], rw_error *err) { return model_hash(s->m, out, err); }
+rw_status scorer_hash(const scorer *s, char out[SHA256_HEX], rw_error *err) {
+  return model_weights_hash(s->m, out, err);
+}
 int64_t scorer_max_length(const scorer *s) { return s->max_length; }
 int64_t scorer_batch_tokens(const scorer *s) { return s->batch_tokens; }
 const model *scorer_model(const scorer *s) { return s->m; }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/context.h"
+#include "base/sha256.h"
 #include "data/conversation.h"
 #include "model/prefix_figures.h"
 #include "text/render.h"
@@ -54,7 +55,8 @@ rw_context *scorer_context(const scorer *s);
 prefix_figures scorer_prefix_figures(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
-rw_status scorer_hash(const scorer *s, char out[33], rw_error *err); /* hash of the model's weights: model_hash */
+rw_status scorer_hash(const scorer *s, char out[SHA256_HEX],
+                      rw_error *err); /* of its weights: model_weights_hash */
 int64_t scorer_max_length(const scorer *s);
 /* What rendering noticed so far: control tokens escaped, contents changed by the template. */
 void scorer_notes(const scorer *s, render_notes *sum);

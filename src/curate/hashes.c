@@ -1,0 +1,96 @@
+/* hashes.c - SHA-256 of what a run reads and writes (see hashes.h). */
+#include "curate/hashes.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "curate/outputs.h"
+
+struct hashing {
+  curation *r;
+  pthread_t thread;
+  atomic_bool stop;
+  rw_status status;
+  rw_error err;
+};
+
+static void *hash_read(void *ctx) {
+  hashing *h = ctx;
+  curation *r = h->r;
+  for (size_t i = 0; !h->status && i < r->n_inputs; i++)
+    h->status = sha256_file_until(r->inputs[i].path, r->inputs[i].hash, &h->stop, &h->err);
+  for (size_t i = 0; !h->status && i < r->n_also; i++)
+    h->status = sha256_file_until(r->also[i].path, r->also[i].hash, &h->stop, &h->err);
+  return NULL;
+}
+
+rw_status hashes_begin(curation *r, rw_error *err) {
+  hashing *h = mem_zalloc(1, sizeof *h);
+  if (!h) return rw_nomem(err, "hashes");
+  h->r = r;
+  atomic_init(&h->stop, false);
+  int why = pthread_create(&h->thread, NULL, hash_read, h);
+  if (!why) r->hashing = h;
+  if (why) mem_free(h);
+  return why ? rw_fail(err, RW_NOMEM, "cannot start a thread: %s", strerror(why)) : RW_OK;
+}
+
+static rw_status end_reading(curation *r, rw_error *err) {
+  hashing *h = r->hashing;
+  if (!h) return RW_OK;
+  pthread_join(h->thread, NULL);
+  rw_status s = h->status;
+  if (s && err) *err = h->err;
+  mem_free(h);
+  r->hashing = NULL;
+  return s;
+}
+
+void hashes_free(curation *r) {
+  if (r->hashing) atomic_store(&r->hashing->stop, true);
+  end_reading(r, NULL);
+}
+
+/* ---- what is written ---- */
+
+typedef struct {
+  const curation *r;
+  rw_error *err;
+  atomic_int status; /* of the first that failed */
+} hashing_written;
+
+static void hash_written(void *ctx, size_t i, int thread) {
+  hashing_written *h = ctx;
+  hashed_file *f = &h->r->written[i];
+  rw_error err;
+  char *path = file_join(h->r->o->out, f->path);
+  rw_status s = path ? sha256_file(path, f->hash, &err) : rw_nomem(&err, f->path);
+  int none = RW_OK;
+  (void)thread;
+  if (s && atomic_compare_exchange_strong(&h->status, &none, s)) *h->err = err;
+  mem_free(path);
+}
+
+rw_status hashes_end(curation *r, rw_error *err) {
+  output_names names = {0};
+  rw_error why = {0};
+  hashing_written h = {.r = r, .err = &why};
+  atomic_init(&h.status, RW_OK);
+  RW_TRY(end_reading(r, err));
+  rw_status s = curation_row_outputs(r, &names, err);
+  if (!s && !(r->written = mem_zalloc(names.n, sizeof *r->written))) s = rw_nomem(err, r->o->out);
+  for (size_t i = 0; !s && i < names.n; i++) r->written[r->n_written++].path = names.items[i];
+  if (!s) pool_run(r->o->context->threads, r->n_written, hash_written, &h);
+  if (!s && (s = (rw_status)atomic_load(&h.status)) && err) *err = why;
+  mem_free(names.items);
+  return s;
+}
+
+rw_status hashes_of(const curation *r, const char *name, char out[SHA256_HEX], rw_error *err) {
+  for (size_t i = 0; i < r->n_written; i++)
+    if (strcmp(r->written[i].path, name) == 0) return memcpy(out, r->written[i].hash, SHA256_HEX), RW_OK;
+  char *path = file_join(r->o->out, name);
+  rw_status s = path ? sha256_file(path, out, err) : rw_nomem(err, name);
+  mem_free(path);
+  return s;
+}

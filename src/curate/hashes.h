@@ -1,0 +1,19 @@
+/* hashes.h - the SHA-256 of all files that a run reads and writes, for its card and manifest.
+ *
+ * What is read is hashed on a thread of its own while the run works; what the run has written, on the pool's
+ * threads, a file each.
+ */
+#ifndef CURATE_HASHES_H
+#define CURATE_HASHES_H
+
+#include "curate/curation.h"
+
+/* Begins with the inputs and what else is read: fills hash of r->inputs and r->also until hashes_end. */
+rw_status hashes_begin(curation *r, rw_error *err);
+/* Waits for that, and hashes what the run has written. */
+rw_status hashes_end(curation *r, rw_error *err);
+/* Of a file of the output folder. */
+rw_status hashes_of(const curation *r, const char *name, char out[SHA256_HEX], rw_error *err);
+void hashes_free(curation *r); /* at the end, however it came; gives up what is not done */
+
+#endif
