@@ -2,8 +2,8 @@
  * file.
  *
  * A .gguf file is converted once into the user's cache ($XDG_CACHE_HOME/reward or ~/.cache/reward). The directory
- * is named by the file's hash and this version, is made under another name first, and is used again as long as it
- * is there.
+ * is named by the file's content (SHA-256) and this version, is made under another name first, and is used again as
+ * long as it is there and is this user's own or the system's.
  */
 #ifndef MODEL_MODEL_DIR_H
 #define MODEL_MODEL_DIR_H
