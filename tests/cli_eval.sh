@@ -132,7 +132,7 @@ P
 [ "$(tail -n 1 "$tmp/table" | cut -c1-9)" = "Items 59:" ] || fail "comparison's last line"
 grep -q "^Where they differ most, 3 of the [0-9]* items" "$tmp/table" || fail "comparison's items: $(cat "$tmp/table")"
 python3 - "$tmp" <<'P' || fail "comparison: where they differ"
-import json, statistics as st, sys
+import hashlib, json, statistics as st, sys
 work = sys.argv[1]
 c, path = json.load(open(f"{work}/c.json")), "tests/data/eval/rewardbench.jsonl"
 rows = [json.loads(l) for l in open(path)]
@@ -152,7 +152,7 @@ for g, (distance, _) in zip(got, apart):
     assert near(g["a"]["margin"], a[i]) and near(g["b"]["margin"], b[i])
     assert g["better"] == ("a" if a[i] > 0 else "b") and (g["a"]["credit"], g["b"]["credit"]) == (a[i] > 0, b[i] > 0)
 assert c["scored_by"] == {"a": {"scores": path}, "b": {"scores": f"{work}/b.jsonl"}}
-assert [d["path"] for d in c["data"]] == [path] and len(c["data"][0]["xxh3_128"]) == 32
+assert [d["path"] for d in c["data"]] == [path] and c["data"][0]["sha256"] == hashlib.sha256(open(path, "rb").read()).hexdigest()
 P
 "$reward" compare $data/rewardbench.jsonl "$tmp/b.jsonl" $data/rewardbench.jsonl --suite rewardbench --show 0 -o "$tmp/c.json" >"$tmp/table"
 grep -q "differ most" "$tmp/table" && fail "--show 0 shows items"

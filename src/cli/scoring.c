@@ -72,10 +72,10 @@ rw_status cli_score_file(const cli *c, eval_scores *out, const eval_data *d, con
 void cli_data_json(json_writer *w, const char *const *paths, size_t n) {
   jw_array(w, "data");
   for (size_t i = 0; i < n; i++) {
-    char hash[33];
+    char hash[SHA256_HEX];
     jw_object(w, NULL);
     jw_string(w, "path", paths[i]);
-    if (strcmp(paths[i], "-") != 0 && !file_hash(paths[i], hash, NULL)) jw_string(w, "xxh3_128", hash);
+    if (strcmp(paths[i], "-") != 0 && !sha256_file(paths[i], hash, NULL)) jw_string(w, "sha256", hash);
     jw_end(w);
   }
   jw_end(w);
