@@ -8,6 +8,11 @@
 #include <cmocka.h>
 // clang-format on
 
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "eval/answers.h"
 #include "eval/remote.h"
 
 static void verdicts(void **state) {
@@ -193,8 +198,53 @@ static void urls(void **state) {
   mem_free(shown);
 }
 
+/* An answer is known by the SHA-256 of its request, and one that an older program kept by its XXH3-128. Both are
+ * there, so nothing is asked. */
+static void kept_answers(void **state) {
+  (void)state;
+  char dir[] = "/tmp/reward-answers-XXXXXX", key[2][SHA256_HEX], old[2][ANSWERS_OLD_KEY];
+  rw_context context;
+  rw_error err;
+  eval_data *d;
+  eval_scores s;
+  endpoint_counts counts;
+  assert_non_null(mkdtemp(dir));
+  context_init(&context, NULL, NULL);
+  char *rows = file_join(dir, "rows.jsonl"), *kept = file_join(dir, "answers.jsonl");
+  const char row[] = "{\"chosen_ids\": [1, 2], \"rejected_ids\": [3]}";
+  assert_int_equal(file_put(rows, row, strlen(row), &err), RW_OK);
+  answers_key(SLICE("http://127.0.0.1:1/classify\n{\"input_ids\": [1,2]}"), key[0], old[0]);
+  answers_key(SLICE("http://127.0.0.1:1/classify\n{\"input_ids\": [3]}"), key[1], old[1]);
+  assert_string_not_equal(key[0], key[1]);
+  char *lines = mem_printf(
+      "{\"key\": \"%s\", \"body\": \"[{\\\"embedding\\\": [0.5]}]\"}\n"
+      "{\"key\": \"%s\", \"body\": \"[{\\\"embedding\\\": [-2]}]\"}\n{\"key\": \"to",
+      key[0], old[1]);
+  assert_int_equal(file_put(kept, lines, strlen(lines), &err), RW_OK);
+  const char *paths[] = {rows};
+  endpoint_options o = {.url = "http://127.0.0.1:1/classify",
+                        .kind = ENDPOINT_REWARD,
+                        .format = ENDPOINT_SGLANG,
+                        .cache = kept,
+                        .concurrency = 1,
+                        .timeout = 1,
+                        .context = &context};
+  assert_int_equal(eval_load(&d, EVAL_PAIRS, paths, 1, &context, &err), RW_OK);
+  if (eval_scores_endpoint(&s, &counts, d, &o, &err)) fail_msg("%s", err.text);
+  assert_int_equal(counts.cached, 2);
+  assert_int_equal(counts.requests, 0);
+  assert_true(s.unscored == 0 && s.score[0] == 0.5 && s.score[1] == -2);
+  eval_scores_free(&s);
+  eval_data_free(d);
+  assert_int_equal(file_remove_tree(dir, &err), RW_OK);
+  mem_free(rows);
+  mem_free(kept);
+  mem_free(lines);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(verdicts), cmocka_unit_test(nemotron),
-                                     cmocka_unit_test(replies), cmocka_unit_test(urls)};
+                                     cmocka_unit_test(replies), cmocka_unit_test(urls),
+                                     cmocka_unit_test(kept_answers)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,24 +1,14 @@
-/* remote.c - items into questions, questions into requests, answers into scores; and the file that keeps answers.
- *
- * The file has a line {"key", "body"} an answer: the XXH3-128 of URL and request, and the reply as it came (without
- * the key, should a server repeat it). Lines are appended in one write each; a torn line is passed over.
- */
+/* remote.c - items into questions, questions into requests, answers into scores. */
 #include "eval/remote.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/log.h"
+#include "eval/answers.h"
 #include "eval/http.h"
-#include "format/rows.h"
 
-enum { MAX_ANSWER_TOKENS = 2048, KEY = 32 };
+enum { MAX_ANSWER_TOKENS = 2048 };
 #define NOT_ASKED SIZE_MAX
 
 typedef struct {
@@ -30,15 +20,14 @@ typedef struct {
   question *q;
   answer *a;
   size_t *same_as; /* the first question with the same request; itself, mostly; NOT_ASKED: it has no request */
-  char (*key)[KEY + 1];
+  char (*key)[SHA256_HEX];
   size_t n, cap, next;
-  map *by_key;
+  map *by_key; /* the first question of each key; old keys lead to the same */
   json_doc *params, *doc;
   renderer *r;
   render_scratch *scratch;
   ids ids;
-  int cache;
-  str line;
+  answers kept;
   eval_scores *scores; /* for the items that fail */
   progress p;
 } remote;
@@ -180,13 +169,11 @@ static rw_status make_keys(remote *r, rw_error *err) {
                           : scores_unscored(r->scores, r->d, r->q[i].item, why.text, err);
       continue;
     }
-    XXH128_hash_t h = XXH3_128bits(text.p, text.len);
-    snprintf(r->key[i], KEY + 1, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-    int64_t *at = map_put(r->by_key, r->key[i], KEY, (int64_t)i, NULL);
-    if (!at)
-      st = rw_nomem(err, "questions");
-    else
-      r->same_as[i] = (size_t)*at;
+    char old[ANSWERS_OLD_KEY];
+    answers_key((slice){text.p, text.len}, r->key[i], old);
+    int64_t *at = map_put(r->by_key, r->key[i], strlen(r->key[i]), (int64_t)i, NULL);
+    if (at) r->same_as[i] = (size_t)*at;
+    if (!at || !map_put(r->by_key, old, strlen(old), (int64_t)r->same_as[i], NULL)) st = rw_nomem(err, "questions");
   }
   str_free(&text);
   return st;
@@ -205,66 +192,12 @@ static rw_status take_reply(remote *r, size_t i, slice body, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status append_line(remote *r, size_t i, slice body, rw_error *err) {
-  str_clear(&r->line);
-  json_writer w = {.out = &r->line};
-  jw_object(&w, NULL);
-  jw_string(&w, "key", r->key[i]);
-  jw_slice(&w, "body", body.p ? body : SLICE(""));
-  jw_end(&w);
-  str_addc(&r->line, '\n');
-  if (r->line.oom) return rw_nomem(err, "an answer");
-  for (size_t at = 0; at < r->line.len;) {
-    ssize_t n = write(r->cache, r->line.p + at, r->line.len - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return rw_fail(err, RW_IO, "%s: cannot write: %s", r->o->cache, strerror(errno));
-    at += (size_t)n;
-  }
-  return RW_OK;
-}
-
-static rw_status read_cache(remote *r, rw_error *err) {
-  rows_in *in;
-  RW_TRY(rows_open(&in, r->o->cache, NULL, err));
-  json_doc *lines = json_new();
-  rw_status st = lines ? RW_OK : rw_nomem(err, r->o->cache);
-  slice row;
-  uint64_t line;
-  size_t torn = 0;
-  while (!st && !(st = rows_next(in, &row, &line, err)) && row.p) {
-    rw_error e;
-    st = json_parse(lines, row.p, row.len, &e);
-    if (st == RW_DATA) {
-      st = RW_OK;
-      torn++;
-      continue;
-    }
-    slice key = json_string(lines, json_get(lines, 0, "key")),
-          body = json_string(lines, json_get(lines, 0, "body"));
-    int64_t *at = !st && key.p && body.p ? map_get(r->by_key, key.p, key.len) : NULL;
-    size_t i = at ? (size_t)*at : r->n;
-    if (i >= r->n || r->a[i].kind != ANSWER_NONE) continue;
-    if (take_reply(r, i, body, &e) == RW_OK) r->counts->cached++;
-  }
-  rows_close(in);
-  json_free(lines);
-  if (torn) log_warn(r->o->context, "%s: %zu torn lines passed over", r->o->cache, torn);
-  return st;
-}
-
-static rw_status open_cache(remote *r, rw_error *err) {
-  const char *path = r->o->cache;
-  if (!path) return RW_OK;
-  RW_TRY(file_open_append(&r->cache, path, err));
-  if (flock(r->cache, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return rw_fail(err, RW_USAGE, "%s: another process is writing it; wait for it or name another by " FIELD(cache),
-                   path);
-  RW_TRY(read_cache(r, err));
-  char last = '\n';
-  if (lseek(r->cache, -1, SEEK_END) >= 0 && read(r->cache, &last, 1) == 1 && last != '\n' &&
-      write(r->cache, "\n", 1) != 1)
-    return rw_fail(err, RW_IO, "%s: cannot write: %s", path, strerror(errno));
-  return RW_OK;
+static void take_kept(void *ctx, slice key, slice body) {
+  remote *r = ctx;
+  rw_error why;
+  int64_t *at = map_get(r->by_key, key.p, key.len);
+  size_t i = at ? (size_t)*at : r->n;
+  if (i < r->n && r->a[i].kind == ANSWER_NONE && take_reply(r, i, body, &why) == RW_OK) r->counts->cached++;
 }
 
 /* ---- the job ---- */
@@ -283,7 +216,7 @@ static rw_status job_reply(void *ctx, size_t id, slice body, rw_error *err) {
   RW_TRY(take_reply(r, id, body, err));
   r->counts->answers++;
   progress_set(&r->p, r->counts->answers + r->counts->cached, NULL);
-  return r->o->cache ? append_line(r, id, body, err) : RW_OK;
+  return r->o->cache ? answers_add(&r->kept, r->key[id], body, err) : RW_OK;
 }
 
 static rw_status job_failed(void *ctx, size_t id, const char *why, rw_error *err) {
@@ -409,14 +342,14 @@ static rw_status prepare(remote *r, rw_error *err) {
   }
   for (size_t i = 0; i < r->d->n_items; i++) RW_TRY(ask_item(r, i, err));
   RW_TRY(make_keys(r, err));
-  return open_cache(r, err);
+  return o->cache ? answers_open(&r->kept, o->cache, take_kept, r, o->context, err) : RW_OK;
 }
 
 rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const eval_data *d,
                                const endpoint_options *o, rw_error *err) {
   *counts = (endpoint_counts){0};
   RW_TRY(scores_new(s, d, err));
-  remote r = {.d = d, .o = o, .counts = counts, .cache = -1, .scores = s};
+  remote r = {.d = d, .o = o, .counts = counts, .kept.fd = -1, .scores = s};
   rw_status st = prepare(&r, err);
   if (!st && counts->cached) log_note(o->context, "%zu of %zu answers are in %s", counts->cached, r.n, o->cache);
   if (!st) st = run_job(&r, err);
@@ -424,8 +357,7 @@ rw_status eval_scores_endpoint(eval_scores *s, endpoint_counts *counts, const ev
   if (!st) st = fill_scores(s, &r, err);
   if (!st && o->kind == ENDPOINT_REWARD) look_at_range(s, &r);
   if (st) eval_scores_free(s);
-  if (r.cache >= 0) close(r.cache);
-  str_free(&r.line);
+  answers_close(&r.kept);
   render_scratch_free(r.scratch);
   renderer_free(r.r);
   json_free(r.params);
