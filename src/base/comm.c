@@ -140,6 +140,22 @@ rw_status comm_agree(comm *c, rw_status mine, rw_error *err) {
                                                  : rw_fail(err, told.code, "%s", told.text);
 }
 
+rw_status comm_sum(comm *c, uint64_t *v, int n, rw_error *err) {
+  if (c->size == 1) return RW_OK;
+  size_t count = (size_t)n, ranks = (size_t)c->size;
+  uint64_t *all = mem_zalloc(ranks * count, sizeof *all);
+  size_t *at = mem_alloc(ranks + 1, sizeof *at);
+  rw_status s = all && at ? RW_OK : rw_nomem(err, "ranks");
+  for (size_t i = 0; !s && i <= ranks; i++) at[i] = i * count * sizeof *all;
+  if (!s) memcpy(all + (size_t)c->rank * count, v, count * sizeof *all);
+  if (!s) s = c->gather(c, all, at, err);
+  if (!s) memset(v, 0, count * sizeof *v);
+  for (size_t i = 0; !s && i < ranks * count; i++) v[i % count] += all[i];
+  mem_free(all);
+  mem_free(at);
+  return s;
+}
+
 rw_status comm_same(comm *c, uint64_t v, const char *what, rw_error *err) {
   int64_t both[2] = {(int64_t)v, (int64_t)~v}; /* the largest, and the complement of the smallest */
   RW_TRY(c->most(c, both, 2, err));

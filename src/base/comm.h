@@ -58,6 +58,8 @@ rw_status comm_open(comm **out, comm *alone, rw_error *err);
  * one (RW_INTERRUPTED only where nothing else failed), with its text and, but for rank 0, its number: all ranks go
  * on as if it were theirs. */
 rw_status comm_agree(comm *c, rw_status mine, rw_error *err);
+/* v[i] becomes the sum of all ranks': integers, which have no order. */
+rw_status comm_sum(comm *c, uint64_t *v, int n, rw_error *err);
 /* RW_USAGE on all ranks, with a text that begins with `what`, unless v is the same on all of them. Stands for an
  * agreement. */
 rw_status comm_same(comm *c, uint64_t v, const char *what, rw_error *err);

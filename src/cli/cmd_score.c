@@ -139,7 +139,8 @@ static int read_task(const cli *c, const char *text, score_file_options *f) {
 /* Options that do not go together: -1 for none, else the exit status. */
 static int check(const cli *c, const options *o) {
   const score_file_options *f = &o->file;
-  bool rows = c->words.n && strcmp(c->words.items[0], "-") != 0;
+  bool rows = c->words.n && strcmp(c->words.items[0], "-") != 0, ranks = c->context->ranks->size > 1;
+  const char *many = ranks ? "several ranks" : "--task";
   if (!o->score.model) return cli_usage(c, "--model is needed");
   if (o->responses.n && !o->prompt) return cli_usage(c, "--response: expected --prompt with it");
   if (o->prompt && !o->responses.n) return cli_usage(c, "--prompt: expected --response with it");
@@ -149,10 +150,13 @@ static int check(const cli *c, const options *o) {
     return cli_usage(c, "--prompt: --resume, --stream and --group-by are for ROWS");
   if (f->stream && f->group_by)
     return cli_usage(c, "--stream, --group-by: expected one of them; a group is known when all rows are");
-  if (o->task && (f->stream || f->group_by || o->prompt))
-    return cli_usage(c, "--task: --stream, --group-by and --prompt are for one process that sees all rows");
-  if (o->task && (!rows || !journal_possible(f->output)))
-    return cli_usage(c, "--task: expected a file of ROWS and -o FILE with it, which all jobs can see");
+  if (o->task && ranks)
+    return cli_usage(c, "--task: is for jobs without a launcher, and this was started as %d ranks; leave one out",
+                     c->context->ranks->size);
+  if ((o->task || ranks) && (f->stream || f->group_by || o->prompt))
+    return cli_usage(c, "%s: --stream, --group-by and --prompt are for one process that sees all rows", many);
+  if ((o->task || ranks) && (!rows || !journal_possible(f->output)))
+    return cli_usage(c, "%s: expected a file of ROWS and -o FILE, which all of them can see", many);
   if (f->resume && !journal_possible(f->output)) return cli_usage(c, "--resume: expected -o FILE with it");
   return -1;
 }
@@ -165,6 +169,7 @@ static int run_command(cli *c, void *values) {
   int status = check(c, given);
   if (status < 0) status = read_task(c, given->task, &f);
   if (status < 0) status = cli_check_output(c, f.output, &in, 1);
+  status = cli_agree(c, status);
   if (status >= 0) return status;
   f.model = &o;
   o.overlong = (overlong)given->overlong;
@@ -185,6 +190,7 @@ static int run_command(cli *c, void *values) {
   if (!s)
     log_note(c->context, "%s in %s, at most %lld tokens a conversation", scorer_device(sc), scorer_dtype(sc),
              (long long)scorer_max_length(sc));
+  s = comm_agree(c->context->ranks, s, &err);
   if (!s && f.stream) s = rows_open(&rows, in, c->context, &err);
   if (!s && given->prompt) {
     s = score_asked(sc, given->prompt, &given->responses, f.best, f.output, &failed, &err);
@@ -195,14 +201,15 @@ static int run_command(cli *c, void *values) {
     f.table = table;
     f.values = &effective;
     score_file_counts n;
-    bool parts = f.tasks || (f.resume && score_parts_there(f.output));
+    bool parts = f.tasks || c->context->ranks->size > 1 || (f.resume && score_parts_there(f.output));
     s = parts ? score_parts(sc, rows, &f, &n, &err) : score_file(sc, rows, &f, &n, &err);
     failed = n.failed > 0;
   }
   scorer_free(sc);
   rows_close(rows);
   if (s) return cli_fail(c, &err);
-  return failed ? 1 : 0;
+  status = cli_agree(c, failed ? 1 : -1);
+  return status < 0 ? 0 : status;
 }
 
 const cli_command cmd_score = {.name = "score",
@@ -214,4 +221,5 @@ const cli_command cmd_score = {.name = "score",
                                .values = sizeof(options),
                                .max_words = 1,
                                .common = CLI_MODEL | CLI_ROWS,
+                               .ranks = true,
                                .run = run_command};

@@ -34,11 +34,11 @@ typedef struct {
  * that cannot be scored counts as failed, and RW_OK is returned all the same. */
 rw_status score_file(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts, rw_error *err);
 
-/* The same by parts: so many input rows, scored, as a file of their own in the folder OUT.parts, whole or absent.
- * What is there is not done again, whoever has done it, so that runs on several machines share the work; parts of
- * another model, other options or other rows are refused by name. A run of all parts joins them to the bytes that
- * score_file gives, and removes the folder; a task leaves its parts there. Rows without group_by alone, and a file
- * as output. */
+/* The same by parts, which the context's ranks and the tasks of an array share: so many input rows, scored, as a
+ * file of their own in the folder OUT.parts, whole or absent. What is there is not done again, whoever has done it,
+ * so that runs on several machines share the work; parts of another model, other options or other rows are refused
+ * by name. A run of all parts joins them to the bytes that score_file gives, and removes the folder; a task leaves
+ * its parts there. Rows without group_by alone, and a file as output. */
 rw_status score_parts(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
                       rw_error *err);
 bool score_parts_there(const char *output);                    /* is there a folder OUT.parts? */

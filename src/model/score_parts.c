@@ -15,11 +15,11 @@ typedef struct {
   filing r;
   render_notes noticed; /* by the renderer, up to the last part */
   size_t parts;         /* of the input, once it is read */
+  comm *ranks;
+  size_t index, of; /* this rank or task, from 0, of so many */
 } parting;
 
-static bool is_own(const score_file_options *o, size_t part) {
-  return o->tasks == 0 || part % o->tasks == o->task - 1;
-}
+static bool is_own(const parting *p, size_t part) { return part % p->of == p->index; }
 
 /* ---- what a run without parts has left ---- */
 
@@ -53,7 +53,7 @@ static rw_status move_rows(parting *p, journal *from, size_t part, bool *any, rw
   return s;
 }
 
-/* Killed in between, it is done again: OUT's journal goes last. */
+/* Killed in between, it is done again: OUT's journal goes last. Without resume it goes unread. */
 static rw_status take_journal(parting *p, rw_error *err) {
   const score_file_options *o = p->r.o;
   char *path = mem_printf("%s.partial", o->output);
@@ -61,11 +61,11 @@ static rw_status take_journal(parting *p, rw_error *err) {
   bool any = false;
   rw_status s = path ? RW_OK : rw_nomem(err, o->output);
   if (!s && file_exists(path)) {
-    s = journal_open(&from, o->output, true, &any, p->r.context, err);
-    if (!s) s = journal_begin(from, (slice){p->r.identity.p, p->r.identity.len}, err);
+    s = journal_open(&from, o->output, o->resume, &any, p->r.context, err);
+    if (!s && any) s = journal_begin(from, (slice){p->r.identity.p, p->r.identity.len}, err);
     for (size_t i = 0; !s && any; i++) s = move_rows(p, from, i, &any, err);
     if (from) journal_close(from, NULL);
-    if (!s && unlink(path) != 0) s = rw_fail(err, RW_IO, "%s: cannot remove it", path);
+    if (!s && any && unlink(path) != 0) s = rw_fail(err, RW_IO, "%s: cannot remove it", path);
   }
   mem_free(path);
   return s;
@@ -128,7 +128,7 @@ static rw_status one_part(parting *p, size_t part, rw_error *err) {
   filing *r = &p->r;
   char *path = part_path(r->o->output, part);
   if (!path) return rw_nomem(err, r->o->output);
-  rw_status s = !is_own(r->o, part) ? pass_over(p, err)
+  rw_status s = !is_own(p, part)    ? pass_over(p, err)
                 : file_exists(path) ? check_part(p, part, err)
                                     : make_part(p, part, path, err);
   mem_free(path);
@@ -153,14 +153,15 @@ static rw_status each_part(parting *p, rw_error *err) {
   return s;
 }
 
-/* Adds up what the own parts say, and copies their rows to out where that is not NULL. */
+/* Adds up what the parts say, the own ones or all, whose rows are copied to out. */
 static rw_status gather(parting *p, part_sum *sum, rows_out *out, rw_error *err) {
   rw_status s = RW_OK;
+  bool all = out != NULL;
   for (size_t i = 0; !s && i < p->parts; i++) {
     part_in in = {0};
-    if (!is_own(p->r.o, i)) continue;
+    if (!all && !is_own(p, i)) continue;
     s = part_open(&in, &p->r, i, sum, err);
-    if (!s && out) s = part_copy(&in, out, err);
+    if (!s && all) s = part_copy(&in, out, err);
     part_close(&in);
     if (!s && log_interrupted(p->r.context)) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
   }
@@ -189,26 +190,38 @@ static rw_status check(const score_file_options *o, rw_error *err) {
   if (o->stream || o->group_by || !journal_possible(o->output))
     return rw_fail(err, RW_USAGE,
                    "rows are scored by parts, which needs an output file, and neither stream nor group_by");
-  if (o->resume || o->tasks || !score_parts_there(o->output)) return RW_OK;
-  return score_parts_fail(o->output, err);
+  return RW_OK;
 }
 
 /* The folder; and can OUT be made at all? Asked before hours of work. */
-static rw_status prepare(parting *p, rw_error *err) {
+static rw_status make_folder(parting *p, rw_error *err) {
   const score_file_options *o = p->r.o;
   rows_out *probe;
-  RW_TRY(filing_identify(&p->r, err));
+  if (!o->resume && !o->tasks && score_parts_there(o->output)) return score_parts_fail(o->output, err);
   RW_TRY(rows_create(&probe, o->output, err));
   rows_abort(probe);
   char *dir = part_folder(o->output);
   rw_status s = dir ? file_mkdirs(dir, err) : rw_nomem(err, o->output);
   mem_free(dir);
-  return !s && o->resume && !o->tasks ? take_journal(p, err) : s;
+  return !s && !o->tasks ? take_journal(p, err) : s;
 }
 
-static rw_status finish(parting *p, part_sum *sum, rw_error *err) {
+/* All ranks must be the same model by the same program on the same level of processor. */
+static rw_status prepare(parting *p, rw_error *err) {
+  uint8_t sum[SHA256_BYTES];
+  uint64_t first = 0;
+  RW_TRY(comm_agree(p->ranks, filing_identify(&p->r, err), err));
+  sha256 h;
+  sha256_begin(&h);
+  sha256_add(&h, p->r.identity.p, p->r.identity.len);
+  sha256_end(&h, sum);
+  memcpy(&first, sum, sizeof first);
+  RW_TRY(comm_same(p->ranks, first, "model, processor and options", err));
+  return comm_agree(p->ranks, p->ranks->rank == 0 ? make_folder(p, err) : RW_OK, err);
+}
+
+static rw_status publish(parting *p, part_sum *sum, rw_error *err) {
   const score_file_options *o = p->r.o;
-  if (o->tasks) return gather(p, sum, NULL, err);
   RW_TRY(join(p, sum, err));
   RW_TRY(filing_write_record(&p->r, &sum->counts, err));
   char *dir = part_folder(o->output);
@@ -217,17 +230,30 @@ static rw_status finish(parting *p, part_sum *sum, rw_error *err) {
   return s;
 }
 
+/* One that has failed does not come here: as others do not know of it, its status ends the run for all. */
+static rw_status finish(parting *p, part_sum *sum, rw_error *err) {
+  comm *ranks = p->ranks;
+  if (p->r.o->tasks) return gather(p, sum, NULL, err);
+  RW_TRY(comm_agree(ranks, RW_OK, err));
+  RW_TRY(comm_sum(ranks, &p->r.tokens, 1, err));
+  RW_TRY(comm_agree(ranks, ranks->rank == 0 ? publish(p, sum, err) : RW_OK, err));
+  return ranks->bcast(ranks, &sum->counts, sizeof sum->counts, 0, err);
+}
+
 rw_status score_parts(scorer *s, rows_in *in, const score_file_options *o, score_file_counts *counts,
                       rw_error *err) {
   parting p = {0};
   part_sum sum = {0};
   RW_TRY(check(o, err));
   filing_begin(&p.r, s, in, o);
+  p.ranks = p.r.context->ranks;
+  p.index = o->tasks ? o->task - 1 : (size_t)p.ranks->rank;
+  p.of = o->tasks ? o->tasks : (size_t)p.ranks->size;
   rw_status st = prepare(&p, err);
   double began = clock_seconds();
   if (!st) st = each_part(&p, err);
-  double seconds = clock_seconds() - began;
   if (!st) st = finish(&p, &sum, err);
+  double seconds = clock_seconds() - began;
   if (!st) say(&p, &sum, seconds);
   *counts = sum.counts;
   filing_free(&p.r);
