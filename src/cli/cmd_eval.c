@@ -129,7 +129,8 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
   eval_result r = {0};
   str record = {0};
   json_writer w = jw_inside(&record);
-  RW_TRY(eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err));
+  comm *ranks = c->context->ranks;
+  RW_TRY(comm_agree(ranks, eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err), err));
   rw_status s;
   if (o->model) {
     s = cli_score_model(c, &scores, d, &o->scoring, o->model, &w, err);
@@ -141,8 +142,9 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
   if (!s && !scores.beats) s = eval_rewards_json(&w, d, &scores, err);
   eval_options eo = {.seed = (uint64_t)c->common.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
-  if (!s) s = write_all(o, d, &scores, &r, &record, err);
+  if (!s && ranks->rank == 0) s = write_all(o, d, &scores, &r, &record, err);
   if (!s && scores.unscored) s = eval_scores_fail(&scores, d, err); /* what did not fail is written */
+  s = comm_agree(ranks, s, err);
   str_free(&record);
   eval_result_free(&r);
   eval_scores_free(&scores);
@@ -171,9 +173,11 @@ static const option table[] = {
      .help = "the model's name in page and summary (default: its file name)"},
     {.name = NULL}};
 
-static int run_command(cli *c, void *values) {
-  options *o = values;
+/* Options that do not go together: -1 for none, else the exit status. */
+static int check(cli *c, options *o) {
   if (o->suite < 0 || o->data.n == 0) return cli_usage(c, "--suite and --data are needed");
+  if (c->context->ranks->size > 1 && !o->model)
+    return cli_usage(c, "several ranks: expected --model; --scores and --endpoint are for one process");
   if (!!o->model + !!o->scores + !!o->remote.o.url != 1)
     return cli_usage(c, "expected one of --model, --scores and --endpoint");
   const char *const outputs[2] = {o->out, o->html};
@@ -182,7 +186,13 @@ static int run_command(cli *c, void *values) {
     if ((status = cli_check_output(c, outputs[i], o->data.items, o->data.n)) >= 0 ||
         (status = cli_check_output(c, outputs[i], &o->scores, o->scores != NULL)) >= 0)
       return status;
-  if ((status = cli_endpoint_check(c, &o->remote, o->out)) >= 0) return status;
+  return cli_endpoint_check(c, &o->remote, o->out);
+}
+
+static int run_command(cli *c, void *values) {
+  options *o = values;
+  int status = cli_agree(c, check(c, o));
+  if (status >= 0) return status;
   if (!o->name)
     o->name = o->model || o->scores ? cli_base_name(o->model ? o->model : o->scores)
               : o->remote.o.model   ? o->remote.o.model
@@ -203,4 +213,5 @@ const cli_command cmd_eval = {.name = "eval",
                                         {cli_endpoint_table, offsetof(options, remote)}},
                               .values = sizeof(options),
                               .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
+                              .ranks = true,
                               .run = run_command};

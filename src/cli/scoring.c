@@ -39,14 +39,19 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
   o.context = cli_threads(c);
   if (!o.context) return rw_nomem(err, "threads");
   scorer *sc;
-  RW_TRY(cli_model_dir(c, &o.model, err));
+  comm *ranks = c->context->ranks;
+  rw_status st = cli_model_dir(c, &o.model, err);
   o.base = c->common.base;
-  RW_TRY(scorer_open(&sc, &o, err));
+  if (!st) st = scorer_open(&sc, &o, err);
+  RW_TRY(comm_agree(ranks, st, err));
   log_note(c->context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc),
            scorer_dtype(sc), (long long)scorer_max_length(sc));
-  rw_status st = eval_scores_model(out, d, sc, err);
+  st = eval_scores_ranks(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
+  uint64_t sums[2] = {notes.escaped, notes.changed};
+  if (!st) st = comm_sum(ranks, sums, 2, err);
+  notes.escaped = sums[0], notes.changed = sums[1];
   render_notes_warn(c->context, &notes);
   if (record) {
     jw_string(record, "model", model);

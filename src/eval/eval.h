@@ -53,6 +53,8 @@ void eval_scores_free(eval_scores *s);
 rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *err);
 /* By a model. An item that cannot be scored is unscored. */
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
+/* The same by all ranks of the scorer's context, each of which gets all scores. All call it together. */
+rw_status eval_scores_ranks(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
 /* From a file with one row an item, as `reward score` writes them. Count and, where both have ids, identity are
  * checked; the item of a row with "error" or without the item's finite scores is unscored. */
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_context *context,

@@ -59,6 +59,9 @@ bool is_ties(const eval_data *d, size_t subset_index);
 
 rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err);
 
+/* Scores n items from `from` on by a model, together. */
+rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n, rw_error *err);
+
 /* Item i has no score although it should; of several reasons the first counts. */
 rw_status scores_unscored(eval_scores *s, const eval_data *d, size_t i, const char *why, rw_error *err);
 

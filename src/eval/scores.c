@@ -65,45 +65,47 @@ rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *e
 
 /* ---- by a model ---- */
 
-static rw_status score_batch(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n,
-                             score_item *batch, float *score, rw_error *err) {
+static rw_status take_item(eval_scores *s, const eval_data *d, size_t i, const score_item *got, rw_error *err) {
+  const item *it = &d->items[i];
+  if (got->dropped) {
+    item_dropped(s, it);
+    return RW_OK;
+  }
+  if (got->error[0]) return scores_unscored(s, d, i, got->error, err);
+  s->truncated += got->truncated;
+  for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = (double)got->score[b];
+  return RW_OK;
+}
+
+rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n, rw_error *err) {
   size_t branches = 0;
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n; i++) branches += d->items[from + i].n_branches;
+  score_item *batch = mem_alloc(n, sizeof *batch);
+  float *score = mem_alloc(branches, sizeof *score);
+  rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
+  branches = 0;
+  for (size_t i = 0; !st && i < n; i++) {
     batch[i] = (score_item){.row = &d->rows[from + i], .score = score + branches};
     branches += d->items[from + i].n_branches;
   }
-  RW_TRY(score_items(model, batch, n, err));
-  for (size_t i = 0; i < n; i++) {
-    const item *it = &d->items[from + i];
-    if (batch[i].dropped) {
-      item_dropped(s, it);
-      continue;
-    }
-    if (batch[i].error[0]) {
-      RW_TRY(scores_unscored(s, d, from + i, batch[i].error, err));
-      continue;
-    }
-    s->truncated += batch[i].truncated;
-    for (size_t b = 0; b < it->n_branches; b++) s->score[it->first + b] = (double)batch[i].score[b];
-  }
-  return RW_OK;
+  if (!st) st = score_items(model, batch, n, err);
+  for (size_t i = 0; !st && i < n; i++) st = take_item(s, d, from + i, &batch[i], err);
+  mem_free(batch);
+  mem_free(score);
+  return st;
 }
 
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err) {
   RW_TRY(scores_new(s, d, err));
-  score_item *batch = mem_alloc(BATCH_ITEMS, sizeof *batch);
-  float *score = mem_alloc(d->n_branches, sizeof *score);
-  rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
+  rw_status st = RW_OK;
   progress p;
   progress_start(&p, scorer_context(model), eval_suite_words[d->suite].text, "items", d->n_items);
   for (size_t i = 0; !st && i < d->n_items; i += BATCH_ITEMS) {
     size_t n = d->n_items - i < BATCH_ITEMS ? d->n_items - i : BATCH_ITEMS;
-    st = score_batch(s, d, model, i, n, batch, score, err);
+    st = scores_of_items(s, d, model, i, n, err);
     progress_set(&p, i + n, NULL);
   }
   progress_end(&p);
-  mem_free(batch);
-  mem_free(score);
   if (st) eval_scores_free(s);
   return st;
 }
