@@ -262,6 +262,11 @@ static int print_plan(const grid *g) {
  * lets it save, a second would not wait. */
 static int run_train(const grid *g, option_list *words, const char *dir) {
   rw_error err;
+  char threads[16];
+  snprintf(threads, sizeof threads, "%d", g->c->context->ranks->cores); /* of several ranks this one's share */
+  if (g->c->context->ranks->cores && !cli_given(g->c, "threads") &&
+      (!cli_push(g->c, words, "--threads") || !cli_push(g->c, words, threads)))
+    return cli_nomem(g->c);
   sigset_t interrupt, before;
   sigemptyset(&interrupt);
   sigaddset(&interrupt, SIGINT);
@@ -328,25 +333,45 @@ static int run_one(const grid *g, size_t i) {
   return sweep_score(&g->s, &g->runs[i], &err) ? cli_fail(g->c, &err) : 0;
 }
 
-static int run_all(const grid *g) {
-  size_t failed = 0, missing = 0, all = g->s.n_groups * g->s.n_seeds;
-  for (size_t i = 0; i < all; i++) {
+/* The runs go round the ranks. */
+static int run_own(const grid *g, uint64_t *failed) {
+  const comm *ranks = g->c->context->ranks;
+  size_t all = g->s.n_groups * g->s.n_seeds;
+  for (size_t i = (size_t)ranks->rank; i < all; i += (size_t)ranks->size) {
     int status = run_one(g, i);
     if (status == 2 || status == 130 || log_interrupted(g->c->context)) return status == 2 ? 2 : 130;
     if (status) log_warn(g->c->context, "%s failed; the others go on", g->runs[i].dir);
-    failed += status != 0;
+    *failed += status != 0;
   }
+  return -1;
+}
+
+static int report(const grid *g, size_t *missing) {
   str text = {0};
   rw_error err;
-  rw_status s = sweep_report(&g->s, &text, &missing, &err);
+  rw_status s = sweep_report(&g->s, &text, missing, &err);
   if (!s) cli_print(stdout, &text);
   str_free(&text);
   if (s) return cli_fail(g->c, &err);
   log_note(g->c->context, "%s/sweep.json and report.html written", g->o->out);
-  return failed || missing ? 1 : 0;
+  return -1;
 }
 
-static int sweep_run_grid(grid *g) {
+static int run_all(const grid *g) {
+  comm *ranks = g->c->context->ranks;
+  size_t missing = 0;
+  uint64_t failed = 0;
+  rw_error err;
+  int status = run_own(g, &failed);
+  if (status >= 0) return status; /* which ends the other ranks' runs too */
+  if (comm_sum(ranks, &failed, 1, &err)) return cli_fail(g->c, &err);
+  status = cli_agree(g->c, ranks->rank == 0 ? report(g, &missing) : -1);
+  if (status < 0) status = cli_agree(g->c, failed || missing ? 1 : -1);
+  return status < 0 ? 0 : status;
+}
+
+/* Lays the runs out and checks all that can be told before the first: -1 to go on, else the exit status. */
+static int plan(grid *g) {
   const cli *c = g->c;
   const options *o = g->o;
   if (o->data.n == 0 || o->evals.n == 0 || !o->out || !o->train.model)
@@ -368,13 +393,13 @@ static int sweep_run_grid(grid *g) {
     if ((status = cli_train_check(c->messages, (int)words.n, (char **)words.items)) >= 0) return status;
   }
   rw_error err;
-  if (sweep_check_evals(&g->s, &err) || file_mkdirs(o->out, &err)) return cli_fail(c, &err);
-  return run_all(g);
+  return sweep_check_evals(&g->s, &err) || file_mkdirs(o->out, &err) ? cli_fail(c, &err) : -1;
 }
 
 static int run_command(cli *c, void *values) {
   grid g = {.c = c, .o = values, .memory = c->memory};
-  int status = sweep_run_grid(&g);
+  int status = cli_agree(c, plan(&g));
+  if (status < 0) status = run_all(&g);
   mem_free(g.sets);
   return status;
 }
@@ -386,5 +411,6 @@ const cli_command cmd_sweep = {.name = "sweep",
                                .examples = EXAMPLES,
                                .parts = {{table}, {train_option_table, offsetof(options, train), true}},
                                .values = sizeof(options),
+                               .ranks = true,
                                .common = CLI_THREADS | CLI_DEVICE | CLI_DTYPE | CLI_BASE | CLI_QUIET | CLI_ROWS,
                                .run = run_command};
