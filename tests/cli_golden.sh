@@ -39,6 +39,17 @@ for l in sys.stdin:
     r = json.loads(l)
     assert r["score"] == r["want"], r'
 
+# without training texts: the calibration stays, and nothing of the data is in any file of OUT; it is said which of the two
+train --out "$tmp/none" --golden none --tensorboard no
+python3 -c 'import json, sys; r = json.load(open(sys.argv[1])); assert r["golden"]["rows"] == [] and r["calibration"]["n"] == 3' "$tmp/none/reward.json"
+cmp "$tmp/none/model.safetensors" "$tmp/f32/model.safetensors"
+"$reward" score --quiet --model "$tmp/none" "$tmp/golden.jsonl" >/dev/null
+for golden in rows none; do
+  "$reward" train --model tests/data/model/llama --data "$tmp/rows.jsonl" --out "$tmp/told" --steps 1 --force --golden $golden 2>"$tmp/said.$golden"
+done
+grep -q "told/reward.json holds 4 training texts" "$tmp/said.rows"
+! grep -q "training texts" "$tmp/said.none"
+
 # checkpoints kept on the way are models too: golden rows of their own weights, the evaluation at their step, else the
 # batches before it
 train --out "$tmp/kept" --keep 3 --save-every 2 --eval "$tmp/rows.jsonl" --eval-every 4

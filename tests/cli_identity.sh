@@ -34,10 +34,10 @@ train --out "$tmp/run" --eval "$tmp/eval.jsonl" --eval-every 2 --save-dtype f32
 # a finished run: what changes nothing may change, all else is named
 again() { train --out "$tmp/run" --eval "$tmp/eval.jsonl" --eval-every 2 --save-dtype f32 --resume "$@"; }
 again --threads 2 --batch-tokens 64 --save-every 1
-fails 2 "options lr was 0.001, is 0.002" again --lr 2e-3
-fails 2 "choice save-dtype was f32, is bf16" again --save-dtype bf16
-fails 2 "choice keep was last, is best" again --keep best
-fails 2 "choice eval-every was 2, is 3" again --eval-every 3
+fails 2 "--lr was 0.001, is 0.002" again --lr 2e-3
+fails 2 "--save-dtype was f32, is bf16" again --save-dtype bf16
+fails 2 "--keep was last, is best" again --keep best
+fails 2 "--eval-every was 2, is 3" again --eval-every 3
 cp "$tmp/train.jsonl" "$tmp/kept.jsonl"
 was=$(sha "$tmp/train.jsonl") now=$(sha "$tmp/other.jsonl")
 cp "$tmp/other.jsonl" "$tmp/train.jsonl"
@@ -52,6 +52,13 @@ fails 2 "model config.json was $(sha "$tmp/config.json"), is $(sha "$tmp/base/co
 cp "$tmp/config.json" "$tmp/base/config.json"
 again
 
+# --resume alone: the arguments are those of run.json, and what stands beside it counts
+"$reward" train --out "$tmp/run" --resume 2>"$tmp/said"
+grep -qF "holds a finished run; nothing to do" "$tmp/said"
+fails 2 "--lr was 0.001, is 0.002" "$reward" train --out "$tmp/run" --resume --lr 2e-3
+fails 2 "$tmp/nothing has no run.json to take the arguments from" "$reward" train --out "$tmp/nothing" --resume
+fails 2 "--model, --data and --out are needed" "$reward" train --resume
+
 # an older program's record has no identity: its fingerprint decides
 python3 - "$tmp/run/run.json" <<'E2'
 import json, sys
@@ -63,7 +70,7 @@ fails 2 "fingerprint was" again --lr 2e-3
 # a result that could not be written costs no step
 train --out "$tmp/plain"
 stopped "$tmp/blocked"
-train --out "$tmp/blocked" --resume
+"$reward" train --out "$tmp/blocked" --resume
 cmp "$tmp/plain/model.safetensors" "$tmp/blocked/model.safetensors"
 
 # an interrupted run goes on with the same --eval only; the same file with other content is another
@@ -71,7 +78,7 @@ stopped "$tmp/cut" --eval "$tmp/eval.jsonl" --eval-every 2
 grep -q '"identity"' "$tmp"/cut/checkpoint-*/state.json
 goes_on() { train --out "$tmp/cut" --eval-every 2 --resume "$@"; }
 fails 2 "eval was pairs" goes_on --eval "$tmp/bench.jsonl"
-fails 2 "options lr was 0.001, is 0.01" goes_on --eval "$tmp/eval.jsonl" --lr 1e-2
+fails 2 "--lr was 0.001, is 0.01" goes_on --eval "$tmp/eval.jsonl" --lr 1e-2
 cp "$tmp/eval.jsonl" "$tmp/kept.jsonl"
 cp "$tmp/bench.jsonl" "$tmp/eval.jsonl"
 fails 2 "eval was pairs" goes_on --eval "$tmp/eval.jsonl"

@@ -157,10 +157,33 @@ kill -INT $pid
 status=0; wait $pid || status=$?
 [ $status -eq 130 ] # set -e looks at each line, not within &&
 ls -d "$tmp/cut"/checkpoint-* >/dev/null
-grep -q "to go on: reward train --model tests/data/model/llama .*--resume" "$tmp/out"
+grep -qF "to go on: reward train --out $tmp/cut --resume" "$tmp/out"
 train "${same[@]}" --out "$tmp/cut" --resume
 cmp "$tmp/whole/model.safetensors" "$tmp/cut/model.safetensors"
 cmp <(cut -d, -f 1-3 "$tmp/whole/evals.jsonl") <(cut -d, -f 1-3 "$tmp/cut/evals.jsonl")
+# the last words: one unit for training and evaluation, the best step and which one is published, what comes next
+again() { "$reward" train --model tests/data/model/llama --batch-size 8 --lr 5e-3 --seed 1 --threads 1 --data "$tmp/train.jsonl" --steps 6 "$@" 2>"$tmp/said"; }
+for keep in last best; do again --out "$tmp/words" --force --keep $keep --eval "$tmp/eval.jsonl" --eval-every 1; mv "$tmp/said" "$tmp/said.$keep"; done
+python3 - "$tmp" <<'E2'
+import json, re, sys
+t = sys.argv[1]
+e = [json.loads(l) for l in open(t + "/words/evals.jsonl")]
+best = max(e, key=lambda x: (x["items"]["accuracy"], -x["step"]))
+assert best["step"] not in (0, 6), "a run whose best is neither end is wanted here"
+for keep, x in ("last", e[-1]), ("best", best):
+    said = open(f"{t}/said.{keep}").read()
+    i = x["items"]
+    assert f"held out, {t}/eval.jsonl: {i['accuracy']:.1f}% right (95%: {i['interval'][0]:.1f} to {i['interval'][1]:.1f}), {e[0]['items']['accuracy']:.1f}% before training, {i['length_baseline']:.1f}% by length alone" in said, (said, i)
+    assert re.search(r"6 steps in [\d.]+ seconds; of the recent batches: loss [\d.]+, [\d.]+% right", said), said
+    assert f"next: reward score --model {t}/words ROWS.jsonl" in said
+assert f"the best was after step {best['step']}: {best['items']['accuracy']:.1f}%; published: the last" in open(t + "/said.last").read()
+assert f"published: the best, after step {best['step']}" in open(t + "/said.best").read()
+E2
+again --out "$tmp/words" --force
+grep -qF "next: reward eval --suite pairs --data HELD-OUT.jsonl --model $tmp/words" "$tmp/said"
+again --out "$tmp/words" --force --batch-size 99
+grep -q -- "--batch-size 99 is more than the 40 rows: every step takes all of them" "$tmp/said"
+
 # a finished run is not another one: other arguments, another template
 train "${same[@]}" --out "$tmp/cut" --resume
 fails 2 "" train "${same[@]}" --out "$tmp/cut" --resume --lr 2e-3

@@ -29,12 +29,12 @@ unfinished() { # DIR: nothing half-written, and nothing that looks like a result
 
 # Ctrl-C at random moments; the command that is printed goes on as it stands
 train --steps 300 --out "$tmp/whole"
-end=$(grep -o "loss [0-9.]*, accuracy [0-9.]*" "$tmp/said")
+end=$(grep -o "batches: loss [0-9.]*, [0-9.]*% right" "$tmp/said")
 again="${args[*]@Q} --steps 300 --out '$tmp/the run'"
 steps_done() { cat "$tmp/the run/metrics.jsonl" 2>/dev/null | wc -l; }
 for i in 1 2 3; do
   before=$(steps_done)
-  (eval "exec \"\$reward\" $again --threads $i" 2>"$tmp/said") & pid=$!
+  (eval "exec \"\$reward\" $again --threads $i" 2>"$tmp/said") & pid=$! # after the first: --out and --resume alone
   for _ in $(seq 1000); do # until it has made steps of its own: earlier there is nothing to save
     [ "$(steps_done)" -lt $((before + 10)) ] && kill -0 $pid 2>/dev/null || break
     sleep 0.01
@@ -47,7 +47,7 @@ for i in 1 2 3; do
   grep -q "stopped after step" "$tmp/said"
   unfinished "$tmp/the run"
   again=$(sed -n 's/.*to go on: reward //p' "$tmp/said")
-  [[ $again == *"'$tmp/the run'"*" --resume"* ]]
+  [ "$again" = "train --out '$tmp/the run' --resume" ]
 done
 [ $status -eq 0 ] || eval "\"\$reward\" $again" 2>"$tmp/said"
 same "$tmp/whole" "$tmp/the run"

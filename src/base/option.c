@@ -166,16 +166,20 @@ static rw_status check_value(const option *o, const void *values, rw_error *err)
   return s;
 }
 
+void option_field(char out[OPTION_FIELD], const char *name) {
+  snprintf(out, OPTION_FIELD, "\1%.60s\2", name);
+  for (char *c = out; *c; c++)
+    if (*c == '-') *c = '_';
+}
+
 rw_status option_check(const option *table, const void *values, rw_error *err) {
   for (const option *o = table; o->name; o++) {
     if (o->kind == OPTION_LIST || o->kind == OPTION_SET || option_is_initial(o, values)) continue;
     rw_status s = check_value(o, values, err);
     if (!s) continue;
-    char name[64]; /* as FIELD has it */
-    snprintf(name, sizeof name, "%s", o->name);
-    for (char *c = name; *c; c++)
-      if (*c == '-') *c = '_';
-    return rw_prefix(err, s, "\1%s\2", name);
+    char name[OPTION_FIELD];
+    option_field(name, o->name);
+    return rw_prefix(err, s, "%s", name);
   }
   return RW_OK;
 }

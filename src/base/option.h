@@ -107,6 +107,9 @@ void option_value_name(const option *o, str *out);
 const char *option_initial(const option *o);
 bool option_is_initial(const option *o, const void *values); /* not of lists */
 
+/* The option's name as FIELD of status.h has it, for messages. */
+enum { OPTION_FIELD = 64 };
+void option_field(char out[OPTION_FIELD], const char *name);
 const option *option_named(const option *table, const char *name, size_t len); /* NULL: none */
 /* The option that a word of a command line means, by name or letter, or NULL. *value: what stands in the same word
  * ("--name=value", "-nvalue"), or NULL. */

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/training.h"
 #include "eval/eval.h"
+#include "format/json.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
 static const char ABOUT[] =
@@ -17,8 +18,8 @@ static const char EXAMPLES[] =
     "  reward train --model base --data train.jsonl --out rm --lr 1e-5 --epochs 1\n"
     "  reward train --model base --data train.jsonl --out rm --eval rewardbench:bench.jsonl --eval-every 50 --keep "
     "best\n"
-    "  reward train --model base --data train.jsonl --out rm --resume        # after Ctrl-C or a crash\n"
-    "  reward train --model base --data train.jsonl --out rm --dry-run       # tokens, steps, memory, time\n";
+    "  reward train --out rm --resume                                        # after Ctrl-C or a crash\n"
+    "  reward train --model base --data train.jsonl --out rm --dry-run       # steps, memory, disk, time\n";
 
 int cli_check_evals(const cli *c, const option_list *evals) {
   for (size_t i = 0; i < evals->n; i++) {
@@ -40,27 +41,67 @@ int cli_check_evals(const cli *c, const option_list *evals) {
   return -1;
 }
 
-/* The command that goes on, as a shell takes it. */
-static void say_command(const cli *c, bool resumes) {
-  char **argv = c->argv;
-  str s = {0};
-  str_addz(&s, "reward");
-  for (int i = 0; i < c->argc; i++) {
-    bool plain =
-        *argv[i] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
-                        strlen(argv[i]);
-    str_addz(&s, plain ? " " : " '");
-    for (const char *k = argv[i]; *k; k++) {
-      if (*k == '\'')
-        str_addz(&s, "'\\''");
-      else
-        str_addc(&s, *k);
-    }
-    if (!plain) str_addc(&s, '\'');
+/* The word as a shell takes it. */
+static void add_word(str *s, const char *word) {
+  bool plain = *word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
+                            strlen(word);
+  if (!plain) str_addc(s, '\'');
+  for (const char *k = word; *k; k++) {
+    if (*k == '\'')
+      str_addz(s, "'\\''");
+    else
+      str_addc(s, *k);
   }
-  if (!resumes) str_addz(&s, " --resume");
-  if (!s.oom) log_note(c->context, "to go on: %s", s.p);
-  str_free(&s);
+  if (!plain) str_addc(s, '\'');
+}
+
+/* ---- --resume alone ---- */
+
+/* Takes the words of run.json's command that the new one does not replace. */
+static bool take_words(cli *c, option_list *out, json_doc *d, json_val command) {
+  static const char *const left_out[] = {"out",   "config",  "resume",
+                                         "force", "dry-run", "quiet"}; /* --config's are there too */
+  json_val v = json_first(d, command);
+  for (int i = 0; v != JSON_NONE && i < 2; i++) v = json_next(d, v); /* reward train */
+  for (bool skip = false; v != JSON_NONE; v = json_next(d, v)) {
+    slice text = json_string(d, v);
+    const char *word = text.p ? cli_keep(c, text.p, text.len) : NULL, *value = NULL;
+    if (!word) return false;
+    if (skip) {
+      skip = false;
+      continue;
+    }
+    const option *o = option_is_value(word) ? NULL : cli_option_of_word(c->command, word, &value);
+    bool leave = false;
+    for (size_t k = 0; o && k < sizeof left_out / sizeof *left_out; k++) leave |= strcmp(o->name, left_out[k]) == 0;
+    skip = leave && o->kind != OPTION_FLAG && !value;
+    if (!leave && !cli_push(c, out, word)) return false;
+  }
+  return true;
+}
+
+/* The command line of the run in --out, with what is given now behind it. -1, or the exit status. */
+static int recall(cli *c, const char *dir, option_list *out) {
+  char *path = file_join(dir, "run.json");
+  json_file f;
+  rw_error err;
+  if (!path) return cli_nomem(c);
+  int status = -1;
+  if (!file_exists(path))
+    status = cli_usage(c, "--resume: %s has no run.json to take the arguments from; repeat those of the run", dir);
+  else if (json_file_open(&f, path, &err))
+    status = cli_fail(c, &err);
+  else {
+    json_val command = json_get(f.doc, json_get(f.doc, 0, "arguments"), "command");
+    bool ok = command != JSON_NONE && cli_push(c, out, c->argv[0]) && take_words(c, out, f.doc, command);
+    for (int i = 1; ok && i < c->argc; i++) ok = cli_push(c, out, c->argv[i]);
+    if (!ok)
+      status =
+          cli_usage(c, "--resume: %s has no command to take the arguments from; repeat those of the run", path);
+    json_file_close(&f);
+  }
+  mem_free(path);
+  return status;
 }
 
 bool cli_loss_has(const option *o, int loss) { return !o->of || o->of_values >> loss & 1; }
@@ -135,6 +176,50 @@ static int prepare(cli *c, train_options *o) {
   return -1;
 }
 
+/* ---- the last words ---- */
+
+/* The command that goes on. */
+static void say_again(const cli *c, const train_options *o) {
+  str s = {0};
+  add_word(&s, o->out);
+  if (!s.oom) log_note(c->context, "to go on: reward train --out %s --resume", s.p);
+  str_free(&s);
+}
+
+static void say_held_out(const cli *c, const train_options *o, const train_result *r) {
+  const train_figures *f = &r->held_out;
+  const char *eval = o->eval.items[0];
+  if (f->published.step < 0) return;
+  log_note(c->context,
+           "held out, %s: %.1f%% right (95%%: %.1f to %.1f), %.1f%% before training, %.1f%% by length alone", eval,
+           f->published.percent, f->published.lo, f->published.hi, f->first.percent, f->published.by_length);
+  if (f->best.step != r->published)
+    log_note(c->context,
+             "the best was after step %lld: %.1f%%; published: the last (--keep best publishes the best)",
+             (long long)f->best.step, f->best.percent);
+  else
+    log_note(c->context, "published: the %s, after step %lld",
+             r->published == r->steps ? "best, which is the last" : "best", (long long)r->published);
+}
+
+static void say_result(const cli *c, const train_options *o, const train_result *r) {
+  str out = {0};
+  log_note(c->context, "%lld steps in %.*f %s; of the recent batches: loss %.4f, %.1f%% right", (long long)r->steps,
+           r->seconds < 120 ? 1 : 0, r->seconds < 120 ? r->seconds : r->seconds / 60,
+           r->seconds < 120 ? "seconds" : "minutes", r->loss, 100 * r->accuracy);
+  if (o->eval.n) say_held_out(c, o, r);
+  if (r->texts)
+    log_note(c->context,
+             "%s/reward.json holds %zu training texts, by their ids, for checking; --golden none leaves them out",
+             o->out, r->texts);
+  add_word(&out, o->out);
+  if (!out.oom && o->eval.n)
+    log_note(c->context, "next: reward score --model %s ROWS.jsonl", out.p);
+  else if (!out.oom)
+    log_note(c->context, "next: reward eval --suite pairs --data HELD-OUT.jsonl --model %s", out.p);
+  str_free(&out);
+}
+
 /* outlook: as for cli_train_outlook, or NULL. */
 static int train(cli *c, train_options *o, train_outlook *outlook) {
   int status = prepare(c, o);
@@ -144,11 +229,9 @@ static int train(cli *c, train_options *o, train_outlook *outlook) {
   rw_status s = cli_model_dir(c, &o->model, &err);
   o->base = c->common.base;
   if (!s) s = outlook ? train_plan(o, outlook, &err) : train_run(o, &r, &err);
-  if (s == RW_INTERRUPTED && !outlook && !o->dry_run) say_command(c, o->resume);
+  if (s == RW_INTERRUPTED && !outlook && !o->dry_run) say_again(c, o);
   if (s) return cli_fail(c, &err);
-  if (!outlook && !o->dry_run && r.steps > 0)
-    log_note(c->context, "%lld steps done, loss %.4f, accuracy %.3f (recent): %s", (long long)r.steps, r.loss,
-             r.accuracy, o->out);
+  if (!outlook && !o->dry_run && r.steps > 0) say_result(c, o, &r);
   return 0;
 }
 
@@ -175,7 +258,20 @@ int cli_train_found(cli_messages *messages, int argc, char **argv, run_state *fo
   return status;
 }
 
-static int run_command(cli *c, void *values) { return train(c, values, NULL); }
+static int run_command(cli *c, void *values) {
+  train_options *o = values;
+  option_list words = {0};
+  if (!o->resume || !o->out || o->model || o->data.n) return train(c, o, NULL);
+  int status = recall(c, o->out, &words);
+  if (status >= 0) return status;
+  cli again;
+  status = cli_open(&again, &cmd_train, c->messages, (int)words.n, (char **)words.items);
+  c->messages->quiet = again.common.quiet;
+  c->context->max_row_bytes = (size_t)again.common.max_row_bytes;
+  if (status < 0) status = train(&again, again.values, NULL);
+  cli_close(&again);
+  return status;
+}
 
 const cli_command cmd_train = {.name = "train",
                                .summary = "train a reward model on preferences",

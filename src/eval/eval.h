@@ -118,6 +118,8 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *s,
 /* eval_scores_model and eval_measure in one. */
 rw_status eval_run(eval_result *r, const eval_data *d, scorer *model, const eval_options *o, rw_error *err);
 
+/* The figure that stands for a result: the overall one, or all items' where there is none. */
+const eval_figure *eval_main_figure(const eval_result *r);
 /* Members of results.json, into an object that is open. */
 void eval_result_json(json_writer *w, const eval_result *r);
 /* The member "rewards" of results.json: mean, standard deviation and mean margin (of an

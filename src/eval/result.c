@@ -84,6 +84,10 @@ static void unscored_json(json_writer *w, const eval_result *r) {
   jw_end(w);
 }
 
+const eval_figure *eval_main_figure(const eval_result *r) {
+  return isnan(r->overall.percent) ? &r->items : &r->overall;
+}
+
 void eval_result_json(json_writer *w, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
   jw_string(w, "suite", eval_suite_words[r->suite].text);

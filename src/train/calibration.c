@@ -108,7 +108,7 @@ rw_status calibration_write(const train_options *o, const char *dir, const datas
   const int32_t *row[GOLDEN_ROWS];
   size_t len[GOLDEN_ROWS];
   id_group g[GOLDEN_ROWS];
-  size_t n = pick_rows(d, row, len, g);
+  size_t n = o->golden ? pick_rows(d, row, len, g) : 0;
   model *m = NULL;
   rw_status s = on ? model_open(&m, dir, &mo, err) : rw_nomem(err, dir);
   if (!s) s = golden_write(m, dir, g, n, &c, err);

@@ -52,7 +52,7 @@ rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err) {
   RW_TRY(best_read(e->o->out, e->first, s, &there, err));
   if (there) return RW_OK;
   if (!isnan(s->best))
-    log_warn(e->o->context, "the best so far (step %lld: %.2f) has no weights: the best from here on counts",
+    log_warn(e->o->context, "the best so far (step %lld: %.1f%%) has no weights: the best from here on counts",
              (long long)s->best_step, s->best);
   s->best = NAN;
   s->best_step = 0;
@@ -110,10 +110,10 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   }
   jw_end(&w);
   str_addc(&s, '\n');
-  const eval_figure *f = isnan(r.overall.percent) ? &r.items : &r.overall;
+  const eval_figure *f = eval_main_figure(&r);
   *figure = f->percent;
-  log_note(e->o->context, "step %lld: %s: %.2f (95%% %.2f to %.2f; by length alone %.2f)", (long long)step,
-           e->o->eval.items[i], f->percent, f->lo, f->hi, f->baseline);
+  log_note(e->o->context, "step %lld: %s: %.1f%% right (95%%: %.1f to %.1f; by length alone %.1f%%)",
+           (long long)step, e->o->eval.items[i], f->percent, f->lo, f->hi, f->baseline);
   if (r.truncated && step == 0)
     log_warn(
         e->o->context,
@@ -156,9 +156,7 @@ bool trainer_eval_stop(const train_options *o, const train_state *state) {
   return state->step / o->eval_every - state->best_step / o->eval_every >= o->early_stop;
 }
 
-rw_status trainer_eval_best(trainer_eval *e, const train_state *state, rw_error *err) {
+rw_status trainer_eval_best(trainer_eval *e, rw_error *err) {
   if (!e || !keeps_best(e)) return RW_OK;
-  log_note(e->o->context, "the best was after step %lld: %.2f; its weights are kept", (long long)state->best_step,
-           state->best);
   return best_load(e->m, e->o->out, err);
 }

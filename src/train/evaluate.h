@@ -24,6 +24,6 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
  * resumed run stops at the same step. */
 bool trainer_eval_stop(const train_options *o, const train_state *state);
 /* With --keep best: puts the best weights back into the model. */
-rw_status trainer_eval_best(trainer_eval *e, const train_state *state, rw_error *err);
+rw_status trainer_eval_best(trainer_eval *e, rw_error *err);
 
 #endif

@@ -90,6 +90,11 @@ rw_status identity_make(str *out, const fingerprint_source *of, rw_error *err) {
 /* ---- comparison ---- */
 
 static rw_status differs(const char *name, const json_difference *d, rw_error *err) {
+  if ((strcmp(name, "options") == 0 || strcmp(name, "choice") == 0) && d->where[0]) {
+    char field[OPTION_FIELD];
+    option_field(field, d->where);
+    return rw_fail(err, RW_USAGE, "%s was %s, is %s", field, d->was, d->now);
+  }
   return rw_fail(err, RW_USAGE, "%s%s%s was %s, is %s", name, d->where[0] ? " " : "", d->where, d->was, d->now);
 }
 

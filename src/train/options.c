@@ -31,7 +31,8 @@ static const option_word rankings[] = {{"auto", RANKING_BY_LOSS},
                                         {"error", OVERLONG_ERROR},
                                         {NULL, 0}},
                          undecayed[] = {{"norm", NO_DECAY_NORM}, {"bias", NO_DECAY_BIAS}, {NULL, 0}},
-                         states[] = {{"f32", 0}, {"8bit", 1}, {NULL, 0}};
+                         states[] = {{"f32", 0}, {"8bit", 1}, {NULL, 0}},
+                         golden[] = {{"rows", 1}, {"none", 0}, {NULL, 0}};
 
 /* clang-format off */
 const option train_option_table[] = {
@@ -147,6 +148,10 @@ const option train_option_table[] = {
     {"save-minutes", .kind = OPTION_NUMBER, .field = AT(save_minutes), .value = "X", .initial = "10",
      .range = OPTION_AT_LEAST(0), .affects = OPTION_PUBLISHED, .group = CHECKPOINTS,
      .help = "minutes between checkpoints to resume from"},
+    {"golden", .kind = OPTION_CHOICE, .field = AT(golden), .words = golden, .initial = "rows",
+     .affects = OPTION_PUBLISHED, .group = CHECKPOINTS,
+     .help = "four training texts in OUT/reward.json, by which every command that opens OUT checks its scores; none: "
+             "no training text leaves with the model"},
     {"tensorboard", .kind = OPTION_YES_NO, .field = AT(tensorboard), .initial = "yes", .affects = OPTION_PUBLISHED,
      .group = RUNNING, .help = "event files for TensorBoard in OUT/tensorboard"},
     {"no-golden-check", .kind = OPTION_FLAG, .field = AT(no_golden_check), .group = RUNNING,

@@ -17,6 +17,7 @@
 #include "train/adapters.h"
 #include "train/calibration.h"
 #include "train/disk.h"
+#include "train/figures.h"
 #include "train/identity.h"
 #include "train/loss.h"
 #include "train/memory.h"
@@ -113,6 +114,9 @@ static void say_data(const run *t) {
     log_warn(context, "%zu control tokens spelled in contents were encoded as plain text", c->escaped);
   if (c->changed) log_warn(context, "the template changed the contents of %zu conversations", c->changed);
   model_warn_length(context, model_info(t->m), t->o->max_length);
+  if ((uint64_t)t->o->batch_size > c->used)
+    log_warn(context, FIELD(batch_size) " %lld is more than the %zu rows: every step takes all of them, and there are "
+             "but %lld steps", (long long)t->o->batch_size, c->used, (long long)t->steps);
   log_note(context, "%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps,
            (long long)t->o->batch_size, loss_words[t->o->loss.kind].text, model_device(t->m), model_dtype(t->m));
 }
@@ -148,7 +152,7 @@ static rw_status save(run *t, rw_error *err) {
 
 static void recent(double *mean, double now) { *mean = isnan(*mean) ? now : 0.9 * *mean + 0.1 * now; }
 
-static rw_status loop(run *t, train_result *result, rw_error *err) {
+static rw_status loop(run *t, rw_error *err) {
   const train_options *o = t->o;
   progress p;
   double began = clock_seconds(), saved = began, spent = t->state.seconds;
@@ -170,8 +174,8 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     recent(&t->state.recent_loss, s.loss);
     recent(&t->state.recent_accuracy, s.accuracy);
     char extra[96];
-    snprintf(extra, sizeof extra, "loss %.4f, accuracy %.3f, %.0f tokens/s", t->state.recent_loss,
-             t->state.recent_accuracy, s.tokens_per_s);
+    snprintf(extra, sizeof extra, "loss %.4f, %.1f%% right, %.0f tokens/s", t->state.recent_loss,
+             100 * t->state.recent_accuracy, s.tokens_per_s);
     progress_set(&p, (uint64_t)t->state.step, extra);
     rw_status evaluated = trainer_eval_step(t->eval, &t->state, t->steps, err);
     if (evaluated) {
@@ -202,7 +206,6 @@ static rw_status loop(run *t, train_result *result, rw_error *err) {
     log_note(o->context, "stopped after step %lld of %lld: %lld evaluations brought nothing better than step %lld",
              (long long)t->state.step, (long long)t->steps, (long long)o->early_stop,
              (long long)t->state.best_step);
-  *result = (train_result){t->state.step, t->state.recent_loss, t->state.recent_accuracy};
   return RW_OK;
 }
 
@@ -235,7 +238,7 @@ static rw_status finish(run *t, rw_error *err) {
   if (pad < 0)
     log_warn(o->context,
              "no token can serve as the pad token: batches in transformers may pool at the wrong place");
-  RW_TRY(trainer_eval_best(t->eval, &t->state, err));
+  RW_TRY(trainer_eval_best(t->eval, err));
   t->peak = memory_peak(); /* the peak of training: what follows opens the result as a second model */
   RW_TRY(calibration_drop(o->out, err));
   t->state.best_only = t->eval && strcmp(o->keep, "best") == 0 && t->state.best_step != t->state.step;
@@ -245,6 +248,20 @@ static rw_status finish(run *t, rw_error *err) {
   model_end_training(t->m); /* room for the result as a second model */
   RW_TRY(disk_finish(t, seal, t, err));
   return checkpoint_clear(o->out, train_kept_checkpoints(o), err);
+}
+
+static rw_status sum_up(const run *t, train_result *r, rw_error *err) {
+  const train_options *o = t->o;
+  const train_state *s = &t->state;
+  int64_t published = t->eval && strcmp(o->keep, "best") == 0 ? s->best_step : s->step;
+  size_t texts = !o->golden ? 0 : dataset_size(t->d) < GOLDEN_ROWS ? dataset_size(t->d) : GOLDEN_ROWS;
+  *r = (train_result){.steps = s->step,
+                      .published = published,
+                      .loss = s->recent_loss,
+                      .accuracy = s->recent_accuracy,
+                      .seconds = s->seconds,
+                      .texts = texts};
+  return o->eval.n ? figures_read(&r->held_out, o->out, o->eval.items[0], published, err) : RW_OK;
 }
 
 static rw_status whole_run(run *t, train_result *result, rw_error *err) {
@@ -294,8 +311,9 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
   RW_TRY(dropped_write(o->out, t->d, o->context, err));
   RW_TRY(write_run(t, false, err));
-  RW_TRY(loop(t, result, err));
-  return finish(t, err);
+  RW_TRY(loop(t, err));
+  RW_TRY(finish(t, err));
+  return sum_up(t, result, err);
 }
 
 static void run_free(run *t) {

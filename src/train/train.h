@@ -74,6 +74,7 @@ struct train_options {
   int states_8bit;       /* 1: AdamW's moments in 8 bits a value */
   bool tensorboard;      /* event files in OUT/tensorboard */
   bool no_golden_check;  /* start from the model whatever its golden rows score */
+  int golden;            /* 1: reward.json gets a few training texts for checking */
   bool force, resume, dry_run;
   const char *config; /* a file of options, read by whoever fills this */
   option_list eval;   /* [SUITE:]FILE */
@@ -96,9 +97,22 @@ int64_t train_kept_checkpoints(const train_options *o); /* --keep N: N; 0 for be
 /* Fields that make no sense together: RW_USAGE. */
 rw_status train_check(const train_options *o, rw_error *err);
 
+/* One evaluation, in percent of its n items, with its 95% interval. */
 typedef struct {
-  int64_t steps;
-  double loss, accuracy; /* means that forget a tenth a step */
+  int64_t step; /* -1: there was none, and the rest is NAN */
+  double percent, lo, hi, by_length;
+  size_t n;
+} train_figure;
+typedef struct {
+  train_figure first, best,
+      published; /* by one --eval: the first, the highest, of the weights that are the result */
+} train_figures;
+typedef struct {
+  int64_t steps, published; /* done; of which step the published weights are */
+  double loss, accuracy;    /* means that forget a tenth a step */
+  double seconds;           /* of training, over all sittings */
+  train_figures held_out;   /* by the first --eval */
+  size_t texts;             /* training texts in reward.json */
 } train_result;
 /* What o->out holds beside the run that o describes: nothing, that run, or another, whose difference stands in err
  * (and RW_OK is returned). The model is opened and hashed; nothing is written. */
