@@ -14,9 +14,11 @@ REWARD = os.environ.get("BUILD", "build") + "/reward"
 PAGES = ["README.md", "CONTRIBUTING.md", "bench/NOTES.md", "examples/README.md", *sorted(glob("docs/*.md"))]
 TREES = ("src", "include", "tests", "bench", "bindings", "examples", "recipes", "docs")
 MADE_UP = {"src/curate/stages/head.c", "src/curate/sources/good_bad.c"} # written out in docs/recipes.md
-# options of other programs: trainers, apt, debootstrap, pkg-config, oneDNN
+# options of other programs: trainers, apt, debootstrap, pkg-config, oneDNN, launchers
 OTHERS = {"--reward.remote_url", "--rm-type", "--rm-url", "--foreign", "--arch", "--variant", "--include", "--relative-to",
-          "--static", "--libs", "--cflags"}
+          "--static", "--libs", "--cflags",
+          "--mca", "--bind-to", "--map-by", "--hostfile", # mpirun
+          "--signal", "--requeue", "--open-mode", "--mpi", "--kill-on-bad-exit", "--dependency", "--parsable", "--array"} # Slurm
 OTHERS_FILES = {"constants.py", "remote_rm_utils.py"} # of allenai/reward-bench, of OpenRLHF
 SPAN = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^(```\w*\n.*?^```|(?:    [^\n]*\n)+)", re.S | re.M)

@@ -336,7 +336,7 @@ static int run_one(const grid *g, size_t i) {
 /* The runs go round the ranks. */
 static int run_own(const grid *g, uint64_t *failed) {
   const comm *ranks = g->c->context->ranks;
-  size_t all = g->s.n_groups * g->s.n_seeds;
+  size_t all = g->runs ? g->s.n_groups * g->s.n_seeds : 0;
   for (size_t i = (size_t)ranks->rank; i < all; i += (size_t)ranks->size) {
     int status = run_one(g, i);
     if (status == 2 || status == 130 || log_interrupted(g->c->context)) return status == 2 ? 2 : 130;

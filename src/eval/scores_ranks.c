@@ -62,23 +62,31 @@ static rw_status unpack(eval_scores *s, const eval_data *d, const comm *ranks, i
   return RW_OK;
 }
 
+/* The text of every rank, side by side in *all, rank r's at bytes [at[r], at[r + 1]). */
+static rw_status gather(comm *ranks, const str *own, size_t *sizes, size_t *at, char **all, rw_error *err) {
+  size_t n = (size_t)ranks->size;
+  for (size_t i = 0; i <= n; i++) at[i] = i * sizeof *sizes;
+  sizes[ranks->rank] = own->len;
+  RW_TRY(ranks->gather(ranks, sizes, at, err));
+  at[0] = 0;
+  for (size_t i = 0; i < n; i++) at[i + 1] = at[i] + sizes[i];
+  char *p = *all = mem_alloc(at[n] + 1, 1);
+  RW_TRY(comm_agree(ranks, p ? RW_OK : rw_nomem(err, "scores"), err));
+  if (p && own->len) memcpy(p + at[ranks->rank], own->p, own->len);
+  return ranks->gather(ranks, p, at, err);
+}
+
 static rw_status share(eval_scores *s, const eval_data *d, comm *ranks, rw_error *err) {
-  size_t n = (size_t)ranks->size, *sizes = mem_zalloc(n, sizeof *sizes), *at = mem_alloc(n + 1, sizeof *at);
+  size_t n = (size_t)ranks->size, *sizes = mem_zalloc(n, sizeof *sizes), *at = mem_zalloc(n + 1, sizeof *at);
   str own = {0};
   char *all = NULL;
   uint64_t sums[2] = {s->truncated, s->dropped};
   pack(&own, s, d, ranks);
-  rw_status st = comm_agree(ranks, sizes && at && !own.oom ? RW_OK : rw_nomem(err, "scores"), err);
-  for (size_t i = 0; !st && i <= n; i++) at[i] = i * sizeof *sizes;
-  if (!st) sizes[ranks->rank] = own.len;
-  if (!st) st = ranks->gather(ranks, sizes, at, err);
-  if (!st) at[0] = 0;
-  for (size_t i = 0; !st && i < n; i++) at[i + 1] = at[i] + sizes[i];
-  if (!st) st = comm_agree(ranks, (all = mem_alloc(at[n] + 1, 1)) ? RW_OK : rw_nomem(err, "scores"), err);
-  if (!st) memcpy(all + at[ranks->rank], own.p ? own.p : "", own.len);
-  if (!st) st = ranks->gather(ranks, all, at, err);
-  for (int r = 0; !st && r < ranks->size; r++)
-    if (r != ranks->rank) st = unpack(s, d, ranks, r, (slice){all + at[r], sizes[r]}, err);
+  bool ok = sizes && at && !own.oom;
+  rw_status st = comm_agree(ranks, ok ? RW_OK : rw_nomem(err, "scores"), err);
+  if (!st && ok) st = gather(ranks, &own, sizes, at, &all, err);
+  for (int r = 0; !st && ok && r < ranks->size; r++)
+    if (r != ranks->rank) st = unpack(s, d, ranks, r, (slice){all + at[r], at[r + 1] - at[r]}, err);
   st = comm_agree(ranks, st, err);
   if (!st) st = comm_sum(ranks, sums, 2, err);
   s->truncated = sums[0];
