@@ -112,6 +112,7 @@ fails 1 "<stdin>:1" "$reward" train --model $model --data - --out "$tmp/none" <<
 fails 1 "<stdin>:1" "$reward" decontaminate --train - --bench /dev/null -o "$tmp/none2" <<<'{"prompt": 3}'
 fails 2 "got stdin" "$reward" curate examples/recipe.yaml --input helpsteer2=- -o "$tmp/none3"
 fails 1 "no such model here" "$reward" score --model "$tmp/nowhere" /dev/null
+fails 1 "hub: hf download some/thing --local-dir thing, then give thing instead" "$reward" score --model some/thing /dev/null
 fails 1 "got another file" "$reward" score --model README.md /dev/null
 "$reward" score --model $model /dev/null --max-length 513 2>"$tmp/said"
 grep -q -- "--max-length 513 is more than max_position_embeddings of config.json, 512" "$tmp/said"

@@ -238,7 +238,7 @@ static void labels_and_margins(void **state) {
   assert_false(row.has_margin);
   takes("{\"text\":\"x\",\"margin\":0}", ROW_SINGLE, 1, 0);
   assert_true(row.has_margin && row.margin == 0);
-  refuses("{\"text\":\"x\",\"margin\":\"1\"}", "margin", "string");
+  refuses("{\"text\":\"x\",\"margin\":\"1\"}", "margin", "got \"1\"");
   refuses("{\"text\":\"x\",\"margin\":1e999}", "margin", "finite");
 }
 

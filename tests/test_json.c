@@ -254,6 +254,7 @@ static void escapes(void **state) {
   STRING("\"\\uD800\\uDC00\\udbff\\udfff\"", "\xF0\x90\x80\x80\xF4\x8F\xBF\xBF");
   STRING("\"\"", "");
   STRING("\"12345678\\n12345678\"", "12345678\n12345678"); /* beside the words that are looked at whole */
+  REFUSED("\xEF\xBB\xBF{}", "got a byte order mark; were files put together?");
   REFUSED("\"\\x41\"", "an escape");
   REFUSED("\"\\u12G4\"", "an escape");
   REFUSED("\"\\u123\"", "an escape");

@@ -111,6 +111,20 @@ static void files_of_pyarrow_read_as_their_jsonl(void **state) {
   str_free(&got);
 }
 
+static void views_and_margins_that_are_no_numbers(void **state) {
+  (void)state;
+  NEEDS_ARROW();
+  str got = {0};
+  OK(read_rows(DATA "views.parquet", &got));
+  assert_string_equal(
+      got.p,
+      "{\"text\": \"short\", \"parts\": [\"a\", \"a part of more than twelve bytes\"], \"margin\": 1.5}\n"
+      "{\"text\": null, \"parts\": null, \"margin\": \"NaN\"}\n"
+      "{\"text\": \"exactly 12 b\", \"parts\": [], \"margin\": \"Infinity\"}\n"
+      "{\"text\": \"thirteen byte\", \"parts\": [\"\xC3\xA9\xE4\xB8\xAD\", null], \"margin\": null}\n");
+  str_free(&got);
+}
+
 static void types_without_json_are_refused_by_name(void **state) {
   (void)state;
   NEEDS_ARROW();
@@ -329,6 +343,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(without_arrow_it_is_said),
       cmocka_unit_test(files_of_pyarrow_read_as_their_jsonl),
+      cmocka_unit_test(views_and_margins_that_are_no_numbers),
       cmocka_unit_test(types_without_json_are_refused_by_name),
       cmocka_unit_test(damage_is_a_named_error),
       cmocka_unit_test(a_lying_page_gets_no_memory),

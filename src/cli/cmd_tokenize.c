@@ -41,7 +41,7 @@ typedef struct {
   rw_context *context;
   const renderer *r;
   rows_out *out;
-  const char *path;
+  const rows_in *in;
   size_t failed, done;
   progress p;
   render_notes notes;       /* notes of all lanes */
@@ -114,8 +114,10 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   run *r = ctx;
   const tokenized *t = result;
   (void)row;
-  if (t->error && r->failed++ < SHOWN_BAD_ROWS)
-    log_warn(r->context, "%s:%llu: %s", r->path, (unsigned long long)line, t->error);
+  if (t->error && r->failed++ < SHOWN_BAD_ROWS) {
+    const char *file = rows_file(r->in, &line);
+    log_warn(r->context, "%s:%llu: %s", file, (unsigned long long)line, t->error);
+  }
   progress_set(&r->p, ++r->done, NULL);
   return rows_write(r->out, t->line.p, t->line.len, err);
 }
@@ -179,7 +181,7 @@ static int run_command(cli *c, void *values) {
   if (!s) s = rows_create(&t.out, o->out, &err);
   t.r = r;
   if (!s) {
-    t.path = rows_path(in);
+    t.in = in;
     s = run_rows(&t, in, &err);
   }
   if (!s)

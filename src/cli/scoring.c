@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/rows.h"
 
 const option_word cli_overlongs[] = {
     {"error", OVERLONG_ERROR}, {"truncate", OVERLONG_TRUNCATE}, {"drop", OVERLONG_DROP}, {NULL, 0}};
@@ -80,7 +81,7 @@ void cli_data_json(json_writer *w, const char *const *paths, size_t n) {
     char hash[SHA256_HEX];
     jw_object(w, NULL);
     jw_string(w, "path", paths[i]);
-    if (strcmp(paths[i], "-") != 0 && !sha256_file(paths[i], hash, NULL)) jw_string(w, "sha256", hash);
+    if (strcmp(paths[i], "-") != 0 && !rows_sha256(paths[i], hash, NULL)) jw_string(w, "sha256", hash);
     jw_end(w);
   }
   jw_end(w);

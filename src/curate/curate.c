@@ -10,11 +10,27 @@
 #include "curate/hashes.h"
 #include "curate/publish.h"
 #include "curate/scan.h"
+#include "format/rows_folder.h"
 
 /* ---- inputs ---- */
 
+/* The sources' names, all of those that lack a file. */
+static rw_status missing(const curation *r, const stage *first, const str *names, rw_error *err) {
+  if (names->oom) return rw_nomem(err, "inputs");
+  if (!strchr(names->p, ','))
+    return rw_fail(err, RW_USAGE,
+                   "%s:%d: source %s: no file; give " FIELD(input) " %s=FILE, or leave it out with " FIELD(only),
+                   r->recipe.path, first->line, names->p, names->p);
+  return rw_fail(err, RW_USAGE,
+                 "%s: no files for the sources %s; give " FIELD(input) " SOURCE=FILE for each (docs/data.md says where "
+                 "they come from), or leave them out with " FIELD(only),
+                 r->recipe.path, names->p);
+}
+
 static rw_status find_inputs(curation *r, rw_error *err) {
   size_t cap = 0;
+  str lacking = {0};
+  const stage *first = NULL;
   RW_TRY(curation_check_names(r, err));
   for (size_t k = 0; k < r->recipe.n; k++) {
     const stage *s = &r->recipe.stages[k];
@@ -24,16 +40,24 @@ static rw_status find_inputs(curation *r, rw_error *err) {
     for (size_t i = 0; i < r->o->n_inputs; i++) {
       const char *eq = strchr(r->o->inputs[i], '=');
       if (!slice_is((slice){r->o->inputs[i], (size_t)(eq - r->o->inputs[i])}, s->named[0]->name)) continue;
-      input in = {
-          .src = s->named[0], .path = eq + 1, .number = number + 1, .offset = rows->offset, .form = rows->form};
-      number++;
-      if (!vec_push(r->inputs, r->n_inputs, cap, in)) return rw_nomem(err, "inputs");
+      rows_files files;
+      RW_TRY(rows_files_of(&files, eq + 1, r->mem, err));
+      for (size_t f = 0; f < files.n; f++) {
+        input in = {.src = s->named[0],
+                    .path = files.paths[f],
+                    .number = ++number,
+                    .offset = rows->offset,
+                    .form = rows->form};
+        if (!vec_push(r->inputs, r->n_inputs, cap, in)) return rw_nomem(err, "inputs");
+      }
     }
-    if (number == 0)
-      return rw_fail(err, RW_USAGE,
-                     "%s:%d: source %s: no file; give " FIELD(input) " %s=FILE, or leave it out with " FIELD(only),
-                     r->recipe.path, s->line, s->named[0]->name, s->named[0]->name);
+    if (number > 0) continue;
+    if (!first) first = s;
+    str_printf(&lacking, "%s%s", lacking.len ? ", " : "", s->named[0]->name);
   }
+  rw_status st = first ? missing(r, first, &lacking, err) : RW_OK;
+  str_free(&lacking);
+  RW_TRY(st);
   return r->n_inputs > 0 ? RW_OK : rw_fail(err, RW_USAGE, FIELD(only) " leaves no source of %s", r->recipe.path);
 }
 

@@ -210,7 +210,10 @@ static rw_status read_bench(decon_index *d, const char *path, rw_context *contex
     s = json_parse(doc, row.p, row.len, err);
     if (!s && json_kind(doc, 0) != JSON_OBJECT) s = rw_fail(err, RW_DATA, "row: expected an object");
     if (!s) s = add_row(d, doc, file, line, err);
-    if (s) rw_prefix(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
+    if (s) {
+      const char *name = rows_file(in, &line);
+      rw_prefix(err, s, "%s:%llu", name, (unsigned long long)line);
+    }
   }
   json_free(doc);
   rows_close(in);

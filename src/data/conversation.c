@@ -414,8 +414,11 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *calle
   json_val margin = row_get(d, v, called, "margin");
   row->prompt = label(&r, row_get(d, v, called, "prompt"));
   if (margin != JSON_NONE) {
-    if (!json_number(d, margin, &row->margin) || !isfinite(row->margin))
-      return need(&r, "margin", "a finite number", margin);
+    if (!json_number(d, margin, &row->margin) || !isfinite(row->margin)) {
+      slice raw = json_raw(d, margin);
+      return rw_fail(err, RW_DATA, "margin: expected a finite number, got %.*s", (int)(raw.len < 40 ? raw.len : 40),
+                     raw.p);
+    }
     row->has_margin = true;
   }
   const data_form *f = form_of(d, v, called, err);

@@ -211,7 +211,8 @@ static rw_status load_file(loader *l, uint32_t file, rw_error *err) {
   uint64_t line;
   while (!(s = rows_next(in, &row, &line, err)) && row.p)
     if ((s = add_row(l, row, file, line, err))) {
-      s = rw_prefix(err, s, "%s:%llu", rows_path(in), (unsigned long long)line);
+      const char *name = rows_file(in, &line);
+      s = rw_prefix(err, s, "%s:%llu", name, (unsigned long long)line);
       break;
     }
   rows_close(in);

@@ -66,9 +66,11 @@ static rw_status fail_at(parser *s, const unsigned char *at, const char *what) {
 }
 
 static rw_status expected(parser *s, const char *what) {
-  char text[96];
+  char text[128];
   if (s->p >= s->end)
     snprintf(text, sizeof text, "expected %.40s, got the end; is the row cut short?", what);
+  else if (s->end - s->p >= 3 && memcmp(s->p, "\xEF\xBB\xBF", 3) == 0)
+    snprintf(text, sizeof text, "expected %.40s, got a byte order mark; were files put together? remove it", what);
   else
     snprintf(text, sizeof text, "expected %.40s, got '%c'", what, *s->p >= 0x20 && *s->p < 0x7f ? *s->p : '?');
   return fail_at(s, s->p, text);

@@ -1,4 +1,4 @@
-/* jsonl.c - plain, gzip and zstd JSONL, in and out.
+/* jsonl.c - plain, gzip and zstd JSONL, in and out; and rows that are the elements of one JSON array, in.
  *
  * Reading keeps one growing buffer; a row is a slice of it. Limit: a row, and what is blank between two, may have
  * the context's max_row_bytes, unpacked: a file of a few KB can unpack to gigabytes. Files that are read without a
@@ -14,16 +14,20 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "base/hub.h"
 #include "base/log.h"
+#include "format/array_scan.h"
 
 enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30, USUAL_MAX_ROW = 64 << 20 };
 typedef enum { PLAIN, GZIP, ZSTD } packing;
+typedef enum { UNKNOWN, LINES, ARRAY, ARRAY_ENDED } layout;
 
 struct jsonl_in {
   rw_context *context;
   char *path;
   int fd;
   packing how;
+  layout rows;
   z_stream z;
   ZSTD_DStream *zs;
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
@@ -33,7 +37,7 @@ struct jsonl_in {
   str buf;                             /* decoded bytes */
   size_t pos;                          /* place of the next row in buf */
   size_t most, blank;                  /* bytes that a row may have; that were blank since the last row */
-  uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far */
+  uint64_t line, stored, total, taken; /* taken: decoded bytes of the rows so far; line: or an array's element */
 };
 
 /* ---- reading ---- */
@@ -110,18 +114,28 @@ static rw_status fill(jsonl_in *in, rw_error *err) {
   return in->how == GZIP ? inflate_some(in, err) : zstd_some(in, err);
 }
 
+static rw_status check_text(const jsonl_in *in, rw_error *err) {
+  const char *p = in->buf.p;
+  bool utf16 = in->buf.len >= 2 && (memcmp(p, "\xFF\xFE", 2) == 0 || memcmp(p, "\xFE\xFF", 2) == 0 ||
+                                    (p[0] == 0 && memchr("{[", p[1], 2)) || (p[1] == 0 && memchr("{[", p[0], 2)));
+  return utf16 ? rw_fail(err, RW_DATA,
+                         "%s: expected UTF-8, got UTF-16; iconv -f UTF-16 -t UTF-8 %s > NEW makes it so", in->path,
+                         in->path)
+               : RW_OK;
+}
+
 /* Known by the first bytes; what was read to see them is kept. A pipe is not waited for where the first byte tells.
  */
 static rw_status detect(jsonl_in *in, rw_error *err) {
   do RW_TRY(fill(in, err));
-  while (!in->eof && in->buf.len < 4 && (in->buf.len == 0 || strchr("\x1f\x28P\xEF", in->buf.p[0])));
+  while (!in->eof && in->buf.len < 4 && (in->buf.len == 0 || strchr("\x1f\x28P\xEF\xFE\xFF", in->buf.p[0])));
   const unsigned char *p = (const unsigned char *)in->buf.p;
   size_t n = in->buf.len;
   if (n >= 2 && p[0] == 0x1f && p[1] == 0x8b) in->how = GZIP;
   if (n >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) in->how = ZSTD;
   if (in->how == PLAIN) {
     if (n >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) in->pos = 3;
-    return RW_OK;
+    return check_text(in, err);
   }
   in->raw = mem_alloc(n > READ_BYTES ? n : READ_BYTES, 1);
   if (!in->raw) return rw_nomem(err, in->path);
@@ -137,7 +151,7 @@ static rw_status detect(jsonl_in *in, rw_error *err) {
   }
   while (!in->eof && in->buf.len < 3) RW_TRY(fill(in, err));
   if (in->buf.len >= 3 && memcmp(in->buf.p, "\xEF\xBB\xBF", 3) == 0) in->pos = 3;
-  return RW_OK;
+  return check_text(in, err);
 }
 
 rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_error *err) {
@@ -154,7 +168,8 @@ rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_e
   if (!in->path)
     s = rw_nomem(err, path);
   else if (in->fd < 0)
-    s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+    s = rw_fail(err, RW_IO, "%s: cannot open: %s%s", path, strerror(errno),
+                hub_hint(path, "dataset", (char[HUB_HINT]){0}));
   else if (fstat(in->fd, &st) == 0 && S_ISDIR(st.st_mode))
     s = rw_fail(err, RW_IO, "%s: expected a file of rows, got a folder", path);
   else if (S_ISREG(st.st_mode))
@@ -175,7 +190,68 @@ rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *er
                  in->path, (unsigned long long)line, in->most);
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/* Goes on to the first byte that is no space, reading as far as needed; at the end of the file there is none. */
+static rw_status skip_space(jsonl_in *in, size_t *at, rw_error *err) {
+  for (;;) {
+    while (in->pos + *at < in->buf.len && is_space(in->buf.p[in->pos + *at])) ++*at;
+    if (in->pos + *at < in->buf.len || in->eof) return RW_OK;
+    RW_TRY(jsonl_fits(in, *at, in->line + 1, err));
+    RW_TRY(fill(in, err));
+  }
+}
+
+static void take(jsonl_in *in, size_t n) {
+  in->pos += n;
+  in->taken += n;
+}
+
+/* Are the rows lines, or elements of one array? */
+static rw_status find_layout(jsonl_in *in, rw_error *err) {
+  size_t at = 0;
+  RW_TRY(skip_space(in, &at, err));
+  in->rows = in->pos + at < in->buf.len && in->buf.p[in->pos + at] == '[' ? ARRAY : LINES;
+  if (in->rows == ARRAY) take(in, at + 1);
+  return RW_OK;
+}
+
+static rw_status array_broken(const jsonl_in *in, const char *expected, const char *got, rw_error *err) {
+  return rw_fail(err, RW_DATA, "%s:%llu: expected %s, got %s; is the file whole, or JSONL that begins with a list?",
+                 in->path, (unsigned long long)in->line + 1, expected, got);
+}
+
+/* The next element, which has no newline then. */
+static rw_status array_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
+  size_t space = 0;
+  RW_TRY(skip_space(in, &space, err));
+  take(in, space);
+  bool at_end = in->pos == in->buf.len;
+  *row = (slice){0};
+  *line = in->line;
+  if (in->rows == ARRAY_ENDED)
+    return at_end ? RW_OK : array_broken(in, "nothing behind the array of rows", "more text", err);
+  array_scan s = {0};
+  while (!array_scan_on(&s, in->buf.p + in->pos, in->buf.len - in->pos)) {
+    if (in->eof) return array_broken(in, "a comma or ] behind a row", "the end of the file", err);
+    RW_TRY(jsonl_fits(in, s.at, in->line + 1, err));
+    RW_TRY(fill(in, err));
+  }
+  char *p = in->buf.p + in->pos;
+  if (p[s.at] == ']') in->rows = ARRAY_ENDED;
+  take(in, s.at + 1);
+  while (s.at > 0 && is_space(p[s.at - 1])) s.at--;
+  if (s.at == 0 && in->rows == ARRAY_ENDED && in->line == 0) return array_next(in, row, line, err);
+  if (s.at == 0) return array_broken(in, "a row", in->rows == ARRAY_ENDED ? "] behind a comma" : "a comma", err);
+  *line = ++in->line;
+  RW_TRY(jsonl_fits(in, s.at, in->line, err));
+  *row = (slice){p, array_one_line(p, s.at)};
+  return RW_OK;
+}
+
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
+  if (in->rows == UNKNOWN) RW_TRY(find_layout(in, err));
+  if (in->rows != LINES) return array_next(in, row, line, err);
   size_t seen = 0; /* bytes of the row that hold no newline */
   for (;;) {
     char *start = in->buf.p ? in->buf.p + in->pos : NULL;

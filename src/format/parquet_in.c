@@ -1,6 +1,7 @@
 /* parquet_in.c - records of Parquet files as JSON rows. The batches were checked by Arrow (parquet.h), the types
  * are checked here once, at the start; so the walk over the values trusts both. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,11 @@ struct parquet_in {
 
 /* ---- types ---- */
 
-static bool is_list(const char *f) { return f[0] == '+' && (f[1] == 'l' || f[1] == 'L' || f[1] == 'w'); }
+static bool is_view(const char *f) { return strcmp(f, "vu") == 0; } /* text whose bytes may lie anywhere */
+static bool is_list_view(const char *f) { return f[0] == '+' && f[1] == 'v'; }
+static bool is_list(const char *f) {
+  return f[0] == '+' && (f[1] == 'l' || f[1] == 'L' || f[1] == 'w' || f[1] == 'v');
+}
 
 static const char *refused(const char *f) {
   if (f[0] == 't') return "times or durations";
@@ -37,7 +42,7 @@ static rw_status check(const parquet_in *in, const struct ArrowSchema *s, const 
   if (depth >= JSON_MAX_DEPTH - 1)
     return rw_fail(err, RW_DATA, "%s: column %s: expected at most %d levels, got more", in->path, name,
                    JSON_MAX_DEPTH);
-  if (!leaf && !is_list(v->format) && strcmp(v->format, "+s") != 0)
+  if (!leaf && !is_view(v->format) && !is_list(v->format) && strcmp(v->format, "+s") != 0)
     return rw_fail(err, RW_UNSUPPORTED,
                    "%s: column %s: expected text, numbers, booleans, lists or structs, got %s (Arrow's \"%s\"); "
                    "drop the column or write it as text",
@@ -75,6 +80,10 @@ static void put_list(str *s, const struct ArrowSchema *t, const struct ArrowArra
   if (t->format[1] == 'w') {
     int64_t n = strtoll(t->format + 3, NULL, 10); /* "+w:N" */
     from = i * n, to = from + n;
+  } else if (is_list_view(t->format)) { /* where each begins, and how long it is */
+    bool large = t->format[2] == 'L';
+    from = whole(large ? 'l' : 'i', a->buffers[1], i);
+    to = from + whole(large ? 'l' : 'i', a->buffers[2], i);
   } else if (t->format[1] == 'l') {
     const int32_t *at = a->buffers[1];
     from = at[i], to = at[i + 1];
@@ -88,6 +97,34 @@ static void put_list(str *s, const struct ArrowSchema *t, const struct ArrowArra
     put(s, t->children[0], a->children[0], k);
   }
   str_addc(s, ']');
+}
+
+/* 16 bytes: the length, then the text where it has at most 12 bytes, else its first 4, its buffer and its place. */
+static void put_view(str *s, const struct ArrowArray *a, int64_t i) {
+  const char *view = (const char *)a->buffers[1] + 16 * i;
+  int32_t at[4];
+  memcpy(at, view, sizeof at);
+  const char *text = at[0] <= 12 ? view + 4 : (const char *)a->buffers[2 + at[2]] + at[3];
+  str_json(s, text, (size_t)at[0]);
+}
+
+/* A number that is none where a number decides: a margin that is not finite must not pass for one that is absent.
+ */
+static bool put_not_finite(str *s, double v) {
+  if (isfinite(v)) return false;
+  str_json(s, isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity", isnan(v) ? 3 : v > 0 ? 8 : 9);
+  return true;
+}
+
+static bool put_margin(str *s, const struct ArrowSchema *t, const struct ArrowArray *a, int64_t i) {
+  i += a->offset;
+  if (!strchr("efg", t->format[0]) || t->format[1] || t->dictionary) return false;
+  if (a->null_count != 0 && a->buffers[0] && !bit(a->buffers[0], i)) return false;
+  switch (t->format[0]) {
+    case 'e': return put_not_finite(s, half_from_f16(((const uint16_t *)a->buffers[1])[i]));
+    case 'f': return put_not_finite(s, ((const float *)a->buffers[1])[i]);
+    default: return put_not_finite(s, ((const double *)a->buffers[1])[i]);
+  }
 }
 
 /* The value of row i, counted from the array's own offset. */
@@ -118,6 +155,7 @@ static void put(str *s, const struct ArrowSchema *t, const struct ArrowArray *a,
       str_json(s, (const char *)a->buffers[2] + at[i], (size_t)(at[i + 1] - at[i]));
       break;
     }
+    case 'v': put_view(s, a, i); break;
     case '+':
       if (t->format[1] != 's') {
         put_list(s, t, a, i);
@@ -128,7 +166,8 @@ static void put(str *s, const struct ArrowSchema *t, const struct ArrowArray *a,
         if (k) str_addz(s, ", ");
         str_json(s, t->children[k]->name, strlen(t->children[k]->name));
         str_addz(s, ": ");
-        put(s, t->children[k], a->children[k], i);
+        bool margin = strcmp(t->children[k]->name, "margin") == 0;
+        if (!margin || !put_margin(s, t->children[k], a->children[k], i)) put(s, t->children[k], a->children[k], i);
       }
       str_addc(s, '}');
       break;

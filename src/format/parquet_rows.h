@@ -4,7 +4,8 @@
 
 #include "base/file.h"
 
-/* A record becomes one JSON object of its columns, in their order; a null is null, a float that is not finite too.
+/* A record becomes one JSON object of its columns, in their order; a null is null, a float that is not finite too,
+ * but "NaN", "Infinity" or "-Infinity" where the column is called margin.
  * Columns of times, decimals, bytes, maps and unions are refused by name when the file is opened. */
 typedef struct parquet_in parquet_in;
 rw_status parquet_in_open(parquet_in **in, const char *path, rw_error *err);

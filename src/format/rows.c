@@ -1,10 +1,14 @@
-/* rows.c - row files by what they are: JSONL by jsonl.c, Parquet by parquet_in.c and parquet_out.c. */
+/* rows.c - row files by what they are: JSONL and arrays by jsonl.c, Parquet by parquet_in.c and parquet_out.c,
+ * folders by rows_folder.c. The files of a folder are read as one: their lines count on. */
 #include "format/rows.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/sha256.h"
 #include "format/jsonl.h"
 #include "format/parquet_rows.h"
+#include "format/rows_folder.h"
 
 /* ---- reading ---- */
 
@@ -12,6 +16,13 @@ struct rows_in {
   jsonl_in *jsonl;     /* of a Parquet file: its path and size, no rows */
   parquet_in *parquet; /* NULL: JSONL */
   uint64_t line;       /* of Parquet */
+  arena *mem;
+  rw_context *context;
+  rows_files files;
+  size_t at;          /* the file that is read */
+  uint64_t *first;    /* [files.n]: lines of the files before */
+  const char *path;   /* as the caller named it, or the only file */
+  uint64_t done, all; /* bytes of the files before, and of all */
 };
 
 /* Known by the first bytes. */
@@ -30,12 +41,38 @@ static rw_status open_parquet(rows_in *in, const char *path, rw_error *err) {
   return RW_OK;
 }
 
+static rw_status open_file(rows_in *in, rw_error *err) {
+  const char *path = in->files.paths[in->at];
+  in->line = 0;
+  RW_TRY(jsonl_open(&in->jsonl, path, in->context, err));
+  return open_parquet(in, path, err);
+}
+
+static void close_file(rows_in *in) {
+  parquet_in_close(in->parquet);
+  jsonl_close(in->jsonl);
+  in->parquet = NULL;
+  in->jsonl = NULL;
+}
+
+static rw_status open_all(rows_in *in, const char *path, rw_error *err) {
+  if (!(in->mem = arena_new())) return rw_nomem(err, path);
+  RW_TRY(rows_files_of(&in->files, path, in->mem, err));
+  in->path = in->files.n == 1 ? in->files.paths[0] : arena_strndup(in->mem, path, strlen(path));
+  in->first = arena_alloc(in->mem, in->files.n, sizeof *in->first);
+  if (!in->path || !in->first) return rw_nomem(err, path);
+  struct stat st;
+  for (size_t i = 0; in->files.n > 1 && i < in->files.n; i++)
+    in->all += stat(in->files.paths[i], &st) == 0 ? (uint64_t)st.st_size : 0;
+  return open_file(in, err);
+}
+
 rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_error *err) {
   *out = NULL;
   rows_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
-  rw_status s = jsonl_open(&in->jsonl, path, context, err);
-  if (!s) s = open_parquet(in, path, err);
+  in->context = context;
+  rw_status s = open_all(in, path, err);
   if (s)
     rows_close(in);
   else
@@ -43,27 +80,66 @@ rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_err
   return s;
 }
 
-rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
+static rw_status next_of_file(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
   if (!in->parquet) return jsonl_next(in->jsonl, row, line, err);
   rw_status s = parquet_in_next(in->parquet, row, err);
   *line = in->line += row->p != NULL;
   return s ? s : jsonl_fits(in->jsonl, row->len, in->line, err);
 }
 
+rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
+  for (;;) {
+    RW_TRY(next_of_file(in, row, line, err));
+    *line += in->first[in->at];
+    if (row->p || in->at + 1 == in->files.n) return RW_OK;
+    uint64_t done, total;
+    jsonl_position(in->jsonl, &done, &total);
+    in->done += total;
+    in->first[in->at + 1] = *line;
+    close_file(in);
+    in->at++;
+    RW_TRY(open_file(in, err));
+  }
+}
+
 void rows_close(rows_in *in) {
   if (!in) return;
-  parquet_in_close(in->parquet);
-  jsonl_close(in->jsonl);
+  close_file(in);
+  arena_free(in->mem);
   mem_free(in);
 }
 
+const char *rows_file(const rows_in *in, uint64_t *line) {
+  size_t k = in->at;
+  while (k > 0 && *line <= in->first[k]) k--;
+  *line -= in->first[k];
+  return rows_label(in->files.paths[k]);
+}
+
+rw_status rows_sha256(const char *path, char out[SHA256_HEX], rw_error *err) {
+  rows_files f = {0};
+  sha256 all;
+  arena *a = arena_new();
+  rw_status s = a ? rows_files_of(&f, path, a, err) : rw_nomem(err, path);
+  sha256_begin(&all);
+  for (size_t i = 0; !s && i < f.n; i++) {
+    s = sha256_file(f.paths[i], out, err);
+    if (!s && f.n > 1) sha256_add(&all, out, SHA256_HEX - 1);
+  }
+  if (!s && f.n > 1) sha256_end_hex(&all, out);
+  arena_free(a);
+  return s;
+}
+
 const char *rows_label(const char *path) { return jsonl_label(path); }
-rw_context *rows_context(const rows_in *in) { return jsonl_context(in->jsonl); }
-const char *rows_path(const rows_in *in) { return jsonl_path(in->jsonl); }
+rw_context *rows_context(const rows_in *in) { return in->context; }
+const char *rows_path(const rows_in *in) { return rows_label(in->path); }
 
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total) {
   jsonl_position(in->jsonl, done, total);
   if (in->parquet) *done = (uint64_t)((double)*total * parquet_in_done(in->parquet));
+  *done += in->done;
+  if (in->all) *total = in->all;
 }
 
 /* ---- writing ---- */

@@ -1,9 +1,11 @@
-/* rows.h - row files in and out: JSONL, plain or .gz or .zst, and Parquet; "-" is stdin or stdout.
+/* rows.h - row files in and out: JSONL, plain or .gz or .zst, and Parquet; "-" is stdin or stdout. In also: one
+ * JSON array of rows, and a folder's split (rows_folder.h).
  *
  * Rows come as the bytes of one JSON object, without the newline. Blank lines are skipped but counted in
- * the line numbers. A UTF-8 byte order mark at the start is skipped. Input that ends without a newline
- * is fine. Compression is known by content when reading, by name when writing. A record of a Parquet file is the
- * row that a JSONL file of the same data would have; its number is the line. Parquet is read from files only.
+ * the line numbers; of an array and of a Parquet file the number of the row is its line. A UTF-8 byte order mark at
+ * the start is skipped. Input that ends without a newline is fine. Compression is known by content when reading, by
+ * name when writing. A record of a Parquet file is the row that a JSONL file of the same data would have. Parquet
+ * is read from files only. The files of a folder are read in the order of their names, and their lines count on.
  */
 #ifndef FORMAT_ROWS_H
 #define FORMAT_ROWS_H
@@ -20,6 +22,10 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
 void rows_close(rows_in *in);
 rw_context *rows_context(const rows_in *in);
 const char *rows_path(const rows_in *in); /* for messages; "<stdin>" for "-" */
+/* The file that a line of the input stands in, for messages; *line becomes the file's own. */
+const char *rows_file(const rows_in *in, uint64_t *line);
+/* Of the file's bytes; of a folder, of the files' sums. */
+rw_status rows_sha256(const char *path, char out[65], rw_error *err);
 const char *rows_label(const char *path); /* the same of a path that is not open */
 /* Bytes of the input (as stored) that the rows so far took up, about, and in all (0: unknown), for progress. */
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);

@@ -52,7 +52,8 @@ static void work_task(void *ctx, size_t task, int thread) {
     c->status = result ? job->work(job->ctx, &lane, row_text(c, c->failed), line, result, &c->err)
                        : rw_nomem(&c->err, "rows");
     if (c->status) {
-      rw_prefix(&c->err, c->status, "%s:%llu", rows_path(m->in), (unsigned long long)line);
+      const char *file = rows_file(m->in, &line);
+      rw_prefix(&c->err, c->status, "%s:%llu", file, (unsigned long long)line);
       return;
     }
   }

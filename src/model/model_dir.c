@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hub.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "format/gguf.h"
@@ -85,7 +86,8 @@ rw_status model_dir_find(char **dir, const char *path, rw_context *context, rw_e
   bool is_gguf = n > 5 && strcmp(path + n - 5, ".gguf") == 0, folder = file_is_dir(path);
   *dir = NULL;
   if (!file_exists(path))
-    return rw_fail(err, RW_IO, "%s: no such model here; expected a checkpoint's folder or a .gguf file", path);
+    return rw_fail(err, RW_IO, "%s: no such model here; expected a checkpoint's folder or a .gguf file%s", path,
+                   hub_hint(path, "model", (char[HUB_HINT]){0}));
   if (!folder && !is_gguf)
     return rw_fail(err, RW_DATA, "%s: expected a checkpoint's folder or a .gguf file, got another file", path);
   if (folder) return (*dir = mem_strndup(path, n)) ? RW_OK : rw_nomem(err, path);

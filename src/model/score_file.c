@@ -121,7 +121,8 @@ static rw_status hand_on(filing *r, size_t i, size_t n, const str *line, rw_erro
 /* Of a part it is said when all parts are there, in the order of rows. */
 static void add_bad_row(filing *r, uint64_t line, const char *error) {
   if (r->left == SIZE_MAX) {
-    log_warn(r->context, "%s:%llu: %s", rows_path(r->in), (unsigned long long)line, error);
+    const char *file = rows_file(r->in, &line);
+    log_warn(r->context, "%s:%llu: %s", file, (unsigned long long)line, error);
     return;
   }
   bad_row *b = &r->bad[r->n_bad++];

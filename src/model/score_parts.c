@@ -180,9 +180,11 @@ static rw_status join(parting *p, part_sum *sum, rw_error *err) {
 }
 
 static void say(const parting *p, const part_sum *sum, double seconds) {
-  for (size_t i = 0; i < sum->n_bad; i++)
-    log_warn(p->r.context, "%s:%llu: %s", rows_path(p->r.in), (unsigned long long)sum->bad[i].line,
-             sum->bad[i].error);
+  for (size_t i = 0; i < sum->n_bad; i++) {
+    uint64_t line = sum->bad[i].line;
+    const char *file = rows_file(p->r.in, &line);
+    log_warn(p->r.context, "%s:%llu: %s", file, (unsigned long long)line, sum->bad[i].error);
+  }
   filing_say(&p->r, &sum->counts, &sum->notes, sum->own, seconds);
 }
 

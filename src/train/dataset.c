@@ -32,7 +32,7 @@ typedef struct {
   const renderer *r;
   const model_config *cfg;
   int64_t max_length;
-  const char *path;
+  const rows_in *in; /* the file that is read */
 } loading;
 
 typedef struct { /* one a thread */
@@ -184,12 +184,13 @@ static rw_status note_dropped(loading *l, uint64_t line, const loaded *x, rw_err
                [OVERLONG] = {"overlong_dropped", &c->overlong},
                [IDENTICAL] = {"identical_dropped", &c->identical}};
   size_t *n = kinds[x->fate].n;
+  const char *file = rows_file(l->in, &line);
   if (n && (*n)++ < SHOWN_BAD_ROWS)
-    log_warn(l->o->context, "%s:%llu: %s; the row is left out", l->path, (unsigned long long)line, x->why);
+    log_warn(l->o->context, "%s:%llu: %s; the row is left out", file, (unsigned long long)line, x->why);
   str *s = &l->d->dropped;
   json_writer w = {.out = s};
   jw_object(&w, NULL);
-  jw_string(&w, "file", l->path);
+  jw_string(&w, "file", file);
   jw_uint(&w, "line", line);
   jw_string(&w, "count", kinds[x->fate].count);
   jw_string(&w, "reason", x->why);
@@ -213,7 +214,8 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   *x = (example){.n = r->n_branches, .margin = r->has_margin ? r->margin : NAN};
   RW_TRY(source_id(d, r->source.p, r->source.len, &x->source, err));
   char where[800];
-  int wl = snprintf(where, sizeof where, "%.500s:%llu", l->path, (unsigned long long)line);
+  const char *file = rows_file(l->in, &line);
+  int wl = snprintf(where, sizeof where, "%.500s:%llu", file, (unsigned long long)line);
   if (r->id.len) wl += snprintf(where + wl, sizeof where - (size_t)wl, " (id %.*s)", (int)r->id.len, r->id.p);
   x->where = arena_strndup(d->mem, where, (size_t)wl);
   x->ids = arena_alloc(d->mem, x->n, sizeof *x->ids);
@@ -256,8 +258,8 @@ static void lane_close(void *ctx, void *own) {
 static rw_status load_file(loading *l, const char *path, rw_error *err) {
   rows_in *in;
   const rows_job job = {sizeof(loaded), sizeof(lane), lane_open, lane_close, work, sink, l};
-  l->path = rows_label(path);
   RW_TRY(rows_open(&in, path, l->o->context, err));
+  l->in = in;
   rw_status s = rows_map(in, &job, err);
   rows_close(in);
   return s;

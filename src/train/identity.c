@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "eval/eval.h"
 #include "format/json_differ.h"
+#include "format/rows.h"
 #include "model/identity.h"
 
 /* ---- evaluations ---- */
@@ -17,7 +18,7 @@ rw_status identity_eval(const char *spec, char out[IDENTITY_EVAL], rw_error *err
   eval_suite suite = EVAL_PAIRS;
   char hex[SHA256_HEX];
   if (colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite)) path = colon + 1;
-  RW_TRY(sha256_file(path, hex, err));
+  RW_TRY(rows_sha256(path, hex, err));
   snprintf(out, IDENTITY_EVAL, "%s %s", eval_suite_words[suite].text, hex);
   return RW_OK;
 }
@@ -48,8 +49,8 @@ static rw_status add_data(json_writer *w, const option_list *data, rw_error *err
   for (size_t i = 0; i < data->n; i++) {
     struct stat st;
     char hex[SHA256_HEX];
-    bool again = stat(data->items[i], &st) == 0 && S_ISREG(st.st_mode);
-    if (again) RW_TRY(sha256_file(data->items[i], hex, err));
+    bool again = stat(data->items[i], &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
+    if (again) RW_TRY(rows_sha256(data->items[i], hex, err));
     jw_string(w, NULL, again ? hex : "not a file"); /* a pipe cannot be read again: "rows" stands for it */
   }
   jw_end(w);

@@ -28,9 +28,9 @@ rw_status sweep_check_evals(const sweep *s, rw_error *err) {
 static char *scores_path(const char *spec, const char *dir, rw_error *err) {
   const char *colon = strchr(spec, ':'), *path = spec;
   eval_suite suite;
-  char hash[33], *out;
+  char hash[65], *out;
   if (colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite)) path = colon + 1;
-  if (file_hash(path, hash, err)) return NULL;
+  if (file_hash(path, hash, NULL) && rows_sha256(path, hash, err)) return NULL; /* a folder has no bytes */
   out = mem_printf("%s/scores-%.16s.jsonl", dir, hash);
   if (!out) rw_nomem(err, path);
   return out;

@@ -33,6 +33,10 @@ for name, t, how in [("plain", table, dict(compression="none", use_dictionary=Fa
                      ("delta", table.select(["n", "source"]), dict(use_dictionary=False, column_encoding={"n": "DELTA_BINARY_PACKED", "source": "DELTA_BYTE_ARRAY"}))]:
     pq.write_table(t, out / f"{name}.parquet", **how)
 pq.write_table(table.slice(0, 0), out / "empty.parquet")
+# what polars and newer Arrow write: views of texts (short and long ones), lists with offsets and sizes; margins that are no numbers
+views = [{"text": t, "parts": p, "margin": m} for t, p, m in
+         [("short", ["a", "a part of more than twelve bytes"], 1.5), (None, None, float("nan")), ("exactly 12 b", [], float("inf")), ("thirteen byte", ["é中", None], None)]]
+pq.write_table(pa.Table.from_pylist(views, schema=pa.schema([("text", pa.string_view()), ("parts", pa.list_(pa.string_view())), ("margin", pa.float64())])), out / "views.parquet")
 one = {"time": pa.array([datetime.datetime(2024, 7, 26)]), "day": pa.array([datetime.date(2024, 7, 26)]), "price": pa.array([decimal.Decimal("1.50")]),
        "bytes": pa.array([b"\xff"]), "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}
 for name, column in one.items():
