@@ -176,7 +176,7 @@ static void unsupported_fields_are_named(void **state) {
   static const struct {
     const char *family, *more, *expected;
   } cases[] = {
-      {"phi3", "", "'phi3'"},
+      {"mamba", "", "'mamba'"},
       {"gemma3", "", "'gemma3'"},
       {"llama", "\"model_type\": null", "model_type"},
       {"llama", "\"hidden_act\": \"gelu\"", "hidden_act"},
@@ -191,7 +191,15 @@ static void unsupported_fields_are_named(void **state) {
       {"llama", "\"num_hidden_layers\": 100000", "num_hidden_layers: expected 1 to 1024, got 100000"},
       {"llama", "\"num_key_value_heads\": 3", "num_key_value_heads"},
       {"llama", "\"num_key_value_heads\": 8", "num_key_value_heads"},
-      {"llama", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0}", "'longrope'"},
+      {"llama", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0}", "short_factor"},
+      {"llama", "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 0, 1, 1]}", "short_factor"},
+      {"gemma3_text", "\"rope_scaling\": {\"rope_type\": \"longrope\"}", "longrope"},
+      {"phi3", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}", "'linear'"},
+      {"smollm3", "\"no_rope_layers\": [1, 2]", "no_rope_layers"},
+      {"smollm3", "\"no_rope_layers\": [1]", "no_rope_layers"},
+      {"llama", "\"architectures\": [\"AtheneForSequenceClassification\"]", "128003"},
+      {"llama", "\"architectures\": [\"GRewardModel\"], \"vhead_layer_type\": \"cnn\"", "vhead_layer_type"},
+      {"llama", "\"architectures\": [\"GRewardModel\"], \"vhead_num_layers\": 9", "vhead_num_layers"},
       {"llama", "\"rope_scaling\": {\"type\": \"su\"}", "'su'"},
       {"llama", "\"rope_scaling\": {\"rope_type\": \"proportional\"}", "'proportional'"},
       {"qwen2", "\"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [2, 3, 3]}", "'mrope'"},

@@ -76,7 +76,7 @@ typedef struct {
 typedef struct {
   size_t rows;
   const int32_t *ids; /* [rows] */
-  const int32_t *pos; /* [rows]: position in its conversation, from 0 */
+  const int32_t *pos; /* [rows]: the rotary tables' row, most often its position in its conversation, from 0 */
   size_t n_trees, n_branches;
   const tree *trees;
   const span *branches;

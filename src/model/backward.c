@@ -20,9 +20,15 @@ static void backward_mlp(model *m, const layer *y, const acts *s, mat dx, row_se
   be->gated(be, gated, s->gate_up, n, c->ff, act_of(c));
   model_linear_bwd(m, gated, dy, gated, down_of(y), rows);               /* [R, H] -> [R, F] */
   be->gated_bwd(be, s->gate_up, gated, s->gate_up, n, c->ff, act_of(c)); /* -> [R, 2F] */
-  model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
-  model_linear_bwd(m, dh, s->gate_up, normed, up_of(m, y), rows); /* -> [R, H] */
-  model_norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s->x_mid, s->rstd_mid, rows, true);
+  if (c->pre_norms)
+    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
+  else
+    normed = s->x_mid;
+  model_linear_bwd(m, dh, s->gate_up, normed, up_of(y), rows); /* -> [R, H] */
+  if (c->pre_norms)
+    model_norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s->x_mid, s->rstd_mid, rows, true);
+  else
+    be->add(be, dx, dh, n, c->hidden);
 }
 
 /* The gradient of attention's output, [R, QD], in m->d_o; from here on dx has all rows. */
@@ -64,18 +70,26 @@ static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
   model_rope(m, dqkv, l, -1);
   if (c->qk_norm) {
     mat dk = mat_from(dqkv, 0, q);
+    size_t groups = qk_groups(c, c->q_heads);
     be->rmsnorm_bwd(be, dqkv, grad_of(m, y->q_norm), dqkv, s->qk, vec(m, y->q_norm), c->norm_offset, s->rstd_qk,
-                    m->batch, ROWS_ALL, c->q_heads, c->head_dim, false);
+                    m->batch, ROWS_ALL, groups, qk_norm_width(c, c->q_heads), false);
     be->rmsnorm_bwd(be, dk, grad_of(m, y->k_norm), dk, mat_from(s->qk, 0, q), vec(m, y->k_norm), c->norm_offset,
-                    s->rstd_qk + m->rows.f.rows * c->q_heads, m->batch, ROWS_ALL, c->kv_heads, c->head_dim, false);
+                    s->rstd_qk + m->rows.f.rows * groups, m->batch, ROWS_ALL, qk_groups(c, c->kv_heads),
+                    qk_norm_width(c, c->kv_heads), false);
   }
   if (c->grouped_qkv) {
     regroup(m, dqkv, theirs, false);
     dqkv = theirs;
   }
-  model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, NULL);
-  model_linear_bwd(m, dh, dqkv, normed, qkv_of(m, y), ROWS_ALL); /* [R, (Q+2G)D] -> [R, H] */
-  model_norm_bwd(m, dx, y->norm_in, y->norm_in_bias, dh, s->x, s->rstd_in, ROWS_ALL, true);
+  if (c->pre_norms)
+    model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, NULL);
+  else
+    normed = s->x;
+  model_linear_bwd(m, dh, dqkv, normed, qkv_of(y), ROWS_ALL); /* [R, (Q+2G)D] -> [R, H] */
+  if (c->pre_norms)
+    model_norm_bwd(m, dx, y->norm_in, y->norm_in_bias, dh, s->x, s->rstd_in, ROWS_ALL, true);
+  else
+    be->add(be, dx, dh, m->rows.f.rows, c->hidden);
 }
 
 /* m->dx: in the gradient of the layer's output ([n_last, H] when last), out that of its input ([R, H]). */

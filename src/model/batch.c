@@ -51,11 +51,28 @@ rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_err
   return RW_OK;
 }
 
-static void add_span(model *m, const int32_t *ids, size_t from, size_t to, size_t *rows, span *out) {
+static bool is_long(const model *m, size_t len) {
+  const rope_config *r = &m->w->cfg.ropes[0];
+  return r->kind == ROPE_LONG && len > (size_t)r->original_max_positions;
+}
+
+bool batch_shares(const model *m, const id_group *g, bool share) {
+  for (size_t b = 1; share && b < g->n; b++) share = is_long(m, g->len[b]) == is_long(m, g->len[0]);
+  return share;
+}
+
+void batch_long_rows(model *m, size_t positions) {
+  for (size_t i = 0; i < m->rows.f.rows; i++) m->rope_rows[i] = m->pos[i] + m->rope_rows[i] * (int32_t)positions;
+  m->rows.f.pos = m->rope_rows;
+}
+
+static void add_span(model *m, const int32_t *ids, size_t from, size_t to, bool is_in_long, size_t *rows,
+                     span *out) {
   *out = (span){*rows, to - from};
   for (size_t i = from; i < to; i++) {
     m->ids[*rows] = ids[i];
     m->pos[*rows] = (int32_t)i;
+    m->rope_rows[*rows] = is_in_long;
     ++*rows;
   }
 }
@@ -105,12 +122,14 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
   m->n_known_blocks = m->n_new_blocks = m->known_rows = 0;
   for (size_t g = 0; g < n; g++) {
     for (size_t b = 0; b < groups[g].n; b++) RW_TRY(model_check_ids(m, groups[g].ids[b], groups[g].len[b], err));
-    rows += model_group_tokens(&groups[g], share);
+    bool shares = batch_shares(m, &groups[g], share);
+    rows += model_group_tokens(&groups[g], shares);
     branches += groups[g].n;
-    trees += share ? 1 : groups[g].n;
+    trees += shares ? 1 : groups[g].n;
   }
   if (!mem_grow((void **)&m->ids, &m->cap_rows, rows, sizeof *m->ids) ||
       !mem_grow((void **)&m->pos, &m->cap_rows_pos, rows, sizeof *m->pos) ||
+      !mem_grow((void **)&m->rope_rows, &m->cap_rope_rows, rows, sizeof *m->rope_rows) ||
       !mem_grow((void **)&m->trees, &m->cap_trees, trees, sizeof *m->trees) ||
       !mem_grow((void **)&m->branches, &m->cap_branches, branches, sizeof *m->branches) ||
       !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last) ||
@@ -120,20 +139,22 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
   rows = branches = trees = 0;
   for (size_t g = 0; g < n; g++) {
     const id_group *gr = &groups[g];
-    size_t p = share ? batch_common_prefix(gr) : 0;
+    bool shares = batch_shares(m, gr, share);
+    size_t p = shares ? batch_common_prefix(gr) : 0;
     for (size_t b = 0; b < gr->n; b++) {
-      tree *t = &m->trees[b == 0 || !share ? trees++ : trees - 1];
-      if (b == 0 || !share) {
+      tree *t = &m->trees[b == 0 || !shares ? trees++ : trees - 1];
+      bool in_long = is_long(m, gr->len[b]);
+      if (b == 0 || !shares) {
         size_t noted = m->n_new_blocks;
-        *t = (tree){.first_branch = branches, .n_branches = share ? gr->n : 1};
+        *t = (tree){.first_branch = branches, .n_branches = shares ? gr->n : 1};
         RW_TRY(find_known(m, gr->ids + b, gr->len + b, t->n_branches, p, &t->known, err));
         while (noted < m->n_new_blocks) m->new_blocks[noted++].row += rows;
-        if (p > t->known.len) add_span(m, gr->ids[b], t->known.len, p, &rows, &t->prompt);
+        if (p > t->known.len) add_span(m, gr->ids[b], t->known.len, p, in_long, &rows, &t->prompt);
         if (!t->prompt.len) t->prompt.first = rows;
       }
       const span *branch = &m->branches[branches];
       size_t from = t->known.len > p ? t->known.len : p;
-      add_span(m, gr->ids[b], from, gr->len[b], &rows, &m->branches[branches]);
+      add_span(m, gr->ids[b], from, gr->len[b], in_long, &rows, &m->branches[branches]);
       if (m->w->cfg.head == HEAD_GATED)
         gate[branches] = row_of(t, branch, (size_t)gate_position(&m->w->cfg, gr->ids[b], gr->len[b]));
       m->last[branches++] = rows - 1;

@@ -93,6 +93,40 @@ static rw_status read_yarn(const reader *r, json_val obj, size_t dim, rope_confi
   return RW_OK;
 }
 
+static rw_status read_factors(const reader *r, json_val obj, const char *field, size_t n, float *out) {
+  json_val list = json_get(r->d, obj, field);
+  for (size_t i = 0; i < n; i++) {
+    double x;
+    if (json_count(r->d, list) != n || !json_number(r->d, json_at(r->d, list, i), &x) || !((float)x > 0) ||
+        !isfinite((float)x))
+      return rw_fail(r->err, RW_DATA, "%s: %s: expected %zu numbers above 0, a pair of columns each", r->path,
+                     field, n);
+    out[i] = (float)x;
+  }
+  return RW_OK;
+}
+
+/* LongRoPE (Ding et al. 2024), as transformers has it. */
+static rw_status read_longrope(const reader *r, const model_config *c, json_val obj, rope_config *rope) {
+  size_t pairs = c->rotary_dim / 2;
+  int64_t old;
+  if (c->family->local_rope) /* a row's place in one table would not be its place in the other */
+    return rw_fail(r->err, RW_UNSUPPORTED, "%s: longrope is not supported beside rotary tables by layer", r->path);
+  double factor;
+  if (pairs > MODEL_LONG_PAIRS)
+    return rw_fail(r->err, RW_UNSUPPORTED, "%s: longrope: expected at most %d rotated columns, got %zu", r->path,
+                   2 * MODEL_LONG_PAIRS, c->rotary_dim);
+  rope->kind = ROPE_LONG;
+  RW_TRY(read_factors(r, obj, "short_factor", pairs, rope->short_factor));
+  RW_TRY(read_factors(r, obj, "long_factor", pairs, rope->long_factor));
+  RW_TRY(get_int(r, obj, "original_max_position_embeddings", c->max_positions, 2, INT32_MAX, &old));
+  RW_TRY(get_int(r, r->root, "original_max_position_embeddings", c->family->only_longrope ? 4096 : old, 2,
+                 INT32_MAX, &rope->original_max_positions));
+  RW_TRY(get_number(r, obj, "factor", (double)c->max_positions / (double)rope->original_max_positions, &factor));
+  double usual = factor > 1 ? sqrt(1 + log(factor) / log((double)rope->original_max_positions)) : 1;
+  return get_number(r, obj, "attention_factor", usual, &rope->attention_factor);
+}
+
 /* One rope description: the keys of rope_scaling or rope_parameters; theta from the object, else `theta`. */
 static rw_status read_rope(const reader *r, const model_config *c, json_val obj, double theta, rope_config *rope) {
   *rope = (rope_config){.kind = ROPE_DEFAULT, .theta = theta, .factor = 1, .attention_factor = 1};
@@ -107,6 +141,15 @@ static rw_status read_rope(const reader *r, const model_config *c, json_val obj,
   if (part != 1 && !c->family->part_rotary)
     return rw_fail(r->err, RW_UNSUPPORTED, "%s: partial_rotary_factor: expected 1, got %g", r->path, part);
   if (slice_is(kind, "default")) return RW_OK;
+  bool is_long = slice_is(kind, "longrope");
+  if (c->family->only_longrope) {
+    is_long |= slice_is(kind, "su") || slice_is(kind, "yarn"); /* names of earlier files */
+    if (!is_long)
+      return rw_fail(r->err, RW_UNSUPPORTED,
+                     "%s: rope type: expected default or longrope in a %s model, got '%.*s'", r->path, c->type,
+                     (int)kind.len, kind.p ? kind.p : "");
+  }
+  if (is_long) return read_longrope(r, c, obj, rope);
   if (slice_is(kind, "linear")) {
     rope->kind = ROPE_LINEAR;
     return RW_OK;
@@ -128,21 +171,43 @@ static rw_status read_rope(const reader *r, const model_config *c, json_val obj,
     return RW_OK;
   }
   return rw_fail(r->err, RW_UNSUPPORTED,
-                 "%s: rope type '%.*s' is not supported; default, linear, llama3, yarn and dynamic are", r->path,
-                 (int)kind.len, kind.p ? kind.p : "");
+                 "%s: rope type '%.*s' is not supported; default, linear, llama3, yarn, longrope and dynamic are",
+                 r->path, (int)kind.len, kind.p ? kind.p : "");
 }
 
 static rw_status read_ropes(const reader *r, model_config *c) {
   double theta, local;
   RW_TRY(get_number(r, r->root, "rope_theta", c->family->theta, &theta));
-  RW_TRY(get_number(r, r->root, "rope_local_base_freq", 10000, &local));
-  json_val p = json_get(r->d, r->root, "rope_parameters");
+  local = c->family->local_theta;
+  if (c->family->local_theta_field) RW_TRY(get_number(r, r->root, c->family->local_theta_field, local, &local));
+  json_val p = json_get(r->d, r->root, "rope_parameters"), old = json_get(r->d, r->root, "rope_scaling");
+  if (c->family->rope_by_layers) { /* what the file says of all layers alike is not read, but for the old field */
+    bool is_old = absent(r, p) && json_get(r->d, old, "rope_type") != JSON_NONE;
+    RW_TRY(read_rope(r, c, is_old ? old : json_get(r->d, p, "full_attention"), theta, &c->ropes[0]));
+    return read_rope(r, c, json_get(r->d, p, "sliding_attention"), local, &c->ropes[1]);
+  }
   if (c->family->local_rope && !absent(r, json_get(r->d, p, "full_attention"))) {
     RW_TRY(read_rope(r, c, json_get(r->d, p, "full_attention"), theta, &c->ropes[0]));
     return read_rope(r, c, json_get(r->d, p, "sliding_attention"), local, &c->ropes[1]);
   }
-  RW_TRY(read_rope(r, c, absent(r, p) ? json_get(r->d, r->root, "rope_scaling") : p, theta, &c->ropes[0]));
+  RW_TRY(read_rope(r, c, absent(r, p) ? old : p, theta, &c->ropes[0]));
   c->ropes[1] = (rope_config){.kind = ROPE_DEFAULT, .theta = local, .factor = 1, .attention_factor = 1};
+  return RW_OK;
+}
+
+/* Which layers are rotated: those that no_rope_layers says, or all but each no_rope_layer_interval-th. */
+static rw_status read_no_rope(const reader *r, const model_config *c, bool has_rope[MODEL_MAX_LAYERS]) {
+  int64_t interval;
+  json_val list = json_get(r->d, r->root, "no_rope_layers");
+  RW_TRY(get_int(r, r->root, "no_rope_layer_interval", 4, 1, INT32_MAX, &interval));
+  for (size_t i = 0; i < c->layers; i++) {
+    int64_t on = 1;
+    has_rope[i] = !c->family->no_rope || (int64_t)(i + 1) % interval != 0;
+    if (!c->family->no_rope || absent(r, list)) continue;
+    if (!json_int(r->d, json_at(r->d, list, i), &on) || (on != 0 && on != 1))
+      return bad(r, "no_rope_layers", "0 or 1 for each layer", list);
+    has_rope[i] = on == 1;
+  }
   return RW_OK;
 }
 
@@ -152,12 +217,15 @@ static rw_status read_windows(const reader *r, model_config *c) {
   /* absent means the class's default in transformers, null means none */
   bool given = json_get(r->d, r->root, "sliding_window") != JSON_NONE;
   family_window rule = c->family->window;
-  RW_TRY(get_int(r, r->root, "sliding_window", given ? 0 : 4096, 0, INT32_MAX, &window));
+  RW_TRY(get_int(r, r->root, "sliding_window", given || c->family->window_unset ? 0 : 4096, 0, INT32_MAX, &window));
   RW_TRY(get_int(r, r->root, "sliding_window_pattern", 6, 1, INT32_MAX, &pattern));
   RW_TRY(get_int(r, r->root, "max_window_layers", 28, 0, INT32_MAX, &max_window));
-  if (rule == WINDOW_OF_TWO) pattern = 2; /* whatever the file says */
-  if (rule == WINDOW_NONE || (rule == WINDOW_FROM && !get_flag(r, "use_sliding_window", false))) window = 0;
+  if (rule == WINDOW_EVERY) pattern = c->family->window_every; /* whatever the file says */
+  bool flag = rule == WINDOW_FROM || rule == WINDOW_FLAG || rule == WINDOW_NO_ROPE;
+  if (rule == WINDOW_NONE || (flag && !get_flag(r, "use_sliding_window", false))) window = 0;
   json_val types = json_get(r->d, r->root, "layer_types");
+  bool has_rope[MODEL_MAX_LAYERS];
+  RW_TRY(read_no_rope(r, c, has_rope));
   for (size_t i = 0; i < c->layers; i++) {
     bool sliding = window > 0;
     if (!absent(r, types)) {
@@ -168,13 +236,15 @@ static rw_status read_windows(const reader *r, model_config *c) {
                        (int)t.len, t.p ? t.p : "nothing");
       sliding = slice_is(t, "sliding_attention");
       if (sliding && window == 0) return bad(r, "sliding_window", "a whole number above 0", JSON_NONE);
-    } else if (rule == WINDOW_OF_TWO || rule == WINDOW_PATTERN) {
+    } else if (rule == WINDOW_EVERY || rule == WINDOW_PATTERN) {
       sliding = window > 0 && (i + 1) % (size_t)pattern != 0;
     } else if (rule == WINDOW_FROM) {
       sliding = window > 0 && (int64_t)i >= max_window;
+    } else if (rule == WINDOW_NO_ROPE) {
+      sliding = window > 0 && !has_rope[i];
     }
     c->window[i] = sliding ? (int32_t)window : 0;
-    c->rope_of[i] = sliding && c->family->local_rope;
+    c->rope_of[i] = !has_rope[i] ? MODEL_NO_ROPE : sliding && c->family->local_rope;
   }
   return RW_OK;
 }
@@ -305,8 +375,10 @@ static rw_status read_all(const reader *r, model_config *c) {
   c->layer_norm = f->layer_norm;
   c->relu2 = f->relu2;
   c->post_norms = f->post_norms;
+  c->pre_norms = !f->no_pre_norms;
   c->qk_norm = f->qk_norm;
-  c->grouped_qkv = f->names->qkv != NULL;
+  c->qk_norm_whole = f->qk_norm_whole;
+  c->grouped_qkv = f->names->grouped;
   c->norm_offset = f->norm_offset;
   RW_TRY(get_number(r, r->root, f->eps_field, f->eps, &eps));
   if (!(eps >= 0)) return bad(r, f->eps_field, "a number of at least 0", json_get(r->d, r->root, f->eps_field));
@@ -334,7 +406,7 @@ static rw_status read_all(const reader *r, model_config *c) {
   json_val act = json_get(r->d, r->root, f->act_field);
   slice a = {f->act, strlen(f->act)};
   if (!absent(r, act)) a = json_string(r->d, act);
-  c->gelu = a.p && slice_is(a, "gelu_pytorch_tanh");
+  c->gelu = a.p && (slice_is(a, "gelu_pytorch_tanh") || (f->gelu_is_tanh && slice_is(a, "gelu")));
   if (f->relu2 && !(a.p && slice_is(a, "relu2"))) return bad(r, f->act_field, "relu2", act);
   if (!f->relu2 && !c->gelu && !(a.p && slice_is(a, "silu")))
     return bad(r, f->act_field, "silu or gelu_pytorch_tanh", act);

@@ -12,12 +12,18 @@ static inline activation act_of(const model_config *c) {
   return c->relu2 ? ACT_RELU2 : c->gelu ? ACT_GELU_TANH : ACT_SILU;
 }
 
+/* How many of a row's query (or key) vectors have a norm each, and how wide they are. */
+static inline size_t qk_groups(const model_config *c, size_t heads) { return c->qk_norm_whole ? 1 : heads; }
+static inline size_t qk_norm_width(const model_config *c, size_t heads) {
+  return c->qk_norm_whole ? heads * c->head_dim : c->head_dim;
+}
+
 /* ops.c */
 const float *vec(const model *m, int i); /* a norm's or a bias's values */
 float *grad_of(const model *m, int i);   /* NULL: frozen, or i -1 */
-projection qkv_of(const model *m, const layer *y);
+projection qkv_of(const layer *y);
 projection o_of(const layer *y);
-projection up_of(const model *m, const layer *y);
+projection up_of(const layer *y);
 projection down_of(const layer *y);
 void model_norm_bwd(model *m, mat dx, int w, int bias, mat dy, mat x, const float *kept, row_set rows, bool acc);
 attention_shape shape_of(const model_config *c, size_t l);

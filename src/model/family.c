@@ -14,11 +14,14 @@ static const family_names common = {.embed = "embed_tokens",
                                     .gate = "mlp.gate_proj",
                                     .up = "mlp.up_proj",
                                     .down = "mlp.down_proj",
+                                    .post_attn = "post_attention_layernorm",
+                                    .post_mlp = "post_feedforward_layernorm",
                                     .score = "score.weight",
                                     .causal_head = "lm_head.weight"};
 static const family_names internlm2 = {.embed = "tok_embeddings",
                                        .norm_in = "attention_norm",
                                        .qkv = "attention.wqkv",
+                                       .grouped = true,
                                        .o = "attention.wo",
                                        .norm_mid = "ffn_norm",
                                        .gate = "feed_forward.w1",
@@ -27,13 +30,37 @@ static const family_names internlm2 = {.embed = "tok_embeddings",
                                        .score = "v_head.weight",
                                        .causal_head = "output.weight"};
 
+static const family_names gemmas = {.embed = "embed_tokens",
+                                    .norm_in = "input_layernorm",
+                                    .q = "self_attn.q_proj",
+                                    .k = "self_attn.k_proj",
+                                    .v = "self_attn.v_proj",
+                                    .o = "self_attn.o_proj",
+                                    .norm_mid = "pre_feedforward_layernorm",
+                                    .gate = "mlp.gate_proj",
+                                    .up = "mlp.up_proj",
+                                    .down = "mlp.down_proj",
+                                    .post_attn = "post_attention_layernorm",
+                                    .post_mlp = "post_feedforward_layernorm",
+                                    .score = "score.weight",
+                                    .causal_head = "lm_head.weight"};
+static const family_names phi3 = {.embed = "embed_tokens",
+                                  .norm_in = "input_layernorm",
+                                  .qkv = "self_attn.qkv_proj",
+                                  .o = "self_attn.o_proj",
+                                  .norm_mid = "post_attention_layernorm",
+                                  .up = "mlp.gate_up_proj",
+                                  .down = "mlp.down_proj",
+                                  .score = "score.weight",
+                                  .causal_head = "lm_head.weight"};
+
 /* What most have; a row says what is other in it. */
-#define USUAL                                                                                            \
-  .saved = "SequenceClassification", .names = &common, .eps_field = "rms_norm_eps", .eps = 1e-6,         \
-  .act_field = "hidden_act", .act = "silu", .bias_field = "attention_bias", .theta = 10000, .rotary = 1, \
-  .initializer_range = 0.02
+#define OFTEN                                                                                               \
+  .saved = "SequenceClassification", .eps_field = "rms_norm_eps", .act_field = "hidden_act", .act = "silu", \
+  .bias_field = "attention_bias", .rotary = 1, .initializer_range = 0.02
+#define USUAL OFTEN, .names = &common, .eps = 1e-6, .theta = 10000
 #define GEMMA                                                                                                \
-  .saved = "SequenceClassification", .names = &common, .eps_field = "rms_norm_eps", .eps = 1e-6,             \
+  .saved = "SequenceClassification", .names = &gemmas, .eps_field = "rms_norm_eps", .eps = 1e-6,             \
   .act_field = "hidden_activation", .act = "gelu_pytorch_tanh", .bias_field = "attention_bias", .rotary = 1, \
   .initializer_range = 0.02, .norm_offset = 1, .post_norms = true, .head_dim = 256, .query_scalar = true,    \
   .bias = BIAS_FIELD, .embed_scaled = true
@@ -46,11 +73,37 @@ static const model_family families[] = {
      .gguf_class = "Qwen2ForCausalLM"},
     {USUAL, .type = "qwen3", .class = "Qwen3", .qk_norm = true, .head_dim = 128, .bias = BIAS_FIELD,
      .window = WINDOW_FROM, .gguf = "qwen3", .gguf_class = "Qwen3ForCausalLM"},
-    {GEMMA, .type = "gemma2", .class = "Gemma2", .softcap = 50, .logit_softcap = 30, .window = WINDOW_OF_TWO,
-     .theta = 10000, .gguf = "gemma2", .gguf_class = "Gemma2ForCausalLM", .gguf_largest = 46},
+    {GEMMA, .type = "gemma2", .class = "Gemma2", .softcap = 50, .logit_softcap = 30, .window = WINDOW_EVERY,
+     .window_every = 2, .theta = 10000, .gguf = "gemma2", .gguf_class = "Gemma2ForCausalLM", .gguf_largest = 46},
     {GEMMA, .type = "gemma3_text", .class = "Gemma3Text", .qk_norm = true, .no_softcap = true, .logit_softcap = -1,
-     .window = WINDOW_PATTERN, .theta = 1e6, .local_rope = true, .gguf = "gemma3",
-     .gguf_class = "Gemma3ForCausalLM", .gguf_largest = 62},
+     .window = WINDOW_PATTERN, .theta = 1e6, .local_rope = true, .local_theta_field = "rope_local_base_freq",
+     .local_theta = 10000, .gguf = "gemma3", .gguf_class = "Gemma3ForCausalLM", .gguf_largest = 62},
+    {.type = "gemma",
+     .class = "Gemma",
+     .saved = "SequenceClassification",
+     .names = &common,
+     .eps_field = "rms_norm_eps",
+     .eps = 1e-6,
+     .norm_offset = 1,
+     .act_field = "hidden_act",
+     .act = "gelu_pytorch_tanh",
+     .gelu_is_tanh = true,
+     .head_dim = 256,
+     .bias = BIAS_FIELD,
+     .bias_field = "attention_bias",
+     .theta = 10000,
+     .rotary = 1,
+     .embed_scaled = true,
+     .initializer_range = 0.02},
+    {OFTEN, .type = "phi3", .class = "Phi3", .names = &phi3, .eps = 1e-5, .window = WINDOW_ALL,
+     .window_unset = true, .theta = 10000, .part_rotary = true, .only_longrope = true},
+    {OFTEN, .type = "olmo2", .class = "Olmo2", .names = &common, .eps = 1e-5, .post_norms = true,
+     .no_pre_norms = true, .qk_norm = true, .qk_norm_whole = true, .bias = BIAS_FIELD, .theta = 10000},
+    {OFTEN, .type = "olmo3", .class = "Olmo3", .names = &common, .eps = 1e-5, .post_norms = true,
+     .no_pre_norms = true, .qk_norm = true, .qk_norm_whole = true, .bias = BIAS_FIELD, .window = WINDOW_EVERY,
+     .window_every = 4, .theta = 500000, .local_rope = true, .rope_by_layers = true, .local_theta = 500000},
+    {OFTEN, .type = "smollm3", .class = "SmolLM3", .names = &common, .eps = 1e-6, .bias = BIAS_FIELD,
+     .mlp_bias = true, .window = WINDOW_NO_ROPE, .window_unset = true, .theta = 2e6, .no_rope = true},
     {.type = "internlm2",
      .class = "InternLM2",
      .saved = "RewardModel" /* it has no other */,

@@ -14,16 +14,26 @@
 typedef struct {
   const char *embed;
   const char *norm_in, *q, *k, *v, *o, *norm_mid, *gate, *up, *down;
-  const char *qkv; /* one matrix in place of q, k and v: per key-value head its query heads, its key, its
-                      value; NULL: three */
-  const char *score, *causal_head; /* the reward head's; that of a language model's head, which is passed over */
+  const char *qkv; /* one matrix in place of q, k and v; NULL: three */
+  bool grouped;    /* its rows: per key-value head its query heads, its key, its value; else all of each */
+  const char *post_attn, *post_mlp; /* norms after each branch, where the family has them */
+  const char *score, *causal_head;  /* the reward head's; that of a language model's head, which is passed over */
 } family_names;
 
 /* QKV: always at query, key and value. FIELD: at all of attention, if a field of config.json says so. */
 typedef enum { BIAS_NONE, BIAS_QKV, BIAS_FIELD } family_bias;
-/* Which layers see a window where config.json has no layer_types: none; all; the first of each two; all but each
- * sliding_window_pattern-th; with use_sliding_window those from max_window_layers on. */
-typedef enum { WINDOW_NONE, WINDOW_ALL, WINDOW_OF_TWO, WINDOW_PATTERN, WINDOW_FROM } family_window;
+/* Which layers see a window where config.json has no layer_types: none; all; all but each window_every-th; the same
+ * by sliding_window_pattern; with use_sliding_window those from max_window_layers on, all, or those without rotary.
+ */
+typedef enum {
+  WINDOW_NONE,
+  WINDOW_ALL,
+  WINDOW_EVERY,
+  WINDOW_PATTERN,
+  WINDOW_FROM,
+  WINDOW_FLAG,
+  WINDOW_NO_ROPE
+} family_window;
 /* CLASS: one score, or ArmoRM's attributes if the class of the checkpoint says so. LABELS: one output or
  * attributes, by num_labels (Nemotron). */
 typedef enum { HEAD_BY_CLASS, HEAD_BY_LABELS } family_head;
@@ -37,10 +47,13 @@ typedef struct {
   float norm_offset;
   const char *eps_field;
   double eps;
-  bool post_norms; /* norms after attention and MLP too */
-  bool qk_norm;    /* each head's query and key have a norm */
+  bool post_norms;    /* norms after attention and MLP too */
+  bool no_pre_norms;  /* and none before */
+  bool qk_norm;       /* each head's query and key have a norm */
+  bool qk_norm_whole; /* over all heads together */
 
   const char *act_field, *act; /* the activation's field, and its default */
+  bool gelu_is_tanh;           /* "gelu" there means its tanh form */
   bool relu2;                  /* squared ReLU without a gate, and no other */
 
   int64_t head_dim;     /* 0: hidden_size / num_attention_heads */
@@ -53,12 +66,19 @@ typedef struct {
   bool bias_default;
   bool mlp_bias; /* may be, by the field of that name */
   family_window window;
+  int window_every;
+  bool window_unset; /* without the field sliding_window there is none; else it is 4096 */
 
-  double theta;      /* rope_theta */
-  bool local_rope;   /* layers with a window have a rotary table of their own */
-  double rotary;     /* partial_rotary_factor */
-  bool part_rotary;  /* which may be other than 1 */
-  bool embed_scaled; /* by the square root of hidden_size */
+  double theta;        /* rope_theta */
+  bool local_rope;     /* layers with a window have a rotary table of their own */
+  bool rope_by_layers; /* rope_parameters are of layers with and without a window, and nothing else */
+  const char *local_theta_field;
+  double local_theta; /* its theta, without that field */
+  bool no_rope;       /* layers without rotary: no_rope_layers, no_rope_layer_interval */
+  bool only_longrope; /* rope types other than default are read as longrope, or refused */
+  double rotary;      /* partial_rotary_factor */
+  bool part_rotary;   /* which may be other than 1 */
+  bool embed_scaled;  /* by the square root of hidden_size */
   double initializer_range;
   family_head head;
   bool reward_token; /* read there: reward_token_id */

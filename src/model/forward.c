@@ -35,16 +35,21 @@ static void project_qkv(model *m, size_t l, acts *s) {
   backend *be = m->be;
   size_t rows = m->rows.f.rows, q = q_width(c);
   mat normed = model_mat(m, &m->h, c->hidden), theirs = model_mat(m, &m->a, qkv_width(c));
-  model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, s->rstd_in);
-  model_linear(m, c->grouped_qkv ? theirs : s->qkv, normed, qkv_of(m, y), ROWS_ALL, false);
+  if (c->pre_norms)
+    model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, s->rstd_in);
+  else
+    normed = s->x;
+  model_linear(m, c->grouped_qkv ? theirs : s->qkv, normed, qkv_of(y), ROWS_ALL, false);
   if (c->grouped_qkv) regroup(m, s->qkv, theirs, true);
   if (c->qk_norm) { /* with nothing to keep, in place; else from the kept copy */
     mat from = s->qk.p ? s->qk : s->qkv;
     if (s->qk.p) be->copy(be, s->qk, s->qkv, rows, qk_width(c));
-    be->rmsnorm(be, s->qkv, from, vec(m, y->q_norm), c->norm_offset, c->norm_eps, rows, c->q_heads, c->head_dim,
-                s->rstd_qk);
+    size_t groups = qk_groups(c, c->q_heads);
+    be->rmsnorm(be, s->qkv, from, vec(m, y->q_norm), c->norm_offset, c->norm_eps, rows, groups,
+                qk_norm_width(c, c->q_heads), s->rstd_qk);
     be->rmsnorm(be, mat_from(s->qkv, 0, q), mat_from(from, 0, q), vec(m, y->k_norm), c->norm_offset, c->norm_eps,
-                rows, c->kv_heads, c->head_dim, s->rstd_qk ? s->rstd_qk + rows * c->q_heads : NULL);
+                rows, qk_groups(c, c->kv_heads), qk_norm_width(c, c->kv_heads),
+                s->rstd_qk ? s->rstd_qk + rows * groups : NULL);
   }
   model_rope(m, s->qkv, l, 1);
 }
@@ -82,8 +87,11 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
     be->gather(be, x, s->x, m->batch, c->hidden);
   }
   add_branch(m, &s->x_mid, x, o, o_of(y), rows, y->norm_post_attn, s->attn_out, s->rstd_attn); /* -> [R, H] */
-  model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
-  model_linear(m, s->gate_up, normed, up_of(m, y), rows, false); /* -> [R, 2F] */
+  if (c->pre_norms)
+    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
+  else
+    normed = s->x_mid;
+  model_linear(m, s->gate_up, normed, up_of(y), rows, false); /* -> [R, 2F] */
   if (!out && !c->post_norms) return;
   be->gated(be, gated, s->gate_up, model_rows(m, rows), c->ff, act_of(c));                          /* -> [R, F] */
   add_branch(m, out, s->x_mid, gated, down_of(y), rows, y->norm_post_mlp, s->mlp_out, s->rstd_mlp); /* -> [R, H] */
@@ -95,12 +103,13 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   RW_TRY(batch_build(m, groups, n, share, err));
   if (m->rows.f.n_branches == 0) return RW_OK;
   if (drop) RW_TRY(lora_drop_keys(m, groups, n, err));
-  RW_TRY(m->be->batch_make(m->be, &m->batch, &m->rows, err));
   size_t rows = m->rows.f.rows, last = m->rows.n_last, positions = 0;
   tensor_type act = m->be->traits.act;
   for (size_t i = 0; i < rows; i++)
     if ((size_t)m->pos[i] >= positions) positions = (size_t)m->pos[i] + 1;
   for (size_t i = 0; i < c->layers; i++) RW_TRY(rope_tables(m, c->rope_of[i], positions, err));
+  if (c->ropes[0].kind == ROPE_LONG) batch_long_rows(m, m->rope_positions[0]);
+  RW_TRY(m->be->batch_make(m->be, &m->batch, &m->rows, err));
   size_t wide = c->grouped_qkv && qkv_width(c) > c->ff ? qkv_width(c) : c->ff;
   RW_TRY(buffer_need(m, &m->h, rows, c->hidden, act, err));
   RW_TRY(buffer_need(m, &m->a, rows, wide, act, err));
@@ -221,6 +230,9 @@ rw_status model_keep_prefixes(model *m, uint64_t max_bytes, rw_error *err) {
                    FIELD(prefix_cache) ": device %s cannot use keys that were kept; leave it out",
                    m->be->traits.name);
   const model_config *c = &m->w->cfg;
+  if (c->ropes[0].kind == ROPE_LONG)
+    return rw_fail(err, RW_UNSUPPORTED,
+                   FIELD(prefix_cache) ": with longrope keys depend on a conversation's length; leave it out");
   return prefix_cache_new(&m->prefixes, m->be, c->layers, 2 * c->kv_heads * c->head_dim, max_bytes, err);
 }
 

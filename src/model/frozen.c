@@ -81,8 +81,8 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, 
   bool last = m->tr.freeze == m->w->cfg.layers;
   size_t row = 0, out = 0, h = m->w->cfg.hidden;
   for (size_t g = 0; g < n && c->fd >= 0; g++) {
-    size_t rows = model_group_tokens(&groups[g], share), kept = last ? groups[g].n : rows,
-           bytes = kept * h * type_size(x.type);
+    size_t rows = model_group_tokens(&groups[g], batch_shares(m, &groups[g], share)),
+           kept = last ? groups[g].n : rows, bytes = kept * h * type_size(x.type);
     XXH128_hash_t key = key_of(m, row, rows);
     int64_t *at = map_get(c->at, (const char *)&key, sizeof key);
     if (!at && !store) return false;

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/log.h"
+#include "model/decoder.h"
 #include "model/loader.h"
 
 static rw_status take_layer(loader *l, size_t i, const char *what, size_t rows, size_t cols, int *out) {
@@ -76,20 +77,26 @@ static rw_status load_layer(loader *l, size_t i) {
   layer *y = &l->m->w->layers[i];
   size_t h = c->hidden, q = c->q_heads * c->head_dim, ff = c->ff;
   bool post = c->post_norms;
-  RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in, &y->norm_in_bias));
+  int none; /* these have no bias */
+  y->first = (int)l->m->w->n_tensors;
+  y->norm_in = y->norm_in_bias = y->norm_mid = y->norm_mid_bias = -1;
+  if (c->pre_norms) RW_TRY(take_norm(l, i, n->norm_in, h, &y->norm_in, &y->norm_in_bias));
   RW_TRY(load_qkv(l, i, n));
-  RW_TRY(take_if(l, c->qk_norm, i, "self_attn.q_norm.weight", c->head_dim, false, &y->q_norm));
-  RW_TRY(take_if(l, c->qk_norm, i, "self_attn.k_norm.weight", c->head_dim, false, &y->k_norm));
+  size_t per = c->head_dim, qn = c->qk_norm_whole ? q : per, kn = c->qk_norm_whole ? c->kv_heads * per : per;
+  RW_TRY(take_if(l, c->qk_norm, i, "self_attn.q_norm.weight", qn, false, &y->q_norm));
+  RW_TRY(take_if(l, c->qk_norm, i, "self_attn.k_norm.weight", kn, false, &y->k_norm));
   RW_TRY(take_linear(l, i, n->o, h, q, c->o_bias, &y->o, &y->o_bias));
-  RW_TRY(take_if(l, post, i, "post_attention_layernorm.weight", h, false, &y->norm_post_attn));
-  RW_TRY(take_norm(l, i, post ? "pre_feedforward_layernorm" : n->norm_mid, h, &y->norm_mid, &y->norm_mid_bias));
+  y->norm_post_attn = y->norm_post_mlp = -1;
+  if (post) RW_TRY(take_norm(l, i, n->post_attn, h, &y->norm_post_attn, &none));
+  if (c->pre_norms) RW_TRY(take_norm(l, i, n->norm_mid, h, &y->norm_mid, &y->norm_mid_bias));
   y->gate = y->gate_bias = -1;
-  if (!c->relu2) RW_TRY(take_part(l, i, n->gate, ".weight", ff, h, &y->gate));
-  RW_TRY(take_part(l, i, n->up, ".weight", ff, h, &y->up));
-  if (!c->relu2) RW_TRY(take_bias(l, c->mlp_bias, i, n->gate, ff, &y->gate_bias));
+  bool gate = !c->relu2 && n->gate; /* without the name: gate and up are one matrix */
+  if (gate) RW_TRY(take_part(l, i, n->gate, ".weight", ff, h, &y->gate));
+  RW_TRY(take_part(l, i, n->up, ".weight", gate ? ff : up_width(c), h, &y->up));
+  if (gate) RW_TRY(take_bias(l, c->mlp_bias, i, n->gate, ff, &y->gate_bias));
   RW_TRY(take_bias(l, c->mlp_bias, i, n->up, ff, &y->up_bias));
   RW_TRY(take_linear(l, i, n->down, h, ff, c->mlp_bias, &y->down, &y->down_bias));
-  return take_if(l, post, i, "post_feedforward_layernorm.weight", h, false, &y->norm_post_mlp);
+  return post ? take_norm(l, i, n->post_mlp, h, &y->norm_post_mlp, &none) : RW_OK;
 }
 
 static rw_status load_tensors(loader *l, const model_options *o) {

@@ -2,7 +2,7 @@
  *
  * A model is opened from a Hugging Face checkpoint directory, or a PEFT directory over one. Its matrices stay in
  * the file's mapping, in the file's precision, until model_train makes trainable copies. Families differ in data
- * (model_config), not in code: Llama, Mistral, Qwen2, Qwen3, Gemma-2, Gemma-3 text, InternLM2, Nemotron.
+ * (model_config), not in code: see the table of family.c.
  */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
@@ -17,15 +17,24 @@
 #include "model/head_form.h"
 #include "model/prefix_figures.h"
 
-enum { MODEL_MAX_LAYERS = 1024, MODEL_ROPES = 2, MODEL_HEAD_LAYERS = 9, MODEL_GATE_PATTERN = 16 };
+enum {
+  MODEL_MAX_LAYERS = 1024,
+  MODEL_ROPES = 2,
+  MODEL_NO_ROPE = 255,
+  MODEL_HEAD_LAYERS = 9,
+  MODEL_GATE_PATTERN = 16,
+  MODEL_LONG_PAIRS = 256
+};
 
-typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_DYNAMIC } rope_kind;
+typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_DYNAMIC, ROPE_LONG } rope_kind;
 typedef struct {
   rope_kind kind;
   double theta, factor, low_freq_factor, high_freq_factor;
   double low, high;        /* YaRN: the ramp's ends, in pairs of columns */
   double attention_factor; /* multiplies cosine and sine */
   int64_t original_max_positions;
+  /* LongRoPE: divisors of the frequencies, in conversations of up to original_max_positions tokens and in longer */
+  float short_factor[MODEL_LONG_PAIRS], long_factor[MODEL_LONG_PAIRS];
 } rope_config;
 
 /* SCALAR: one logit. WEIGHTED: attributes, summed with published weights (Nemotron). GATED: attributes, weighed by
@@ -40,15 +49,17 @@ typedef struct {
   int64_t max_positions; /* the model's limit of tokens */
   float norm_eps, norm_offset;
   bool qkv_bias, o_bias, mlp_bias, qk_norm, post_norms;
-  bool grouped_qkv;  /* one matrix: per key-value head its query heads, its key, its value (InternLM2) */
-  bool gelu;         /* gated GELU (tanh) instead of SiLU */
-  bool relu2;        /* squared ReLU without a gate */
-  bool layer_norm;   /* mean and bias too, where others have RMSNorm */
-  size_t rotary_dim; /* the first so many of head_dim's columns are rotated */
-  float embed_scale; /* multiplies embeddings */
+  bool pre_norms;     /* norms before attention and MLP */
+  bool qk_norm_whole; /* over all heads together */
+  bool grouped_qkv;   /* one matrix: per key-value head its query heads, its key, its value (InternLM2) */
+  bool gelu;          /* gated GELU (tanh) instead of SiLU */
+  bool relu2;         /* squared ReLU without a gate */
+  bool layer_norm;    /* mean and bias too, where others have RMSNorm */
+  size_t rotary_dim;  /* the first so many of head_dim's columns are rotated */
+  float embed_scale;  /* multiplies embeddings */
   float attn_scale, attn_softcap;
   int32_t window[MODEL_MAX_LAYERS];  /* 0: full attention */
-  uint8_t rope_of[MODEL_MAX_LAYERS]; /* which of ropes */
+  uint8_t rope_of[MODEL_MAX_LAYERS]; /* which of ropes; MODEL_NO_ROPE: none */
   rope_config ropes[MODEL_ROPES];
   double initializer_range;
   int32_t pad_token_id;    /* -1: none */

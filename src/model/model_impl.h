@@ -41,6 +41,7 @@ typedef struct {
   int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn; /* grouped: all in q */
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
   int norm_in_bias, norm_mid_bias; /* LayerNorm */
+  int first;                       /* of the layer's tensors, which stand together */
 } layer;
 
 /* Linear layers with ReLU between. */
@@ -127,11 +128,13 @@ struct model {
   batch_layout rows; /* what follows, as operations see it */
   batch *batch;
   int32_t *ids, *pos;
+  int32_t
+      *rope_rows; /* LongRoPE: each row's place in the rotary tables; before: 1 in a long conversation, else 0 */
   tree *trees;
   span *branches;
   size_t *last; /* row of each branch's last token; then, for a gated head, of each branch's gate */
   size_t *ends; /* where each tree ends: among all rows, then among those in `last` (training) */
-  size_t cap_rows, cap_rows_pos, cap_trees, cap_branches, cap_last, cap_ends;
+  size_t cap_rows, cap_rows_pos, cap_rope_rows, cap_trees, cap_branches, cap_last, cap_ends;
   bool dropping;                   /* in the pass that runs */
   uint64_t *drop_rows, *drop_last; /* keys of the rows, and of those in `last` */
   size_t cap_drop_rows, cap_drop_last;
@@ -159,6 +162,10 @@ struct model {
 
 /* batch.c: fills m->f from the groups; checks ids and lengths. */
 rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw_error *err);
+/* LongRoPE, whose tables have `positions` rows for short conversations, then those for long ones. */
+void batch_long_rows(model *m, size_t positions);
+/* Does the batch hold what the group's conversations share once? Not where they are rotated differently. */
+bool batch_shares(const model *m, const id_group *g, bool share);
 /* frozen.c: x [rows, H], the batch's states before the first trained layer, of the file; false: not all of them are
  * there. After the last layer [branches, H]. */
 bool frozen_fetch(model *m, const id_group *groups, size_t n, bool share, bool forward, mat x);

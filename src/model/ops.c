@@ -124,13 +124,13 @@ weight model_matrix(const model *m, int i, int bias) {
 float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
 
 static projection one(int w, int bias) { return (projection){1, {w}, {bias}}; }
-projection qkv_of(const model *m, const layer *y) {
-  if (m->w->cfg.grouped_qkv) return one(y->q, y->q_bias);
+projection qkv_of(const layer *y) {
+  if (y->k < 0) return one(y->q, y->q_bias);
   return (projection){3, {y->q, y->k, y->v}, {y->q_bias, y->k_bias, y->v_bias}};
 }
 projection o_of(const layer *y) { return one(y->o, y->o_bias); }
-projection up_of(const model *m, const layer *y) {
-  if (m->w->cfg.relu2) return one(y->up, y->up_bias);
+projection up_of(const layer *y) {
+  if (y->gate < 0) return one(y->up, y->up_bias);
   return (projection){2, {y->gate, y->up}, {y->gate_bias, y->up_bias}};
 }
 projection down_of(const layer *y) { return one(y->down, y->down_bias); }
@@ -170,6 +170,7 @@ attention_shape shape_of(const model_config *c, size_t l) {
 void model_rope(model *m, mat qk, size_t l, float sign) {
   const model_config *c = &m->w->cfg;
   size_t r = c->rope_of[l];
+  if (r == MODEL_NO_ROPE) return;
   m->be->rope(m->be, qk, m->batch, c->q_heads + c->kv_heads, c->head_dim, m->cos[r].p, m->sin[r].p,
               c->rotary_dim / 2, sign);
 }
@@ -195,7 +196,7 @@ void regroup(model *m, mat ours, mat theirs, bool to_ours) {
 
 /* Frequencies as Hugging Face's modeling_rope_utils computes them, in f32; llama3: Llama 3.1's smoothing; yarn: a
  * ramp between a frequency and its interpolation. */
-static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
+static void rope_frequencies(const rope_config *r, size_t dim, bool is_long, float *inv) {
   for (size_t i = 0; i < dim / 2; i++) {
     double f = 1.0 / pow(r->theta, (double)(2 * i) / (double)dim);
     if (r->kind == ROPE_LINEAR) f /= r->factor;
@@ -212,29 +213,32 @@ static void rope_frequencies(const rope_config *r, size_t dim, float *inv) {
       double ramp = fmin(fmax(((double)i - r->low) / (r->high - r->low), 0), 1);
       f = ramp * f / r->factor + (1 - ramp) * f;
     }
+    if (r->kind == ROPE_LONG) f /= (double)(is_long ? r->long_factor[i] : r->short_factor[i]);
     inv[i] = (float)f;
   }
 }
 
 rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err) {
-  if (positions <= m->rope_positions[which]) return RW_OK;
+  if (which == MODEL_NO_ROPE || positions <= m->rope_positions[which]) return RW_OK;
   positions = (positions + 511) / 512 * 512;
   size_t half = m->w->cfg.rotary_dim / 2;
   double scale = m->w->cfg.ropes[which].attention_factor;
-  float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * positions * half, sizeof *t);
+  size_t rows = (m->w->cfg.ropes[which].kind == ROPE_LONG ? 2 : 1) * positions; /* of short, then of long ones */
+  float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * rows * half, sizeof *t);
   rw_status s = inv && t ? RW_OK : rw_nomem(err, "rotary tables");
-  if (!s) s = buffer_need(m, &m->cos[which], positions, half, T_F32, err);
-  if (!s) s = buffer_need(m, &m->sin[which], positions, half, T_F32, err);
+  if (!s) s = buffer_need(m, &m->cos[which], rows, half, T_F32, err);
+  if (!s) s = buffer_need(m, &m->sin[which], rows, half, T_F32, err);
   if (!s) {
-    rope_frequencies(&m->w->cfg.ropes[which], m->w->cfg.rotary_dim, inv);
-    for (size_t p = 0; p < positions; p++)
+    for (size_t r = 0; r < rows; r++) {
+      if (r % positions == 0) rope_frequencies(&m->w->cfg.ropes[which], m->w->cfg.rotary_dim, r >= positions, inv);
       for (size_t i = 0; i < half; i++) {
-        float angle = (float)p * inv[i];
-        t[p * half + i] = (float)(cos((double)angle) * scale);
-        t[(positions + p) * half + i] = (float)(sin((double)angle) * scale);
+        float angle = (float)(r % positions) * inv[i];
+        t[r * half + i] = (float)(cos((double)angle) * scale);
+        t[(rows + r) * half + i] = (float)(sin((double)angle) * scale);
       }
-    m->be->put(m->be, m->cos[which].p, t, positions * half * sizeof(float));
-    m->be->put(m->be, m->sin[which].p, t + positions * half, positions * half * sizeof(float));
+    }
+    m->be->put(m->be, m->cos[which].p, t, rows * half * sizeof(float));
+    m->be->put(m->be, m->sin[which].p, t + rows * half, rows * half * sizeof(float));
     m->rope_positions[which] = positions;
   }
   mem_free(inv);

@@ -59,8 +59,8 @@ void model_free(model *m) {
     if (be != m->w->be) be->close(be);
   }
   frozen_free(m->tr.frozen);
-  void *host[] = {m->tr.params, m->ids,       m->pos,       m->trees, m->branches,     m->last,      m->attributes,
-                  m->gates,     m->drop_rows, m->drop_last, m->ends,  m->known_blocks, m->new_blocks};
+  void *host[] = {m->tr.params,  m->ids,   m->pos,       m->rope_rows, m->trees, m->branches,     m->last,
+                  m->attributes, m->gates, m->drop_rows, m->drop_last, m->ends,  m->known_blocks, m->new_blocks};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   weights_drop(m->w);
   mem_free(m);

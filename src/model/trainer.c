@@ -9,7 +9,7 @@
 static size_t first_trained(const model *m, size_t freeze) {
   if (m->w->lora_rank > 0) return (size_t)m->w->head; /* the adapters follow it */
   if (freeze == 0) return 0;
-  return (size_t)(freeze < m->w->cfg.layers ? m->w->layers[freeze].norm_in : m->w->norm_final);
+  return (size_t)(freeze < m->w->cfg.layers ? m->w->layers[freeze].first : m->w->norm_final);
 }
 
 /* Layers below run without a backward pass. */

@@ -28,7 +28,8 @@ BASE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_atten
             max_position_embeddings=128, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 FAMILIES = {
     "llama": {}, "mistral": dict(sliding_window=16), "qwen2": {}, "qwen3": dict(head_dim=16), "gemma2": dict(head_dim=16, sliding_window=16),
-    "gemma3_text": dict(head_dim=16, sliding_window=16), "nemotron": {}}
+    "gemma3_text": dict(head_dim=16, sliding_window=16), "nemotron": {},
+    "gemma": dict(head_dim=16), "phi3": {}, "olmo2": {}, "olmo3": dict(sliding_window=16), "smollm3": {}}
 LAYERS = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 YARN = dict(factor=4.0, original_max_position_embeddings=32)
 LLAMA3 = dict(YARN, low_freq_factor=1.0, high_freq_factor=4.0)
@@ -39,7 +40,8 @@ CHANGES = {
     "rope_theta": [500.0, 1e6],
     "rope_scaling": [None, dict(type="linear", factor=4.0), dict(rope_type="linear", factor=4.0), dict(rope_type="dynamic", factor=4.0),
                      dict(rope_type="yarn", **YARN), dict(rope_type="yarn", **YARN, attention_factor=0.7, beta_fast=16, truncate=False),
-                     dict(rope_type="llama3", **LLAMA3), dict(rope_type="longrope", **SHORT), dict(rope_type="default", rope_theta=333.0)],
+                     dict(rope_type="llama3", **LLAMA3), dict(rope_type="longrope", **SHORT), dict(type="longrope", **{**SHORT, "original_max_position_embeddings": 30}), dict(type="su", **SHORT),
+                     dict(rope_type="default", rope_theta=333.0)],
     "rope_parameters": [dict(rope_type="default", rope_theta=500.0), dict(rope_type="linear", rope_theta=500.0, factor=3.0),
                         dict(rope_type="yarn", rope_theta=500.0, **YARN), dict(rope_type="llama3", rope_theta=500.0, **LLAMA3),
                         dict(rope_type="dynamic", rope_theta=500.0, factor=2.0), dict(rope_type="proportional", rope_theta=500.0),
@@ -47,7 +49,8 @@ CHANGES = {
                         dict(full_attention=dict(rope_type="linear", rope_theta=900.0, factor=2.0), sliding_attention=dict(rope_type="default", rope_theta=77.0)),
                         dict(full_attention=dict(rope_type="default", rope_theta=900.0), sliding_attention=dict(rope_type="linear", rope_theta=77.0, factor=3.0)),
                         dict(rope_type="default")],
-    "rope_local_base_freq": [99.0],
+    "rope_local_base_freq": [99.0], "no_rope_layers": [[1, 0, 1, 0], [1] * 4], "no_rope_layer_interval": [2],
+    "original_max_position_embeddings": [30],
     "partial_rotary_factor": [0.5, 1.0, 0.25],
     "sliding_window": [8, None], "use_sliding_window": [True], "max_window_layers": [0, 2], "layer_types": [LAYERS, ["full_attention"] * 4],
     "sliding_window_pattern": [2, 3], "_sliding_window_pattern": [2],
@@ -97,7 +100,7 @@ def check(base, field, value, folder):
         config = AutoConfig.from_pretrained(folder)
         config._attn_implementation = "eager"
         torch.manual_seed(1)
-        model = AutoModelForSequenceClassification.from_config(config).float().eval()
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
         with torch.no_grad():
             for key, p in model.named_parameters():
                 p.normal_(0, 0.3 if p.dim() == 1 else 1.2 / p.shape[-1] ** 0.5)

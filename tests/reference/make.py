@@ -56,6 +56,26 @@ FAMILIES = {
     "nemotron_bias": dict(model_type="nemotron", **{**BASE, "head_dim": 12}, attention_bias=True, mlp_bias=True,
                           rope_parameters=dict(rope_theta=5000.0, rope_type="default", partial_rotary_factor=1.0)),
 }
+LONG = [1.0, 1.5, 2.5, 4.0, 6.0, 9.0, 14.0, 20.0]
+FAMILIES |= {
+    "gemma": dict(model_type="gemma", **{**BASE, "head_dim": 16}, hidden_act="gelu"),
+    # 100 tokens and fewer are rotated otherwise than more; a window; three quarters of each head
+    "phi3": dict(model_type="phi3", **BASE, sliding_window=16,
+                 rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+                                      short_factor=LONG[:3], long_factor=[4 * x for x in LONG[:3]]),
+                 original_max_position_embeddings=100),
+    "llama_long": dict(model_type="llama", **{**BASE, "head_dim": 16},
+                       rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, short_factor=LONG,
+                                            original_max_position_embeddings=20, long_factor=[2 * x for x in LONG])),
+    "olmo2": dict(model_type="olmo2", **BASE, attention_bias=True),
+    "olmo3": dict(model_type="olmo3", **{**BASE, "num_hidden_layers": 4}, sliding_window=16,
+                  rope_parameters=dict(full_attention=dict(rope_type="yarn", rope_theta=500000.0, factor=4.0,
+                                                           original_max_position_embeddings=128),
+                                       sliding_attention=dict(rope_type="default", rope_theta=10000.0))),
+    "smollm3": dict(model_type="smollm3", **{**BASE, "num_hidden_layers": 3}, no_rope_layer_interval=2),
+    "smollm3_window": dict(model_type="smollm3", **BASE, no_rope_layers=[0, 1], use_sliding_window=True,
+                           sliding_window=16, mlp_bias=True),
+}
 SMALL = {**BASE, "num_hidden_layers": 1}
 # heads other than a matrix named score: fields of config.json, the decoder's name, the head's name, the head
 ON_TOP = {
