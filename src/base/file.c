@@ -226,14 +226,15 @@ rw_status file_put_like(const char *path, const void *p, size_t len, const char 
 
 /* ---- folders ---- */
 
-static bool same_file(const char *a, const char *b) {
+bool file_same(const char *a, const char *b) {
   struct stat x, y;
-  return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+  return stat(a, &x) == 0 && stat(b, &y) == 0 && (S_ISREG(x.st_mode) || S_ISDIR(x.st_mode)) &&
+         x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 rw_status file_check_output(const char *out, const char *const *in, size_t n, rw_error *err) {
   for (size_t i = 0; i < n; i++)
-    if (same_file(out, in[i]))
+    if (file_same(out, in[i]))
       return rw_fail(err, RW_USAGE, "%s is read, and writing to it would replace it; name another file", out);
   return RW_OK;
 }

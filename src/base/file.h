@@ -53,6 +53,7 @@ rw_status file_open_append(int *fd, const char *path, rw_error *err);
 
 /* Is the output one of the files that are read? RW_USAGE: writing it would replace that. Not of devices. */
 rw_status file_check_output(const char *out, const char *const *in, size_t n, rw_error *err);
+bool file_same(const char *a, const char *b); /* both there, and one file or folder */
 bool file_exists(const char *path);
 bool file_has_end(const char *path, const char *end); /* such as ".gz" */
 bool file_is_dir(const char *path);

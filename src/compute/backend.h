@@ -246,7 +246,7 @@ struct backend {
 
 /* threads stays the caller's and must outlive the backend. level: NULL, or a CPU level for tests. */
 rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error *err);
-/* device: "auto", "cpu", "cuda[:N]". */
+/* device: "cpu", or "cuda[:N][:f32][:host-states]". RW_UNSUPPORTED: this build or machine has no such device. */
 rw_status backend_open(backend **out, const char *device, pool *threads, rw_error *err);
 
 #endif

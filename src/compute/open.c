@@ -47,7 +47,7 @@ static rw_status open_cuda(backend **out, const char *device, rw_error *err) {
 
 rw_status backend_open(backend **out, const char *device, pool *threads, rw_error *err) {
   *out = NULL;
-  if (strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0) {
+  if (strcmp(device, "cpu") == 0) {
     const char *level = getenv("REWARD_CPU_LEVEL"); /* to measure a lower one, or for its bits */
     return backend_cpu(out, threads, level && *level ? level : NULL, err);
   }

@@ -10,10 +10,34 @@
 
 double golden_bound(void) { return 1e-3; }
 
+/* The rows tell whether these are the weights: bf16's noise would hide that. *f: m in f32, or a session that is,
+ * where m's device computes in bf16 alone; until f32_end. */
+typedef struct {
+  model *m, *f;
+  bool bf16;
+} in_f32;
+
+static rw_status f32_begin(in_f32 *x, model *m, rw_error *err) {
+  *x = (in_f32){m, m, model_is_bf16(m)};
+  model_set_bf16(m, false);
+  if (!model_is_bf16(m)) return RW_OK;
+  x->f = NULL;
+  return model_session_f32(&x->f, m, err);
+}
+
+static void f32_end(in_f32 *x) {
+  if (x->f != x->m) model_free(x->f);
+  model_set_bf16(x->m, x->bf16);
+}
+
 rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
                        rw_error *err) {
   float score[GOLDEN_ROWS];
-  for (size_t i = 0; i < n; i++) RW_TRY(model_score(m, &rows[i], 1, false, &score[i], err));
+  in_f32 x;
+  rw_status st = f32_begin(&x, m, err);
+  for (size_t i = 0; !st && i < n; i++) st = model_score(x.f, &rows[i], 1, false, &score[i], err);
+  f32_end(&x);
+  if (st) return st;
   str s = {0};
   char *path = file_join(dir, GOLDEN_FILE);
   json_writer w = {.out = &s};
@@ -41,7 +65,7 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
   jw_end(&w);
   jw_end(&w);
   str_addc(&s, '\n');
-  rw_status st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
+  st = path && !s.oom ? file_put(path, s.p, s.len, err) : rw_nomem(err, dir);
   str_free(&s);
   mem_free(path);
   return st;
@@ -91,12 +115,12 @@ rw_status golden_check(model *m, const char *dir, rw_error *err) {
   rw_status s = RW_OK;
   if (file_exists(path) && !(s = json_file_open(&f, path, err))) {
     size_t i = 0;
-    bool bf16 = model_is_bf16(m); /* the rows tell whether these are the weights; bf16's noise would hide that */
-    model_set_bf16(m, false);
+    in_f32 x;
+    s = f32_begin(&x, m, err);
     json_val rows = json_get(f.doc, json_get(f.doc, 0, "golden"), "rows");
     for (json_val v = json_first(f.doc, rows); !s && v != JSON_NONE; v = json_next(f.doc, v))
-      s = check_row(m, f.doc, v, ++i, golden_bound(), err);
-    model_set_bf16(m, bf16);
+      s = check_row(x.f, f.doc, v, ++i, golden_bound(), err);
+    f32_end(&x);
     if (s) rw_prefix(err, s, "%s", path);
     json_file_close(&f);
   }

@@ -154,10 +154,10 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
     o = &over;
   }
   if (!s) s = model_config_read(&m->w->cfg, dir, err);
-  if (!s) s = session_device(m, o->device ? o->device : "auto", o->level, err);
+  bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0, f32 = !is_auto && strcmp(o->dtype, "f32") == 0;
+  if (!s) s = session_device(m, o->device ? o->device : "auto", o->level, f32, err);
   if (!s) {
-    bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0;
-    model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : strcmp(o->dtype, "bf16") == 0);
+    model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : !f32);
   }
   if (!s) s = st_open(&m->w->file, dir, err);
   if (!s) {

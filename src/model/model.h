@@ -99,6 +99,8 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
 /* Another session over the same weights, for another thread with threads of its own in `context`; passes of both
  * may run at once. The context that the weights were opened in outlives all sessions. None of them may train. */
 rw_status model_session(model **out, const model *of, rw_context *context, rw_error *err);
+/* One in f32, slow on a device whose activations are bf16. In of's context: passes of one at a time. */
+rw_status model_session_f32(model **out, const model *of, rw_error *err);
 void model_free(model *m); /* a session; the last frees the weights. NULL is fine */
 const model_config *model_info(const model *m);
 /* Where the weights are: of an adapter, its base. */

@@ -218,8 +218,9 @@ void weights_drop(weights *w);
 rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err);
 /* Values [at, at + n) of a tensor, trained or as stored, as f32 in host memory; sync tells of faults. */
 void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out);
-/* session.c: the device of new weights and their first session; level as in model_options. */
-rw_status session_device(model *m, const char *device, const char *level, rw_error *err);
+/* session.c: the device of new weights and their first session; level as in model_options. f32: asked for by name.
+ */
+rw_status session_device(model *m, const char *device, const char *level, bool f32, rw_error *err);
 /* ops.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */

@@ -76,12 +76,14 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   return RW_OK;
 }
 
-/* An adapter that an earlier run left there would be read instead of the model. */
-static rw_status drop_adapter(const char *dir, rw_error *err) {
-  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+/* What an earlier run left of the other kind: an adapter would be read instead of the model, and transformers would
+ * take a whole model for an adapter's base. */
+static rw_status drop_other(const char *dir, bool adapter, rw_error *err) {
+  static const char *const names[2][3] = {{"adapter_config.json", "adapter_model.safetensors"},
+                                          {"model.safetensors.index.json", "model.safetensors", "config.json"}};
   rw_status s = RW_OK;
-  for (size_t i = 0; !s && i < 2; i++) {
-    char *path = file_join(dir, names[i]);
+  for (size_t i = 0; !s && i < 3 && names[adapter][i]; i++) {
+    char *path = file_join(dir, names[adapter][i]);
     s = path ? file_remove_tree(path, err) : rw_nomem(err, dir);
     mem_free(path);
   }
@@ -95,7 +97,10 @@ st_dtype model_saved_dtype(const model *m) {
 rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id, rw_error *err) {
   size_t largest = 1;
   model_rest(m);
-  if (m->w->lora_rank > 0 && !m->tr.merge) return lora_save(m, dir, dtype, err);
+  if (m->w->lora_rank > 0 && !m->tr.merge) {
+    RW_TRY(lora_save(m, dir, dtype, err));
+    return drop_other(dir, true, err);
+  }
   size_t n = m->w->lora_rank > 0 ? head_end(m->w) : m->w->n_tensors; /* adapters follow the head */
   st_spec *specs = mem_zalloc(m->w->n_tensors, sizeof *specs);
   for (size_t i = 0; specs && i < n; i++) {
@@ -110,7 +115,7 @@ rw_status model_save(model *m, const char *dir, int dtype, int32_t pad_token_id,
   rw_status s = specs && w.row ? RW_OK : rw_nomem(err, dir);
   if (!s) s = st_write(dir, "model", specs, n, 0, read_tensor, &w, err);
   if (!s) s = write_config(m, dir, (int)specs[m->w->embed].dtype, pad_token_id, err);
-  if (!s) s = drop_adapter(dir, err);
+  if (!s) s = drop_other(dir, false, err);
   st_forget(m->w->file); /* a frozen checkpoint was read whole */
   mem_free(specs);
   mem_free(w.row);

@@ -1,28 +1,53 @@
 /* session.c - sessions over weights: another one, its end, and what a caller asks of it. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "model/model_impl.h"
 
-/* A backend for the session, as the weights' was opened. */
-static rw_status session_backend(model *m, rw_error *err) {
-  const weights *w = m->w;
-  return w->level ? backend_cpu(&m->be, m->context->threads, w->level, err)
-                  : backend_open(&m->be, w->device, m->context->threads, err);
+static rw_status open_backend(model *m, const char *device, rw_error *err) {
+  return m->w->level ? backend_cpu(&m->be, m->context->threads, m->w->level, err)
+                     : backend_open(&m->be, device, m->context->threads, err);
 }
 
-rw_status session_device(model *m, const char *device, const char *level, rw_error *err) {
+/* The device's name with f32 asked for, of a GPU; NULL: no memory. */
+static char *in_f32(const char *device) {
+  if (strncmp(device, "cuda", 4) != 0 || strstr(device, ":f32")) return mem_strndup(device, strlen(device));
+  size_t number = 4; /* it stands before whatever else is said */
+  if (device[4] == ':') number += 1 + strspn(device + 5, "0123456789");
+  if (device[number - 1] == ':') number--;
+  return mem_printf("%.*s:f32%s", (int)number, device, device + number);
+}
+
+/* Opens the weights' device and takes its name; NULL: no memory. */
+static rw_status open_as(model *m, char *device, rw_error *err) {
+  mem_free(m->w->device);
+  m->w->device = device;
+  return device ? open_backend(m, device, err) : rw_nomem(err, "a device");
+}
+
+/* A GPU where there is one that this build can use, else this processor. */
+static rw_status open_auto(model *m, bool f32, rw_error *err) {
+  const char *level = getenv("REWARD_CPU_LEVEL");
+  if (!f32 && !(level && *level)) { /* both ask for a processor's bits */
+    rw_status s = open_as(m, mem_strndup("cuda", 4), err);
+    if (s != RW_UNSUPPORTED) return s;
+  }
+  return open_as(m, mem_strndup("cpu", 3), err);
+}
+
+rw_status session_device(model *m, const char *device, const char *level, bool f32, rw_error *err) {
   weights *w = m->w;
-  w->device = mem_strndup(device, strlen(device));
   w->level = level ? mem_strndup(level, strlen(level)) : NULL;
-  if (!w->device || (level && !w->level)) return rw_nomem(err, device);
-  RW_TRY(session_backend(m, err));
+  if (level && !w->level) return rw_nomem(err, device);
+  rw_status s = strcmp(device, "auto") == 0 && !level
+                    ? open_auto(m, f32, err)
+                    : open_as(m, f32 ? in_f32(device) : mem_strndup(device, strlen(device)), err);
   w->be = m->be;
-  return RW_OK;
+  return s;
 }
 
-rw_status model_session(model **out, const model *of, rw_context *context, rw_error *err) {
-  *out = NULL;
+static rw_status session_on(model **out, const model *of, const char *device, rw_context *context, rw_error *err) {
   if (of->tr.training) return rw_fail(err, RW_USAGE, "%s: a model in training has one session", of->w->dir);
   model *m = mem_zalloc(1, sizeof *m);
   if (!m) return rw_nomem(err, of->w->dir);
@@ -30,14 +55,29 @@ rw_status model_session(model **out, const model *of, rw_context *context, rw_er
   atomic_fetch_add(&m->w->sessions, 1);
   m->context = context;
   m->tr.dropout = of->tr.dropout;
-  rw_status s = session_backend(m, err);
+  rw_status s = open_backend(m, device, err);
   if (s) {
     model_free(m);
     return s;
   }
-  model_set_bf16(m, of->bf16);
   *out = m;
   return RW_OK;
+}
+
+rw_status model_session(model **out, const model *of, rw_context *context, rw_error *err) {
+  *out = NULL;
+  RW_TRY(session_on(out, of, of->w->device, context, err));
+  model_set_bf16(*out, of->bf16);
+  return RW_OK;
+}
+
+rw_status model_session_f32(model **out, const model *of, rw_error *err) {
+  *out = NULL;
+  char *device = in_f32(of->w->device);
+  rw_status s = device ? session_on(out, of, device, of->context, err) : rw_nomem(err, of->w->dir);
+  mem_free(device);
+  if (!s) model_set_bf16(*out, false);
+  return s;
 }
 
 void model_free(model *m) {

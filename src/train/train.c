@@ -286,6 +286,9 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
     log_note(o->context, "%s holds a finished run; nothing to do", o->out);
     return checkpoint_clear(o->out, train_kept_checkpoints(o), err); /* a kill may have come before this */
   }
+  if (file_same(o->out, o->model) || file_same(o->out, model_dir(t->m)))
+    return rw_fail(err, RW_USAGE,
+                   FIELD(out) " %s: holds the model that the training begins from; name another folder", o->out);
   RW_TRY(disk_forecast(t, err));
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
   RW_TRY(file_lock_dir(o->out, &t->lock, err));

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# The whole program on the GPU's backend, its kernels on the emulator (tests/emu): scores, training of every kind, kills
+# and resumes, evaluations, merge, serve. Bits are the device's own: the same however rows are batched, near the CPU's.
+. "$(dirname "$0")/lib.sh"
+set -eu
+export REWARD_CUDA_LIBRARY=$PWD/${BUILD:-build}/emu/libreward-cuda.so
+python3 tests/tiny_model.py "$tmp/rm"
+python3 - "$tmp" <<'E2'
+import json, random, sys
+random.seed(1)
+words = lambda n: " ".join(random.choice("red green blue round square big small".split()) for _ in range(n))
+with open(sys.argv[1] + "/pairs.jsonl", "w") as pairs, open(sys.argv[1] + "/rows.jsonl", "w") as rows:
+    for i in range(6):
+        p = words(random.randrange(1, 6))
+        pairs.write(json.dumps({"prompt": p, "chosen": words(random.randrange(1, 5)), "rejected": words(random.randrange(1, 5))}) + "\n")
+        rows.write(json.dumps({"prompt": p, "responses": [words(random.randrange(1, 4)) for _ in range(3)]}) + "\n")
+E2
+near() { # BOUND A B: two files of scored rows
+  python3 - "$@" <<'E2'
+import json, sys
+bound = float(sys.argv[1])
+figures = lambda path: [x for line in open(path) for k, v in json.loads(line).items() if "score" in k for x in (v if isinstance(v, list) else [v])]
+a, b = figures(sys.argv[2]), figures(sys.argv[3])
+worst = max(abs(x - y) / max(1, abs(x)) for x, y in zip(a, b, strict=True))
+assert a and worst <= bound, f"differ by {worst}, allowed {bound}"
+E2
+}
+score() { "$reward" score --quiet --model "$tmp/rm" "$tmp/rows.jsonl" "$@"; } # OPTION…
+
+# which device: a GPU where there is one, this processor by name; f32 by name
+expect 0 "cuda sm_90 the emulator in bf16" "$reward" score --model "$tmp/rm" "$tmp/rows.jsonl" -o "$tmp/bf16.jsonl"
+expect 0 "cuda sm_90 the emulator in f32" "$reward" score --model "$tmp/rm" "$tmp/rows.jsonl" -o "$tmp/f32.jsonl" --device cuda --dtype f32
+score --device cpu -o "$tmp/cpu.jsonl"
+cmp <(score --dtype f32) "$tmp/cpu.jsonl" # auto takes no GPU's f32
+near 1e-5 "$tmp/cpu.jsonl" "$tmp/f32.jsonl"
+near 0.5 "$tmp/cpu.jsonl" "$tmp/bf16.jsonl"
+fails 2 "there are 1 GPUs" score --device cuda:3
+fails 1 "there is no" env REWARD_CUDA_LIBRARY=/nowhere.so "$reward" score --model "$tmp/rm" "$tmp/rows.jsonl" --device cuda
+
+# a conversation's bits: alone, in company, sharing its prompt
+for options in "--share no" "--batch-tokens 1" "--batch-tokens 64 --threads 1"; do cmp "$tmp/bf16.jsonl" <(score $options); done
+
+# training: near the CPU's, and the same bits after kills
+train() { # OUT OPTION…
+  "$reward" train --quiet --model "$tmp/rm" --data "$tmp/pairs.jsonl" --batch-size 3 --steps 3 --lr 1e-3 --seed 3 --tensorboard no --out "$@" 2>>"$tmp/warnings" ||
+    { cat "$tmp/warnings"; fail "train $*"; }
+}
+train "$tmp/exact" --device cuda --dtype f32
+train "$tmp/cpu" --device cpu
+near 1e-4 <("$reward" score --quiet --device cpu --model "$tmp/cpu" "$tmp/rows.jsonl") <("$reward" score --quiet --device cpu --model "$tmp/exact" "$tmp/rows.jsonl")
+for options in "--recompute full" "--device cuda:host-states --optimizer-states 8bit" "--lora-rank 4 --lora-dropout 0.1" "--freeze-layers 1 --eval $tmp/pairs.jsonl --keep best"; do
+  train "$tmp/whole" $options --force
+  rm -rf "$tmp/cut"
+  for at in 0.7 1.5; do
+    timeout --signal=KILL $at "$reward" train --quiet --model "$tmp/rm" --data "$tmp/pairs.jsonl" --batch-size 3 --steps 3 --lr 1e-3 --seed 3 \
+      --tensorboard no --out "$tmp/cut" $options --save-every 1 --resume 2>/dev/null || true
+  done
+  train "$tmp/cut" $options --save-every 1 --resume
+  for f in model.safetensors adapter_model.safetensors reward.json; do [ ! -e "$tmp/whole/$f" ] || cmp "$tmp/whole/$f" "$tmp/cut/$f"; done
+  same_metrics "$tmp/whole" "$tmp/cut"
+done
+expect 0 "peak_memory_bytes" "$reward" train --model "$tmp/rm" --data "$tmp/pairs.jsonl" --out "$tmp/none" --dry-run
+
+# what a GPU trained is opened by a processor, and the other way round
+for device in cpu cuda; do "$reward" eval --quiet --suite pairs --data "$tmp/pairs.jsonl" --model "$tmp/whole" --device $device -o "$tmp/$device.json" >/dev/null; done
+for device in cpu cuda; do "$reward" score --quiet --model "$tmp/cpu" "$tmp/rows.jsonl" --device $device >/dev/null; done
+train "$tmp/lora" --lora-rank 4
+"$reward" merge --quiet "$tmp/lora" -o "$tmp/merged"
+near 0.5 <("$reward" score --quiet --model "$tmp/lora" "$tmp/rows.jsonl") <("$reward" score --quiet --model "$tmp/merged" "$tmp/rows.jsonl")
+
+# the server's scores are score's
+"$reward" serve --model "$tmp/rm" --listen 127.0.0.1:0 >"$tmp/url" 2>"$tmp/serve.err" &
+server=$!
+until [ -s "$tmp/url" ] || ! kill -0 $server 2>/dev/null; do sleep 0.05; done
+curl -sS -H 'Content-Type: application/x-ndjson' --data-binary @"$tmp/rows.jsonl" "$(cat "$tmp/url")/v1/rewards" >"$tmp/served" || cat "$tmp/serve.err"
+cmp "$tmp/served" "$tmp/bf16.jsonl"
+kill $server
+wait $server
+fails 1 "cannot use keys that were kept" "$reward" serve --model "$tmp/rm" --listen 127.0.0.1:0 --prefix-cache 64
