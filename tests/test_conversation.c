@@ -45,8 +45,8 @@ static void branch_is(size_t i, const char *want) {
   str s = {0};
   assert_true(i < row.n_branches && c->messages && !c->text.p && !c->ids);
   for (size_t k = 0; k < c->n_messages; k++)
-    str_printf(&s, "%s: %.*s|", conv_role_name[c->messages[k].role], (int)c->messages[k].content.len,
-               c->messages[k].content.p);
+    str_printf(&s, "%.*s: %.*s|", (int)conv_role_name(&c->messages[k]).len, conv_role_name(&c->messages[k]).p,
+               (int)c->messages[k].content.len, c->messages[k].content.p);
   assert_string_equal(s.p, want);
   str_free(&s);
 }
@@ -216,16 +216,67 @@ static void messages_are_checked(void **state) {
   refuses("{\"messages\":[" U("q") ",\"a\"]}", "messages[1]", "string");
   refuses("{\"messages\":[{\"role\":\"user\"}]}", "messages[0].content", "nothing");
   refuses("{\"messages\":[{\"content\":\"x\"}]}", "messages[0].role", "nothing");
-  refuses("{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "messages[0].role", "tool");
-  refuses("{\"messages\":[{\"role\":\"User\",\"content\":\"x\"}]}", "messages[0].role", "User");
+  refuses("{\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]}", "messages", "tool last");
+  refuses("{\"messages\":[{\"role\":\"User\",\"content\":\"x\"}]}", "messages", "User last");
   refuses("{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":null}]}", "messages[1].content", "null");
-  refuses("{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":[]}]}", "messages[1].content", "array");
+  refuses("{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":{}}]}", "messages[1].content", "object");
+  refuses("{\"messages\":[" U("q") ",{\"role\":\"assistant\",\"content\":null,\"name\":null}]}",
+          "messages[1].content", "null");
   refuses("{\"prompt\":5,\"response\":\"a\"}", "prompt", "number");
   refuses("{\"prompt\":[],\"response\":\"a\"}", "prompt", "empty");
   refuses("{\"chosen\":[" U("q") "," A("a") "]}", "rejected", "nothing");
   refuses("{\"prompt\":\"q\",\"rejected\":\"a\"}", "chosen", "nothing");
   refuses("{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":null}", "rejected", "nothing");
   refuses("{\"prompt\":\"q\",\"chosen\":{},\"rejected\":\"a\"}", "chosen", "object");
+}
+
+/* What a message has beside its role and text is kept as it stands. */
+static void messages_keep_their_fields(void **state) {
+  (void)state;
+  takes("{\"tools\": [{\"n\": 1}],\"messages\":[{\"role\":\"developer\",\"content\":\"d\"}," U("q")
+            ",{\"role\":\"assistant\",\"tool_calls\":[1]},{\"role\":\"tool\",\"content\":{\"t\": 2}},"
+            "{\"role\":\"assistant\",\"content\":\"a\",\"name\":null}]}",
+        ROW_SINGLE, 1, 0);
+  branch_is(0, "developer: d|user: q|assistant: |tool: {\"t\": 2}|assistant: a|");
+  const message *m = row.branch[0].messages;
+  assert_true(!m[0].json.p && !m[1].json.p && !m[4].json.p); /* null says nothing */
+  assert_true(slice_is(m[2].json, "{\"role\":\"assistant\",\"tool_calls\":[1]}"));
+  assert_true(slice_is(m[3].json, "{\"role\":\"tool\",\"content\":{\"t\": 2}}"));
+  assert_true(slice_is(row.branch[0].tools, "[{\"n\": 1}]"));
+  str s = {0};
+  conv_write(&s, m + 1, 2);
+  assert_string_equal(s.p,
+                      "[{\"role\": \"user\", \"content\": \"q\"}, {\"role\":\"assistant\",\"tool_calls\":[1]}]");
+  str_free(&s);
+  takes("{\"tools\":\"[{}]\",\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}", ROW_PAIR, 2, 1); /* as text */
+  assert_true(slice_is(row.branch[0].tools, "[{}]") && slice_is(row.branch[1].tools, "[{}]"));
+  takes("{\"tools\":7,\"text\":\"x\"}", ROW_SINGLE, 1, 0); /* of no message */
+  refuses("{\"tools\":7,\"prompt\":\"q\",\"response\":\"a\"}", "tools", "number");
+  refuses("{\"tools\":[\"f\"],\"prompt\":\"q\",\"response\":\"a\"}", "tools", "string");
+  refuses("{\"tools\":\"[{\",\"prompt\":\"q\",\"response\":\"a\"}", "tools", "cut short");
+  /* a tool's answer goes on from the prompt; a developer's message begins a conversation */
+  takes("{\"prompt\":[" U("q") ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[2]}],"
+        "\"chosen\":[{\"role\":\"tool\",\"content\":\"4\"}," A("a") "],\"rejected\":\"b\"}", ROW_PAIR, 2, 1);
+  branch_is(0, "user: q|assistant: |tool: 4|assistant: a|");
+  takes("{\"prompt\":\"q\",\"response\":[{\"role\":\"developer\",\"content\":\"d\"}," U("q") "," A("a") "]}",
+        ROW_SINGLE, 1, 0);
+  branch_is(0, "developer: d|user: q|assistant: a|");
+}
+
+static void contents_are_parts(void **state) {
+  (void)state;
+  takes(
+      "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\\n\"},"
+      "{\"text\":\"b\",\"type\":\"text\",\"x\":1}]},{\"role\":\"assistant\",\"content\":[]}]}",
+      ROW_SINGLE, 1, 0);
+  branch_is(0, "user: a\nb|assistant: |");
+  assert_true(row.branch[0].messages[0].parts && row.branch[0].messages[0].json.p);
+#define PARTS(p) "{\"messages\":[{\"role\":\"user\",\"content\":[" p "]}," A("a") "]}"
+  refuses(PARTS("{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":{}}"),
+          "messages[0].content[1].type", "image_url");
+  refuses(PARTS("{\"type\":\"text\"}"), "messages[0].content[0].text", "nothing");
+  refuses(PARTS("{\"text\":\"a\"}"), "messages[0].content[0]", "type");
+  refuses(PARTS("\"a\""), "messages[0].content[0]", "string");
 }
 
 static void labels_and_margins(void **state) {
@@ -255,8 +306,9 @@ static void rows_that_are_none(void **state) {
 static void written_messages_read_back(void **state) {
   (void)state;
   static const char text[] = "a\"b\\c\n\t\x01 \xF0\x9F\x98\x80";
-  message m[] = {
-      {ROLE_SYSTEM, SLICE("")}, {ROLE_USER, {text, sizeof text - 1}}, {ROLE_ASSISTANT, SLICE("\x7f</s>")}};
+  message m[] = {{.role = ROLE_SYSTEM, .content = SLICE("")},
+                 {.role = ROLE_USER, .content = {text, sizeof text - 1}},
+                 {.role = ROLE_ASSISTANT, .content = SLICE("\x7f</s>")}};
   str s = {0};
   str_addz(&s, "{\"messages\":");
   conv_write(&s, m, 3);
@@ -280,6 +332,8 @@ int main(void) {
       cmocka_unit_test(rankings),
       cmocka_unit_test(rows_to_score),
       cmocka_unit_test(messages_are_checked),
+      cmocka_unit_test(messages_keep_their_fields),
+      cmocka_unit_test(contents_are_parts),
       cmocka_unit_test(labels_and_margins),
       cmocka_unit_test(rows_that_are_none),
       cmocka_unit_test(written_messages_read_back),

@@ -223,7 +223,7 @@ static rw_status show_text(const cli *c, const char *dir, rw_error *err) {
   show_token(t, "eos", tok_eos(t));
   show_token(t, "pad", tok_pad(t));
   putchar('\n');
-  message m[] = {{ROLE_USER, SLICE("Hello")}, {ROLE_ASSISTANT, SLICE("Hi")}};
+  message m[] = {{.role = ROLE_USER, .content = SLICE("Hello")}, {.role = ROLE_ASSISTANT, .content = SLICE("Hi")}};
   conversation talk = {.messages = m, .n_messages = 2};
   ids out = {0};
   render_scratch *scratch = render_scratch_new(r);

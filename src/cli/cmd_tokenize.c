@@ -67,6 +67,7 @@ static rw_status encode(const run *r, rows_lane *rl, slice row, rw_error *err) {
   conversation whole = {0}, *branch = &whole;
   if (messages != JSON_NONE) { /* also one that does not end with the assistant */
     RW_TRY(conv_messages(&whole.messages, &whole.n_messages, rl->doc, messages, "messages", rl->mem, err));
+    RW_TRY(conv_tools(&whole.tools, rl->doc, 0, r->context->map, err));
   } else {
     RW_TRY(conv_read(&c, rl->doc, 0, r->context->map, rl->mem, err));
     if (c.kind != ROW_SINGLE)

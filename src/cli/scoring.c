@@ -50,9 +50,9 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
   st = eval_scores_ranks(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
-  uint64_t sums[2] = {notes.escaped, notes.changed};
+  uint64_t sums[2] = {notes.escaped, notes.tmpl.changed};
   if (!st) st = comm_sum(ranks, sums, 2, err);
-  notes.escaped = sums[0], notes.changed = sums[1];
+  notes.escaped = sums[0], notes.tmpl.changed = sums[1];
   render_notes_warn(c->context, &notes);
   if (record) {
     jw_string(record, "model", model);
@@ -63,7 +63,7 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
     if (o.head) jw_string(record, "head", o.head);
     jw_string(record, "chat_template", o.chat_template);
     jw_uint(record, "control_tokens_escaped", notes.escaped);
-    jw_uint(record, "content_changed_by_template", notes.changed);
+    jw_uint(record, "content_changed_by_template", notes.tmpl.changed);
   }
   scorer_free(sc);
   return st;

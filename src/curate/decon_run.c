@@ -37,7 +37,7 @@ static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_e
     if (!text.p) continue;
     if (transcript_read(text, m, n, a, NULL) == RW_OK) return RW_OK;
     if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
-    (*m)[0] = (message){ROLE_USER, text};
+    (*m)[0] = conv_message(ROLE_USER, text);
     *n = 1;
     return RW_OK;
   }

@@ -469,8 +469,7 @@ static int preference(const bench_row *b, const conv_row *row) {
  * again. */
 static bool seen_before(const conv_row *row, size_t b, size_t i) {
   const conversation *first = &row->branch[0], *c = &row->branch[b];
-  return b > 0 && i < first->n_messages && first->messages[i].role == c->messages[i].role &&
-         slice_eq(first->messages[i].content, c->messages[i].content);
+  return b > 0 && i < first->n_messages && conv_same_message(&first->messages[i], &c->messages[i]);
 }
 
 rw_status decon_check(const decon_index *d, decon_scratch *s, const conv_row *row, const decon_match **m, size_t *n,

@@ -49,21 +49,32 @@ typedef struct {
 /* ---- copies ---- */
 
 static size_t text_bytes(const conversation *c) {
-  size_t n = 0;
-  for (size_t i = 0; i < c->n_messages; i++) n += c->messages[i].content.len;
+  size_t n = c->tools.len;
+  for (size_t i = 0; i < c->n_messages; i++)
+    n += c->messages[i].content.len + c->messages[i].other_role.len + c->messages[i].json.len;
   return n;
+}
+
+static slice put_text(char **room, slice text) {
+  if (!text.p) return text;
+  slice copy = {*room, text.len};
+  memcpy(*room, text.p, text.len);
+  *room += text.len;
+  return copy;
 }
 
 /* The messages and then their texts, in `room` of n_messages * sizeof(message) + text_bytes(). */
 static void lay_out(conversation *out, const conversation *c, void *room) {
   message *m = room;
   char *text = (char *)(m + c->n_messages);
-  *out = (conversation){.messages = m, .n_messages = c->n_messages};
+  *out = (conversation){.messages = m, .n_messages = c->n_messages, .tools = put_text(&text, c->tools)};
   for (size_t i = 0; i < c->n_messages; i++) {
-    slice content = c->messages[i].content;
-    m[i] = (message){c->messages[i].role, {text, content.len}};
-    if (content.len) memcpy(text, content.p, content.len);
-    text += content.len;
+    const message *from = &c->messages[i];
+    m[i] = (message){.role = from->role,
+                     .content = put_text(&text, from->content),
+                     .other_role = put_text(&text, from->other_role),
+                     .json = put_text(&text, from->json),
+                     .parts = from->parts};
   }
 }
 

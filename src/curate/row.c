@@ -11,8 +11,13 @@ static void put_messages(json_writer *w, const char *name, const message *m, siz
 static void put_ranking(json_writer *w, const conv_row *row) {
   put_messages(w, "prompt", row->branch[0].messages, row->branch[0].n_messages - 1);
   jw_array(w, "responses");
-  for (size_t b = 0; b < row->n_branches; b++)
-    jw_slice(w, NULL, row->branch[b].messages[row->branch[b].n_messages - 1].content);
+  for (size_t b = 0; b < row->n_branches; b++) {
+    const message *last = &row->branch[b].messages[row->branch[b].n_messages - 1];
+    if (last->json.p)
+      put_messages(w, NULL, last, 1);
+    else
+      jw_slice(w, NULL, last->content);
+  }
   jw_end(w);
   jw_array(w, "scores");
   for (size_t b = 0; b < row->n_branches; b++) jw_num(w, NULL, row->scores[b]);
@@ -37,6 +42,7 @@ static void put_row(const curation *r, size_t i, const conv_row *pair, str *out)
   } else {
     put_ranking(&w, pair);
   }
+  if (pair->branch[0].tools.p) jw_raw(&w, "tools", pair->branch[0].tools);
   jw_slice(&w, "source", pair->source);
   if (pair->has_margin) jw_num(&w, "margin", pair->margin);
   if (pair->id.p) jw_slice(&w, "source_id", pair->id);

@@ -84,8 +84,8 @@ static rw_status exchange(conversation *c, arena *a, slice prompt, slice respons
   c->n_messages = 2;
   c->messages = arena_alloc(a, 2, sizeof *c->messages);
   if (!c->messages) return rw_nomem(err, "a row");
-  c->messages[0] = (message){ROLE_USER, prompt};
-  c->messages[1] = (message){ROLE_ASSISTANT, response};
+  c->messages[0] = conv_message(ROLE_USER, prompt);
+  c->messages[1] = conv_message(ROLE_ASSISTANT, response);
   return RW_OK;
 }
 

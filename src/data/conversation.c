@@ -7,9 +7,6 @@
 
 #include "data/form.h"
 #include "data/transcript.h"
-#include "format/json_write.h"
-
-const char *const conv_role_name[3] = {"system", "user", "assistant"};
 
 typedef struct {
   json_doc *d;
@@ -43,47 +40,6 @@ static rw_status get_text(reader *r, const char *field, json_val v, slice *out) 
   return RW_OK;
 }
 
-/* ShareGPT's names of those who speak. */
-static slice speaker(slice from) {
-  static const char *const names[][2] = {{"human", "user"},      {"gpt", "assistant"},   {"chatgpt", "assistant"},
-                                         {"bot", "assistant"},   {"model", "assistant"}, {"bing", "assistant"},
-                                         {"observation", "tool"}};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (slice_is(from, names[i][0])) return slice_of(names[i][1]);
-  return from;
-}
-
-static rw_status get_message(reader *r, const char *field, size_t i, json_val v, message *m) {
-  char name[96];
-  snprintf(name, sizeof name, "%s[%zu]", field, i);
-  if (json_kind(r->d, v) != JSON_OBJECT) return need(r, name, "an object with role and content", v);
-  slice role;
-  bool share = json_get(r->d, v, "role") == JSON_NONE && json_get(r->d, v, "from") != JSON_NONE;
-  snprintf(name, sizeof name, "%s[%zu].%s", field, i, share ? "from" : "role");
-  RW_TRY(get_text(r, name, json_get(r->d, v, share ? "from" : "role"), &role));
-  if (share) role = speaker(role);
-  int k = 0;
-  while (k < 3 && !slice_is(role, conv_role_name[k])) k++;
-  if (k == 3)
-    return rw_fail(r->err, RW_DATA, "%s: expected system, user or assistant, got \"%.*s\"", name,
-                   (int)(role.len < 40 ? role.len : 40), role.p);
-  m->role = (conv_role)k;
-  const char *content = share ? "value" : "content";
-  snprintf(name, sizeof name, "%s[%zu].%s", field, i, content);
-  return get_text(r, name, json_get(r->d, v, content), &m->content);
-}
-
-static rw_status get_messages(reader *r, const char *field, json_val v, message **m, size_t *n) {
-  *n = json_count(r->d, v);
-  if (*n == 0) return rw_fail(r->err, RW_DATA, "%s: expected at least one message, got an empty list", field);
-  *m = arena_alloc(r->a, *n, sizeof **m);
-  if (!*m) return rw_nomem(r->err, field);
-  size_t i = 0;
-  for (json_val c = json_first(r->d, v); c != JSON_NONE; c = json_next(r->d, c), i++)
-    RW_TRY(get_message(r, field, i, c, &(*m)[i]));
-  return RW_OK;
-}
-
 static rw_status get_ids(reader *r, const char *field, json_val v, conversation *c) {
   if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a list of token ids", v);
   c->n_ids = json_count(r->d, v);
@@ -106,6 +62,10 @@ static rw_status get_ids(reader *r, const char *field, json_val v, conversation 
 
 /* ---- prompts ---- */
 
+static bool instructs(const message *m) {
+  return m->role == ROLE_SYSTEM || (m->role == ROLE_OTHER && slice_is(m->other_role, "developer"));
+}
+
 static rw_status add_messages(reader *r, prompt_part *p, const message *more, size_t n) {
   message *m = arena_alloc(r->a, p->n + n, sizeof *m);
   if (!m) return rw_nomem(r->err, "prompt");
@@ -117,13 +77,14 @@ static rw_status add_messages(reader *r, prompt_part *p, const message *more, si
 }
 
 static rw_status add_message(reader *r, prompt_part *p, conv_role role, slice content) {
-  return add_messages(r, p, &(message){role, content}, 1);
+  message m = conv_message(role, content);
+  return add_messages(r, p, &m, 1);
 }
 
 /* A string is one user message, an HH transcript its turns, of which an empty last one is where the answer goes. */
 static rw_status get_prompt(reader *r, const char *field, json_val v, prompt_part *p) {
   if (v == JSON_NONE) return RW_OK;
-  if (json_kind(r->d, v) == JSON_ARRAY) return get_messages(r, field, v, &p->m, &p->n);
+  if (json_kind(r->d, v) == JSON_ARRAY) return conv_messages(&p->m, &p->n, r->d, v, field, r->a, r->err);
   slice s;
   if (json_kind(r->d, v) != JSON_STRING) return need(r, field, "a string or a list of messages", v);
   RW_TRY(get_text(r, field, v, &s));
@@ -159,7 +120,7 @@ static rw_status add_history(reader *r, json_val list, prompt_part *p) {
     if (json_kind(r->d, e) != JSON_ARRAY || json_count(r->d, e) != 2)
       return need(r, "history", "lists of a question and its answer", e);
     for (size_t k = 0; k < 2; k++, n++) {
-      m[n].role = k ? ROLE_ASSISTANT : ROLE_USER;
+      m[n] = conv_message(k ? ROLE_ASSISTANT : ROLE_USER, SLICE(""));
       RW_TRY(get_text(r, "history", json_at(r->d, e, k), &m[n].content));
     }
   }
@@ -185,21 +146,18 @@ static rw_status read_prompt(reader *r, const data_form *f, json_val v, prompt_p
   RW_TRY(get_prompt(r, field, prompt, &own));
   p->transcript = own.transcript;
   /* the conversation's own system message counts */
-  if (own.n && own.m[0].role == ROLE_SYSTEM) p->n = 0;
+  if (own.n && instructs(&own.m[0])) p->n = 0;
   return add_messages(r, p, own.m, own.n);
 }
 
 /* ---- branches ---- */
 
-static bool same_message(const message *a, const message *b) {
-  return a->role == b->role && slice_eq(a->content, b->content);
-}
-
 static rw_status finish(const reader *r, const char *field, const conversation *c) {
-  if (c->messages[c->n_messages - 1].role != ROLE_ASSISTANT)
-    return rw_fail(r->err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %s last",
-                   field, conv_role_name[c->messages[c->n_messages - 1].role]);
-  return RW_OK;
+  const message *last = &c->messages[c->n_messages - 1];
+  slice name = conv_role_name(last);
+  if (last->role == ROLE_ASSISTANT) return RW_OK;
+  return rw_fail(r->err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %.*s last",
+                 field, (int)(name.len < 40 ? name.len : 40), name.p);
 }
 
 static rw_status join(reader *r, const char *field, const prompt_part *p, const message *m, size_t n,
@@ -214,9 +172,9 @@ static rw_status join(reader *r, const char *field, const prompt_part *p, const 
 
 /* A whole conversation: a prompt beside it must be its beginning. */
 static rw_status whole(reader *r, const char *field, const prompt_part *p, message *m, size_t n, conversation *c) {
-  size_t skip = p->n > 0 && p->m[0].role != ROLE_SYSTEM && m[0].role == ROLE_SYSTEM ? 1 : 0;
+  size_t skip = p->n > 0 && !instructs(&p->m[0]) && instructs(&m[0]) ? 1 : 0;
   for (size_t i = 0; p->checked && i < p->n; i++)
-    if (i + skip >= n || !same_message(&p->m[i], &m[i + skip]))
+    if (i + skip >= n || !conv_same_message(&p->m[i], &m[i + skip]))
       return rw_fail(r->err, RW_DATA,
                      "prompt: expected the beginning of the messages in %s, got another text at message %zu", field,
                      i);
@@ -231,7 +189,7 @@ static rw_status get_branch(reader *r, const char *field, json_val v, const prom
   message *m;
   size_t n = 1;
   if (json_kind(r->d, v) == JSON_STRING) {
-    message one = {.role = ROLE_ASSISTANT};
+    message one = conv_message(ROLE_ASSISTANT, SLICE(""));
     RW_TRY(get_text(r, field, v, &one.content));
     if ((p->n == 0 || p->transcript) && transcript_is(one.content)) {
       RW_TRY(transcript_read(one.content, &m, &n, r->a, r->err));
@@ -246,12 +204,13 @@ static rw_status get_branch(reader *r, const char *field, json_val v, const prom
   bool one_message = json_get(r->d, v, "role") != JSON_NONE || json_get(r->d, v, "from") != JSON_NONE;
   if (one_message && p->n) {
     message one;
-    RW_TRY(get_message(r, field, 0, v, &one));
+    RW_TRY(conv_one_message(&one, r->d, v, field, r->a, r->err));
     return join(r, field, p, &one, 1, c);
   }
   if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a string or a list of messages", v);
-  RW_TRY(get_messages(r, field, v, &m, &n));
-  if (m[0].role != ROLE_ASSISTANT) return whole(r, field, p, m, n, c);
+  RW_TRY(conv_messages(&m, &n, r->d, v, field, r->a, r->err));
+  if (m[0].role == ROLE_USER || instructs(&m[0]) || (p->n == 0 && m[0].role == ROLE_OTHER))
+    return whole(r, field, p, m, n, c);
   if (p->n == 0)
     return rw_fail(r->err, RW_DATA,
                    "%s[0].role: expected user or system, got assistant, and there is no prompt before it", field);
@@ -406,6 +365,27 @@ static void read_labels(reader *r, conv_row *row, json_val v) {
   row->source = label(r, row_get(r->d, v, r->called, "source"));
 }
 
+/* Every conversation of the row may call its tools. */
+static rw_status give_tools(const reader *r, conv_row *row, json_val v) {
+  slice tools = {0};
+  for (size_t b = 0; b < row->n_branches; b++) {
+    if (!row->branch[b].messages) continue;
+    if (b == 0) RW_TRY(conv_tools(&tools, r->d, v, r->called, r->err));
+    row->branch[b].tools = tools;
+  }
+  return RW_OK;
+}
+
+static rw_status read_form(reader *r, const data_form *f, conv_row *row, json_val v) {
+  switch (f->shape) {
+    case FORM_IDS_PAIR: return read_ids_pair(r, row, v);
+    case FORM_PAIR: return read_pair(r, f, row, v);
+    case FORM_RESPONSES: return read_responses(r, f, row, v);
+    case FORM_RANKS: return read_ranks(r, f, row, v);
+    default: return read_single(r, f, row, v);
+  }
+}
+
 rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a, rw_error *err) {
   reader r = {d, a, err, called};
   *row = (conv_row){0};
@@ -423,13 +403,8 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *calle
   }
   const data_form *f = form_of(d, v, called, err);
   if (!f) return RW_DATA;
-  switch (f->shape) {
-    case FORM_IDS_PAIR: return read_ids_pair(&r, row, v);
-    case FORM_PAIR: return read_pair(&r, f, row, v);
-    case FORM_RESPONSES: return read_responses(&r, f, row, v);
-    case FORM_RANKS: return read_ranks(&r, f, row, v);
-    default: return read_single(&r, f, row, v);
-  }
+  RW_TRY(read_form(&r, f, row, v));
+  return give_tools(&r, row, v);
 }
 
 rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a,
@@ -437,7 +412,8 @@ rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_
   static const data_form magpie = {"", FORM_RESPONSES, "instruction", "responses", false};
   reader r = {d, a, err, called};
   read_labels(&r, row, v);
-  return read_responses(&r, &magpie, row, v);
+  RW_TRY(read_responses(&r, &magpie, row, v));
+  return give_tools(&r, row, v);
 }
 
 bool conv_as_pair(conv_row *row) {
@@ -452,23 +428,4 @@ bool conv_as_pair(conv_row *row) {
   row->n_chosen = 1;
   row->scores = NULL;
   return true;
-}
-
-rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,
-                        rw_error *err) {
-  reader r = {.d = d, .a = a, .err = err};
-  if (json_kind(d, list) != JSON_ARRAY) return need(&r, field, "a list of messages", list);
-  return get_messages(&r, field, list, m, n);
-}
-
-void conv_write(str *out, const message *m, size_t n) {
-  json_writer w = {.out = out};
-  jw_array(&w, NULL);
-  for (size_t i = 0; i < n; i++) {
-    jw_object(&w, NULL);
-    jw_string(&w, "role", conv_role_name[m[i].role]);
-    jw_slice(&w, "content", m[i].content.p ? m[i].content : SLICE(""));
-    jw_end(&w);
-  }
-  jw_end(&w);
 }

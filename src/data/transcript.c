@@ -37,7 +37,7 @@ rw_status transcript_read(slice t, message **m, size_t *n, arena *a, rw_error *e
     p = find_turn(t, from, &human);
     size_t to = p ? (size_t)(p - t.p) : t.len;
     (*m)[(*n)++] =
-        (message){this_human ? ROLE_USER : ROLE_ASSISTANT, transcript_trim((slice){t.p + from, to - from})};
+        conv_message(this_human ? ROLE_USER : ROLE_ASSISTANT, transcript_trim((slice){t.p + from, to - from}));
   }
   return RW_OK;
 }

@@ -14,7 +14,7 @@ static void add_slice(str *out, slice s) { str_add(out, s.p ? s.p : "", s.len); 
 /* Messages from `from` on; with their speakers unless there is just one and it is the assistant's. */
 static void add_messages(str *out, const conversation *c, size_t from, size_t to) {
   bool bare = to - from == 1 && c->messages[from].role == ROLE_ASSISTANT;
-  static const char *const speaker[] = {"System", "User", "Assistant"};
+  static const char *const speaker[] = {"System", "User", "Assistant", "Other"};
   for (size_t i = from; i < to; i++) {
     if (i > from) str_addz(out, "\n\n");
     if (!bare) str_printf(out, "%s: ", speaker[c->messages[i].role]);
@@ -25,9 +25,7 @@ static void add_messages(str *out, const conversation *c, size_t from, size_t to
 /* How many messages two conversations begin with alike; each keeps at least one for itself. */
 static size_t common_messages(const conversation *a, const conversation *b) {
   size_t n = 0;
-  while (n + 1 < a->n_messages && n + 1 < b->n_messages && a->messages[n].role == b->messages[n].role &&
-         slice_eq(a->messages[n].content, b->messages[n].content))
-    n++;
+  while (n + 1 < a->n_messages && n + 1 < b->n_messages && conv_same_message(&a->messages[n], &b->messages[n])) n++;
   return n;
 }
 

@@ -33,12 +33,19 @@ static rw_status keep_row(loader *l, const conv_row *in, conv_row *out, rw_error
   for (size_t b = 0; out->branch && b < in->n_branches; b++) {
     const conversation *from = &in->branch[b];
     conversation *to = &out->branch[b];
-    *to = (conversation){.n_messages = from->n_messages, .n_ids = from->n_ids, .text = keep(l, from->text, &oom)};
+    *to = (conversation){.n_messages = from->n_messages,
+                         .n_ids = from->n_ids,
+                         .text = keep(l, from->text, &oom),
+                         .tools = keep(l, from->tools, &oom)};
     if (from->messages) {
       to->messages = arena_alloc(l->d->memory, from->n_messages, sizeof *to->messages);
       if (!to->messages) return rw_nomem(err, "benchmark rows");
       for (size_t i = 0; i < from->n_messages; i++)
-        to->messages[i] = (message){from->messages[i].role, keep(l, from->messages[i].content, &oom)};
+        to->messages[i] = (message){.role = from->messages[i].role,
+                                    .content = keep(l, from->messages[i].content, &oom),
+                                    .other_role = keep(l, from->messages[i].other_role, &oom),
+                                    .json = keep(l, from->messages[i].json, &oom),
+                                    .parts = from->messages[i].parts};
     }
     if (from->ids) {
       to->ids = arena_alloc(l->d->memory, from->n_ids, sizeof *to->ids);
@@ -76,8 +83,8 @@ static rw_status read_judgebench(loader *l, conv_row *row, item *it, rw_error *e
   message *m = arena_alloc(l->scratch, 4, sizeof *m);
   if (!row->branch || !m) return rw_nomem(err, "benchmark rows");
   for (size_t b = 0; b < 2; b++) {
-    m[2 * b] = (message){ROLE_USER, question};
-    m[2 * b + 1] = (message){ROLE_ASSISTANT, response[it->label_b ? 1 - b : b]};
+    m[2 * b] = conv_message(ROLE_USER, question);
+    m[2 * b + 1] = conv_message(ROLE_ASSISTANT, response[it->label_b ? 1 - b : b]);
     row->branch[b] = (conversation){.messages = m + 2 * b, .n_messages = 2};
   }
   return RW_OK;

@@ -126,7 +126,7 @@ static rw_status reward_members(remote *r, json_writer *w, const question *q, rw
 static rw_status chat_members(remote *r, json_writer *w, const question *q, rw_error *err) {
   str prompt = {0};
   rw_status st = judge_prompt(&prompt, r->d, q, err);
-  message m = {ROLE_USER, {prompt.p, prompt.len}};
+  message m = conv_message(ROLE_USER, (slice){prompt.p, prompt.len});
   if (!st) messages_member(r, w, &m, 1);
   if (!st && prompt.oom) st = rw_nomem(err, "a request");
   str_free(&prompt);

@@ -86,12 +86,13 @@ static rw_status add_file(json_writer *w, const char *dir, const char *name, rw_
 rw_status model_identity_begin(json_writer *w, const model *m, const char *dir, const char *template,
                                rw_error *err) {
   static const char *const texts[] = {"tokenizer.json",          "tokenizer.model",   "tokenizer_config.json",
-                                      "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"};
+                                      "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+                                      "chat_template.json",      TEMPLATE_OF_TOOL_USE};
   char hex[SHA256_HEX];
   jw_object(w, "model");
   RW_TRY(add_file(w, model_dir(m), "config.json", err));
   if (strcmp(dir, model_dir(m)) != 0) RW_TRY(add_file(w, dir, "adapter_config.json", err));
-  size_t n = sizeof texts / sizeof *texts - (template != NULL); /* its own is not used beside another */
+  size_t n = sizeof texts / sizeof *texts - (template ? 3 : 0); /* its own are not used beside another */
   for (size_t i = 0; i < n; i++) RW_TRY(add_file(w, text_dir(dir, model_dir(m)), texts[i], err));
   if (!template) return RW_OK;
   RW_TRY(sha256_file(template, hex, err));

@@ -44,7 +44,8 @@ rw_status part_end(filing *r, const render_notes *notes, rw_error *err) {
   jw_uint(&w, "dropped", r->counts.dropped);
   jw_uint(&w, "truncated", r->counts.truncated);
   jw_uint(&w, "escaped", notes->escaped);
-  jw_uint(&w, "changed", notes->changed);
+  jw_uint(&w, "changed", notes->tmpl.changed);
+  tmpl_ignored_write(&w, "ignored", &notes->tmpl);
   jw_string(&w, "input", hex);
   jw_object(&w, "replaced");
   for (size_t i = 0; i < SCORE_FIELDS; i++)
@@ -132,9 +133,10 @@ static rw_status take_end(part_in *p, part_sum *sum, const str *line, rw_error *
   slice input = ok ? json_string(d, json_get(d, 0, "input")) : (slice){0};
   ok = ok && input.p && count_of(d, 0, "rows", &p->n) && count_of(d, 0, "failed", &c->failed) &&
        count_of(d, 0, "dropped", &c->dropped) && count_of(d, 0, "truncated", &c->truncated) &&
-       count_of(d, 0, "escaped", &n->escaped) && count_of(d, 0, "changed", &n->changed);
+       count_of(d, 0, "escaped", &n->escaped) && count_of(d, 0, "changed", &n->tmpl.changed);
   if (ok) {
     c->rows += p->n;
+    tmpl_ignored_read(&n->tmpl, d, json_get(d, 0, "ignored"));
     snprintf(p->input, sizeof p->input, "%.*s", (int)input.len, input.p);
     add_replaced(sum, d);
     add_bad_rows(sum, d);

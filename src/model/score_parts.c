@@ -116,7 +116,9 @@ static rw_status make_part(parting *p, size_t part, const char *path, rw_error *
   if (!s) s = filing_rows(r, err);
   mem_free(record);
   scorer_notes(r->form.scorer, &now);
-  const render_notes of_part = {now.escaped - p->noticed.escaped, now.changed - p->noticed.changed, now.date};
+  const render_notes of_part = {.escaped = now.escaped - p->noticed.escaped,
+                                .tmpl = tmpl_notes_since(&now.tmpl, &p->noticed.tmpl),
+                                .date = now.date};
   p->noticed = now;
   if (!s) return part_end(r, &of_part, err);
   journal_abort(r->journal);

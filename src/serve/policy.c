@@ -31,10 +31,11 @@ void policy_free(policy *p) {
 
 /* Renders n messages of one letter each and appends what stands before content number i of them to *out[i]. false:
  * the template does not render the contents whole and in order. */
-static rw_status learn(const policy *p, const message *m, size_t n, str **out, bool *whole, rw_error *err) {
+static rw_status learn(const policy *p, message *m, size_t n, str **out, bool *whole, rw_error *err) {
   rendered r = {0};
-  bool changed = false;
-  rw_status s = tmpl_render(p->tmpl, m, n, &r, &changed, err);
+  tmpl_notes notes = {0};
+  rw_status s = tmpl_render(p->tmpl, &(conversation){.messages = m, .n_messages = n}, &r, &notes, err);
+  bool changed = notes.changed > 0;
   size_t found = 0, at = 0;
   for (size_t i = 0; !s && i < r.n_spans; i++) {
     const tok_span *span = &r.spans[i];
@@ -58,11 +59,13 @@ rw_status policy_open(policy **out, const char *dir, rw_error *err) {
   rw_status s = tok_load(&p->tok, dir, err);
   if (!s) s = tmpl_load(&p->tmpl, dir, NULL, err);
   if (!s && tok_bos(p->tok) >= 0) p->bos = tok_text(p->tok, tok_bos(p->tok));
-  const message turns[] = {{ROLE_USER, SLICE("Qa")},
-                           {ROLE_ASSISTANT, SLICE("Qb")},
-                           {ROLE_USER, SLICE("Qc")},
-                           {ROLE_ASSISTANT, SLICE("Qd")}},
-                system[] = {{ROLE_SYSTEM, SLICE("Qs")}, {ROLE_USER, SLICE("Qa")}, {ROLE_ASSISTANT, SLICE("Qb")}};
+  message turns[] = {{.role = ROLE_USER, .content = SLICE("Qa")},
+                     {.role = ROLE_ASSISTANT, .content = SLICE("Qb")},
+                     {.role = ROLE_USER, .content = SLICE("Qc")},
+                     {.role = ROLE_ASSISTANT, .content = SLICE("Qd")}},
+          system[] = {{.role = ROLE_SYSTEM, .content = SLICE("Qs")},
+                      {.role = ROLE_USER, .content = SLICE("Qa")},
+                      {.role = ROLE_ASSISTANT, .content = SLICE("Qb")}};
   bool whole = false;
   if (!s) s = learn(p, turns, 4, (str *[]){&p->s.open, &p->s.answer, &p->s.next, NULL}, &whole, err);
   if (!s && (!whole || p->s.answer.len == 0 || p->s.next.len == 0))
@@ -115,7 +118,7 @@ static rw_status cut_all(const policy *p, slice text, message **m, size_t *n, ar
   if (p->has_system && begins(rest, system) && (!begins(rest, open) || open.len < system.len)) {
     slice after = drop(rest, system.len);
     if (cut(&after, slice_str(&p->s.to_user), &content)) {
-      (*m)[(*n)++] = (message){ROLE_SYSTEM, content};
+      (*m)[(*n)++] = conv_message(ROLE_SYSTEM, content);
       rest = after;
     }
   }
@@ -127,11 +130,11 @@ static rw_status cut_all(const policy *p, slice text, message **m, size_t *n, ar
   for (;;) {
     if (!cut(&rest, slice_str(&p->s.answer), &content))
       return rw_fail(err, RW_DATA, "the text has no assistant turn as the policy's template begins one");
-    (*m)[(*n)++] = (message){ROLE_USER, content};
+    (*m)[(*n)++] = conv_message(ROLE_USER, content);
     if (!cut(&rest, user_seam, &content)) break;
-    (*m)[(*n)++] = (message){ROLE_ASSISTANT, content};
+    (*m)[(*n)++] = conv_message(ROLE_ASSISTANT, content);
   }
-  (*m)[(*n)++] = (message){ROLE_ASSISTANT, rest};
+  (*m)[(*n)++] = conv_message(ROLE_ASSISTANT, rest);
   return RW_OK;
 }
 
@@ -151,7 +154,8 @@ rw_status policy_parse(const policy *p, slice whole_text, conversation *c, arena
   rendered r = {0};
   slice last = m[n - 1].content;
   m[n - 1].content = SLICE("Qz");
-  rw_status s = tmpl_render(p->tmpl, m, n, &r, NULL, err);
+  *c = (conversation){.messages = m, .n_messages = n};
+  rw_status s = tmpl_render(p->tmpl, c, &r, NULL, err);
   if (!s) {
     size_t end = last_content_end(&r);
     slice tail = {r.text.p + end, r.text.len - end};
@@ -161,16 +165,15 @@ rw_status policy_parse(const policy *p, slice whole_text, conversation *c, arena
         break;
       }
     m[n - 1].content = last;
-    bool changed = false;
+    tmpl_notes notes = {0};
     r.text.len = 0;
     r.n_spans = 0;
-    s = tmpl_render(p->tmpl, m, n, &r, &changed, err);
+    s = tmpl_render(p->tmpl, c, &r, &notes, err);
     slice again = without_bos(p, (slice){r.text.p ? r.text.p : "", r.text.len});
-    if (!s && (changed || !begins(again, text)))
+    if (!s && (notes.changed || !begins(again, text)))
       s = rw_fail(err, RW_DATA,
                   "the text is not what the policy's template makes of the messages that seem to be in it");
   }
   rendered_free(&r);
-  *c = (conversation){.messages = m, .n_messages = n};
   return s;
 }

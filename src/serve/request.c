@@ -101,9 +101,11 @@ rw_status request_messages(request *q, json_val list, const char *field, rw_erro
   conversation c = {0};
   RW_TRY(request_without(q, others, err));
   RW_TRY(conv_messages(&c.messages, &c.n_messages, q->doc, list, field, q->mem, err));
+  slice last = c.n_messages ? conv_role_name(&c.messages[c.n_messages - 1]) : SLICE("an empty list");
   if (c.n_messages == 0 || c.messages[c.n_messages - 1].role != ROLE_ASSISTANT)
-    return rw_fail(err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %s", field,
-                   c.n_messages ? conv_role_name[c.messages[c.n_messages - 1].role] : "an empty list");
+    return rw_fail(err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %.*s", field,
+                   (int)last.len, last.p);
+  RW_TRY(conv_tools(&c.tools, q->doc, 0, NULL, err));
   return request_add(q, &c, false, err);
 }
 
@@ -150,8 +152,8 @@ rw_status request_inputs(request *q, json_val v, const char *field, bool add_bos
 rw_status request_exchange(request *q, slice prompt, slice response, rw_error *err) {
   message *m = arena_alloc(q->mem, 2, sizeof *m);
   if (!m) return rw_nomem(err, "a request");
-  m[0] = (message){ROLE_USER, prompt};
-  m[1] = (message){ROLE_ASSISTANT, response};
+  m[0] = conv_message(ROLE_USER, prompt);
+  m[1] = conv_message(ROLE_ASSISTANT, response);
   return request_add(q, &(conversation){.messages = m, .n_messages = 2}, false, err);
 }
 

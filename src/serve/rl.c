@@ -45,7 +45,7 @@ static rw_status slime_read(request *q, rw_error *err) {
   whole = arena_alloc(q->mem, n + 1, sizeof *whole);
   if (!whole) return rw_nomem(err, "a request");
   for (size_t i = 0; i < n; i++) whole[i] = m[i];
-  whole[n] = (message){ROLE_ASSISTANT, response};
+  whole[n] = conv_message(ROLE_ASSISTANT, response);
   return request_add(q, &(conversation){.messages = whole, .n_messages = n + 1}, false, err);
 }
 

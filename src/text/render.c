@@ -89,14 +89,17 @@ const render_notes *render_scratch_notes(const render_scratch *s) { return &s->n
 
 void render_notes_add(render_notes *sum, const render_notes *n) {
   sum->escaped += n->escaped;
-  sum->changed += n->changed;
+  tmpl_notes_add(&sum->tmpl, &n->tmpl);
   sum->date |= n->date;
 }
 
 void render_notes_warn(rw_context *context, const render_notes *n) {
   if (n->escaped)
     log_warn(context, "%zu control tokens spelled in contents were encoded as plain text", n->escaped);
-  if (n->changed) log_warn(context, "the template changed the contents of %zu conversations", n->changed);
+  if (n->tmpl.changed) log_warn(context, "the template changed the contents of %zu conversations", n->tmpl.changed);
+  for (size_t i = 0; i < n->tmpl.n_ignored; i++)
+    log_warn(context, "the template has no place for `%s`, which %zu conversations have", n->tmpl.ignored[i].name,
+             n->tmpl.ignored[i].n);
 }
 
 static rw_status render_messages(const renderer *r, render_scratch *s, const conversation *c, ids *out,
@@ -105,9 +108,7 @@ static rw_status render_messages(const renderer *r, render_scratch *s, const con
     if (err) *err = r->no_tmpl;
     return r->no_tmpl.code;
   }
-  bool changed = false;
-  RW_TRY(tmpl_render(r->tmpl, c->messages, c->n_messages, &s->text, &changed, err));
-  s->notes.changed += changed;
+  RW_TRY(tmpl_render(r->tmpl, c, &s->text, &s->notes.tmpl, err));
   s->notes.date |= tmpl_used_date(r->tmpl);
   size_t from = out->len;
   slice text = {s->text.text.p ? s->text.text.p : "", s->text.text.len};

@@ -31,12 +31,12 @@ void render_scratch_free(render_scratch *s);
 /* What renders noticed since the scratch was made. */
 typedef struct {
   size_t escaped; /* control tokens spelled in content, encoded as plain text */
-  size_t changed; /* conversations whose content the template altered */
-  bool date;      /* the template asked for the date */
+  tmpl_notes tmpl;
+  bool date; /* the template asked for the date */
 } render_notes;
 const render_notes *render_scratch_notes(const render_scratch *s);
 void render_notes_add(render_notes *sum, const render_notes *n);
-/* Warns of what was escaped and changed; says nothing of the date. */
+/* Warns of what was escaped, changed and ignored; says nothing of the date. */
 void render_notes_warn(rw_context *context, const render_notes *n);
 
 /* Appends the conversation's ids to *out. */

@@ -7,13 +7,15 @@
 #include "base/file.h"
 #include "text/tmpl_internal.h"
 
-enum { TOKEN_NAMES = 4, MEMORY_BASE = 64 << 20, MEMORY_PER_BYTE = 64 };
-static const char *const token_names[TOKEN_NAMES] = {"bos_token", "eos_token", "pad_token", "unk_token"};
+enum { TOKEN_NAMES = 7, MEMORY_BASE = 64 << 20, MEMORY_PER_BYTE = 64 };
+static const char *const token_names[TOKEN_NAMES] = {"bos_token", "eos_token", "pad_token", "unk_token",
+                                                     "sep_token", "cls_token", "mask_token"};
 
 struct chat_template {
   arena *a; /* source, tokens' texts, tree */
   node *root;
   const char *name;
+  chat_template *with_tools; /* for conversations with tools; NULL: this one */
   slice tokens[TOKEN_NAMES]; /* p NULL: none */
   int year, month, day;
   atomic_bool used_date;
@@ -21,6 +23,7 @@ struct chat_template {
 
 void tmpl_free(chat_template *t) {
   if (!t) return;
+  tmpl_free(t->with_tools);
   arena_free(t->a);
   mem_free(t);
 }
@@ -47,13 +50,12 @@ rw_status tmpl_parse(chat_template **out, slice source, const char *name, rw_err
   return s;
 }
 
-/* The template's source: a string, or the "default" of a list of {name, template}. */
-static slice template_of(json_doc *d) {
+/* The template's source: a string, or one of a list of {name, template}. */
+static slice template_of(json_doc *d, const char *name) {
   json_val v = json_get(d, 0, "chat_template");
-  if (json_kind(d, v) != JSON_ARRAY) return json_string(d, v);
+  if (json_kind(d, v) != JSON_ARRAY) return strcmp(name, "default") == 0 ? json_string(d, v) : (slice){0};
   for (json_val e = json_first(d, v); e != JSON_NONE; e = json_next(d, e))
-    if (slice_is(json_string(d, json_get(d, e, "name")), "default"))
-      return json_string(d, json_get(d, e, "template"));
+    if (slice_is(json_string(d, json_get(d, e, "name")), name)) return json_string(d, json_get(d, e, "template"));
   return (slice){0};
 }
 
@@ -73,29 +75,59 @@ static rw_status from_file(chat_template **out, const char *path, rw_error *err)
   return st;
 }
 
+/* *out stays NULL where the file has no template. */
+static rw_status from_json(chat_template **out, json_doc *d, const char *path, rw_error *err) {
+  slice source = template_of(d, "default"), tools = template_of(d, "tool_use");
+  if (!source.p) return RW_OK;
+  RW_TRY(tmpl_parse(out, source, path, err));
+  return tools.p ? tmpl_parse(&(*out)->with_tools, tools, path, err) : RW_OK;
+}
+
+/* In the order in which transformers looks; chat_template.json, which older processors wrote, comes last. */
+static rw_status find_template(chat_template **out, const char *dir, json_doc *config, const char *config_path,
+                               rw_error *err) {
+  char *jinja = file_join(dir, "chat_template.jinja"), *older = file_join(dir, "chat_template.json"),
+       *tools = file_join(dir, TEMPLATE_OF_TOOL_USE);
+  json_file f = {0};
+  rw_status s = jinja && older && tools ? RW_OK : rw_nomem(err, dir);
+  if (!s && file_exists(jinja)) {
+    s = from_file(out, jinja, err);
+    if (!s && file_exists(tools)) s = from_file(&(*out)->with_tools, tools, err);
+  } else if (!s && config) {
+    s = from_json(out, config, config_path, err);
+  }
+  if (!s && !*out && file_exists(older) && !(s = json_file_open(&f, older, err))) {
+    s = from_json(out, f.doc, older, err);
+    json_file_close(&f);
+  }
+  mem_free(jinja);
+  mem_free(older);
+  mem_free(tools);
+  return s;
+}
+
 rw_status tmpl_load(chat_template **out, const char *dir, const char *override_file, rw_error *err) {
   *out = NULL;
-  char *jinja = file_join(dir, "chat_template.jinja"), *config = file_join(dir, "tokenizer_config.json");
+  char *path = file_join(dir, "tokenizer_config.json");
   json_file f = {0};
-  rw_status s = jinja && config ? RW_OK : rw_nomem(err, dir);
-  bool have_config = !s && file_exists(config);
-  if (have_config) s = json_file_open(&f, config, err);
-  if (!s && override_file) {
-    s = from_file(out, override_file, err);
-  } else if (!s && file_exists(jinja)) {
-    s = from_file(out, jinja, err);
-  } else if (!s) {
-    slice source = have_config ? template_of(f.doc) : (slice){0};
-    s = source.p ? tmpl_parse(out, source, config, err)
-                 : rw_fail(err, RW_DATA,
-                           "%s: no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); "
-                           "give one with " FIELD(chat_template) " FILE",
-                           dir);
+  rw_status s = path ? RW_OK : rw_nomem(err, dir);
+  if (!s && file_exists(path)) s = json_file_open(&f, path, err);
+  if (!s) s = override_file ? from_file(out, override_file, err) : find_template(out, dir, f.doc, path, err);
+  if (!s && !*out)
+    s = rw_fail(err, RW_DATA,
+                "%s: no chat template (chat_template.jinja, or chat_template in tokenizer_config.json or "
+                "chat_template.json); give one with " FIELD(chat_template) " FILE",
+                dir);
+  if (!s && f.doc) {
+    read_tokens(*out, f.doc);
+    if ((*out)->with_tools) read_tokens((*out)->with_tools, f.doc);
   }
-  if (!s && have_config) read_tokens(*out, f.doc);
-  if (have_config && f.doc) json_file_close(&f);
-  mem_free(jinja);
-  mem_free(config);
+  if (s) {
+    tmpl_free(*out);
+    *out = NULL;
+  }
+  if (f.doc) json_file_close(&f);
+  mem_free(path);
   return s;
 }
 
@@ -107,52 +139,27 @@ rw_status tmpl_set_date(chat_template *t, const char *ymd, rw_error *err) {
             d <= days[m - 1];
   if (!ok || (m == 2 && d == 29 && (y % 4 || (y % 100 == 0 && y % 400))))
     return rw_fail(err, RW_USAGE, FIELD(date) ": expected a date as 2024-07-26, got '%s'", ymd);
-  if (t) t->year = y, t->month = m, t->day = d;
+  for (; t; t = t->with_tools) t->year = y, t->month = m, t->day = d;
   return RW_OK;
 }
 
-bool tmpl_used_date(const chat_template *t) { return atomic_load((atomic_bool *)&t->used_date); }
+bool tmpl_used_date(const chat_template *t) {
+  bool used = false;
+  for (; t; t = t->with_tools) used |= atomic_load((atomic_bool *)&t->used_date);
+  return used;
+}
 
 void rendered_free(rendered *r) {
   str_free(&r->text);
   mem_free(r->spans);
+  json_free(r->doc);
   *r = (rendered){0};
-}
-
-static void set_var(tctx *c, tscope *s, const char *name, tv value) {
-  tvar *v = tmpl_alloc(c, 1, sizeof *v);
-  if (!v) return;
-  *v = (tvar){s->vars, slice_of(name), value};
-  s->vars = v;
-}
-
-static tv messages_value(tctx *c, const message *m, size_t n) {
-  tlist *l = tmpl_new_list(c, L_LIST, n);
-  for (size_t i = 0; i < n && !c->st; i++) {
-    tdict *d = tmpl_new_dict(c);
-    tdict_put(c, d, tmpl_string(c, SLICE("role")), tmpl_string(c, slice_of(conv_role_name[m[i].role])));
-    tdict_put(c, d, tmpl_string(c, SLICE("content")), tmpl_content(c, m[i].content, (int32_t)i));
-    l->items[i] = (tv){.kind = V_DICT, .dict = d};
-  }
-  return c->st ? TV_UNDEFINED : (tv){.kind = V_LIST, .list = l};
 }
 
 static rw_status add_span(rendered *out, size_t start, size_t end, bool content, rw_error *err) {
   if (start == end) return RW_OK;
   tok_span s = {start, end, content};
   return vec_push(out->spans, out->n_spans, out->cap_spans, s) ? RW_OK : rw_nomem(err, "a rendered conversation");
-}
-
-/* Every message's content must stand somewhere in the output, whole. */
-static bool content_changed(const tbuf *b, const message *m, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    bool whole = m[i].content.len == 0;
-    for (size_t k = 0; k < b->n_marks && !whole; k++)
-      whole = b->marks[k].msg == (int32_t)i && b->marks[k].src == 0 &&
-              b->marks[k].end - b->marks[k].start == m[i].content.len;
-    if (!whole) return true;
-  }
-  return false;
 }
 
 static rw_status copy_out(rendered *out, const tbuf *b, rw_error *err) {
@@ -169,10 +176,16 @@ static rw_status copy_out(rendered *out, const tbuf *b, rw_error *err) {
   return add_span(out, at, b->len, false, err);
 }
 
-rw_status tmpl_render(const chat_template *t, const message *m, size_t n, rendered *out, bool *changed,
-                      rw_error *err) {
-  size_t bytes = 0;
-  for (size_t i = 0; i < n; i++) bytes += m[i].content.len;
+/* Everything that a conversation holds, in bytes. */
+static size_t text_bytes(const conversation *v) {
+  size_t n = v->tools.len;
+  for (size_t i = 0; i < v->n_messages; i++) n += v->messages[i].content.len + v->messages[i].json.len;
+  return n;
+}
+
+/* joined: lists of parts are given as texts. *lost: a list of parts did not reach the output as its texts. */
+static rw_status render(const chat_template *t, const conversation *v, bool joined, rendered *out,
+                        tmpl_notes *notes, bool *lost, rw_error *err) {
   tbuf text = {0};
   tscope top = {0};
   tctx c = {.a = arena_new(),
@@ -184,18 +197,28 @@ rw_status tmpl_render(const chat_template *t, const message *m, size_t n, render
             .month = t->month,
             .day = t->day,
             .used_date = (atomic_bool *)&t->used_date};
-  c.memory_max = MEMORY_BASE + MEMORY_PER_BYTE * bytes;
+  c.memory_max = MEMORY_BASE + MEMORY_PER_BYTE * text_bytes(v);
   if (!c.a) return rw_nomem(err, t->name);
-  set_var(&c, &top, "messages", messages_value(&c, m, n));
-  set_var(&c, &top, "add_generation_prompt", TV_BOOL(false));
-  set_var(&c, &top, "tools", TV_NONE);
-  set_var(&c, &top, "documents", TV_NONE);
   for (int i = 0; i < TOKEN_NAMES; i++)
-    if (t->tokens[i].p) set_var(&c, &top, token_names[i], tmpl_string(&c, t->tokens[i]));
+    if (t->tokens[i].p) tmpl_assign(&c, slice_of(token_names[i]), tmpl_string(&c, t->tokens[i]));
+  tchat chat = tmpl_chat(&c, v, joined, &out->doc);
   tmpl_exec(&c, t->root);
   rw_status s = c.st;
-  if (!s) s = copy_out(out, &text, err);
-  if (!s && changed) *changed = content_changed(&text, m, n);
+  if (!s) *lost = !joined && tmpl_chat_lost(&c, &chat, &text);
+  if (!s && !*lost) {
+    s = copy_out(out, &text, err);
+    if (!s && notes) tmpl_chat_notes(&chat, &text, notes);
+  }
   arena_free(c.a);
   return s;
+}
+
+rw_status tmpl_render(const chat_template *t, const conversation *v, rendered *out, tmpl_notes *notes,
+                      rw_error *err) {
+  bool parts = false, lost = false;
+  if (v->tools.p && t->with_tools) t = t->with_tools;
+  for (size_t i = 0; i < v->n_messages; i++) parts |= v->messages[i].parts;
+  rw_error why;
+  rw_status s = render(t, v, false, out, notes, &lost, parts ? &why : err);
+  return parts && (s || lost) ? render(t, v, true, out, notes, &lost, err) : s;
 }

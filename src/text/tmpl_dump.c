@@ -47,8 +47,28 @@ static void new_line(tctx *c, dumper *d, int level) {
   }
 }
 
+/* The members in the order of their keys, which must be strings. */
+static const tdict *sorted(tctx *c, const tdict *dict) {
+  tdict *s = tmpl_new_dict(c);
+  if (!s) return NULL;
+  s->keys = tmpl_alloc(c, dict->n, sizeof *s->keys);
+  s->values = tmpl_alloc(c, dict->n, sizeof *s->values);
+  for (size_t i = 0; i < dict->n && !c->st; i++) {
+    size_t at = s->n++;
+    if (dict->keys[i].kind != V_STRING) tmpl_lacks(c, "tojson with sort_keys of keys that are no strings");
+    for (; at > 0 && tmpl_order(c, s->keys[at - 1], dict->keys[i]) > 0 && !c->st; at--) {
+      s->keys[at] = s->keys[at - 1];
+      s->values[at] = s->values[at - 1];
+    }
+    if (!c->st) s->keys[at] = dict->keys[i], s->values[at] = dict->values[i];
+  }
+  return s;
+}
+
 static void dump_dict(tctx *c, dumper *d, const tdict *dict, int level) {
-  if (d->sort && dict->n > 1) tmpl_lacks(c, "tojson with sort_keys");
+  tdict_all_asked(dict);
+  if (d->sort && dict->n > 1) dict = sorted(c, dict);
+  if (c->st) return;
   tbuf_add(c, &d->out, "{", 1);
   for (size_t i = 0; i < dict->n && !c->st; i++) {
     tv k = dict->keys[i];

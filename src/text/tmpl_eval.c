@@ -17,11 +17,11 @@ static flow exec(tctx *c, const node *n);
 static tv *lookup(const tctx *c, slice name) {
   for (tscope *s = c->scope; s; s = s->up)
     for (tvar *v = s->vars; v; v = v->next)
-      if (slice_eq(v->name, name)) return &v->value;
+      if (slice_eq(v->name, name)) return v->asked = true, &v->value;
   return NULL;
 }
 
-static void assign(tctx *c, slice name, tv value) {
+void tmpl_assign(tctx *c, slice name, tv value) {
   for (tvar *v = c->scope->vars; v; v = v->next)
     if (slice_eq(v->name, name)) {
       v->value = value;
@@ -29,7 +29,7 @@ static void assign(tctx *c, slice name, tv value) {
     }
   tvar *v = tmpl_alloc(c, 1, sizeof *v);
   if (!v) return;
-  *v = (tvar){c->scope->vars, name, value};
+  *v = (tvar){.next = c->scope->vars, .name = name, .value = value};
   c->scope->vars = v;
 }
 
@@ -60,21 +60,68 @@ static tv eval_slice(tctx *c, tv object, const node *s) {
 
 /* ---- calls ---- */
 
-static bool eval_args(tctx *c, const node *call, targs *out) {
+static bool arg_room(tctx *c, targs *a, size_t *cap, size_t more) {
+  size_t most = a->n > a->n_named ? a->n : a->n_named;
+  if (most + more <= *cap) return true;
+  targs old = *a;
+  *cap = 2 * (most + more);
+  a->pos = tmpl_alloc(c, *cap, sizeof *a->pos);
+  a->named = tmpl_alloc(c, *cap, sizeof *a->named);
+  a->names = tmpl_alloc(c, *cap, sizeof *a->names);
+  if (c->st) return false;
+  if (old.n) memcpy(a->pos, old.pos, old.n * sizeof *a->pos);
+  if (old.n_named) memcpy(a->named, old.named, old.n_named * sizeof *a->named);
+  if (old.n_named) memcpy(a->names, old.names, old.n_named * sizeof *a->names);
+  return true;
+}
+
+/* f(*values), f(**dict) */
+static void spread_arg(tctx *c, tv v, int op, targs *out, size_t *cap) {
+  tv *items;
+  if (op != '*' && v.kind != V_DICT) {
+    tmpl_error(c, "'**': expected a dict, got a value of type %s", tmpl_kind_name(v));
+    return;
+  }
+  int64_t n = tmpl_items(c, v, &items);
+  if (n < 0 || !arg_room(c, out, cap, (size_t)n)) return;
+  if (op == '*') {
+    if (n) memcpy(out->pos + out->n, items, (size_t)n * sizeof *items);
+    out->n += (size_t)n;
+    return;
+  }
+  tdict_all_asked(v.dict);
+  for (int64_t i = 0; i < n && !c->st; i++) {
+    if (items[i].kind != V_STRING) {
+      tmpl_error(c, "'**': expected names as keys, got a %s", tmpl_kind_name(items[i]));
+      return;
+    }
+    out->names[out->n_named] = (slice){items[i].s->p, items[i].s->len};
+    out->named[out->n_named++] = v.dict->values[i];
+  }
+}
+
+/* caller (NULL: none): what a call block gives besides. */
+static bool eval_args(tctx *c, const node *call, const tv *caller, targs *out) {
+  size_t cap = 0;
   *out = (targs){0};
-  if (call->n == 0) return true;
-  out->pos = tmpl_alloc(c, call->n, sizeof *out->pos);
-  out->named = tmpl_alloc(c, call->n, sizeof *out->named);
-  out->names = tmpl_alloc(c, call->n, sizeof *out->names);
+  if (call->n == 0 && !caller) return true;
+  if (!arg_room(c, out, &cap, call->n + 1)) return false;
   for (size_t i = 0; i < call->n && !c->st; i++) {
     const node *arg = call->items[i];
     tv v = tmpl_eval(c, arg->kid[0]);
-    if (arg->text.len) {
+    if (c->st || !arg_room(c, out, &cap, call->n + 1)) return false;
+    if (arg->op) {
+      spread_arg(c, v, arg->op, out, &cap);
+    } else if (arg->text.len) {
       out->names[out->n_named] = arg->text;
       out->named[out->n_named++] = v;
     } else {
       out->pos[out->n++] = v;
     }
+  }
+  if (caller && !c->st && arg_room(c, out, &cap, 1)) {
+    out->names[out->n_named] = SLICE("caller");
+    out->named[out->n_named++] = *caller;
   }
   return !c->st;
 }
@@ -88,16 +135,10 @@ static tv capture(tctx *c, const node *body) {
   return tbuf_take(c, &b);
 }
 
-static tv call_macro(tctx *c, const tmacro *m, const targs *args) {
-  const node *def = m->def;
-  if (args->n > def->n)
-    return tmpl_error(c, "macro '%.*s': expected at most %zu values, got %zu", (int)def->text.len, def->text.p,
-                      def->n, args->n);
-  tscope own = {m->scope, NULL}, *caller = c->scope;
-  tv result = TV_UNDEFINED;
-  c->scope = &own;
-  size_t used = 0;
-  for (size_t i = 0; i < def->n && !c->st; i++) {
+/* The arguments at their parameters, and what is left where the body asks for it by varargs, kwargs or caller. */
+static void bind_macro(tctx *c, const node *def, const targs *args) {
+  bool *used = tmpl_alloc(c, args->n_named + 1, sizeof *used);
+  for (size_t i = 0; used && i < def->n && !c->st; i++) {
     const node *p = def->items[i];
     tv v = tmpl_undefined(p);
     bool have = i < args->n;
@@ -105,24 +146,52 @@ static tv call_macro(tctx *c, const tmacro *m, const targs *args) {
     for (size_t k = 0; k < args->n_named && !have; k++)
       if (slice_eq(args->names[k], p->text)) {
         v = args->named[k];
-        have = true;
-        used++;
+        have = used[k] = true;
       }
     if (!have && p->kid[0]) v = tmpl_eval(c, p->kid[0]);
-    assign(c, p->text, v);
+    tmpl_assign(c, p->text, v);
   }
-  if (used < args->n_named)
-    tmpl_error(c, "macro '%.*s': got a keyword that it does not have", (int)def->text.len, def->text.p);
-  if (tmpl_enter(c)) result = capture(c, def->kid[0]);
+  if (c->st) return;
+  tv caller = TV_UNDEFINED;
+  tdict *rest = tmpl_new_dict(c);
+  size_t left = args->n > def->n ? args->n - def->n : 0;
+  for (size_t k = 0; k < args->n_named && !c->st; k++) {
+    if (used[k]) continue;
+    bool is_caller = slice_is(args->names[k], "caller") && def->op & USES_CALLER;
+    if (is_caller && caller.kind == V_UNDEFINED)
+      caller = args->named[k];
+    else if (def->op & USES_KWARGS)
+      tdict_put(c, rest, tmpl_string(c, args->names[k]), args->named[k]);
+    else
+      tmpl_error(c, "macro '%.*s': got the keyword '%.*s', which it does not have", (int)def->text.len, def->text.p,
+                 (int)args->names[k].len, args->names[k].p);
+  }
+  if (def->op & USES_CALLER) tmpl_assign(c, SLICE("caller"), caller);
+  if (def->op & USES_KWARGS) tmpl_assign(c, SLICE("kwargs"), (tv){.kind = V_DICT, .dict = rest});
+  if (def->op & USES_VARARGS)
+    tmpl_assign(c, SLICE("varargs"), tmpl_list(c, L_TUPLE, left ? args->pos + def->n : NULL, left));
+  else if (left)
+    tmpl_error(c, "macro '%.*s': expected at most %zu values, got %zu", (int)def->text.len, def->text.p, def->n,
+               args->n);
+}
+
+static tv call_macro(tctx *c, const tmacro *m, const targs *args) {
+  tscope *own = tmpl_alloc(c, 1, sizeof *own), *outer = c->scope; /* a caller or macro of the body may keep it */
+  tv result = TV_UNDEFINED;
+  if (!own) return result;
+  *own = (tscope){m->scope, NULL};
+  c->scope = own;
+  bind_macro(c, m->def, args);
+  if (tmpl_enter(c)) result = capture(c, m->def->kid[0]);
   c->depth--;
-  c->scope = caller;
+  c->scope = outer;
   return result;
 }
 
-static tv eval_call(tctx *c, const node *n) {
+static tv eval_call(tctx *c, const node *n, const tv *caller) {
   tv f = tmpl_eval(c, n->kid[0]);
   targs args;
-  if (c->st || !eval_args(c, n, &args)) return TV_UNDEFINED;
+  if (c->st || !eval_args(c, n, caller, &args)) return TV_UNDEFINED;
   c->line = n->line;
   if (f.kind == V_METHOD) return tmpl_call_builtin(c, f.method->builtin, "function", f.method->self, &args);
   if (f.kind == V_MACRO) return call_macro(c, f.macro, &args);
@@ -138,7 +207,7 @@ static tv eval_builtin(tctx *c, const node *n, const char *kind) {
   if (c->st) return self;
   c->line = n->line;
   if (!n->builtin) return tmpl_lacks(c, "%s '%.*s'", kind, (int)n->text.len, n->text.p);
-  return eval_args(c, n, &args) ? tmpl_call_builtin(c, n->builtin, kind, self, &args) : TV_UNDEFINED;
+  return eval_args(c, n, NULL, &args) ? tmpl_call_builtin(c, n->builtin, kind, self, &args) : TV_UNDEFINED;
 }
 
 /* ---- operators ---- */
@@ -290,7 +359,7 @@ static tv eval_kind(tctx *c, const node *n) {
       if (n->kid[1]->kind == N_SLICE) return eval_slice(c, a, n->kid[1]);
       b = tmpl_eval(c, n->kid[1]);
       return c->st ? b : tmpl_item(c, a, b, n);
-    case N_CALL: return eval_call(c, n);
+    case N_CALL: return eval_call(c, n, NULL);
     case N_FILTER: return eval_builtin(c, n, "filter");
     case N_TEST: return eval_builtin(c, n, "test");
     case N_NOT: a = tmpl_eval(c, n->kid[0]); return TV_BOOL(!tmpl_truth(a));
@@ -341,7 +410,7 @@ tv tmpl_eval(tctx *c, const node *n) {
 static void set_target(tctx *c, const node *to, tv value) {
   if (c->st) return;
   if (to->kind == N_NAME) {
-    assign(c, to->text, value);
+    tmpl_assign(c, to->text, value);
   } else if (to->kind == N_SET_ATTR) {
     tv *ns = lookup(c, to->text);
     if (!ns || ns->kind != V_NAMESPACE)
@@ -395,7 +464,7 @@ static void exec_for(tctx *c, const node *n) {
     if (!own) break;
     *own = (tscope){outer, NULL};
     c->scope = own;
-    assign(c, SLICE("loop"), (tv){.kind = V_LOOP, .loop = l});
+    tmpl_assign(c, SLICE("loop"), (tv){.kind = V_LOOP, .loop = l});
     set_target(c, n->kid[0], items[l->i]);
     if (exec(c, n->kid[3]) == FLOW_BREAK) break;
   }
@@ -413,25 +482,52 @@ static flow exec_scope(tctx *c, const node *body) {
   return f;
 }
 
-static void exec_set_block(tctx *c, const node *n) {
-  tscope *outer = c->scope, own = {outer, NULL};
-  c->scope = &own;
-  tv v = capture(c, n->kid[1]);
+/* A body's output through the filters that stand before it. */
+static tv filtered(tctx *c, const node *body, const node *by) {
+  tscope *outer = c->scope, *own = tmpl_alloc(c, 1, sizeof *own);
+  if (!own) return TV_UNDEFINED;
+  *own = (tscope){outer, NULL};
+  c->scope = own;
+  tv v = capture(c, body);
   c->scope = outer;
-  if (n->kid[2]) {
-    tv before = c->captured;
-    c->captured = v;
-    v = tmpl_eval(c, n->kid[2]);
-    c->captured = before;
-  }
-  set_target(c, n->kid[0], v);
+  if (!by) return v;
+  tv before = c->captured;
+  c->captured = v;
+  v = tmpl_eval(c, by);
+  c->captured = before;
+  return v;
 }
 
-static void exec_macro(tctx *c, const node *n) {
+static flow exec_with(tctx *c, const node *n) {
+  tscope *outer = c->scope, *own = tmpl_alloc(c, 1, sizeof *own);
+  if (!own) return FLOW_ON;
+  *own = (tscope){outer, NULL};
+  for (size_t i = 0; i + 1 < n->n && !c->st; i += 2) { /* the values see nothing of each other */
+    tv v = tmpl_eval(c, n->items[i + 1]);
+    c->scope = own;
+    set_target(c, n->items[i], v);
+    c->scope = outer;
+  }
+  c->scope = own;
+  flow f = exec(c, n->kid[0]);
+  c->scope = outer;
+  return f;
+}
+
+static void write_value(tctx *c, tv v) {
+  if (!c->st) tmpl_write(c, c->out, v, false);
+}
+
+static tv make_macro(tctx *c, const node *n) {
   tmacro *m = tmpl_alloc(c, 1, sizeof *m);
-  if (!m) return;
+  if (!m) return TV_UNDEFINED;
   *m = (tmacro){n, c->scope};
-  assign(c, n->text, (tv){.kind = V_MACRO, .macro = m});
+  return (tv){.kind = V_MACRO, .macro = m};
+}
+
+static void exec_call_body(tctx *c, const node *n) {
+  tv caller = make_macro(c, n);
+  if (!c->st) write_value(c, eval_call(c, n->kid[1], &caller));
 }
 
 static flow exec_one(tctx *c, const node *n) {
@@ -443,18 +539,17 @@ static flow exec_one(tctx *c, const node *n) {
       }
       return FLOW_ON;
     case N_DATA: tbuf_add(c, c->out, n->text.p, n->text.len); return FLOW_ON;
-    case N_PRINT: {
-      tv v = tmpl_eval(c, n->kid[0]);
-      if (!c->st) tmpl_write(c, c->out, v, false);
-      return FLOW_ON;
-    }
+    case N_PRINT: write_value(c, tmpl_eval(c, n->kid[0])); return FLOW_ON;
     case N_IF:
       if (tmpl_truth(tmpl_eval(c, n->kid[0])) && !c->st) return exec(c, n->kid[1]);
       return c->st || !n->kid[2] ? FLOW_ON : exec(c, n->kid[2]);
     case N_FOR: exec_for(c, n); return FLOW_ON;
     case N_SET: set_target(c, n->kid[0], tmpl_eval(c, n->kid[1])); return FLOW_ON;
-    case N_SET_BLOCK: exec_set_block(c, n); return FLOW_ON;
-    case N_MACRO: exec_macro(c, n); return FLOW_ON;
+    case N_SET_BLOCK: set_target(c, n->kid[0], filtered(c, n->kid[1], n->kid[2])); return FLOW_ON;
+    case N_FILTERED: write_value(c, filtered(c, n->kid[1], n->kid[2])); return FLOW_ON;
+    case N_MACRO: tmpl_assign(c, n->text, make_macro(c, n)); return FLOW_ON;
+    case N_CALL_BODY: exec_call_body(c, n); return FLOW_ON;
+    case N_WITH: return exec_with(c, n);
     case N_SCOPE: return exec_scope(c, n->kid[0]);
     case N_BREAK: return FLOW_BREAK;
     case N_CONTINUE: return FLOW_CONTINUE;

@@ -84,6 +84,10 @@ static node *primary(parser *p) {
         n = constant(p, TV_NONE);
       else if ((n = parser_node(p, N_NAME)))
         n->text = t->text;
+      p->uses |= slice_is(t->text, "varargs")  ? USES_VARARGS
+                 : slice_is(t->text, "kwargs") ? USES_KWARGS
+                 : slice_is(t->text, "caller") ? USES_CALLER
+                                               : 0;
       parser_next(p);
       return n;
     }
@@ -108,20 +112,23 @@ static node *primary(parser *p) {
 
 /* After "(": the arguments and ")". */
 static void arguments(parser *p, node *call) {
-  bool keywords = false;
+  bool keywords = false, stars = false, twice = false; /* seen: NAME=, *, ** */
   while (!p->st && !parser_is_op(p, ')')) {
-    if (parser_is_op(p, '*') || parser_is_op(p, OP2('*', '*'))) {
-      parser_lacks(p, p->t->line, "argument", SLICE("*"));
-      return;
-    }
     node *arg = parser_node(p, N_ARG);
-    if (arg && p->t->type == T_NAME && p->t[1].type == T_OP && p->t[1].op == '=') {
+    int star = parser_is_op(p, '*') || parser_is_op(p, OP2('*', '*')) ? p->t->op : 0;
+    if (twice || (star == '*' && stars)) parser_expected(p, "')'");
+    if (arg && star) {
+      arg->op = star;
+      parser_next(p);
+      stars |= star == '*';
+      twice = star != '*';
+    } else if (arg && p->t->type == T_NAME && p->t[1].type == T_OP && p->t[1].op == '=') {
       arg->text = p->t->text;
       parser_next(p);
       parser_next(p);
       keywords = true;
-    } else if (keywords)
-      parser_expected(p, "a keyword argument after a keyword argument");
+    } else if (keywords || stars)
+      parser_expected(p, "a keyword argument after a keyword argument or '*'");
     if (arg) arg->kid[0] = parser_expression(p, true);
     parser_add(p, call, arg);
     if (!parser_take_op(p, ',')) break;

@@ -8,6 +8,7 @@
  * tmpl_access.c  attributes, items, slices of values
  * tmpl_func.c    filters
  * tmpl_eval.c    expressions, statements, scopes               template.c    the public functions
+ * tmpl_chat.c    conversations as values, what became of them
  *
  * A file uses those above it in its column; the parser also uses the tables of filters and tests.
  *
@@ -91,27 +92,30 @@ struct tlist {
   tlist_form form;
   tv *items;
   size_t n, pos; /* pos: how far a generator was consumed, else 0 */
+  bool parts;    /* a message's content, as its list of parts */
 };
 
 struct tdict {
   tv *keys, *values; /* insertion order */
   size_t n, cap;
+  bool *asked; /* of a message: which values the template has looked at; else NULL */
 };
 
 /* ---- syntax tree ---- */
 
 typedef enum {
   /* expressions */
-  N_CONST,    /* value */
-  N_NAME,     /* text */
-  N_LIST,     /* items */
-  N_TUPLE,    /* items */
-  N_DICT,     /* items: key, value, key, value… */
-  N_ATTR,     /* kid0 . text */
-  N_ITEM,     /* kid0 [ kid1 ] */
-  N_SLICE,    /* kid0 : kid1 : kid2, each may be NULL; only as kid1 of N_ITEM */
-  N_CALL,     /* kid0 ( items: N_ARG ) */
-  N_ARG,      /* kid0; text: keyword or empty. In a macro: text, kid0 the default or NULL */
+  N_CONST, /* value */
+  N_NAME,  /* text */
+  N_LIST,  /* items */
+  N_TUPLE, /* items */
+  N_DICT,  /* items: key, value, key, value… */
+  N_ATTR,  /* kid0 . text */
+  N_ITEM,  /* kid0 [ kid1 ] */
+  N_SLICE, /* kid0 : kid1 : kid2, each may be NULL; only as kid1 of N_ITEM */
+  N_CALL,  /* kid0 ( items: N_ARG ) */
+  N_ARG,   /* kid0; text: keyword or empty; op '*' or "**": the items of kid0. In a macro: text, kid0 the default or
+              NULL */
   N_FILTER,   /* kid0 | text ( items: N_ARG ); builtin */
   N_TEST,     /* kid0 is text ( items: N_ARG ); builtin */
   N_NOT,      /* kid0 */
@@ -133,11 +137,16 @@ typedef enum {
   N_SET,       /* kid0 target, kid1 value */
   N_SET_ATTR,  /* as a target: namespace text, attribute name2 */
   N_SET_BLOCK, /* kid0 target, kid1 body, kid2 filters over N_CAPTURED or NULL */
-  N_MACRO,     /* text, items: N_ARG, kid0 body */
+  N_FILTERED,  /* the same without a target, written */
+  N_MACRO,     /* text, items: N_ARG, kid0 body; op: the USES_… */
+  N_CALL_BODY, /* a macro named caller, kid1: the N_CALL that gets it */
+  N_WITH,      /* items: target, value, target, value…; kid0 body */
   N_SCOPE,     /* kid0 body, in a scope of its own: generation */
   N_BREAK,
   N_CONTINUE,
 } node_kind;
+
+enum { USES_VARARGS = 1, USES_KWARGS = 2, USES_CALLER = 4 }; /* names that a macro's body has without being told */
 
 #define OP2(a, b) ((a) << 8 | (b))
 enum { OP_IN = OP2('i', 'n'), OP_NOT_IN = OP2('n', 'i') };
@@ -192,6 +201,7 @@ typedef struct tvar {
   struct tvar *next;
   slice name;
   tv value;
+  bool asked; /* the template has looked at it */
 } tvar;
 typedef struct tscope {
   struct tscope *up;
@@ -228,6 +238,7 @@ typedef struct {
   tscope *scope;
   tbuf *out;
   tv captured;
+  bool wrote_parts;     /* a content was written as a list */
   int year, month, day; /* strftime_now */
   atomic_bool *used_date;
 } tctx;
@@ -265,6 +276,7 @@ tdict *tmpl_new_dict(tctx *c);
 void tdict_put(tctx *c, tdict *d, tv key, tv value);
 tv *tdict_get(tctx *c, const tdict *d, tv key);
 tv *tdict_find(const tdict *d, slice key);
+void tdict_all_asked(const tdict *d); /* the whole of it is looked at */
 
 const char *tmpl_kind_name(tv v); /* as Python's type() names it */
 bool tmpl_truth(tv v);
@@ -336,5 +348,20 @@ tv tmpl_percent(tctx *c, const tstr *format, tv values); /* "…" % values */
 
 tv tmpl_eval(tctx *c, const node *n);
 void tmpl_exec(tctx *c, const node *body); /* a whole template */
+void tmpl_assign(tctx *c, slice name, tv value);
+
+/* ---- tmpl_chat.c ---- */
+
+typedef struct {
+  const conversation *conv;
+  tdict **messages;
+  const tvar *tools; /* NULL: the conversation has none */
+} tchat;
+/* Sets the variables that a conversation gives a template: messages, tools, documents, add_generation_prompt. *doc
+ * is made where it is needed. joined: a list of parts is given as its texts, one after another. */
+tchat tmpl_chat(tctx *c, const conversation *v, bool joined, json_doc **doc);
+/* Was a list of parts written as a list, or not at all? */
+bool tmpl_chat_lost(const tctx *c, const tchat *chat, const tbuf *out);
+void tmpl_chat_notes(const tchat *chat, const tbuf *out, tmpl_notes *notes);
 
 #endif

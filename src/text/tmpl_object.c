@@ -118,6 +118,7 @@ const tbuiltin tmpl_tests[] = {
 
 tv tmpl_dict_items(tctx *c, const tdict *d, tlist_form form) {
   tlist *l = tmpl_new_list(c, form, d->n);
+  tdict_all_asked(d);
   for (size_t i = 0; l && i < d->n; i++) {
     tlist *pair = tmpl_new_list(c, L_TUPLE, 2);
     if (!pair) return TV_UNDEFINED;
@@ -143,6 +144,7 @@ F(m_keys) {
 }
 F(m_values) {
   (void)arg, (void)raw;
+  tdict_all_asked(self.dict);
   return tmpl_list(c, L_VALUES, self.dict->values, self.dict->n);
 }
 F(m_same) { /* copy() of what never changes */

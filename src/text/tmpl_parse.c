@@ -1,6 +1,6 @@
 /* tmpl_parse.c - tokens to statements, and so to the whole syntax tree.
  *
- * Statements that chat templates do not use (include, extends, call, …) and recursive loops are refused here, with
+ * Statements that chat templates do not use (include, extends, block, …) and recursive loops are refused here, with
  * their line. Nesting is bounded by TMPL_MAX_NESTING.
  */
 #include <stdio.h>
@@ -78,6 +78,14 @@ static node *for_statement(parser *p) {
   return n;
 }
 
+/* Filters over a body's output; the first "|" is behind. */
+static node *filters(parser *p) {
+  node *n = parser_node(p, N_CAPTURED);
+  do n = parser_filter(p, n);
+  while (!p->st && parser_take_op(p, '|'));
+  return n;
+}
+
 static node *set_statement(parser *p) {
   static const char *const ends[] = {"endset", NULL};
   node *n = parser_node(p, N_SET), *to = target(p, true, NULL);
@@ -88,19 +96,46 @@ static node *set_statement(parser *p) {
     return n;
   }
   n->kind = N_SET_BLOCK;
-  if (parser_is_op(p, '|')) n->kid[2] = parser_node(p, N_CAPTURED);
-  while (!p->st && parser_take_op(p, '|')) n->kid[2] = parser_filter(p, n->kid[2]);
+  if (parser_take_op(p, '|')) n->kid[2] = filters(p);
   n->kid[1] = block(p, ends);
   parser_take_word(p, "endset");
   return n;
 }
 
-static node *macro_statement(parser *p) {
-  static const char *const ends[] = {"endmacro", NULL};
-  node *n = parser_node(p, N_MACRO);
+/* A body that break and continue do not reach out of. */
+static node *own_body(parser *p, const char *const *ends) {
+  int outer = p->in_loop;
+  p->in_loop = 0;
+  node *inner = block(p, ends);
+  p->in_loop = outer;
+  parser_take_word(p, *ends);
+  return inner;
+}
+
+static node *filter_statement(parser *p) {
+  static const char *const ends[] = {"endfilter", NULL};
+  node *n = parser_node(p, N_FILTERED), *over = filters(p), *inner = own_body(p, ends);
+  if (n) n->kid[1] = inner, n->kid[2] = over;
+  return n;
+}
+
+static node *with_statement(parser *p) {
+  static const char *const ends[] = {"endwith", NULL};
+  node *n = parser_node(p, N_WITH);
+  while (!p->st && p->t->type != T_BLOCK_END) {
+    parser_add(p, n, target(p, false, "="));
+    parser_need_op(p, '=');
+    parser_add(p, n, parser_expression(p, true));
+    if (!parser_take_op(p, ',')) break;
+  }
+  node *inner = own_body(p, ends);
+  if (n) n->kid[0] = inner;
+  return n;
+}
+
+/* After "(": the parameters of a macro and ")". */
+static void signature(parser *p, node *n) {
   bool defaults = false;
-  slice name = parser_need_name(p, "the macro's name");
-  parser_need_op(p, '(');
   while (!p->st && !parser_is_op(p, ')')) {
     node *arg = parser_node(p, N_ARG);
     slice param = parser_need_name(p, "a parameter's name");
@@ -114,12 +149,36 @@ static node *macro_statement(parser *p) {
     if (!parser_take_op(p, ',')) break;
   }
   parser_need_op(p, ')');
-  int outer = p->in_loop;
-  p->in_loop = 0;
-  node *inner = block(p, ends);
-  p->in_loop = outer;
-  parser_take_word(p, "endmacro");
-  if (n) n->text = name, n->kid[0] = inner;
+}
+
+/* The body of a macro; what it uses the macro around it uses too. */
+static void macro_body(parser *p, node *n, const char *const *ends) {
+  int outer = p->uses;
+  p->uses = 0;
+  node *inner = own_body(p, ends);
+  if (n) n->kid[0] = inner, n->op = p->uses;
+  p->uses |= outer;
+}
+
+static node *macro_statement(parser *p) {
+  static const char *const ends[] = {"endmacro", NULL};
+  node *n = parser_node(p, N_MACRO);
+  slice name = parser_need_name(p, "the macro's name");
+  if (n) n->text = name;
+  parser_need_op(p, '(');
+  signature(p, n);
+  macro_body(p, n, ends);
+  return n;
+}
+
+static node *call_statement(parser *p) {
+  static const char *const ends[] = {"endcall", NULL};
+  node *n = parser_node(p, N_CALL_BODY);
+  if (parser_take_op(p, '(')) signature(p, n);
+  node *call = parser_expression(p, true);
+  if (call && call->kind != N_CALL) parser_expected(p, "a macro's call before this");
+  if (n) n->text = SLICE("caller"), n->kid[1] = call;
+  macro_body(p, n, ends);
   return n;
 }
 
@@ -146,13 +205,11 @@ static node *tagged(parser *p) {
   if (slice_is(word, "for")) return for_statement(p);
   if (slice_is(word, "set")) return set_statement(p);
   if (slice_is(word, "macro")) return macro_statement(p);
+  if (slice_is(word, "call")) return call_statement(p);
+  if (slice_is(word, "filter")) return filter_statement(p);
+  if (slice_is(word, "with")) return with_statement(p);
   if (slice_is(word, "generation")) {
-    node *n = parser_node(p, N_SCOPE);
-    int outer = p->in_loop;
-    p->in_loop = 0;
-    node *inner = block(p, generation_end);
-    p->in_loop = outer;
-    parser_take_word(p, "endgeneration");
+    node *n = parser_node(p, N_SCOPE), *inner = own_body(p, generation_end);
     if (n) n->kid[0] = inner;
     return n;
   }

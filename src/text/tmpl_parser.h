@@ -9,9 +9,9 @@ typedef struct {
   arena *a;
   const char *name;
   rw_error *err;
-  rw_status st;       /* sticky */
-  const ttoken *open; /* the word of the innermost tag whose end is still to come, or NULL */
-  int depth, in_if, in_loop;
+  rw_status st;                    /* sticky */
+  const ttoken *open;              /* the word of the innermost tag whose end is still to come, or NULL */
+  int depth, in_if, in_loop, uses; /* uses: the USES_… seen in the innermost macro */
 } parser;
 
 /* ---- tmpl_tree.c ---- */

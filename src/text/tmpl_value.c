@@ -218,23 +218,32 @@ tlist *tmpl_new_list(tctx *c, tlist_form form, size_t n) {
   tlist *l = tmpl_alloc(c, 1, sizeof *l);
   tv *items = tmpl_alloc(c, n, sizeof *items);
   if (!l || !items) return NULL;
-  *l = (tlist){form, items, n, 0};
+  *l = (tlist){.form = form, .items = items, .n = n};
   return l;
 }
 
 tv tmpl_list(tctx *c, tlist_form form, tv *items, size_t n) {
   tlist *l = tmpl_alloc(c, 1, sizeof *l);
   if (!l) return TV_UNDEFINED;
-  *l = (tlist){form, items, n, 0};
+  *l = (tlist){.form = form, .items = items, .n = n};
   return (tv){.kind = V_LIST, .list = l};
 }
 
 tdict *tmpl_new_dict(tctx *c) { return tmpl_alloc(c, 1, sizeof(tdict)); }
 
+static tv *look(const tdict *d, size_t i) {
+  if (d->asked) d->asked[i] = true;
+  return &d->values[i];
+}
+
+void tdict_all_asked(const tdict *d) {
+  for (size_t i = 0; d->asked && i < d->n; i++) d->asked[i] = true;
+}
+
 tv *tdict_find(const tdict *d, slice key) {
   for (size_t i = 0; i < d->n; i++)
     if (d->keys[i].kind == V_STRING && slice_eq((slice){d->keys[i].s->p, d->keys[i].s->len}, key))
-      return &d->values[i];
+      return look(d, i);
   return NULL;
 }
 
@@ -242,7 +251,7 @@ tv *tdict_get(tctx *c, const tdict *d, tv key) {
   tmpl_charge(c, d->n >> 2);
   if (key.kind == V_STRING) return tdict_find(d, (slice){key.s->p, key.s->len});
   for (size_t i = 0; i < d->n; i++)
-    if (tmpl_equal(c, d->keys[i], key)) return &d->values[i];
+    if (tmpl_equal(c, d->keys[i], key)) return look(d, i);
   return NULL;
 }
 
@@ -505,6 +514,7 @@ static void write_repr(tctx *c, tbuf *b, const tstr *s) {
 }
 
 static void write_dict(tctx *c, tbuf *b, const tdict *d) {
+  tdict_all_asked(d);
   tbuf_add(c, b, "{", 1);
   for (size_t i = 0; i < d->n && !c->st; i++) {
     if (i) tbuf_add(c, b, ", ", 2);
@@ -522,6 +532,7 @@ static void write_list(tctx *c, tbuf *b, const tlist *l) {
     tmpl_lacks(c, "writing a %s", l->form == L_RANGE ? "range" : "generator");
     return;
   }
+  c->wrote_parts |= l->parts;
   tbuf_add(c, b, open[l->form], strlen(open[l->form]));
   for (size_t i = 0; i < l->n && !c->st; i++) {
     if (i) tbuf_add(c, b, ", ", 2);

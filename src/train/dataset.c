@@ -69,7 +69,8 @@ static rw_status check_row(const loading *l, const conv_row *row, rw_error *err)
 /* Does the conversation end with nothing said? */
 static bool is_empty(const conversation *c) {
   if (!c->messages) return c->text.p && c->text.len == 0;
-  return utf8_is_blank(c->messages[c->n_messages - 1].content);
+  const message *last = &c->messages[c->n_messages - 1];
+  return !last->json.p && utf8_is_blank(last->content);
 }
 
 /* A ranking without two different scores has no order. */
@@ -247,10 +248,7 @@ static rw_status lane_open(void *ctx, void *own, rw_error *err) {
 static void lane_close(void *ctx, void *own) {
   loading *l = ctx;
   lane *w = own;
-  if (w->scratch) {
-    l->d->counts.escaped += render_scratch_notes(w->scratch)->escaped;
-    l->d->counts.changed += render_scratch_notes(w->scratch)->changed;
-  }
+  if (w->scratch) render_notes_add(&l->d->counts.notes, render_scratch_notes(w->scratch));
   render_scratch_free(w->scratch);
   mem_free(w->buf.p);
 }

@@ -20,7 +20,8 @@ typedef struct {
 typedef struct dataset dataset;
 
 typedef struct {
-  size_t rows, used, invalid, empty, overlong, truncated, identical, escaped, changed;
+  size_t rows, used, invalid, empty, overlong, truncated, identical;
+  render_notes notes;
   uint64_t tokens; /* tokens of the used rows, every branch whole */
   size_t longest;
 } dataset_counts;

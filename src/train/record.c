@@ -56,8 +56,9 @@ static void rows_json(json_writer *w, const dataset_counts *n) {
   jw_uint(w, "overlong_dropped", n->overlong);
   jw_uint(w, "truncated", n->truncated);
   jw_uint(w, "identical_dropped", n->identical);
-  jw_uint(w, "control_tokens_escaped", n->escaped);
-  jw_uint(w, "content_changed_by_template", n->changed);
+  jw_uint(w, "control_tokens_escaped", n->notes.escaped);
+  jw_uint(w, "content_changed_by_template", n->notes.tmpl.changed);
+  if (n->notes.tmpl.n_ignored > 0) tmpl_ignored_write(w, "fields_ignored_by_template", &n->notes.tmpl);
   jw_end(w);
 }
 
@@ -212,9 +213,9 @@ static bool is_pad_token(void *ctx, slice key, json_val v) {
 }
 
 /* The files of a model that are copied. Of each: what it must be, and, unless `to` is NULL, its copy. */
-static const char *const copied[] = {"tokenizer.json",        "tokenizer.model",         "tokenizer_config.json",
-                                     "chat_template.jinja",   "special_tokens_map.json", "added_tokens.json",
-                                     "generation_config.json"};
+static const char *const copied[] = {"tokenizer.json",         "tokenizer.model",         "tokenizer_config.json",
+                                     "chat_template.jinja",    "special_tokens_map.json", "added_tokens.json",
+                                     "generation_config.json", "chat_template.json",      TEMPLATE_OF_TOOL_USE};
 enum { COPIED = sizeof copied / sizeof *copied };
 
 /* tokenizer_config.json with pad_token set to the token's text. */
@@ -266,15 +267,22 @@ static rw_status copy_sentencepiece(const char *from, const char *to, rw_error *
   return s;
 }
 
+static bool is_template(const char *name) {
+  return strcmp(name, "chat_template.jinja") == 0 || strcmp(name, TEMPLATE_OF_TOOL_USE) == 0;
+}
+
 /* The folder may be a stranger's, and the copy be published: no link may lead out of it. */
 static rw_status copy_one(const char *dir, const char *name, const char *out, slice pad, rw_error *err) {
   char *from = file_join(dir, name), *to = out ? file_join(out, name) : NULL;
   rw_status s = from && (to || !out) ? RW_OK : rw_nomem(err, dir);
   if (!s && file_exists(from)) {
     s = file_check_inside(dir, name, err);
+    char *folder = !s && to && strchr(name, '/') ? mem_strndup(to, (size_t)(strrchr(to, '/') - to)) : NULL;
+    if (folder) s = file_mkdirs(folder, err);
+    mem_free(folder);
     if (!s)
       s = strcmp(name, "tokenizer.model") == 0         ? copy_sentencepiece(from, to, err)
-          : strcmp(name, "chat_template.jinja") == 0   ? copy_template(from, to, err)
+          : is_template(name)                          ? copy_template(from, to, err)
           : strcmp(name, "tokenizer_config.json") == 0 ? copy_tokenizer_config(from, to, pad, err)
                                                        : copy_json(from, to, err);
   }
@@ -284,7 +292,7 @@ static rw_status copy_one(const char *dir, const char *name, const char *out, sl
 }
 
 static bool replaces_template(const train_options *o, const char *name) {
-  return o->chat_template && strcmp(name, "chat_template.jinja") == 0;
+  return o->chat_template && (is_template(name) || strcmp(name, "chat_template.json") == 0);
 }
 
 rw_status text_check(const train_options *o, const char *base, rw_error *err) {

@@ -110,9 +110,7 @@ static void say_data(const run *t) {
            "dropped; %.4g "
            "tokens an epoch",
            c->rows, c->used, c->invalid, c->empty, c->overlong, c->truncated, c->identical, (double)c->tokens);
-  if (c->escaped)
-    log_warn(context, "%zu control tokens spelled in contents were encoded as plain text", c->escaped);
-  if (c->changed) log_warn(context, "the template changed the contents of %zu conversations", c->changed);
+  render_notes_warn(context, &c->notes);
   model_warn_length(context, model_info(t->m), t->o->max_length);
   if ((uint64_t)t->o->batch_size > c->used)
     log_warn(context, FIELD(batch_size) " %lld is more than the %zu rows: every step takes all of them, and there are "

@@ -34,7 +34,7 @@ rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m,
     const char *mark = role == ROLE_USER ? TO_ASSISTANT : TO_USER,
                *p = memmem(prompt.p, prompt.len, mark, strlen(mark));
     size_t len = p ? (size_t)(p - prompt.p) : prompt.len;
-    (*m)[(*n)++] = (message){role, {prompt.p, len}};
+    (*m)[(*n)++] = conv_message(role, (slice){prompt.p, len});
     if (!p) return RW_OK;
     prompt = (slice){p + strlen(mark), prompt.len - len - strlen(mark)};
     role = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
@@ -49,7 +49,7 @@ static rw_status helpsteer_text(json_doc *d, arena *a, const scan *s, conv_row *
   RW_TRY(src_branches(out, a, ROW_SINGLE, 1, err));
   conversation *c = out->branch;
   RW_TRY(src_helpsteer2_turns(prompt, 1, a, &c->messages, &c->n_messages, err));
-  c->messages[c->n_messages++] = (message){ROLE_ASSISTANT, response};
+  c->messages[c->n_messages++] = conv_message(ROLE_ASSISTANT, response);
   return RW_OK;
 }
 

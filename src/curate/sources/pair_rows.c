@@ -19,8 +19,7 @@ rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error
     s->prompt[1] = s->prompt[1] * 37 + h[1];
   }
   bool equal = c->n_messages == r->n_messages;
-  for (size_t i = 0; equal && i < c->n_messages; i++)
-    equal = c->messages[i].role == r->messages[i].role && slice_eq(c->messages[i].content, r->messages[i].content);
+  for (size_t i = 0; equal && i < c->n_messages; i++) equal = conv_same_message(&c->messages[i], &r->messages[i]);
   if (equal) s->drop = "equal texts";
   s->category = json_string(d, json_get(d, 0, "task_category"));
   return RW_OK;
