@@ -1,39 +1,42 @@
 /* peak_amx.c - what one core does at most: bf16 tiles from registers, 32 x 32 blocks of sums from packed factors of
  * a given size, and bytes read and written at sizes that fit one cache or the next.
  *
- *     make && gcc -O2 -mavx512f -Isrc bench/peak_amx.c build/libreward.a -lm -pthread -o peak && ./peak
+ *     make && gcc -O2 -mavx512f -Isrc -Iinclude bench/peak_amx.c build/libreward.a -lutf8proc -lm -pthread -o peak
+ * && ./peak
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "compute/cpu/amx.h"
+#include "compute/cpu/detect.h"
+#include "compute/cpu/engine.h"
 
 typedef long long vec __attribute__((vector_size(64)));
 enum { CHUNKS = 16 };
 
-/* Blocks of 32 x 32 sums over `panels` pairs of panels of each factor. */
-static void blocks(size_t panels) {
-  size_t ld = (size_t)CHUNKS * AMX_TILE, side = 32 * panels;
-  uint16_t *a = mem_aligned(2 * panels * ld, 2), *b = mem_aligned(2 * panels * ld, 2);
+/* Blocks of 32 x 32 sums over `pairs` pairs of panels of each factor. */
+static void blocks(size_t pairs) {
+  const engine e = engine_tiles(1);
+  size_t ld = CHUNKS * engine_chunk(&e, FACTOR_A, 1), side = 32 * pairs, bytes = 2 * pairs * ld * sizeof(float);
+  panels a = {mem_aligned(bytes, 1), ld, 1}, b = {mem_aligned(bytes, 1), ld, 1};
   float *c = mem_aligned(side * side, sizeof *c);
-  if (!a || !b || !c) return;
-  memset(a, 0, 4 * panels * ld);
-  memset(b, 0, 4 * panels * ld);
+  if (!a.p || !b.p || !c) return;
+  memset(a.p, 0, bytes);
+  memset(b.p, 0, bytes);
   memset(c, 0, side * side * sizeof *c);
   double best = 1e9;
-  amx_begin();
+  engine_begin(&e);
   for (int r = 0; r < 20; r++) {
     double t = clock_seconds();
-    amx_tiles(CHUNKS, (amx_factor){a, ld, 1}, (amx_factor){b, ld, 1}, c, side, side, side, false);
+    e.multiply(&e, CHUNKS, a, b, c, side, side, side, false);
     t = clock_seconds() - t;
     if (t < best) best = t;
   }
-  amx_end();
-  printf("blocks, %5zu KB of factors, %5zu KB of sums   %7.0f GFLOP/s\n", 8 * panels * ld / 2048,
-         side * side * sizeof *c / 1024, 2e-9 * (double)(side * side * CHUNKS * AMX_INNER) / best);
-  mem_free(a), mem_free(b), mem_free(c);
+  engine_end(&e);
+  printf("blocks, %5zu KB of factors, %5zu KB of sums   %7.0f GFLOP/s\n", 2 * bytes / 1024,
+         side * side * sizeof *c / 1024, 2e-9 * (double)(side * side * CHUNKS * e.inner) / best);
+  mem_free(a.p), mem_free(b.p), mem_free(c);
 }
 
 static void bytes(size_t kb) {
@@ -64,7 +67,7 @@ static void bytes(size_t kb) {
 }
 
 int main(void) {
-  if (!amx_usable()) return puts("this processor has no AMX"), 1;
+  if (!detect_amx()) return puts("this processor has no AMX"), 1;
   for (size_t panels = 1; panels <= 32; panels *= 2) blocks(panels);
   for (size_t kb = 32; kb <= 262144; kb *= 8) bytes(kb);
   return 0;

@@ -6,19 +6,39 @@
 
 #include "compute/cpu/detect.h"
 
-const kernels *kernels_level(const char *name) {
+/* ---- levels ---- */
+
+typedef struct {
+  const char *name;
+  bool (*has)(void);
+  const kernels *k;
+  bool tiles;
+} cpu_level;
+
+static bool always(void) { return true; }
+static const cpu_level levels[] = {/* the best first */
 #if defined(__x86_64__)
-  if (strcmp(name, "amx") == 0) return detect_amx() ? &kernels_avx512 : NULL;
-  if (strcmp(name, "avx512") == 0) return detect_avx512() ? &kernels_avx512 : NULL;
-  if (strcmp(name, "avx2") == 0) return detect_avx2() ? &kernels_avx2 : NULL;
+                                   {"amx", detect_amx, &kernels_avx512, true},
+                                   {"avx512", detect_avx512, &kernels_avx512, false},
+                                   {"avx2", detect_avx2, &kernels_avx2, false},
 #endif
-  return strcmp(name, "baseline") == 0 ? &kernels_baseline : NULL;
+                                   {"baseline", always, &kernels_baseline, false}};
+
+/* name NULL: the best that this processor has. NULL: it lacks that level. */
+static const cpu_level *find_level(const char *name) {
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+    if ((!name || strcmp(name, levels[i].name) == 0) && levels[i].has()) return &levels[i];
+  return NULL;
 }
 
-const kernels *kernels_pick(void) {
-  const kernels *k = kernels_level("avx512");
-  if (!k) k = kernels_level("avx2");
-  return k ? k : &kernels_baseline;
+/* Without tiles attention stays in f32. */
+static void be_set_bf16(backend *be, bool on) {
+  cpu_state *s = cpu_of(be);
+  s->engines.head = s->engines.attention = engine_chains(s->k, false);
+  s->engines.layers = engine_chains(s->k, on);
+#if defined(__x86_64__)
+  if (s->tiles) s->engines.layers = s->engines.attention = engine_tiles(on ? 1 : 3);
+#endif
 }
 
 /* ---- memory: the host's ---- */
@@ -78,24 +98,18 @@ static void be_close(backend *be) {
   cpu_state *s = cpu_of(be);
   mem_free(s->a.p);
   mem_free(s->b.p);
-  mem_free(s->chunks.p);
+  mem_free(s->runs.p);
   for (int i = 0; s->per_thread && i < pool_threads(s->threads); i++) mem_free(s->per_thread[i].p);
   mem_free(s->per_thread);
   mem_free(s);
   mem_free(be);
 }
 
-static void be_set_bf16(backend *be, bool on) {
-  cpu_state *s = cpu_of(be);
-  s->products = s->amx ? (on ? PRODUCTS_BF16_TILES : PRODUCTS_F32_TILES) : on ? PRODUCTS_BF16 : PRODUCTS_F32;
-}
-
 rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error *err) {
   *out = NULL;
-  const kernels *k = level ? kernels_level(level) : kernels_pick();
-  if (!k)
+  const cpu_level *l = find_level(level);
+  if (!l)
     return rw_fail(err, RW_UNSUPPORTED, "this processor lacks the level '%s' (amx, avx512, avx2, baseline)", level);
-  bool amx = level ? strcmp(level, "amx") == 0 : strcmp(k->name, "avx512") == 0 && detect_amx();
   backend *be = mem_zalloc(1, sizeof *be);
   cpu_state *s = mem_zalloc(1, sizeof *s);
   if (s) s->per_thread = mem_zalloc((size_t)pool_threads(threads), sizeof *s->per_thread);
@@ -105,16 +119,16 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
     mem_free(s);
     return rw_nomem(err, "the CPU backend");
   }
-  s->k = k;
+  s->k = l->k;
   s->threads = threads;
-  s->amx = amx;
-  *be = (backend){.traits = {.name = amx ? "amx" : k->name,
+  s->tiles = l->tiles;
+  *be = (backend){.traits = {.name = l->name,
                              .act = T_F32,
                              .trained = T_F32,
                              .weights = 1 << T_F32 | 1 << T_F16 | 1 << T_BF16,
                              .maps_host = true,
                              .takes_known = true,
-                             .fast_bf16 = amx,
+                             .fast_bf16 = l->tiles,
                              .row_align = 1,
                              .piece_rows = 1,
                              .train_rows = 1024,

@@ -3,7 +3,7 @@
 #define COMPUTE_CPU_CPU_H
 
 #include "base/mem.h"
-#include "compute/cpu/kernels.h"
+#include "compute/cpu/engine.h"
 
 /* A buffer that grows and is never read before it is written. */
 typedef struct {
@@ -12,19 +12,16 @@ typedef struct {
 } scratch;
 bool scratch_need(scratch *s, size_t floats);
 
-/* What products are computed by; chains: the kernels' tiles (kernels.h), rounding the factors first for bf16;
- * TILES: AMX (amx.h). */
-typedef enum { PRODUCTS_F32, PRODUCTS_BF16, PRODUCTS_F32_TILES, PRODUCTS_BF16_TILES } products;
-
 typedef struct {
   const kernels *k;
-  products products;
-  bool amx;
+  bool tiles; /* products by AMX */
+  struct {
+    engine layers, attention, head;
+  } engines; /* of products, by what they are of */
   pool *threads;
   rw_error fault;      /* the first since the last sync; its code RW_OK: none */
-  scratch a, b;        /* packed operands of a product */
-  scratch chunks;      /* how AMX cuts the inner index */
-  scratch *per_thread; /* attention's working rows */
+  scratch a, b, runs;  /* packed operands of a product; how its inner index is cut */
+  scratch *per_thread; /* attention's working rows; a product's rows of a */
 } cpu_state;
 
 static inline cpu_state *cpu_of(backend *be) { return be->state; }
@@ -69,17 +66,17 @@ typedef struct {
   size_t si, sk;
   size_t n, kn; /* extents in all */
 } operand;
-/* Panels of r rows; they never straddle parts. */
-size_t operand_panels(const operand *o, size_t r);
-/* Where panel number `panel` begins: its part, its first element in the part and in all, its width. */
-void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width);
+/* Panels of `width` rows; they never straddle parts along i. */
+size_t operand_panels(const operand *o, size_t width);
+typedef struct {
+  size_t part, at, column, left; /* a panel's part, first element in the part and in all, elements from there on */
+} operand_place;
+operand_place operand_panel(const operand *o, size_t width, size_t panel);
+
 /* gemm.c */
 void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in);
-/* gemm_amx.c: c [a's n, b's n] (+)= a · b by tiles; pieces (NULL: one) cut the inner index of a plain product. */
-rw_status gemm_amx(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, const row_pieces *pieces,
-                   bool acc, rw_error *err);
 
 /* attention.c */
 void cpu_attention(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse);

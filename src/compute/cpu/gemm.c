@@ -1,133 +1,192 @@
-/* gemm.c - matrix products on all threads: both factors are packed once, then tiles are shared out.
+/* gemm.c - the three matrix products, on all threads and by whichever engine (engine.h).
  *
- * After Goto & van de Geijn 2008. The inner index is cut into blocks of KC so that a panel of b stays in the
- * first-level cache; the running sums wait in c between blocks, which changes no bit (see kernels.h). Wide products
- * go in strips of columns, so that the packed copy of a weight stays small beside the weight.
+ * After Goto & van de Geijn 2008. Factor b is packed by all threads, in strips of panels, so that the packed copy
+ * of a weight stays small beside the weight. Then a task packs its own rows of factor a, which stay in its core's
+ * second-level cache, and multiplies them with all of the strip. Where tasks have a span of the strip each, because
+ * there are few rows or because the engine would have it so, a is packed by all threads, too. The inner index is
+ * taken some chunks in one go; running sums wait in c.
+ *
+ * The inner index is cut into chunks within runs: the parts of a stacked weight, or the pieces of rows that a
+ * weight's gradient adds up (backend.h). No chunk straddles two, so bits depend on what is in a run alone.
  */
+#include <string.h>
 
 #include "compute/cpu/cpu.h"
 
 enum {
-  KC = 256,              /* inner block: KC * nr floats of b fit the first-level cache */
-  BLOCK_ROWS = 96,       /* rows of c in one task: a multiple of every mr */
-  BLOCK_PANELS = 16,     /* panels of b in one task */
-  PACK_PANELS = 24,      /* panels packed by one task */
-  STRIP_FLOATS = 1 << 24 /* packed b at a time */
+  LEAST_ROWS = 64,       /* fewer in a task: it takes a span of b's panels */
+  STRIP_FLOATS = 1 << 24 /* packed b at a time: 64 MB */
 };
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
-/* Panels never straddle parts: a part of b begins a panel of its own. */
+/* Some of the inner index: `len` values from k on, whose chunks begin at chunk `first`. */
 typedef struct {
-  cpu_state *s;
+  size_t k, len, first;
+} run;
+
+typedef struct {
+  const engine *e;
+  const scratch *per_thread; /* where a task packs its rows of a */
   const operand *a, *b;
   float *c;
   size_t ldc;
-  bool acc, round; /* the factors to bf16 */
-  size_t a_panels, a_tasks;
-  size_t first, panels; /* panels of b in this strip */
-  size_t k_blocks, kc;  /* the inner index in k_blocks blocks of kc, the last may be shorter */
+  bool acc;
+  float *packed[2]; /* factor a whole (NULL: each task packs its own rows), a strip of b */
+  size_t parts[2];  /* engine_parts of both */
+  size_t panels[2]; /* in `packed` */
+  const run *runs;
+  size_t n_runs, chunks;
+  size_t first;            /* the strip's first panel of b */
+  size_t rows, span, step; /* a task's: of c, panels of b in this strip, chunks in one go */
+  size_t row_tasks, a_tasks;
 } job;
 
-/* Packs panels [from, to) of one block of k into dst (panels kw*r apart, the first at dst). */
-static void pack_panels(const cpu_state *s, float *dst, const operand *o, size_t r, size_t from, size_t to,
-                        size_t k0, size_t kw) {
-  size_t unit = type_size(o->type);
-  while (from < to) { /* all panels of a part at once */
-    int part;
-    size_t at, column, width;
-    operand_panel(o, r, from, &part, &at, &column, &width);
-    size_t left = (o->along_k ? o->n : o->part[part].n) - at, count = ceil_div(left, r);
-    if (count > to - from) count = to - from;
-    if (left > count * r) left = count * r;
-    if (!o->along_k) {
-      const char *src = (const char *)o->part[part].p + (at * o->si + k0 * o->sk) * unit;
-      s->k->pack(dst, kw * r, (int)r, src, o->type, o->si, o->sk, left, kw);
-    }
-    size_t base = 0; /* k of the part's first element */
-    for (int i = 0; o->along_k && i < o->parts; base += o->part[i].n, i++) {
-      size_t lo = k0 > base ? k0 : base, hi = k0 + kw < base + o->part[i].n ? k0 + kw : base + o->part[i].n;
-      if (lo >= hi) continue;
-      const char *src = (const char *)o->part[i].p + (at * o->si + (lo - base) * o->sk) * unit;
-      s->k->pack(dst + (lo - k0) * r, kw * r, (int)r, src, o->type, o->si, o->sk, left, hi - lo);
-    }
-    from += count;
-    dst += count * kw * r;
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Cuts the inner index into runs and counts the chunks. */
+static size_t cut(const engine *e, const operand *b, size_t kn, const row_pieces *pieces, size_t n_runs, run *out) {
+  size_t chunks = 0, k = 0;
+  for (size_t i = 0; i < n_runs; i++) {
+    size_t len = b->along_k ? b->part[i].n : pieces ? pieces->end[i] - k : kn;
+    out[i] = (run){k, len, chunks};
+    chunks += ceil_div(len, e->inner);
+    k += len;
   }
+  return chunks;
+}
+
+/* Packs panels [p0, p1) by chunks [c0, c1) of a factor; `to`: where chunk c0 of panel p0 goes. */
+static void pack(const job *j, factor_id f, panels to, size_t p0, size_t p1, size_t c0, size_t c1) {
+  const engine *e = j->e;
+  const operand *o = f == FACTOR_A ? j->a : j->b;
+  for (size_t p = p0, count; p < p1; p += count) { /* panels of one part along i at a time */
+    operand_place from = operand_panel(o, e->width[f], p);
+    count = least(ceil_div(from.left, e->width[f]), p1 - p);
+    for (size_t r = 0; r < j->n_runs; r++) {
+      size_t begin = j->runs[r].first, end = begin + ceil_div(j->runs[r].len, e->inner);
+      size_t lo = begin > c0 ? begin : c0, hi = least(end, c1), k = (lo - begin) * e->inner;
+      if (lo >= hi) continue;
+      const char *src = o->part[o->along_k ? r : from.part].p;
+      src += (from.at * o->si + (o->along_k ? k : j->runs[r].k + k) * o->sk) * type_size(o->type);
+      panels at = {to.p + (p - p0) * to.ld + (lo - c0) * engine_chunk(e, f, to.parts), to.ld, to.parts};
+      e->pack(e, at, f, src, o->type, o->si, o->sk, least(from.left, count * e->width[f]),
+              least(j->runs[r].len - k, (hi - lo) * e->inner));
+    }
+  }
+}
+
+/* Chunks [c0, c0 + chunks), one go, of a factor that is packed whole: go after go, panel after panel. */
+static panels packed_go(const job *j, factor_id f, size_t panel, size_t c0, size_t chunks) {
+  size_t parts = j->parts[f], chunk = engine_chunk(j->e, f, parts);
+  return (panels){j->packed[f] + (c0 * j->panels[f] + panel * chunks) * chunk, chunks * chunk, parts};
 }
 
 static void pack_task(void *ctx, size_t task, int thread) {
   (void)thread;
   const job *j = ctx;
-  bool is_a = task < j->a_tasks;
-  if (!is_a) task -= j->a_tasks;
-  const operand *o = is_a ? j->a : j->b;
-  size_t r = (size_t)(is_a ? j->s->k->mr : j->s->k->nr), panels = is_a ? j->a_panels : j->panels;
-  size_t chunks = ceil_div(panels, PACK_PANELS), k0 = task / chunks * j->kc, from = task % chunks * PACK_PANELS;
-  size_t kw = o->kn - k0 < j->kc ? o->kn - k0 : j->kc,
-         to = from + PACK_PANELS < panels ? from + PACK_PANELS : panels;
-  float *packed = is_a ? j->s->a.p : j->s->b.p, *dst = packed + k0 * panels * r + from * kw * r;
-  size_t first = is_a ? 0 : j->first;
-  pack_panels(j->s, dst, o, r, first + from, first + to, k0, kw);
-  if (j->round) j->s->k->round_bf16(dst, (to - from) * kw * r);
+  factor_id f = task < j->a_tasks ? FACTOR_A : FACTOR_B;
+  if (f == FACTOR_B) task -= j->a_tasks;
+  size_t all = j->panels[f], groups = ceil_div(all, j->e->suits.pack), first = f == FACTOR_A ? 0 : j->first;
+  size_t p0 = task % groups * j->e->suits.pack, p1 = least(p0 + j->e->suits.pack, all);
+  size_t c0 = task / groups * j->step, chunks = least(j->chunks - c0, j->step);
+  pack(j, f, packed_go(j, f, p0, c0, chunks), first + p0, first + p1, c0, c0 + chunks);
+}
+static size_t pack_tasks(const job *j, factor_id f) {
+  return ceil_div(j->panels[f], j->e->suits.pack) * ceil_div(j->chunks, j->step);
 }
 
-static void tile_task(void *ctx, size_t task, int thread) {
-  (void)thread;
+/* The task's rows of a, packed. */
+static panels rows_of_a(const job *j, int thread, size_t row, size_t height, size_t c0, size_t chunks) {
+  size_t width = j->e->width[FACTOR_A], parts = j->parts[FACTOR_A];
+  if (j->packed[FACTOR_A]) return packed_go(j, FACTOR_A, row / width, c0, chunks);
+  panels a = {j->per_thread[thread].p, chunks * engine_chunk(j->e, FACTOR_A, parts), parts};
+  pack(j, FACTOR_A, a, row / width, ceil_div(row + height, width), c0, c0 + chunks);
+  return a;
+}
+
+static void block_task(void *ctx, size_t task, int thread) {
   const job *j = ctx;
-  const kernels *k = j->s->k;
-  size_t mr = (size_t)k->mr, nr = (size_t)k->nr, m = j->a->n, kn = j->a->kn;
-  size_t row_blocks = ceil_div(m, BLOCK_ROWS);
-  const float *packed_a = j->s->a.p, *packed_b = j->s->b.p;
-  size_t p0 = task / row_blocks * BLOCK_PANELS, r0 = task % row_blocks * BLOCK_ROWS;
-  size_t p1 = p0 + BLOCK_PANELS < j->panels ? p0 + BLOCK_PANELS : j->panels;
-  size_t r1 = r0 + BLOCK_ROWS < m ? r0 + BLOCK_ROWS : m;
-  for (size_t k0 = 0; k0 < kn; k0 += j->kc) {
-    size_t kw = kn - k0 < j->kc ? kn - k0 : j->kc;
-    const float *a = packed_a + k0 * j->a_panels * mr, *b = packed_b + k0 * j->panels * nr;
-    for (size_t p = p0; p < p1; p++) {
-      int part;
-      size_t at, column, width;
-      operand_panel(j->b, nr, j->first + p, &part, &at, &column, &width);
-      for (size_t r = r0; r < r1; r += mr)
-        k->tile(kw, a + r * kw, b + p * kw * nr, j->c + r * j->ldc + column, j->ldc, m - r < mr ? m - r : mr, width,
-                j->acc || k0 > 0);
+  const engine *e = j->e;
+  size_t row = task % j->row_tasks * j->rows, height = least(j->a->n - row, j->rows), width = e->width[FACTOR_B];
+  size_t p0 = task / j->row_tasks * j->span, p1 = least(p0 + j->span, j->panels[FACTOR_B]), count;
+  engine_begin(e);
+  for (size_t c0 = 0; c0 < j->chunks; c0 += j->step) {
+    size_t chunks = least(j->chunks - c0, j->step);
+    panels a = rows_of_a(j, thread, row, height, c0, chunks);
+    for (size_t p = p0; p < p1; p += count) { /* panels of one part stand side by side in c */
+      operand_place to = operand_panel(j->b, width, j->first + p);
+      count = least(ceil_div(to.left, width), p1 - p);
+      e->multiply(e, chunks, a, packed_go(j, FACTOR_B, p, c0, chunks), j->c + row * j->ldc + to.column, j->ldc,
+                  height, least(to.left, count * width), j->acc || c0 > 0);
     }
   }
+  engine_end(e);
 }
 
-static rw_status gemm_chains(cpu_state *s, float *c, size_t ldc, const operand *a, const operand *b, bool acc,
-                             bool round, rw_error *err) {
-  size_t mr = (size_t)s->k->mr, nr = (size_t)s->k->nr, all = operand_panels(b, nr);
+/* How the job is cut, for so many threads. */
+static void share_out(job *j, size_t threads, size_t strip) {
+  const engine *e = j->e;
+  size_t m = j->a->n, rows = ceil_div(m, threads * ceil_div(m, threads * e->suits.rows));
+  j->rows = round_up(rows < LEAST_ROWS ? LEAST_ROWS : rows, e->width[FACTOR_A]);
+  j->row_tasks = ceil_div(m, j->rows);
+  size_t spans = ceil_div(threads, j->row_tasks);
+  j->span = least(round_up(ceil_div(strip, spans), 2), e->suits.panels);
+  /* goes of the same size, a multiple of 16 values: packed ones begin at whole lines of memory */
+  j->step = round_up(ceil_div(j->chunks, ceil_div(j->chunks, e->suits.chunks)), ceil_div(16, e->inner));
+}
+
+/* Memory for what is packed: a whole if tasks have only a span of the strip each, else each task's own rows. */
+static bool find_room(job *j, cpu_state *s, size_t strip) {
+  size_t a_chunk = engine_chunk(j->e, FACTOR_A, j->parts[FACTOR_A]);
+  if (!scratch_need(&s->b, strip * j->chunks * engine_chunk(j->e, FACTOR_B, j->parts[FACTOR_B]))) return false;
+  j->packed[FACTOR_B] = s->b.p;
+  j->panels[FACTOR_A] = ceil_div(j->a->n, j->e->width[FACTOR_A]);
+  if (j->span < strip) {
+    if (!scratch_need(&s->a, j->panels[FACTOR_A] * j->chunks * a_chunk)) return false;
+    j->packed[FACTOR_A] = s->a.p;
+    return true;
+  }
+  for (int i = 0; i < pool_threads(s->threads); i++)
+    if (!scratch_need(&s->per_thread[i], j->rows / j->e->width[FACTOR_A] * j->step * a_chunk)) return false;
+  return true;
+}
+
+static rw_status gemm(cpu_state *s, const engine *e, float *c, size_t ldc, const operand *a, const operand *b,
+                      const row_pieces *pieces, bool acc, rw_error *err) {
+  size_t threads = (size_t)pool_threads(s->threads), all = operand_panels(b, e->width[FACTOR_B]);
+  if (e->inner == 1) pieces = NULL; /* no chunk can straddle two */
+  job j = {.e = e, .per_thread = s->per_thread, .a = a, .b = b, .c = c, .ldc = ldc, .acc = acc};
+  j.n_runs = b->along_k ? (size_t)b->parts : pieces ? pieces->n : 1;
   if (a->n == 0 || b->n == 0) return RW_OK;
-  size_t strip = STRIP_FLOATS / (nr * (a->kn ? a->kn : 1)) + 1;
-  if (strip > all) strip = all;
-  job j = {s, a, b, c, ldc, acc, round, ceil_div(a->n, mr), 0, 0, 0, ceil_div(a->kn, KC), 0};
-  j.kc = j.k_blocks ? ceil_div(ceil_div(a->kn, j.k_blocks), 16) * 16 : 0;
-  if (!scratch_need(&s->a, j.a_panels * mr * a->kn) || !scratch_need(&s->b, strip * nr * a->kn))
-    return rw_nomem(err, "the packed factors of a matrix product");
+  if (!scratch_need(&s->runs, ceil_div(j.n_runs * sizeof(run), sizeof(float))))
+    return rw_nomem(err, "the runs of a matrix product");
+  j.chunks = cut(e, b, a->kn, pieces, j.n_runs, s->runs.p);
+  j.runs = s->runs.p;
+  if (j.chunks == 0) {
+    for (size_t i = 0; !acc && i < a->n; i++) memset(c + i * ldc, 0, b->n * sizeof(float));
+    return RW_OK;
+  }
+  j.parts[FACTOR_A] = engine_parts(e, a->type);
+  j.parts[FACTOR_B] = engine_parts(e, b->type);
+  size_t strip = least(STRIP_FLOATS / (j.chunks * engine_chunk(e, FACTOR_B, j.parts[FACTOR_B])) + 1, all);
+  share_out(&j, threads, strip);
+  if (!find_room(&j, s, strip)) return rw_nomem(err, "the packed factors of a matrix product");
   for (j.first = 0; j.first < all; j.first += strip) {
-    j.panels = all - j.first < strip ? all - j.first : strip;
-    j.a_tasks = j.first == 0 ? j.k_blocks * ceil_div(j.a_panels, PACK_PANELS) : 0;
-    pool_run(s->threads, j.a_tasks + j.k_blocks * ceil_div(j.panels, PACK_PANELS), pack_task, &j);
-    pool_run(s->threads, ceil_div(a->n, BLOCK_ROWS) * ceil_div(j.panels, BLOCK_PANELS), tile_task, &j);
+    j.panels[FACTOR_B] = least(all - j.first, strip);
+    j.a_tasks = j.packed[FACTOR_A] && j.first == 0 ? pack_tasks(&j, FACTOR_A) : 0;
+    pool_run(s->threads, j.a_tasks + pack_tasks(&j, FACTOR_B), pack_task, &j);
+    pool_run(s->threads, j.row_tasks * ceil_div(j.panels[FACTOR_B], j.span), block_task, &j);
   }
   return RW_OK;
 }
 
-/* A product with so few outputs is a head's: one chain in f32 whatever the rest is in. */
+/* A product with so few outputs is a head's: in f32 whatever the rest is in. */
 enum { FEW_OUTPUTS = 16 };
 
 static void product(cpu_state *s, const char *operation, mat c, const operand *a, const operand *b, size_t out,
-                    const row_pieces *rows, bool acc) {
-  if (cpu_faulty(s)) return;
-  bool chains = out < FEW_OUTPUTS || s->products == PRODUCTS_F32 || s->products == PRODUCTS_BF16,
-       round = out >= FEW_OUTPUTS && s->products == PRODUCTS_BF16;
+                    const row_pieces *pieces, bool acc) {
+  const engine *e = out < FEW_OUTPUTS ? &s->engines.head : &s->engines.layers;
   rw_error err;
-  cpu_fault(
-      s, operation,
-      chains ? gemm_chains(s, c.p, c.ld, a, b, acc, round, &err) : gemm_amx(s, c.p, c.ld, a, b, rows, acc, &err),
-      &err);
+  if (!cpu_faulty(s)) cpu_fault(s, operation, gemm(s, e, c.p, c.ld, a, b, pieces, acc, &err), &err);
 }
 
 static operand matrix(const void *p, size_t n, size_t kn, size_t si, size_t sk) {

@@ -1,6 +1,6 @@
 /* kernels.h - the inner loops of the CPU backend, one table for each CPU level.
  *
- * kernels_impl.h is compiled once for each level (baseline, AVX2+FMA, AVX-512); kernels_pick chooses at run time.
+ * kernels_impl.h is compiled once for each level (baseline, AVX2+FMA, AVX-512); cpu.c chooses at run time.
  * The rule that makes bits independent of batching and threads lives here: every element of a product is ONE
  * chain of fused multiply-adds in the order of the inner index, started from the element's old value (or 0).
  * So it does not matter how rows, columns or the inner index are cut into blocks, and every level computes the
@@ -16,8 +16,7 @@
 #include "compute/backend.h"
 
 typedef struct {
-  const char *name; /* "avx512", "avx2", "baseline" */
-  int mr, nr;       /* the register tile of the product kernel: mr rows by nr columns */
+  int mr, nr; /* the register tile of the product kernel: mr rows by nr columns */
 
   /* Packs element (i, k) = src[i*si + k*sk], i < n, k < kn, into panels of r: dst[(i/r)*ld + k*r + i%r], short
    * last panels filled with zeros. One of si, sk is 1. ld: floats between panels. */
@@ -63,8 +62,6 @@ typedef struct {
   double (*sum_squares)(const float *x, size_t n);
 } kernels;
 
-const kernels *kernels_pick(void);              /* the best this CPU has */
-const kernels *kernels_level(const char *name); /* NULL: this CPU lacks it */
 extern const kernels kernels_baseline, kernels_avx2, kernels_avx512;
 
 #endif

@@ -520,10 +520,7 @@ static void adamw8(float *restrict w, float *restrict g, uint8_t *restrict mq, f
 
 #define TABLE_NAME2(level) kernels_##level
 #define TABLE_NAME(level)  TABLE_NAME2(level)
-#define TEXT2(x)           #x
-#define TEXT(x)            TEXT2(x)
 const kernels TABLE_NAME(LEVEL) = {
-    .name = TEXT(LEVEL),
     .mr = MR,
     .nr = NR,
     .pack = pack,

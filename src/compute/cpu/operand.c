@@ -1,26 +1,20 @@
 /* operand.c - the panels that a factor of a product is packed in. */
 #include "compute/cpu/cpu.h"
 
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
-size_t operand_panels(const operand *o, size_t r) {
-  if (o->along_k) return ceil_div(o->n, r);
+size_t operand_panels(const operand *o, size_t width) {
+  if (o->along_k) return ceil_div(o->n, width);
   size_t n = 0;
-  for (int i = 0; i < o->parts; i++) n += ceil_div(o->part[i].n, r);
+  for (int i = 0; i < o->parts; i++) n += ceil_div(o->part[i].n, width);
   return n;
 }
 
-void operand_panel(const operand *o, size_t r, size_t panel, int *part, size_t *at, size_t *column, size_t *width) {
-  int i = 0;
-  size_t base = 0;
-  if (!o->along_k)
-    for (; panel >= ceil_div(o->part[i].n, r); i++) {
-      panel -= ceil_div(o->part[i].n, r);
-      base += o->part[i].n;
-    }
-  size_t n = o->along_k ? o->n : o->part[i].n;
-  *part = i;
-  *at = panel * r;
-  *column = base + *at;
-  *width = n - *at < r ? n - *at : r;
+operand_place operand_panel(const operand *o, size_t width, size_t panel) {
+  if (o->along_k) return (operand_place){0, panel * width, panel * width, o->n - panel * width};
+  size_t part = 0, base = 0;
+  for (; panel >= ceil_div(o->part[part].n, width); part++) {
+    panel -= ceil_div(o->part[part].n, width);
+    base += o->part[part].n;
+  }
+  size_t at = panel * width;
+  return (operand_place){part, at, base + at, o->part[part].n - at};
 }

@@ -33,18 +33,18 @@ typedef struct {
   float *dw;
   const float *w;
   float offset;
-  const float *rstd; /* rmsnorm: [m, groups]; layernorm: stats [m, 2] */
+  const float *rstd; /* [m, groups] */
   size_t m, groups, n;
   bool acc;
-} norm_bwd_call;
+} rmsnorm_bwd_call;
 static void rmsnorm_dx_row(const void *call, size_t r) {
-  const norm_bwd_call *c = call;
+  const rmsnorm_bwd_call *c = call;
   for (size_t g = 0; g < c->groups; g++)
     c->k->rmsnorm_dx(cpu_row(c->dx, r) + g * c->n, cpu_row(c->dy, r) + g * c->n, cpu_row(c->x, r) + g * c->n, c->w,
                      c->offset, c->rstd[r * c->groups + g], c->n, c->acc);
 }
 static void rmsnorm_dw_columns(const void *call, size_t at, size_t width) {
-  const norm_bwd_call *c = call;
+  const rmsnorm_bwd_call *c = call;
   for (size_t r = 0; r < c->m; r++)
     for (size_t g = 0; g < c->groups; g++)
       c->k->rmsnorm_dw(c->dw + at, cpu_row(c->dy, r) + g * c->n + at, cpu_row(c->x, r) + g * c->n + at,
@@ -53,7 +53,7 @@ static void rmsnorm_dw_columns(const void *call, size_t at, size_t width) {
 static void be_rmsnorm_bwd(backend *be, mat dx, float *dw, mat dy, mat x, const float *w, float offset,
                            const float *rstd, const batch *b, row_set rows, size_t groups, size_t n, bool acc) {
   cpu_state *s = cpu_of(be);
-  norm_bwd_call c = {s->k, dx, dy, x, dw, w, offset, rstd, cpu_batch_rows(b, rows), groups, n, acc};
+  rmsnorm_bwd_call c = {s->k, dx, dy, x, dw, w, offset, rstd, cpu_batch_rows(b, rows), groups, n, acc};
   if (dw) cpu_columns(s, n, rmsnorm_dw_columns, &c); /* before dx, which may be dy */
   cpu_rows(s, c.m, rmsnorm_dx_row, &c);
 }
@@ -93,20 +93,30 @@ static void be_layernorm(backend *be, mat y, mat x, const float *w, const float 
   cpu_rows(cpu_of(be), m, layernorm_row, &c);
 }
 
+typedef struct {
+  const kernels *k;
+  mat dx, dy, x;
+  float *dw;
+  const float *w;
+  float offset;
+  const float *stats; /* [m, 2] */
+  size_t m, n;
+  bool acc;
+} layernorm_bwd_call;
 static void layernorm_dx_row(const void *call, size_t r) {
-  const norm_bwd_call *c = call;
-  c->k->layernorm_dx(cpu_row(c->dx, r), cpu_row(c->dy, r), cpu_row(c->x, r), c->w, c->offset, c->rstd + 2 * r, c->n,
-                     c->acc);
+  const layernorm_bwd_call *c = call;
+  c->k->layernorm_dx(cpu_row(c->dx, r), cpu_row(c->dy, r), cpu_row(c->x, r), c->w, c->offset, c->stats + 2 * r,
+                     c->n, c->acc);
 }
 static void layernorm_dw_columns(const void *call, size_t at, size_t width) {
-  const norm_bwd_call *c = call;
+  const layernorm_bwd_call *c = call;
   for (size_t r = 0; r < c->m; r++)
-    c->k->layernorm_dw(c->dw + at, cpu_row(c->dy, r) + at, cpu_row(c->x, r) + at, c->rstd + 2 * r, width);
+    c->k->layernorm_dw(c->dw + at, cpu_row(c->dy, r) + at, cpu_row(c->x, r) + at, c->stats + 2 * r, width);
 }
 static void be_layernorm_bwd(backend *be, mat dx, float *dw, float *db, mat dy, mat x, const float *w, float offset,
                              const float *stats, const batch *b, row_set rows, size_t n, bool acc) {
   cpu_state *s = cpu_of(be);
-  norm_bwd_call c = {s->k, dx, dy, x, dw, w, offset, stats, cpu_batch_rows(b, rows), 1, n, acc};
+  layernorm_bwd_call c = {s->k, dx, dy, x, dw, w, offset, stats, cpu_batch_rows(b, rows), n, acc};
   if (db) be_bias_grad(be, db, dy, b, rows, n);
   if (dw) cpu_columns(s, n, layernorm_dw_columns, &c);
   cpu_rows(s, c.m, layernorm_dx_row, &c);

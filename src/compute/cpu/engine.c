@@ -1,0 +1,38 @@
+/* engine.c - the engine of chains: each element one chain of multiply-adds, by the kernels of the CPU's level. */
+#include "compute/cpu/engine.h"
+
+enum {
+  ROWS = 96, /* of c in a task, a multiple of every level's panels; with COLUMNS 144 KB of sums */
+  COLUMNS = 384,
+  INNER = 256, /* so many floats of a panel of b fit the first-level cache */
+  PACK_COLUMNS = 576
+};
+
+static void pack(const engine *e, panels to, factor_id f, const void *src, tensor_type type, size_t si, size_t sk,
+                 size_t n, size_t kn) {
+  size_t width = e->width[f];
+  e->k->pack(to.p, to.ld, (int)width, src, type, si, sk, n, kn);
+  for (size_t i = 0; e->round && i < n; i += width, to.p += to.ld) e->k->round_bf16(to.p, kn * width);
+}
+
+static void multiply(const engine *e, size_t chunks, panels a, panels b, float *c, size_t ldc, size_t m, size_t n,
+                     bool acc) {
+  const size_t mr = e->width[FACTOR_A], nr = e->width[FACTOR_B];
+  for (size_t j = 0; j < n; j += nr, b.p += b.ld) {
+    const float *rows = a.p;
+    for (size_t i = 0; i < m; i += mr, rows += a.ld)
+      e->k->tile(chunks, rows, b.p, c + i * ldc + j, ldc, m - i < mr ? m - i : mr, n - j < nr ? n - j : nr, acc);
+  }
+}
+
+engine engine_chains(const kernels *k, bool round) {
+  return (engine){.width = {(size_t)k->mr, (size_t)k->nr},
+                  .inner = 1,
+                  .words = 1,
+                  .parts = 1,
+                  .suits = {ROWS, COLUMNS / (size_t)k->nr, INNER, PACK_COLUMNS / (size_t)k->nr},
+                  .pack = pack,
+                  .multiply = multiply,
+                  .k = k,
+                  .round = round};
+}
