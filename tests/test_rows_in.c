@@ -182,9 +182,12 @@ static void folders(void **state) {
   OK(rows_sha256(in_dir("hub"), b, &err));
   assert_string_not_equal(a, b);
   put_file("default/dev/0000.jsonl", "{}"); /* two levels down: not looked for */
+  put_file("test/all_of_it.jsonl", "{\"w\":1}");
   put_file("dev/0001.jsonl", "{\"v\":2}");
   put_file("dev/0000.jsonl", "{\"v\":1}\n");
   put_file("nested/dev.jsonl", "{\"v\":3}\n");
+  OK(file_remove_tree(in_dir("hub/test.jsonl"), &err));
+  folder_reads_as("hub:test", "1:{\"w\":1}|"); /* as wildguardmix has it */
   folder_reads_as("hub:dev", "1:{\"v\":1}|2:{\"v\":2}|3:{\"v\":3}|");
 }
 

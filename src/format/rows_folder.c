@@ -61,6 +61,14 @@ static slice without_shard(slice s) {
   return (slice){s.p, len - of - 4 - at - 1};
 }
 
+/* A folder whose files are of that split, whatever they are called. */
+static bool is_split(const char *folder) {
+  static const char *const names[] = {"train", "validation", "test", "dev"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(folder, names[i]) == 0) return true;
+  return false;
+}
+
 /* Files that programs leave beside data; a split of this name is one only when it is asked for. */
 static bool is_beside(slice split) {
   static const char *const names[] = {"dataset_info", "dataset_infos", "state",  "report", "manifest",
@@ -82,7 +90,8 @@ static rw_status add_file(listing *l, const char *dir, const char *name, const c
   if (!kept) return rw_nomem(err, l->dir);
   const char *base = kept + strlen(kept) - strlen(name);
   slice stem = {base, (size_t)(ending - name)};
-  if (within && digits(stem.p, stem.len) == stem.len) stem = slice_of(arena_strndup(l->a, within, strlen(within)));
+  if (within && (is_split(within) || digits(stem.p, stem.len) == stem.len))
+    stem = slice_of(arena_strndup(l->a, within, strlen(within)));
   entry e = {kept, without_shard(stem), base + (ending - name), place};
   return vec_push(l->e, l->n, l->cap, e) ? RW_OK : rw_nomem(err, l->dir);
 }
