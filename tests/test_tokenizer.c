@@ -16,7 +16,7 @@
 #include "text/tokenizer.h"
 
 static rw_error err;
-static json_file expected, expected_spm;
+static json_file expected, expected_spm, expected_added;
 #define OK(e)                                           \
   do {                                                  \
     if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
@@ -25,7 +25,8 @@ static json_file expected, expected_spm;
 static int setup(void **state) {
   (void)state;
   return json_file_open(&expected, "tests/data/tokenizer/expected.json", &err) ||
-                 json_file_open(&expected_spm, "tests/data/tokenizer/expected_spm.json", &err)
+                 json_file_open(&expected_spm, "tests/data/tokenizer/expected_spm.json", &err) ||
+                 json_file_open(&expected_added, "tests/data/tokenizer/expected_added.json", &err)
              ? -1
              : 0;
 }
@@ -33,6 +34,7 @@ static int teardown(void **state) {
   (void)state;
   json_file_close(&expected);
   json_file_close(&expected_spm);
+  json_file_close(&expected_added);
   return 0;
 }
 
@@ -112,6 +114,21 @@ static void metaspace_as_once_spelled(void **state) {
 static void spaces_replaced_alone(void **state) {
   (void)state;
   tiny("internlm2");
+}
+
+/* ---- added tokens: white space and words around them, and the files that they come from ---- */
+
+static void added_tokens_by_their_flags(void **state) {
+  (void)state;
+  tiny_of(expected_added.doc, "added_flags");
+}
+static void added_tokens_of_the_config(void **state) {
+  (void)state;
+  tiny_of(expected_added.doc, "added_decoder");
+}
+static void added_tokens_by_their_names(void **state) {
+  (void)state;
+  tiny_of(expected_added.doc, "added_named");
 }
 
 /* ---- tokenizer.model alone ---- */
@@ -361,6 +378,9 @@ int main(void) {
       cmocka_unit_test(metaspace_at_the_beginning),
       cmocka_unit_test(metaspace_as_once_spelled),
       cmocka_unit_test(spaces_replaced_alone),
+      cmocka_unit_test(added_tokens_by_their_flags),
+      cmocka_unit_test(added_tokens_of_the_config),
+      cmocka_unit_test(added_tokens_by_their_names),
       cmocka_unit_test(spm_prefix_at_each_stretch),
       cmocka_unit_test(spm_prefix_at_the_beginning),
       cmocka_unit_test(spm_user_defined_pieces),

@@ -50,31 +50,46 @@ static bool in_content(const finder *f, size_t from, size_t to) {
   return false;
 }
 
-static bool word_char(const finder *f, size_t at, bool before) {
+/* The character before or from `at`, and its length; -1: none. */
+static int32_t rune_at(const finder *f, size_t at, bool before, size_t *len) {
   utf8proc_int32_t c;
   size_t i = at;
-  if (before) {
-    if (at == 0) return false;
-    do i--;
+  if (before ? at == 0 : at >= f->text.len) return -1;
+  if (before) do
+      i--;
     while (i > 0 && ((unsigned char)f->text.p[i] & 0xC0) == 0x80);
-  } else if (at >= f->text.len) {
-    return false;
-  }
-  if (utf8proc_iterate((const uint8_t *)f->text.p + i, (utf8proc_ssize_t)(f->text.len - i), &c) <= 0) return false;
+  utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)f->text.p + i, (utf8proc_ssize_t)(f->text.len - i), &c);
+  *len = n > 0 ? (size_t)n : 0;
+  return n > 0 ? c : -1;
+}
+
+/* \w and \s of the regex crate, by which the tokenizers library cuts. */
+static bool word_at(const finder *f, size_t at, bool before) {
+  size_t len;
+  int32_t c = rune_at(f, at, before, &len);
+  if (c < 0) return false;
   utf8proc_category_t k = utf8proc_category(c);
-  return c == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO) || k == UTF8PROC_CATEGORY_PC;
+  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) || k == UTF8PROC_CATEGORY_PC || c == 0x200C ||
+         c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
+
+static size_t space_at(const finder *f, size_t at, bool before) {
+  size_t len = 0;
+  int32_t c = rune_at(f, at, before, &len);
+  bool space = c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+               (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+               c == 0x3000;
+  return space ? len : 0;
 }
 
 static bool allowed(void *ctx, int32_t token, size_t len) {
   finder *f = ctx;
   const added_token *a = &f->t->added[token];
-  if (a->single_word && (word_char(f, f->at, true) || word_char(f, f->at + len, false))) return false;
   if (!a->special || !in_content(f, f->at, f->at + len)) return true;
   f->blocked = true;
   return false;
 }
-
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /* The next added token of the trie from *at on: its index, or -1. [*from, *to) is what it takes. */
 static int32_t next_token(finder *f, const trie *tr, size_t *from, size_t *to, size_t *escaped) {
@@ -88,11 +103,18 @@ static int32_t next_token(finder *f, const trie *tr, size_t *from, size_t *to, s
       if (f->blocked && escaped) ++*escaped;
       continue;
     }
+    const added_token *a = &f->t->added[k];
     *from = f->at;
     *to = f->at + len;
-    while (f->t->added[k].lstrip && *from > f->from && is_space(f->text.p[*from - 1])) --*from;
-    while (f->t->added[k].rstrip && *to < f->text.len && is_space(f->text.p[*to])) ++*to;
-    f->at = f->from = *to;
+    f->at = *to; /* a token that stands in the white space taken behind one counts too */
+    if (a->single_word && (word_at(f, *from, true) || word_at(f, *to, false))) {
+      f->at--;
+      continue;
+    }
+    for (size_t n; a->lstrip && (n = space_at(f, *from, true));) *from -= n;
+    for (size_t n; a->rstrip && (n = space_at(f, *to, false));) *to += n;
+    if (*from < f->from) *from = f->from;
+    f->from = *to;
     return k;
   }
   *from = *to = f->text.len;

@@ -113,6 +113,9 @@ rw_status tok_merge_room(tokenizer *t, size_t n, rw_error *err);
 void tok_put_merge(tokenizer *t, int32_t left, int32_t right, uint32_t rank, int32_t id);
 rw_status tok_add(tokenizer *t, added_token a, rw_error *err); /* keeps a.text */
 
+/* tok_added.c: the tokens of tokenizer.json's list, and what the files beside it add and change */
+rw_status tok_read_added(tokenizer *t, const char *path, json_doc *d, json_val tokens, rw_error *err);
+
 /* tok_spm.c: tokenizer.model and the tokens that the JSON files beside it add */
 rw_status tok_read_spm(tokenizer *t, const char *path, rw_error *err);
 

@@ -326,40 +326,6 @@ static rw_status read_model(const reader *r, json_val m) {
   return RW_OK;
 }
 
-/* ---- added tokens ---- */
-
-static rw_status read_added(const reader *r, json_val list) {
-  tokenizer *t = r->t;
-  tok_scratch s = {.t = t};
-  rw_status st = RW_OK;
-  for (json_val e = json_first(r->d, list); !st && e != JSON_NONE; e = json_next(r->d, e)) {
-    int64_t id;
-    slice content = text_of(r, e, "content");
-    if (!json_int(r->d, json_get(r->d, e, "id"), &id) || !content.p) {
-      st = bad(r, "added_tokens", "objects with id and content", e);
-      break;
-    }
-    added_token a = {.id = (int32_t)id,
-                     .special = flag(r, e, "special", false),
-                     .lstrip = flag(r, e, "lstrip", false),
-                     .rstrip = flag(r, e, "rstrip", false),
-                     .single_word = flag(r, e, "single_word", false)};
-    /* a control token is found in the raw text in any case: only there it is known what came from a message */
-    a.normalized = flag(r, e, "normalized", !a.special) && !a.special;
-    st = set_token(r, id, content, a.special);
-    if (st || content.len == 0) continue;
-    a.text = content;
-    if (a.normalized) {
-      st = tok_normalize(t, &s, content, true, &s.normal, r->err);
-      a.text = (slice){s.normal.p, s.normal.len};
-    }
-    if (!st) st = tok_add(t, a, r->err);
-  }
-  str_free(&s.normal);
-  str_free(&s.other);
-  return st;
-}
-
 /* ---- tokenizer_config.json: which tokens are bos, eos, pad ---- */
 
 static int32_t named_token(const reader *r, const char *field) {
@@ -402,7 +368,7 @@ static rw_status read_all(const reader *r) {
   RW_TRY(read_norm(r, json_get(r->d, 0, "normalizer"), 0));
   RW_TRY(read_pre(r, json_get(r->d, 0, "pre_tokenizer"), 0));
   RW_TRY(read_model(r, json_get(r->d, 0, "model")));
-  return read_added(r, json_get(r->d, 0, "added_tokens"));
+  return tok_read_added(r->t, r->path, r->d, json_get(r->d, 0, "added_tokens"), r->err);
 }
 
 static rw_status read_json(tokenizer *t, const char *path, rw_error *err) {
