@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
+
 static void *field_of(const option *o, void *values) { return (char *)values + o->field; }
 static const void *field_at(const option *o, const void *values) { return (const char *)values + o->field; }
 
@@ -23,7 +25,10 @@ static const option_word *word_named(const option_word *w, const char *text, siz
 static rw_status unexpected(const option *o, const char *got, rw_error *err) {
   str name = {0};
   option_value_name(o, &name);
-  rw_status s = rw_fail(err, RW_USAGE, "expected %s, got '%s'", name.p ? name.p : "another value", got);
+  nearest near = NEAREST(got, strlen(got));
+  for (const option_word *w = words_of(o); w && w->text; w++) nearest_consider(&near, w->text);
+  rw_status s = rw_fail(err, RW_USAGE, "expected %s, got '%s'%s%s%s", name.p ? name.p : "another value", got,
+                        near.name ? "; did you mean " : "", near.name ? near.name : "", near.name ? "?" : "");
   str_free(&name);
   return s;
 }
@@ -272,8 +277,12 @@ bool option_is_initial(const option *o, const void *values) {
 
 /* ---- words of a command line ---- */
 
+static bool is_name(const char *known, const char *name, size_t len) {
+  return known && strlen(known) == len && memcmp(known, name, len) == 0;
+}
+
 const option *option_named(const option *t, const char *name, size_t len) {
-  while (t->name && (strlen(t->name) != len || memcmp(t->name, name, len) != 0)) t++;
+  while (t->name && !is_name(t->name, name, len) && !is_name(t->old, name, len)) t++;
   return t->name ? t : NULL;
 }
 

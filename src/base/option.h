@@ -86,6 +86,7 @@ typedef struct {
   /* An option that only some values of a choice have: the choice's name, and a bit for each of those values. */
   const char *of;
   uint32_t of_values;
+  const char *old; /* an older name, which is still taken */
 } option;
 
 /* Fills all fields of the table with their defaults. */

@@ -26,14 +26,29 @@ static void own_dir(char dir[4096]) {
   dir[slash ? slash + 1 - dir : 0] = 0;
 }
 
-void *plugin_open(const char *name, char *why, size_t why_size) {
+enum { PATH_BYTES = 4096 + 256 };
+
+/* Where it is beside this code; false: nowhere. */
+static bool find(char path[PATH_BYTES], const char *name) {
   /* the build folder, its folder of tests; lib/ and bin/ of an installation; last, wherever the system looks */
   static const char *const places[] = {"", "../", "reward/", "../lib/reward/"};
-  char dir[4096], path[4096 + 256];
+  char dir[4096];
   own_dir(dir);
   for (size_t i = 0; dir[0] && i < sizeof places / sizeof *places; i++) {
-    snprintf(path, sizeof path, "%s%s%s", dir, places[i], name);
-    if (access(path, F_OK) != 0) continue;
+    snprintf(path, PATH_BYTES, "%s%s%s", dir, places[i], name);
+    if (access(path, F_OK) == 0) return true;
+  }
+  return false;
+}
+
+bool plugin_there(const char *name) {
+  char path[PATH_BYTES];
+  return find(path, name);
+}
+
+void *plugin_open(const char *name, char *why, size_t why_size) {
+  char path[PATH_BYTES];
+  if (find(path, name)) {
     void *found = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!found) snprintf(why, why_size, "%s", dlerror());
     return found;

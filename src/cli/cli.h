@@ -64,6 +64,8 @@ typedef struct {
   int (*run)(cli *c, void *values); /* the exit status */
 } cli_command;
 extern const cli_command *const cli_commands[]; /* ends with NULL; commands.c */
+/* The heading above the command in `reward --help`; NULL: the one before's. */
+const char *cli_heading(const cli_command *command);
 
 /* An option as it was given: words first to first + n of argv. */
 typedef struct {
@@ -150,6 +152,10 @@ int cli_missing(const cli *c, const char *what);
 
 /* The exit status of the lowest rank that has one, which is said once, or -1 on all ranks. */
 int cli_agree(const cli *c, int status);
+
+/* The rows that a command reads: the word that names them, or the value of --data, or "-". NULL: both are there,
+ * which was said. */
+const char *cli_rows(const cli *c, const char *data);
 
 /* Is the output (NULL: none) one of the files that are read? Says so and returns 2; -1: no. */
 int cli_check_output(const cli *c, const char *out, const char *const *in, size_t n);

@@ -237,7 +237,7 @@ static const option table[] = {
     {"show", .kind = OPTION_INT, .field = offsetof(options, show), .value = "N", .initial = "5",
      .range = OPTION_COUNT_FROM(0),
      .help = "how many of the items to show on which they differ most, in the table and as JSON"},
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
      .help = "the comparison as JSON; - is stdout (default: only the table)"},
     {.name = NULL}};
 

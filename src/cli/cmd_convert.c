@@ -10,7 +10,7 @@ typedef struct {
 } options;
 
 static const option table[] = {
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "DIR",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "DIR",
      .help = "the Hugging Face directory to make"},
     {"save-dtype", .kind = OPTION_CHOICE, .field = offsetof(options, dtype), .words = st_dtype_words,
      .initial = "f32", .help = "precision of the written weights; f32 is exact"},

@@ -25,7 +25,7 @@ static const option table[] = {
      .help = "consecutive words in common that make a match"},
     {"preset", .kind = OPTION_CHOICE, .field = offsetof(options, gist), .words = presets, .initial = "default",
      .help = "gist: 7 words of two or more characters, short prompts never match"},
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, run.out), .value = "DIR",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, run.out), .value = "DIR",
      .help = "where clean.jsonl, removed.jsonl, report.json, report.html go"},
     {"force", .kind = OPTION_FLAG, .field = offsetof(options, force), .help = "write into a folder that has files"},
     {.name = NULL}};

@@ -163,7 +163,7 @@ static const option table[] = {
      .help = "the reward model"},
     {"scores", .kind = OPTION_TEXT, .field = offsetof(options, scores), .value = "FILE",
      .help = "scores as `reward score` writes them, instead of a model"},
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
      .help = "results as JSON; - is stdout (default: only the table)"},
     {"html", .kind = OPTION_TEXT, .field = offsetof(options, html), .value = "FILE",
      .help = "a page with bars and tables (default: none)"},
@@ -189,10 +189,22 @@ static int check(cli *c, options *o) {
   return cli_endpoint_check(c, &o->remote, o->out);
 }
 
+/* What belongs to a model that is run here. */
+static void say_unused(const cli *c, const options *o) {
+  static const char *const others[] = {"device", "dtype", "base"};
+  if (o->model) return;
+  const char *beside = o->scores ? "--scores" : "--endpoint";
+  for (const option *p = cli_scoring_table; p->name; p++)
+    if (cli_given(c, p->name)) log_warn(c->context, "--%s is not used beside %s", p->name, beside);
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (cli_given(c, others[i])) log_warn(c->context, "--%s is not used beside %s", others[i], beside);
+}
+
 static int run_command(cli *c, void *values) {
   options *o = values;
   int status = cli_agree(c, check(c, o));
   if (status >= 0) return status;
+  say_unused(c, o);
   if (!o->name)
     o->name = o->model || o->scores ? cli_base_name(o->model ? o->model : o->scores)
               : o->remote.o.model   ? o->remote.o.model

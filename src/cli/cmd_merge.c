@@ -10,7 +10,7 @@ typedef struct {
 } options;
 
 static const option table[] = {
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "DIR",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "DIR",
      .help = "the checkpoint directory to make"},
     {"save-dtype", .kind = OPTION_CHOICE, .field = offsetof(options, dtype), .words = st_dtype_words,
      .help = "precision of the written weights (default: the base's)"},

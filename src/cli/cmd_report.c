@@ -18,7 +18,7 @@ typedef struct {
   const char *out, *title;
 } options;
 
-static const option table[] = {{"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out),
+static const option table[] = {{"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out),
                                 .value = "FILE.html", .help = "the page to write; - is stdout"},
                                {"title", .kind = OPTION_TEXT, .field = offsetof(options, title), .value = "TEXT",
                                 .initial = "reward.c report", .help = "its title"},

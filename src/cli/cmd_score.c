@@ -76,7 +76,7 @@ static rw_status score_asked(scorer *sc, const char *prompt, const option_list *
 typedef struct {
   score_options score;
   score_file_options file;
-  const char *prompt;
+  const char *data, *prompt;
   option_list responses;
   const char *task; /* I/N */
   int overlong;
@@ -88,8 +88,10 @@ static const char INPUT[] = "Input and output", SCORING[] = "Scoring";
 static const option table[] = {
     {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, score.model), .value = "DIR",
      .affects = OPTION_INPUT, .group = INPUT, .help = "the reward model"},
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, file.output), .value = "FILE", .initial = "-",
-     .affects = OPTION_PUBLISHED, .group = INPUT,
+    {"data", .kind = OPTION_TEXT, .field = offsetof(options, data), .value = "ROWS", .affects = OPTION_INPUT,
+     .group = INPUT, .help = "the rows, instead of naming them as a word (default: stdin)"},
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, file.output), .value = "FILE",
+     .initial = "-", .affects = OPTION_PUBLISHED, .group = INPUT,
      .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
     {"prompt", .kind = OPTION_TEXT, .field = offsetof(options, prompt), .value = "TEXT", .affects = OPTION_INPUT,
      .group = INPUT, .help = "score the --response texts to this prompt instead of ROWS, and print one row"},
@@ -137,15 +139,14 @@ static int read_task(const cli *c, const char *text, score_file_options *f) {
 }
 
 /* Options that do not go together: -1 for none, else the exit status. */
-static int check(const cli *c, const options *o) {
+static int check(const cli *c, const options *o, const char *in) {
   const score_file_options *f = &o->file;
-  bool rows = c->words.n && strcmp(c->words.items[0], "-") != 0, ranks = c->context->ranks->size > 1;
+  bool rows = strcmp(in, "-") != 0, ranks = c->context->ranks->size > 1;
   const char *many = ranks ? "several ranks" : "--task";
   if (!o->score.model) return cli_usage(c, "--model is needed");
   if (o->responses.n && !o->prompt) return cli_usage(c, "--response: expected --prompt with it");
   if (o->prompt && !o->responses.n) return cli_usage(c, "--prompt: expected --response with it");
-  if (o->prompt && c->words.n)
-    return cli_usage(c, "--prompt: expected no ROWS beside it, got %s", c->words.items[0]);
+  if (o->prompt && (c->words.n || o->data)) return cli_usage(c, "--prompt: expected no ROWS beside it, got %s", in);
   if (o->prompt && (f->resume || f->stream || f->group_by))
     return cli_usage(c, "--prompt: --resume, --stream and --group-by are for ROWS");
   if (f->stream && f->group_by)
@@ -165,8 +166,8 @@ static int run_command(cli *c, void *values) {
   const options *given = values;
   score_options o = given->score;
   score_file_options f = given->file;
-  const char *in = c->words.n ? c->words.items[0] : "-";
-  int status = check(c, given);
+  const char *in = cli_rows(c, given->data);
+  int status = in ? check(c, given, in) : 2;
   if (status < 0) status = read_task(c, given->task, &f);
   if (status < 0) status = cli_check_output(c, f.output, &in, 1);
   status = cli_agree(c, status);

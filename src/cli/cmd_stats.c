@@ -354,18 +354,22 @@ static void run_free(run *r) {
 }
 
 typedef struct {
-  const char *model;
+  const char *model, *data;
   bool json;
 } options;
 
 static const option table[] = {
     {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
      .help = "whose tokenizer counts"},
+    {"data", .kind = OPTION_TEXT, .field = offsetof(options, data), .value = "ROWS",
+     .help = "the rows, instead of naming them as a word (default: stdin)"},
     {"json", .kind = OPTION_FLAG, .field = offsetof(options, json), .help = "print JSON instead of tables"},
     {.name = NULL}};
 
 static int run_command(cli *c, void *values) {
   options *o = values;
+  const char *rows = cli_rows(c, o->data);
+  if (!rows) return 2;
   if (!o->model) return cli_usage(c, "--model is needed");
   if (!cli_threads(c)) return 1;
   rw_error err;
@@ -374,7 +378,7 @@ static int run_command(cli *c, void *values) {
   rw_status s = cli_model_dir(c, &o->model, &err);
   if (!s) s = tok_load(&t, text_dir(o->model, c->common.base), &err);
   r.t = t;
-  if (!s) s = run_file(&r, c->words.n ? c->words.items[0] : "-", &err);
+  if (!s) s = run_file(&r, rows, &err);
   if (!s && o->json) print_json(&r);
   if (!s && !o->json) s = print_tables(&r, &err);
   run_free(&r);

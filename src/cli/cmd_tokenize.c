@@ -149,14 +149,16 @@ static rw_status run_rows(run *r, rows_in *in, rw_error *err) {
 }
 
 typedef struct {
-  const char *model, *out, *chat_template, *date;
+  const char *model, *data, *out, *chat_template, *date;
 } options;
 
 static const option table[] = {
     {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
      .help = "a model's directory, or one with only tokenizer files"},
-    {"output", 'o', .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE", .initial = "-",
-     .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
+    {"data", .kind = OPTION_TEXT, .field = offsetof(options, data), .value = "ROWS",
+     .help = "the rows, instead of naming them as a word (default: stdin)"},
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+     .initial = "-", .help = "where the rows go (.gz, .zst, .parquet by name); - is stdout"},
     {"chat-template", .kind = OPTION_TEXT, .field = offsetof(options, chat_template), .value = "FILE",
      .help = "instead of the model's own (default: its own)"},
     {"date", .kind = OPTION_TEXT, .field = offsetof(options, date), .value = "YYYY-MM-DD",
@@ -166,7 +168,8 @@ static const option table[] = {
 static int run_command(cli *c, void *values) {
   options *o = values;
   if (!o->model) return cli_usage(c, "--model is needed");
-  const char *rows = c->words.n ? c->words.items[0] : "-";
+  const char *rows = cli_rows(c, o->data);
+  if (!rows) return 2;
   int status;
   if ((status = cli_check_output(c, o->out, &rows, 1)) >= 0) return status;
   if (!cli_threads(c)) return 1;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/nearest.h"
 #include "cli/training.h"
 #include "eval/eval.h"
 #include "format/json.h"
@@ -29,12 +30,16 @@ int cli_check_evals(const cli *c, const option_list *evals) {
     if (file_exists(known ? colon + 1 : spec)) continue;
     if (known || !colon) return cli_usage(c, "--eval %s: expected a file, or SUITE:FILE, got none there", spec);
     str names = {0};
+    nearest near = NEAREST(spec, (size_t)(colon - spec));
     for (int k = 0; k < EVAL_SUITES; k++) {
+      nearest_consider(&near, eval_suite_words[k].text);
       if (k > 0) str_addz(&names, k + 1 < EVAL_SUITES ? ", " : " or ");
       str_addz(&names, eval_suite_words[k].text);
     }
-    int status = cli_usage(c, "--eval %s: expected %s before the colon, or a file of that whole name, got '%.*s'",
-                           spec, names.p ? names.p : "a suite", (int)(colon - spec), spec);
+    int status =
+        cli_usage(c, "--eval %s: expected %s before the colon, or a file of that whole name, got '%.*s'%s%s%s",
+                  spec, names.p ? names.p : "a suite", (int)(colon - spec), spec,
+                  near.name ? "; did you mean " : "", near.name ? near.name : "", near.name ? "?" : "");
     str_free(&names);
     return status;
   }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "compute/backend.h"
 
 enum { HELP_COLUMN = 36, HELP_WIDTH = 110 };
 
@@ -53,6 +54,8 @@ static void print_option(const option *o) {
 void cli_option_help(const option *o, str *out) {
   const char *initial = option_initial(o);
   str_addz(out, o->help);
+  if (o->field == offsetof(cli_common, device) && option_named(cli_common_table, o->name, strlen(o->name)) == o)
+    str_printf(out, "; this build has %s", backend_devices());
   if (initial && !strstr(o->help, "default")) str_printf(out, " (default: %s)", initial);
 }
 

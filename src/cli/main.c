@@ -21,9 +21,12 @@ static void on_warning(int sig) {
 }
 
 static void print_help(FILE *f) {
-  fprintf(f, "usage: reward COMMAND [options]\n\n%s\n\nCommands:\n", CLI_ABOUT);
-  for (const cli_command *const *c = cli_commands; *c; c++) fprintf(f, "  %-14s %s\n", (*c)->name, (*c)->summary);
-  fputs("\n`reward COMMAND --help` shows a command's options, defaults and examples.\n", f);
+  fprintf(f, "usage: reward COMMAND [options]\n\n%s\n", CLI_ABOUT);
+  for (const cli_command *const *c = cli_commands; *c; c++) {
+    if (cli_heading(*c)) fprintf(f, "\n%s:\n", cli_heading(*c));
+    fprintf(f, "  %-14s %s\n", (*c)->name, (*c)->summary);
+  }
+  fputs("\n`reward help COMMAND` shows a command's options, defaults and examples.\n", f);
 }
 
 /* 0, or 1 and a message: what went to stdout has not arrived. */

@@ -43,6 +43,13 @@ int cli_missing(const cli *c, const char *what) {
                    what, c->greedy_word, c->greedy->name);
 }
 
+const char *cli_rows(const cli *c, const char *data) {
+  if (c->words.n == 0) return data ? data : "-";
+  if (!data) return c->words.items[0];
+  cli_usage(c, "--data %s: expected no other ROWS beside it, got %s", data, c->words.items[0]);
+  return NULL;
+}
+
 int cli_check_output(const cli *c, const char *out, const char *const *in, size_t n) {
   rw_error err;
   return out && file_check_output(out, in, n, &err) ? cli_usage(c, "%s", cli_text(&err)) : -1;

@@ -1,68 +1,22 @@
-/* suggest.c - the name that a misspelled one was meant to be. */
+/* suggest.c - the option or command that a misspelled name was meant to be. */
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
-enum { LONGEST = 40, NEAR = 100 };
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Letters to put in, take out, replace or swap with the next one, to turn a into b. */
-static size_t edits(const char *a, size_t n, const char *b, size_t m) {
-  size_t d[LONGEST + 1][LONGEST + 1];
-  for (size_t i = 0; i <= n; i++) d[i][0] = i;
-  for (size_t j = 0; j <= m; j++) d[0][j] = j;
-  for (size_t i = 1; i <= n; i++)
-    for (size_t j = 1; j <= m; j++) {
-      d[i][j] = smaller(smaller(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = smaller(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[n][m];
-}
-
-/* Are these the first letters of the long name's words? learning-rate: lr. */
-static bool are_initials(const char *name, size_t n, const char *initials) {
-  bool begins = true;
-  for (size_t i = 0; i < n; i++) {
-    if (begins && *initials++ != name[i]) return false;
-    begins = name[i] == '-' || name[i] == '_';
-  }
-  return *initials == 0;
-}
-
-/* How far a known name is from the one that was written; NEAR and more: it is another one. */
-static size_t distance(const char *written, size_t n, const char *known) {
-  size_t m = strlen(known), common = smaller(n, m);
-  if (n == 0 || n > LONGEST || m > LONGEST) return NEAR;
-  if (m > 1 && are_initials(written, n, known)) return 2;
-  size_t d = edits(written, n, known, m);
-  if (d <= 1 + common / 4) return d;
-  return common > 2 && memcmp(written, known, common) == 0 ? 3 + n + m - 2 * common
-                                                           : NEAR; /* one begins the other */
-}
-
-static void consider(const char *written, size_t n, const char *known, size_t *best, const char **name) {
-  size_t d = distance(written, n, known);
-  if (d >= *best) return;
-  *best = d;
-  *name = known;
-}
-
 const char *cli_nearest_option(const cli_command *command, const char *name, size_t len) {
-  size_t best = NEAR;
-  const char *found = NULL;
+  nearest w = NEAREST(name, len);
   for (const cli_part *p = command->parts; p < command->parts + CLI_PARTS && p->table; p++)
-    for (const option *o = p->table; o->name; o++) consider(name, len, o->name, &best, &found);
+    for (const option *o = p->table; o->name; o++) nearest_consider(&w, o->name);
   for (const option *o = cli_common_table; o->name; o++)
-    if (cli_has_effect(command, o)) consider(name, len, o->name, &best, &found);
-  consider(name, len, "help", &best, &found);
-  return found;
+    if (cli_has_effect(command, o)) nearest_consider(&w, o->name);
+  nearest_consider(&w, "help");
+  return w.name;
 }
 
 const char *cli_nearest_command(const cli_command *const *commands, const char *name) {
-  size_t best = NEAR;
-  const char *found = NULL;
-  for (const cli_command *const *c = commands; *c; c++) consider(name, strlen(name), (*c)->name, &best, &found);
-  return found;
+  nearest w = NEAREST(name, strlen(name));
+  for (const cli_command *const *c = commands; *c; c++) nearest_consider(&w, (*c)->name);
+  nearest_consider(&w, "help");
+  return w.name;
 }

@@ -29,7 +29,7 @@ void cli_print_version(void) {
   if (REWARD_COMMIT[0]) printf("commit      " REWARD_COMMIT "\n");
   printf("compiler    " COMPILER "\n");
   print_cpu();
-  printf("devices     cpu\n");
+  printf("devices     %s\n", backend_devices());
   if (parquet_check("Parquet", &err))
     printf("parquet     no: %s\n", err.text);
   else

@@ -21,6 +21,16 @@ static bool read_options(reward_cuda_options *o, const char *device) {
   return *at == 0;
 }
 
+static const char *cuda_library(void) {
+  const char *name = getenv("REWARD_CUDA_LIBRARY"); /* another build of it: the tests' emulator */
+  return name && *name ? name : "libreward-cuda.so";
+}
+
+const char *backend_devices(void) {
+  const char *name = cuda_library();
+  return name[0] == '/' || plugin_there(name) ? "cpu, cuda" : "cpu";
+}
+
 static rw_status open_cuda(backend **out, const char *device, rw_error *err) {
   reward_cuda_options o;
   char why[512];
@@ -28,8 +38,7 @@ static rw_status open_cuda(backend **out, const char *device, rw_error *err) {
     return rw_fail(
         err, RW_USAGE,
         FIELD(device) " %s: expected cuda, cuda:N (the GPU's number), with :f32 or :host-states after it", device);
-  const char *name = getenv("REWARD_CUDA_LIBRARY"); /* another build of it: the tests' emulator */
-  void *library = plugin_open(name && *name ? name : "libreward-cuda.so", why, sizeof why);
+  void *library = plugin_open(cuda_library(), why, sizeof why);
   if (!library)
     return rw_fail(err, RW_UNSUPPORTED,
                    FIELD(device) " %s: %s; run `make cuda` where CUDA's nvcc is, with NVIDIA's cuBLAS 13 where the "

@@ -18,9 +18,12 @@ static bool recipe_has(const curation *r, const source *src) {
 }
 
 rw_status curation_check_names(const curation *r, rw_error *err) {
+  char hint[CURATE_HINT];
   for (size_t i = 0; i < r->o->n_only; i++) {
     const source *src = curate_source(slice_of(r->o->only[i]));
-    if (!src) return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source", r->o->only[i]);
+    if (!src)
+      return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source%s", r->o->only[i],
+                     curate_near(hint, slice_of(r->o->only[i])));
     if (!recipe_has(r, src))
       return rw_fail(err, RW_USAGE, FIELD(only) ": the recipe %s has no source %s", r->recipe.path, src->name);
   }
@@ -29,8 +32,8 @@ rw_status curation_check_names(const curation *r, rw_error *err) {
     slice name = {r->o->inputs[i], eq ? (size_t)(eq - r->o->inputs[i]) : 0};
     const source *src = eq ? curate_source(name) : NULL;
     if (!src)
-      return rw_fail(err, RW_USAGE, FIELD(input) ": expected SOURCE=FILE with a source's name, got '%s'",
-                     r->o->inputs[i]);
+      return rw_fail(err, RW_USAGE, FIELD(input) ": expected SOURCE=FILE with a source's name, got '%s'%s",
+                     r->o->inputs[i], curate_near(hint, name));
     if (!recipe_has(r, src))
       return rw_fail(err, RW_USAGE, FIELD(input) " %s: the recipe %s has no source %s", r->o->inputs[i],
                      r->recipe.path, src->name);

@@ -134,7 +134,10 @@ rw_status reader_either(const recipe_reader *r, struct fy_node *n, const char *k
 rw_status reader_source(const recipe_reader *r, struct fy_node *n, stage *s) {
   slice name = reader_scalar(n);
   const source *src = name.p ? curate_source(name) : NULL;
-  if (!src) return reader_bad(r, n, "source", "the name of a source (`reward curate --help` lists them)");
+  char expected[160], hint[CURATE_HINT];
+  snprintf(expected, sizeof expected, "the name of a source (`reward curate --help` lists them)%s",
+           name.p ? curate_near(hint, name) : "");
+  if (!src) return reader_bad(r, n, "source", expected);
   if (s->n_named == MAX_NAMED) return reader_bad(r, n, "sources", "at most 16 sources");
   s->named[s->n_named++] = src;
   return RW_OK;

@@ -63,6 +63,8 @@ typedef struct {
 
 extern const source *const curate_sources[]; /* ends with NULL; in sources.c */
 const source *curate_source(slice name);     /* NULL: unknown */
+enum { CURATE_HINT = 64 };
+const char *curate_near(char hint[CURATE_HINT], slice name); /* "; did you mean SOURCE?", or "" */
 
 /* ---- for the sources' code ---- */
 
