@@ -60,8 +60,9 @@ if [ -n "$nobody" ]; then # another user's
   rm -f "$tmp/shared/out.jsonl.partial"
 fi
 score 0 ""
-# the name under which an output grows has the process's number: all of them lead to the victim
-for pid in $(seq $$ $(($$ + 400))); do ln -s "$tmp/victim" "$tmp/shared/t.jsonl.partial-$pid"; done
+# the name under which an output grows has the process's number and the host's name: all of them lead to the victim
+host=$(uname -n | tr -c 'A-Za-z0-9\n' _ | cut -c1-40)
+for pid in $(seq $$ $(($$ + 400))); do ln -s "$tmp/victim" "$tmp/shared/t.jsonl.partial-$pid-$host"; done
 expect 0 "" "$reward" tokenize --quiet --model tests/data/tokenizer/llama3 <(echo '{"text": "a"}') -o "$tmp/shared/t.jsonl"
 precious "the name of a partial"
 [ ! -L "$tmp/shared/t.jsonl" ] || fail "the output is a link"

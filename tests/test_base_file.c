@@ -90,26 +90,55 @@ static void long_writes_are_whole(void **state) {
 /* A process that is killed between open and commit leaves the old file; the next one clears up after it. */
 static void a_kill_leaves_the_old_file(void **state) {
   (void)state;
-  char partial[160];
+  char partial[160] = "", other[160];
   OK(file_out_dir(in_dir("killed"), false, &err));
   const char *path = in_dir("killed/out");
   OK(file_put(path, "old", 3, &err));
+  int told[2];
+  assert_int_equal(pipe(told), 0);
   pid_t child = fork();
   if (child == 0) {
     file_out *out;
-    if (!file_out_open(&out, path, NULL) && !file_out_write(out, "new", 3, NULL)) kill(getpid(), SIGKILL);
+    if (!file_out_open(&out, path, NULL) && !file_out_write(out, "new", 3, NULL) &&
+        write(told[1], file_out_partial(out), strlen(file_out_partial(out))) > 0)
+      kill(getpid(), SIGKILL);
     _exit(1);
   }
   int status;
   assert_true(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
   holds(path, "old");
-  snprintf(partial, sizeof partial, "%s.partial-%ld", path, (long)child);
+  assert_true(read(told[0], partial, sizeof partial - 1) > 0);
+  close(told[0]);
+  close(told[1]);
   assert_true(file_exists(partial));
+  /* of another host's processes nothing is known, nor whether a name is a host's at all */
+  snprintf(other, sizeof other, "%s.partial-%ld-other-host", path, (long)child);
+  OK(file_put(other, "x", 1, &err));
+  OK(file_put(in_dir("killed/out.partial-999999999"), "x", 1, &err));
   assert_int_equal(file_out_dir(in_dir("killed"), false, &err), RW_USAGE); /* not empty: but swept */
   field_spell(err.text, true);
   SAYS("--force");
   assert_false(file_exists(partial));
+  assert_true(file_exists(other));
+  assert_true(file_exists(in_dir("killed/out.partial-999999999")));
   holds(path, "old");
+}
+
+/* Two processes write one file, each at its own place; nothing is there before the commit. */
+static void written_by_two(void **state) {
+  (void)state;
+  file_out *out, *other;
+  const char *path = in_dir("both");
+  OK(file_out_open(&out, path, &err));
+  OK(file_out_join(&other, path, file_out_partial(out), &err));
+  OK(file_out_at(other, 3, "def", 3, &err));
+  OK(file_out_at(out, 0, "abc", 3, &err));
+  OK(file_out_leave(other, &err));
+  assert_false(file_exists(path));
+  OK(file_out_commit(out, &err));
+  holds(path, "abcdef");
+  assert_int_equal(file_out_join(&other, path, in_dir("no/such"), &err), RW_IO);
+  SAYS("all ranks share");
 }
 
 static void a_folder_is_one_processs_at_a_time(void **state) {
@@ -264,6 +293,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_name_appears_when_all_is_there),
       cmocka_unit_test(long_writes_are_whole),
+      cmocka_unit_test(written_by_two),
       cmocka_unit_test(a_kill_leaves_the_old_file),
       cmocka_unit_test(a_folder_is_one_processs_at_a_time),
       cmocka_unit_test(nothing_is_read_or_written_through_what_others_laid),

@@ -112,6 +112,22 @@ static void out_free(file_out *o) {
   mem_free(o);
 }
 
+/* This machine's name, as far as it may be part of a file's: a number of a process says nothing on another one. */
+static void host_name(char out[64]) {
+  char name[64] = "";
+  gethostname(name, sizeof name - 1);
+  size_t n = 0;
+  for (const char *p = name; *p && n < 40; p++)
+    out[n++] = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ? *p : '_';
+  out[n] = 0;
+}
+
+char *file_partial_name(const char *path) {
+  char host[64];
+  host_name(host);
+  return mem_printf("%s.partial-%ld-%s", path, (long)getpid(), host);
+}
+
 rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
   *out = NULL;
   file_out *o = mem_zalloc(1, sizeof *o);
@@ -126,7 +142,7 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
   o->fd = -1;
   o->path = mem_strndup(to_stdout ? "stdout" : path, to_stdout ? 6 : strlen(path));
   o->buffer = mem_alloc(OUT_BUFFER, 1);
-  if (!as_is) o->partial = mem_printf("%s.partial-%ld", path, (long)getpid());
+  if (!as_is) o->partial = file_partial_name(path);
   if (!o->path || !o->buffer || (!as_is && !o->partial)) {
     out_free(o);
     return rw_nomem(err, path);
@@ -170,6 +186,48 @@ rw_status file_out_write(file_out *o, const void *p, size_t len, rw_error *err) 
   memcpy(o->buffer + o->used, p, len);
   o->used += len;
   return RW_OK;
+}
+
+const char *file_out_partial(const file_out *o) { return o->partial; }
+
+rw_status file_out_join(file_out **out, const char *path, const char *partial, rw_error *err) {
+  file_out *o = *out = mem_zalloc(1, sizeof *o);
+  if (!o) return rw_nomem(err, path);
+  o->path = mem_strndup(path, strlen(path));
+  o->fd = open(partial, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+  if (o->path && o->fd >= 0) return RW_OK;
+  rw_status s = !o->path ? rw_nomem(err, path)
+                         : rw_fail(err, RW_IO,
+                                   "%s: cannot open what rank 0 has begun: %s; expected a folder that all "
+                                   "ranks share",
+                                   path, strerror(errno));
+  out_free(o);
+  *out = NULL;
+  return s;
+}
+
+rw_status file_out_at(file_out *o, uint64_t at, const void *p, size_t len, rw_error *err) {
+  uint64_t begin = at;
+  size_t all = len;
+  for (const char *from = p; len > 0;) {
+    ssize_t n = pwrite(o->fd, from, len, (off_t)at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return sys_fail(err, o->path, "cannot write");
+    from += n;
+    at += (uint64_t)n;
+    len -= (size_t)n;
+  }
+  sync_file_range(o->fd, (off_t)begin, (off_t)all, SYNC_FILE_RANGE_WRITE); /* as in write_all */
+  return RW_OK;
+}
+
+rw_status file_out_leave(file_out *o, rw_error *err) {
+  rw_status s =
+      fsync(o->fd) != 0 && errno != EINVAL && errno != ENOTSUP ? sys_fail(err, o->path, "cannot sync") : RW_OK;
+  if (close(o->fd) != 0 && !s) s = sys_fail(err, o->path, "cannot close");
+  o->fd = -1;
+  out_free(o);
+  return s;
 }
 
 /* fsync of the folder makes the rename itself durable; a file system that cannot is left alone. */
@@ -280,14 +338,19 @@ static bool dir_is_empty(const char *path) {
   return empty;
 }
 
-/* Removes what a killed process left unfinished: NAME.partial-PID[.EXT] of a process that is no more. */
+/* Removes what a killed process left unfinished: NAME.partial-PID-HOST[.EXT] of a process that is no more, on this
+ * host: of another one's processes nothing is known. */
 static void sweep_partials(const char *path) {
+  char host[64];
+  host_name(host);
+  size_t host_len = strlen(host);
   DIR *d = opendir(path);
   for (struct dirent *e; d && (e = readdir(d));) {
     const char *mark = strstr(e->d_name, ".partial-");
     char *end, *full;
     long pid = mark ? strtol(mark + 9, &end, 10) : 0;
-    if (pid <= 0 || (*end && *end != '.') || kill((pid_t)pid, 0) == 0 || errno != ESRCH ||
+    bool ours = pid > 0 && *end == '-' && strncmp(end + 1, host, host_len) == 0;
+    if (!ours || (end[1 + host_len] && end[1 + host_len] != '.') || kill((pid_t)pid, 0) == 0 || errno != ESRCH ||
         !(full = file_join(path, e->d_name)))
       continue;
     unlink(full);

@@ -1,6 +1,6 @@
 /* file.h - files: mapped reading, and writing that appears under its final name only when whole.
  *
- * Every writer in the project goes through file_out: bytes go to "NAME.partial-PID" in the same folder,
+ * Every writer in the project goes through file_out: bytes go to "NAME.partial-PID-HOST" in the same folder,
  * file_out_commit flushes, syncs and renames. A process that dies leaves the final name untouched.
  */
 #ifndef BASE_FILE_H
@@ -40,6 +40,16 @@ rw_status file_out_write(file_out *out, const void *p, size_t len, rw_error *err
 rw_status file_out_flush(file_out *out, rw_error *err); /* what was written leaves the process's own buffer */
 /* Flush, fsync, rename to the final name. Frees out in either case; on failure the partial is removed. */
 rw_status file_out_commit(file_out *out, rw_error *err);
+/* PATH.partial-PID-HOST, which the caller frees: in a folder, what a dead process of this host has left under such
+ * a name, or one with a further .EXT, is removed by the next file_out_dir. NULL: no memory. */
+char *file_partial_name(const char *path);
+/* An output that several processes write: one opens and commits it; the others join it by the name of its partial,
+ * and leave it, synced, before that. Bytes at `at`, in place of file_out_write; RW_IO where the folder is not
+ * shared. */
+const char *file_out_partial(const file_out *out);
+rw_status file_out_join(file_out **out, const char *path, const char *partial, rw_error *err);
+rw_status file_out_at(file_out *out, uint64_t at, const void *p, size_t len, rw_error *err);
+rw_status file_out_leave(file_out *out, rw_error *err);
 void file_out_abort(file_out *out); /* removes the partial; NULL is fine */
 /* Write the bytes as path, atomically. */
 rw_status file_put(const char *path, const void *p, size_t len, rw_error *err);

@@ -297,7 +297,9 @@ rw_status parquet_out_shards(parquet_out **out, const char *path, uint64_t shard
   o->path = mem_strndup(path, strlen(path));
   o->shard_bytes = shard_bytes;
   o->n_shards = n;
-  o->waiting = mem_printf("%s.partial-%ld.zst", path, (long)getpid());
+  char *partial = file_partial_name(path);
+  o->waiting = partial ? mem_printf("%s.zst", partial) : NULL;
+  mem_free(partial);
   o->doc = json_new();
   o->mem = arena_new();
   rw_status s = o->path && o->waiting && o->doc && o->mem ? RW_OK : rw_nomem(err, path);
