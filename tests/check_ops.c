@@ -197,7 +197,7 @@ static void check_rows(backend *be, const char *level) {
   }
   double squares = 0;
   for (size_t i = 0; i < all; i++) squares += xd[i] * xd[i];
-  report(level, "sum_squares", fabs(be->sum_squares(be, x, all) / squares - 1), 1e-12);
+  report(level, "sum_squares", fabs(be->sum_squares(be, x, all, NULL) / squares - 1), 1e-12);
   be->batch_free(be, rows.b);
   void *p[] = {x, w, y, dy, dx, rstd, dw, xd, wd, yd};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
@@ -458,7 +458,7 @@ static void fingerprint(backend *be, float *out, size_t *n) {
   float *grads = random_f(ld * in, 1), scales[2][200] = {{0}};
   uint8_t *codes = calloc(2, ld * in);
   for (uint64_t t = 1; t <= 3; t++) {
-    adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - pow(0.9, (double)t), 1 - pow(0.95, (double)t), t};
+    adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - pow(0.9, (double)t), 1 - pow(0.95, (double)t), t, 0};
     be->adamw8(be, (master){.value = w}, grads, (adamw8_state){codes, scales[0]},
                (adamw8_state){codes + ld * in, scales[1]}, ld * in, &o, 1);
   }

@@ -18,5 +18,10 @@ static const float *host_copy(const model *m, const float *device, size_t n) {
 static inline const float *host_grad(const model *m, const model_param *p) {
   return host_copy(m, p->grad, p->count);
 }
+static inline double norm_of(model *m) {
+  double norm;
+  rw_error err;
+  return model_grad_norm(m, &norm, &err) ? -1 : norm;
+}
 
 #endif

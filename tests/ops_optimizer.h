@@ -11,7 +11,7 @@ static void check_adamw(backend *be, const char *level) {
   float *w = random_f(n, 1), *g = random_f(n, 1), *m = random_f(n, 0.1), *v = random_f(n, 0.1);
   for (size_t i = 0; i < n; i++) v[i] *= v[i];
   double *wd = widen(w, n);
-  adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - pow(0.9, 3), 1 - pow(0.95, 3), 3};
+  adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - pow(0.9, 3), 1 - pow(0.95, 3), 3, 0};
   for (size_t i = 0; i < n; i++) { /* Loshchilov & Hutter 2019, algorithm 2 with PyTorch's placement of eps */
     double gi = (double)g[i] * 0.5, mi = 0.9 * m[i] + 0.1 * gi, vi = 0.95 * v[i] + 0.05 * gi * gi;
     wd[i] = wd[i] * (1 - 1e-2 * 0.1) - 1e-2 / o.bias1 * mi / (sqrt(vi / o.bias2) + 1e-8);
@@ -36,7 +36,7 @@ static void check_adamw8(backend *be, const char *level) {
   adamw8_state q[2];
   for (int i = 0; i < 2; i++) q[i] = (adamw8_state){calloc(N, 1), calloc(BLOCKS, 4)};
   memcpy(w2, w, N * 4), memcpy(g2, g, N * 4);
-  adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1};
+  adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1, 0};
   be->adamw(be, (master){.value = w}, g, m, v, N, &o, 0.5f);
   be->adamw8(be, (master){.value = w2}, g2, q[0], q[1], N, &o, 0.5f);
   report(level, "adamw8, first update, bits", bits_differ(w, w2, N * 4), 0);

@@ -32,6 +32,7 @@ static void alone(void **s) {
   rw_fail(&err, RW_DATA, "a row");
   assert_int_equal(comm_agree(c, RW_DATA, &err), RW_DATA);
   assert_string_equal(err.text, "a row");
+  assert_int_equal(comm_same_text(c, "a", "x", &err), RW_OK);
   assert_int_equal(comm_same(c, 1, "x", &err), RW_OK);
   c->close(c);
   context_end(&context);

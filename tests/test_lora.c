@@ -162,7 +162,7 @@ static void training_matches(void **state) {
     OK(model_train(f.m, &(model_train_options){0}, &err));
     const float *loss = want(&f, "train.loss")->data, *norm = want(&f, "train.norm")->data;
     for (int s = 0; s < 8; s++) {
-      double l = bt_step(f.m, &p, true, 2, r), g = model_grad_norm(f.m);
+      double l = bt_step(f.m, &p, true, 2, r), g = norm_of(f.m);
       if (fabs(l - (double)loss[s]) > 2e-5 || fabs(g / (double)norm[s] - 1) > 2e-4)
         fail_msg("%s, step %d: loss %g (PEFT %g), norm %g (%g)", cases[k], s, l, (double)loss[s], g,
                  (double)norm[s]);
@@ -200,7 +200,7 @@ static void dropout_gradients_are_right(void **state) {
       float *way = malloc(count * sizeof *way), *was = malloc(count * sizeof *was),
             *now = malloc(count * sizeof *now);
       for (size_t j = 0; j < count; j++) square += (double)grad[j] * grad[j];
-      model_get_values(f.m, &params[i], was);
+      model_get_values(f.m, &params[i], 0, params[i].count, was);
       for (size_t j = 0; j < count; j++) way[j] = (float)(grad[j] / sqrt(square));
       for (int s = 0; s < 2; s++) {
         for (size_t j = 0; j < count; j++) now[j] = was[j] + (s ? -2e-3f : 2e-3f) * way[j];

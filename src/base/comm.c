@@ -156,6 +156,17 @@ rw_status comm_sum(comm *c, uint64_t *v, int n, rw_error *err) {
   return s;
 }
 
+rw_status comm_same_text(comm *c, const char *text, const char *what, rw_error *err) {
+  char first[400] = "";
+  if (c->size == 1) return RW_OK;
+  snprintf(first, sizeof first, "%s", text);
+  RW_TRY(c->bcast(c, first, sizeof first, 0, err));
+  rw_status s = strncmp(first, text, sizeof first - 1) == 0
+                    ? RW_OK
+                    : rw_fail(err, RW_USAGE, "%s: expected %s as on rank 0, got %.400s", what, first, text);
+  return comm_agree(c, s, err);
+}
+
 rw_status comm_same(comm *c, uint64_t v, const char *what, rw_error *err) {
   int64_t both[2] = {(int64_t)v, (int64_t)~v}; /* the largest, and the complement of the smallest */
   RW_TRY(c->most(c, both, 2, err));

@@ -63,5 +63,7 @@ rw_status comm_sum(comm *c, uint64_t *v, int n, rw_error *err);
 /* RW_USAGE on all ranks, with a text that begins with `what`, unless v is the same on all of them. Stands for an
  * agreement. */
 rw_status comm_same(comm *c, uint64_t v, const char *what, rw_error *err);
+/* The same of a text, of which 399 bytes count; both are named. */
+rw_status comm_same_text(comm *c, const char *text, const char *what, rw_error *err);
 
 #endif

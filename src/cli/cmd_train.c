@@ -129,6 +129,10 @@ static void say_unused(const cli *c, const train_options *o) {
 static int check_together(const cli *c, const train_options *o) {
   if (!o->model || o->data.n == 0 || (!o->out && !o->dry_run))
     return cli_usage(c, "--model, --data and --out are needed");
+  for (size_t i = 0; i < o->data.n && c->context->ranks->size > 1; i++)
+    if (strcmp(o->data.items[i], "-") == 0 || strncmp(o->data.items[i], "/dev/", 5) == 0)
+      return cli_usage(c, "--data %s: expected a file, which each of the %d ranks can read", o->data.items[i],
+                       c->context->ranks->size);
   int status = cli_check_evals(c, &o->eval);
   if (status >= 0) return status;
   if (cli_given(c, "lora-targets") && o->lora_rank == 0)
@@ -169,13 +173,15 @@ int cli_train_check(cli_messages *messages, int argc, char **argv) {
 
 /* Fills what the table of options does not; -1, or the exit status. */
 static int prepare(cli *c, train_options *o) {
-  int status = check_together(c, o);
+  int status = cli_agree(c, check_together(c, o));
   if (status >= 0) return status;
   say_unused(c, o);
   o->seed = (uint64_t)c->common.seed;
   o->device = c->common.device;
   o->dtype = c->common.dtype;
-  if (!(o->context = cli_threads(c))) return 1;
+  o->context = cli_threads(c);
+  status = cli_agree(c, o->context ? -1 : 1);
+  if (status >= 0) return status;
   o->arguments = arguments_json;
   o->arguments_ctx = c;
   return -1;
@@ -231,7 +237,7 @@ static int train(cli *c, train_options *o, train_outlook *outlook) {
   if (status >= 0) return status;
   rw_error err;
   train_result r;
-  rw_status s = cli_model_dir(c, &o->model, &err);
+  rw_status s = comm_agree(c->context->ranks, cli_model_dir(c, &o->model, &err), &err);
   o->base = c->common.base;
   if (!s) s = outlook ? train_plan(o, outlook, &err) : train_run(o, &r, &err);
   if (s == RW_INTERRUPTED && !outlook && !o->dry_run) say_again(c, o);

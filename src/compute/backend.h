@@ -115,6 +115,7 @@ typedef struct {
   double lr, beta1, beta2, eps, weight_decay;
   double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t */
   uint64_t t;          /* update number, from 1 */
+  uint64_t first;      /* index, in its tensor, of the first value; with 8-bit states at a block's beginning */
 } adamw_step;
 
 /* DEVICE: what operations read and write. STATES: the optimizer's moments, which may lie in memory of the host that
@@ -133,6 +134,8 @@ typedef struct {
   size_t piece_rows;             /* the least rows of a piece of a weight gradient, but for the last */
   size_t train_rows, score_rows; /* rows of a pass that suit it */
 } backend_traits;
+
+enum { SQUARES_BLOCK = 1 << 16 };
 
 typedef struct backend backend;
 struct backend {
@@ -227,8 +230,9 @@ struct backend {
   void (*dropout)(backend *be, mat y, mat x, const batch *b, row_set rows, uint64_t key, double p, size_t n,
                   bool acc);
 
-  /* Sum of squares of n values in f64, in blocks of a fixed size. Waits. */
-  double (*sum_squares)(backend *be, const float *x, size_t n);
+  /* Sum of squares of n values in f64, in blocks of SQUARES_BLOCK values, whose own sums go to `blocks` (NULL:
+   * nobody asks for them). Waits. */
+  double (*sum_squares)(backend *be, const float *x, size_t n, double *blocks);
   /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW) of n values: g is first multiplied
    * by clip. */
   void (*adamw)(backend *be, master w, float *g, float *m, float *v, size_t n, const adamw_step *o, float clip);

@@ -5,6 +5,7 @@
 #ifndef FORMAT_SAFETENSORS_H
 #define FORMAT_SAFETENSORS_H
 
+#include "base/comm.h"
 #include "base/file.h"
 #include "base/option.h"
 
@@ -51,6 +52,18 @@ typedef struct {
 /* read(ctx, i, buffer): fills tensor i's bytes, in the spec's dtype. stem: "model" or "adapter_model". */
 rw_status st_write(const char *dir, const char *stem, const st_spec *specs, size_t n, uint64_t max_shard,
                    rw_status (*read)(void *ctx, size_t i, void *buffer, rw_error *err), void *ctx, rw_error *err);
+
+/* The same file as st_write's single one, written by several ranks together: each gives of tensor i the bytes
+ * [at, at + bytes) that are its own, and read(ctx, i, at, bytes, buffer) fills some of those. A
+ * failure of any is that of all. */
+typedef struct {
+  size_t at, bytes;
+} st_part;
+rw_status st_write_ranks(const char *dir, const char *stem, const st_spec *specs, const st_part *own, size_t n,
+                         comm *ranks,
+                         rw_status (*read)(void *ctx, size_t i, size_t at, size_t bytes, void *buffer,
+                                           rw_error *err),
+                         void *ctx, rw_error *err);
 
 /* n values of dtype src to f32 / from f32 (bf16 and f16: round to nearest even). F32, F16, BF16 only. */
 void st_to_f32(float *dst, const void *src, st_dtype t, size_t n);

@@ -44,13 +44,11 @@ static int file_order(const void *a, const void *b, void *ctx) {
   return x->dtype != y->dtype ? (int)y->dtype - (int)x->dtype : strcmp(x->name, y->name);
 }
 
-/* Writes the tensors order[from..to). */
-static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *err) {
-  char name[128];
-  str h = {0};
+/* What stands before the data of the tensors order[from..to): a length, and the header. */
+static void write_header(str *h, const writer *w, size_t from, size_t to) {
   uint64_t at = 0;
-  shard_name(w, from < to ? w->shard_of[w->order[from]] : 0, name, sizeof name);
-  json_writer hw = {.out = &h, .compact = true};
+  json_writer hw = {.out = h, .compact = true};
+  str_add(h, "\0\0\0\0\0\0\0", 8);
   jw_object(&hw, NULL);
   jw_object(&hw, "__metadata__");
   jw_string(&hw, "format", "pt");
@@ -69,13 +67,19 @@ static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *
     jw_end(&hw);
   }
   jw_end(&hw);
-  for (size_t pad = (8 - h.len % 8) % 8; pad > 0; pad--) str_addc(&h, ' '); /* the data begins at a multiple of 8 */
+  for (size_t pad = (8 - h->len % 8) % 8; pad > 0; pad--) str_addc(h, ' '); /* the data begins at a multiple of 8 */
+  for (int i = 0; i < 8 && !h->oom; i++) h->p[i] = (char)(uint8_t)((uint64_t)(h->len - 8) >> (8 * i));
+}
+
+/* Writes the tensors order[from..to). */
+static rw_status write_shard(const writer *w, size_t from, size_t to, rw_error *err) {
+  char name[128];
+  str h = {0};
+  shard_name(w, from < to ? w->shard_of[w->order[from]] : 0, name, sizeof name);
+  write_header(&h, w, from, to);
   char *path = file_join(w->dir, name);
   file_out *out = NULL;
   rw_status s = path && !h.oom ? file_out_open(&out, path, err) : rw_nomem(err, name);
-  uint8_t len[8];
-  for (int i = 0; i < 8; i++) len[i] = (uint8_t)((uint64_t)h.len >> (8 * i));
-  if (!s) s = file_out_write(out, len, 8, err);
   if (!s) s = file_out_write(out, h.p, h.len, err);
   for (size_t i = from; !s && i < to; i++) {
     s = w->read(w->ctx, w->order[i], w->buffer, err);
@@ -156,5 +160,79 @@ rw_status st_write(const char *dir, const char *stem, const st_spec *specs, size
   mem_free(w.shard_of);
   mem_free(w.order);
   mem_free(w.buffer);
+  return s;
+}
+
+/* ---- by several ranks ---- */
+
+enum { PART = 1 << 22 }; /* bytes at a time */
+
+/* The file that all ranks write: rank 0 makes it, the others join it. */
+static rw_status open_shared(file_out **out, const char *path, comm *ranks, rw_error *err) {
+  char partial[4096] = "";
+  rw_status s = ranks->rank == 0 ? file_out_open(out, path, err) : RW_OK;
+  if (!s && *out && (size_t)snprintf(partial, sizeof partial, "%s", file_out_partial(*out)) >= sizeof partial)
+    s = rw_fail(err, RW_IO, "%s: the path is too long", path);
+  RW_TRY(comm_agree(ranks, s, err));
+  RW_TRY(ranks->bcast(ranks, partial, sizeof partial, 0, err));
+  return ranks->rank == 0 ? RW_OK : file_out_join(out, path, partial, err);
+}
+
+static rw_status write_own(const writer *w, const st_part *own, const str *header, file_out *out, int rank,
+                           rw_status (*read)(void *ctx, size_t i, size_t at, size_t bytes, void *buffer,
+                                             rw_error *err),
+                           void *buffer, rw_error *err) {
+  uint64_t at = header->len;
+  if (rank == 0) RW_TRY(file_out_at(out, 0, header->p, header->len, err));
+  for (size_t k = 0; k < w->n; k++) {
+    size_t i = w->order[k], end = own[i].at + own[i].bytes;
+    for (size_t from = own[i].at, bytes; from < end; from += bytes) {
+      bytes = end - from < PART ? end - from : PART;
+      RW_TRY(read(w->ctx, i, from, bytes, buffer, err));
+      RW_TRY(file_out_at(out, at + from, buffer, bytes, err));
+    }
+    at += spec_bytes(&w->specs[i]);
+  }
+  return RW_OK;
+}
+
+rw_status st_write_ranks(const char *dir, const char *stem, const st_spec *specs, const st_part *own, size_t n,
+                         comm *ranks,
+                         rw_status (*read)(void *ctx, size_t i, size_t at, size_t bytes, void *buffer,
+                                           rw_error *err),
+                         void *ctx, rw_error *err) {
+  writer w = {.dir = dir, .stem = stem, .specs = specs, .n = n, .shards = 1, .ctx = ctx};
+  char name[128];
+  str header = {0};
+  file_out *out = NULL;
+  shard_name(&w, 0, name, sizeof name);
+  char *path = file_join(dir, name);
+  w.shard_of = mem_zalloc(n, sizeof *w.shard_of);
+  w.order = mem_alloc(n, sizeof *w.order);
+  w.buffer = mem_alloc(PART, 1);
+  rw_status s = path && w.shard_of && w.order && w.buffer ? RW_OK : rw_nomem(err, dir);
+  for (size_t i = 0; !s && i < n; i++) w.order[i] = i;
+  if (!s) qsort_r(w.order, n, sizeof *w.order, file_order, &w);
+  if (!s) write_header(&header, &w, 0, n);
+  if (!s && header.oom) s = rw_nomem(err, dir);
+  s = comm_agree(ranks, s, err);
+  if (!s) {
+    s = open_shared(&out, path, ranks, err);
+    if (!s) s = write_own(&w, own, &header, out, ranks->rank, read, w.buffer, err);
+    if (!s && ranks->rank > 0) {
+      s = file_out_leave(out, err);
+      out = NULL;
+    }
+    s = comm_agree(ranks, s, err);
+    if (!s && out) {
+      s = file_out_commit(out, err);
+      out = NULL;
+    }
+    if (out) file_out_abort(out);
+    s = comm_agree(ranks, s, err);
+  }
+  str_free(&header);
+  void *p[] = {path, w.shard_of, w.order, w.buffer};
+  for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   return s;
 }

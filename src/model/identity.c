@@ -123,6 +123,7 @@ void identity_options(json_writer *w, const option *table, const void *values, o
   for (const option *o = table; o->name; o++) {
     str text = {0};
     if (o->affects != affects || (but && strcmp(o->name, but) == 0)) continue;
+    if (o->later && option_is_initial(o, values)) continue;
     if (o->kind == OPTION_FLAG && !option_is_initial(o, values)) jw_bool(w, o->name, true);
     if (option_text(o, values, &text)) jw_slice(w, o->name, (slice){text.p, text.len});
     str_free(&text);

@@ -151,10 +151,12 @@ const float *model_attribute_values(const model *m);
 /* ---- training ---- */
 
 typedef struct {
-  const char *name;      /* as in the checkpoint */
-  master w;              /* device memory, as all here: model_get and model_put reach it. Frozen: all NULL */
-  float *grad, *m1, *m2; /* [count] */
-  adamw8_state q1, q2;   /* instead of m1, m2 with 8-bit states */
+  const char *name;    /* as in the checkpoint */
+  master w;            /* device memory, as all here: model_get and model_put reach it. Frozen: all NULL */
+  float *grad;         /* [count] */
+  size_t first, owned; /* what this rank updates: values [first, first + owned); all of them in one process */
+  float *m1, *m2;      /* [owned] */
+  adamw8_state q1, q2; /* instead of m1, m2 with 8-bit states; first is then where a block begins */
   size_t count;
   size_t rows; /* first dimension */
   bool is_norm, is_bias;
@@ -190,6 +192,7 @@ typedef struct {
   bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
   bool states_8bit;
   size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
+  size_t slices;    /* of a batch, whose gradients are summed one after another; 0: one */
   bool reopened;    /* for model_train_bytes: what is saved on the way is opened beside it and scored with */
   int save_dtype;   /* so saved: st_dtype, or -1: as in the input */
 } model_train_options;
@@ -197,13 +200,15 @@ typedef struct {
  * attributes. */
 rw_status model_train_check(const model *m, const model_train_options *o, rw_error *err);
 /* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
- * optimizer states (zeroed). */
+ * optimizer states (zeroed). Of several ranks (context.h) each has all values and gradients, and of the states
+ * those of its own stretch. */
 rw_status model_train(model *m, const model_train_options *o, rw_error *err);
 size_t model_params(const model *m, const model_param **params);
-/* Between device and host memory; and a parameter's values as f32. model_sync tells of faults of the device. */
+/* Between device and host memory; and a parameter's values (of n from `at` on) as f32. model_sync tells of faults
+ * of the device. */
 void model_get(const model *m, void *host, const void *device, size_t bytes);
 void model_put(model *m, void *device, const void *host, size_t bytes);
-void model_get_values(const model *m, const model_param *p, float *host);
+void model_get_values(const model *m, const model_param *p, size_t at, size_t n, float *host);
 void model_put_values(model *m, const model_param *p, const float *host);
 rw_status model_sync(const model *m, rw_error *err);
 /* From now on the states below the trained layers are kept, up to max_bytes, in a nameless file in the folder dir,
@@ -225,14 +230,20 @@ void model_rest(model *m);
 /* After model_train: gives back gradients and optimizer states too. What is left can be scored with and saved. */
 void model_end_training(model *m);
 void model_zero_grad(model *m);
-/* sqrt of the sum of squares of all gradients. */
-double model_grad_norm(model *m);
+/* All ranks together: the gradients that the first `here` of them have computed, each of one slice, are added in
+ * the order of the ranks to those of earlier rounds (first: there are none). After the last round this rank's
+ * stretch of the gradients is the batch's; beyond it they mean nothing. */
+rw_status model_add_slices(model *m, int here, bool first, bool last, rw_error *err);
+/* sqrt of the sum of squares of all gradients; all ranks together. */
+rw_status model_grad_norm(model *m, double *norm, rw_error *err);
 typedef struct {
   double lr, beta1, beta2, eps, weight_decay;
   bool decay_norm, decay_bias;
   uint64_t t; /* update number, from 1 */
 } model_adamw;
+/* Of this rank's stretch; model_share_values then gives all ranks the values of all. */
 void model_update(model *m, const model_adamw *o, double clip);
+rw_status model_share_values(model *m, rw_error *err);
 /* The name of the first parameter, in the order of the backward pass, with a non-finite gradient, or NULL. */
 const char *model_bad_gradient(model *m);
 /* The name of the first tensor with a non-finite weight, and where in it; NULL: none. */
@@ -242,6 +253,7 @@ const char *model_bad_weight(const model *m, size_t *index);
  * factors, and what saving needs. Where the device's memory is the host's, the sum counts. */
 typedef struct {
   uint64_t device, host;
+  uint64_t exchanged; /* what each rank sends in a step */
 } model_bytes;
 model_bytes model_train_bytes(const model *m, const model_train_options *o, size_t n_tokens);
 /* Bytes of the files that training writes: the model as model_save has it with o->save_dtype, the trained tensors

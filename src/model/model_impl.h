@@ -7,7 +7,7 @@
  *   batch.c              conversations as a forest
  *   ops.c, lora.c        the decoder's parts: memory, norms, projections with their adapters
  *   frozen.c, heads.c, faults.c
- *   forward.c, backward.c, trainer.c
+ *   forward.c, backward.c, shards.c, trainer.c
  *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, session.c, save.c
  * Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
@@ -107,13 +107,21 @@ typedef struct {
   size_t most_rows;
   double dropout;
   uint64_t drop_key;
-  bool merge;             /* model_save writes the whole model */
-  frozen_cache *frozen;   /* NULL: none */
-  model_param *params;    /* for model_params */
-  char *values;           /* one block each, trained tensors in order; 4 bytes a value */
-  float *grads, *m1, *m2; /* the same */
-  uint8_t *codes;         /* 8-bit states: both moments' codes, then m1 holds their scales */
-  size_t n_trained;       /* values */
+  bool merge;           /* model_save writes the whole model */
+  frozen_cache *frozen; /* NULL: none */
+  model_param *params;  /* for model_params */
+  char *values;         /* one block each, trained tensors in order; 4 bytes a value */
+  float *grads;         /* the same */
+  float *m1, *m2;       /* of this rank's stretch */
+  uint8_t *codes;       /* 8-bit states: both moments' codes, then m1 and m2 hold their scales */
+  size_t n_trained;     /* values */
+  size_t first;         /* the first trained tensor */
+  /* shards.c */
+  size_t *cut;                       /* [ranks + 1]: where each rank's stretch of the trained values begins */
+  size_t piece;                      /* values on their way from one rank to another at a time */
+  float *sum;                        /* of slices so far, of this rank's stretch; NULL: not needed */
+  float *in[2], *out[2], *staged[2]; /* pieces of each rank, in host memory; on the device. NULL: not needed */
+  comm_part *parts;
 } trainer;
 
 /* A session. */
@@ -221,6 +229,17 @@ void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *ou
 /* session.c: the device of new weights and their first session; level as in model_options. f32: asked for by name.
  */
 rw_status session_device(model *m, const char *device, const char *level, bool f32, rw_error *err);
+/* shards.c, for trainer.c: stretches of all ranks, each parameter's part of this one's; room for sums and exchange.
+ */
+rw_status shards_cut(model *m, rw_error *err);
+rw_status shards_room(model *m, size_t slices, rw_error *err);
+void shards_free(model *m); /* the room */
+typedef struct {
+  uint64_t sums, staged; /* bytes */
+  uint64_t states;       /* values whose states a rank keeps */
+  uint64_t exchanged;    /* bytes that a rank sends in a step */
+} shard_bytes;
+shard_bytes shards_bytes(const model *m, size_t slices, uint64_t trained);
 /* ops.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */

@@ -92,6 +92,7 @@ void model_free(model *m) {
     for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
     be->release(be, MEM_DEVICE, m->tr.values);
     be->release(be, MEM_DEVICE, m->tr.grads);
+    shards_free(m);
     void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
     for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
     prefix_cache_free(m->prefixes);
@@ -99,8 +100,9 @@ void model_free(model *m) {
     if (be != m->w->be) be->close(be);
   }
   frozen_free(m->tr.frozen);
-  void *host[] = {m->tr.params,  m->ids,   m->pos,       m->rope_rows, m->trees, m->branches,     m->last,
-                  m->attributes, m->gates, m->drop_rows, m->drop_last, m->ends,  m->known_blocks, m->new_blocks};
+  void *host[] = {m->tr.cut,    m->tr.parts, m->tr.params,    m->ids,        m->pos,   m->rope_rows,
+                  m->trees,     m->branches, m->last,         m->attributes, m->gates, m->drop_rows,
+                  m->drop_last, m->ends,     m->known_blocks, m->new_blocks};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
   weights_drop(m->w);
   mem_free(m);
@@ -110,8 +112,8 @@ void model_get(const model *m, void *host, const void *device, size_t bytes) {
   m->be->get(m->be, host, device, bytes);
 }
 void model_put(model *m, void *device, const void *host, size_t bytes) { m->be->put(m->be, device, host, bytes); }
-void model_get_values(const model *m, const model_param *p, float *host) {
-  m->be->get_master(m->be, host, p->w, 0, p->count);
+void model_get_values(const model *m, const model_param *p, size_t at, size_t n, float *host) {
+  m->be->get_master(m->be, host, p->w, at, n);
 }
 void model_put_values(model *m, const model_param *p, const float *host) {
   m->be->put_master(m->be, p->w, 0, host, p->count);

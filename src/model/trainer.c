@@ -74,10 +74,12 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
   m->tr.recompute = o->recompute;
   m->tr.most_rows = o->most_rows;
   m->tr.n_trained = 0;
-  size_t first = first_trained(m, m->tr.freeze), scales = 0;
+  size_t first = m->tr.first = first_trained(m, m->tr.freeze), scales = 0, owned = 0;
+  for (size_t i = first; i < m->w->n_tensors; i++) m->tr.n_trained += m->w->t[i].pub.count;
+  RW_TRY(shards_cut(m, err));
   for (size_t i = first; i < m->w->n_tensors; i++) {
-    m->tr.n_trained += m->w->t[i].pub.count;
-    scales += blocks_of(m->w->t[i].pub.count);
+    owned += m->w->t[i].pub.owned;
+    scales += blocks_of(m->w->t[i].pub.owned);
   }
   m->tr.values = m->be->alloc(m->be, MEM_DEVICE, m->tr.n_trained * sizeof(float));
   if (!m->tr.values) return rw_nomem(err, "trained tensors");
@@ -85,32 +87,34 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
   for (size_t i = first; i < m->w->n_tensors; at += m->w->t[i++].pub.count * sizeof(float))
     RW_TRY(make_master(m, i, at, err));
   st_forget(m->w->file); /* the copies are what counts now; before the rest, for the peak's sake */
-  size_t n = m->tr.n_trained * sizeof(float), states = o->states_8bit ? scales * sizeof(float) : n;
+  size_t states = (o->states_8bit ? scales : owned) * sizeof(float);
   const struct {
     void **p;
     size_t bytes;
     mem_kind kind;
-  } block[] = {{(void **)&m->tr.grads, n, MEM_DEVICE},
+  } block[] = {{(void **)&m->tr.grads, m->tr.n_trained * sizeof(float), MEM_DEVICE},
                {(void **)&m->tr.m1, states, MEM_STATES},
                {(void **)&m->tr.m2, states, MEM_STATES},
-               {(void **)&m->tr.codes, 2 * m->tr.n_trained, MEM_STATES}};
+               {(void **)&m->tr.codes, 2 * owned, MEM_STATES}};
   for (size_t b = 0; b < (o->states_8bit ? 4 : 3); b++) {
-    *block[b].p = m->be->alloc(m->be, block[b].kind, block[b].bytes);
+    *block[b].p = m->be->alloc(m->be, block[b].kind, block[b].bytes + 1); /* a rank may own nothing */
     if (!*block[b].p) return rw_nomem(err, "gradients and optimizer states");
     m->be->zero(m->be, *block[b].p, block[b].bytes);
   }
-  size_t scale = 0, from = 0;
+  RW_TRY(shards_room(m, o->slices, err));
+  size_t scale = 0, from = 0, state = 0;
   for (size_t i = first; i < m->w->n_tensors; i++) {
     model_param *p = &m->w->t[i].pub;
     p->grad = m->tr.grads + from;
     if (o->states_8bit) {
-      p->q1 = (adamw8_state){m->tr.codes + from, m->tr.m1 + scale};
-      p->q2 = (adamw8_state){m->tr.codes + m->tr.n_trained + from, m->tr.m2 + scale};
+      p->q1 = (adamw8_state){m->tr.codes + state, m->tr.m1 + scale};
+      p->q2 = (adamw8_state){m->tr.codes + owned + state, m->tr.m2 + scale};
     } else {
-      p->m1 = m->tr.m1 + from;
-      p->m2 = m->tr.m2 + from;
+      p->m1 = m->tr.m1 + state;
+      p->m2 = m->tr.m2 + state;
     }
-    scale += blocks_of(p->count);
+    scale += blocks_of(p->owned);
+    state += p->owned;
     from += p->count;
   }
   m->tr.params = mem_alloc(m->w->n_tensors, sizeof *m->tr.params);
@@ -142,11 +146,14 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
   /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o */
   pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c)) * type_size(m->be->traits.act);
   pass += m->be->scratch_bytes(m->be, n_tokens, most, widest);
-  uint64_t states = o->states_8bit ? 2 * trained + trained / 32 : 8 * trained,
+  shard_bytes shard = shards_bytes(m, o->slices, trained);
+  uint64_t states = o->states_8bit ? 2 * shard.states + shard.states / 32 : 8 * shard.states,
            saving = 4 * largest > reopened ? 4 * largest : reopened; /* when the activations are given back */
-  model_bytes b = {.device = 8 * trained + states + pass, .host = saving};
+  model_bytes b = {.device = 8 * trained + shard.sums + states + pass,
+                   .host = saving + shard.staged,
+                   .exchanged = shard.exchanged};
   if (m->be->traits.maps_host)
-    b.host = frozen + (saving > pass ? saving - pass : 0);
+    b.host = frozen + shard.staged + (saving > pass ? saving - pass : 0);
   else
     b.device -= freed < b.device ? freed : b.device; /* frozen weights are there already */
   return b;
@@ -184,6 +191,7 @@ void model_rest(model *m) {
 void model_end_training(model *m) {
   model_rest(m);
   void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
+  shards_free(m);
   m->be->release(m->be, MEM_DEVICE, m->tr.grads);
   for (size_t i = 0; i < sizeof states / sizeof *states; i++) m->be->release(m->be, MEM_STATES, states[i]);
   m->tr.grads = m->tr.m1 = m->tr.m2 = NULL;
@@ -198,7 +206,9 @@ void model_end_training(model *m) {
 
 void model_zero_grad(model *m) { m->be->zero(m->be, m->tr.grads, m->tr.n_trained * sizeof(float)); }
 
-double model_grad_norm(model *m) { return sqrt(m->be->sum_squares(m->be, m->tr.grads, m->tr.n_trained)); }
+static master master_from(master w, size_t at) {
+  return (master){(char *)w.value + at * type_size(w.type), w.low ? w.low + at : NULL, w.type};
+}
 
 void model_update(model *m, const model_adamw *o, double clip) {
   adamw_step s = {o->lr,
@@ -208,14 +218,18 @@ void model_update(model *m, const model_adamw *o, double clip) {
                   o->weight_decay,
                   1 - pow(o->beta1, (double)o->t),
                   1 - pow(o->beta2, (double)o->t),
-                  o->t};
+                  o->t,
+                  0};
   for (size_t i = 0; i < m->w->n_tensors; i++) {
     const model_param *p = &m->w->t[i].pub;
-    if (!p->w.value) continue;
+    if (!p->w.value || p->owned == 0) continue;
+    master w = master_from(p->w, p->first);
+    float *g = p->grad + p->first;
+    s.first = p->first;
     s.weight_decay = (p->is_norm && !o->decay_norm) || (p->is_bias && !o->decay_bias) ? 0 : o->weight_decay;
     if (p->q1.code)
-      m->be->adamw8(m->be, p->w, p->grad, p->q1, p->q2, p->count, &s, (float)clip);
+      m->be->adamw8(m->be, w, g, p->q1, p->q2, p->owned, &s, (float)clip);
     else
-      m->be->adamw(m->be, p->w, p->grad, p->m1, p->m2, p->count, &s, (float)clip);
+      m->be->adamw(m->be, w, g, p->m1, p->m2, p->owned, &s, (float)clip);
   }
 }

@@ -13,25 +13,30 @@
 
 static const char PREFIX[] = "checkpoint-";
 
-/* What a checkpoint holds of a parameter: its value and, under the names of PyTorch's AdamW, the moments. */
+/* What a checkpoint holds of a parameter: its value and, under the names of PyTorch's AdamW, the moments. Each rank
+ * writes, and of the moments has, what it updates. */
 enum { WEIGHTS = 1, PARTS = 5 };
 typedef struct {
   const model_param *param;
   void *moment; /* device memory; NULL: the value itself */
   st_dtype dtype;
   size_t count;
+  size_t first, owned; /* this rank's */
   const char *suffix;
 } part;
 
+static size_t blocks_of(size_t n) { return (n + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK; }
+
 /* Part `which` of p; false: there is none. */
 static bool part_of(const model_param *p, size_t which, part *out) {
-  size_t blocks = (p->count + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK;
-  const part all[PARTS] = {
-      {p, NULL, DT_F32, p->count, ""},
-      {p, p->q1.code ? (void *)p->q1.code : p->m1, p->q1.code ? DT_U8 : DT_F32, p->count, ".exp_avg"},
-      {p, p->q2.code ? (void *)p->q2.code : p->m2, p->q2.code ? DT_U8 : DT_F32, p->count, ".exp_avg_sq"},
-      {p, p->q1.scale, DT_F32, blocks, ".exp_avg.scale"},
-      {p, p->q2.scale, DT_F32, blocks, ".exp_avg_sq.scale"}};
+  size_t n = p->count, from = p->first, own = p->owned, blocks = blocks_of(n), block = from / ADAMW8_BLOCK,
+         own_blocks = blocks_of(own);
+  st_dtype type = p->q1.code ? DT_U8 : DT_F32;
+  const part all[PARTS] = {{p, NULL, DT_F32, n, from, own, ""},
+                           {p, p->q1.code ? (void *)p->q1.code : p->m1, type, n, from, own, ".exp_avg"},
+                           {p, p->q2.code ? (void *)p->q2.code : p->m2, type, n, from, own, ".exp_avg_sq"},
+                           {p, p->q1.scale, DT_F32, blocks, block, own_blocks, ".exp_avg.scale"},
+                           {p, p->q2.scale, DT_F32, blocks, block, own_blocks, ".exp_avg_sq.scale"}};
   *out = all[which];
   return which == 0 ? p->w.value != NULL : out->moment != NULL;
 }
@@ -41,24 +46,26 @@ typedef struct {
   const part *plan;
 } reading;
 
-static rw_status read_part(void *ctx, size_t i, void *out, rw_error *err) {
+static rw_status read_part(void *ctx, size_t i, size_t at, size_t bytes, void *out, rw_error *err) {
   const reading *r = ctx;
   const part *p = &r->plan[i];
+  size_t size = st_dtype_size(p->dtype);
   if (p->moment)
-    model_get(r->m, out, p->moment, p->count * st_dtype_size(p->dtype));
+    model_get(r->m, out, (const char *)p->moment + (at - p->first * size), bytes);
   else
-    model_get_values(r->m, p->param, out);
+    model_get_values(r->m, p->param, at / size, bytes / size, out);
   return model_sync(r->m, err);
 }
 
-static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error *err) {
+static rw_status write_tensors(model *m, comm *ranks, const char *dir, size_t parts, rw_error *err) {
   const model_param *params;
   size_t all = model_params(m, &params), n = 0;
   model_rest(m);
   st_spec *specs = mem_zalloc(all * parts, sizeof *specs);
   part *plan = mem_zalloc(all * parts, sizeof *plan);
+  st_part *own = mem_zalloc(all * parts, sizeof *own);
   arena *names = arena_new();
-  rw_status s = specs && plan && names ? RW_OK : rw_nomem(err, dir);
+  rw_status s = specs && plan && own && names ? RW_OK : rw_nomem(err, dir);
   for (size_t i = 0; !s && i < all; i++)
     for (size_t k = 0; k < parts; k++) {
       part p;
@@ -68,9 +75,12 @@ static rw_status write_tensors(model *m, const char *dir, size_t parts, rw_error
       char *copy = arena_strndup(names, name, (size_t)len);
       if (!copy) s = rw_nomem(err, dir);
       specs[n] = (st_spec){copy, p.dtype, 1, {(int64_t)p.count}};
+      own[n] = (st_part){p.first * st_dtype_size(p.dtype), p.owned * st_dtype_size(p.dtype)};
       plan[n++] = p;
     }
-  if (!s) s = st_write(dir, "model", specs, n, UINT64_MAX, read_part, &(reading){m, plan}, err);
+  s = comm_agree(ranks, s, err);
+  if (!s) s = st_write_ranks(dir, "model", specs, own, n, ranks, read_part, &(reading){m, plan}, err);
+  mem_free(own);
   mem_free(specs);
   mem_free(plan);
   arena_free(names);
@@ -163,32 +173,35 @@ static const char STATE[] = "state"; /* subfolder of a checkpoint that is a mode
 
 /* Writes OUT/name whole: under another name first. best_of: weights alone, and by which evaluation they are the
  * best. An older one gives way. */
-static rw_status save_folder(model *m, const char *out, const char *name, const train_state *t,
+static rw_status save_folder(model *m, comm *ranks, const char *out, const char *name, const train_state *t,
                              const checkpoint_policy *p, const char *best_of, rw_error *err) {
   char *final = file_join(out, name), *partial = final ? mem_printf("%s.partial", final) : NULL;
   char *state =
       partial ? p && p->keep > 0 ? file_join(partial, STATE) : mem_strndup(partial, strlen(partial)) : NULL;
+  bool writes = ranks->rank == 0;
   rw_status s = state ? RW_OK : rw_nomem(err, out);
-  if (!s) s = file_remove_tree(partial, err);
-  if (!s) s = file_mkdirs(state, err);
-  if (!s && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
-  if (!s) s = write_tensors(m, state, best_of ? WEIGHTS : PARTS, err);
-  if (!s) s = best_of ? write_best(state, t, best_of, err) : write_state(state, t, err);
-  if (!s) s = file_replace_dir(partial, final, err);
-  if (s && partial) file_remove_tree(partial, NULL);
+  if (!s && writes) s = file_remove_tree(partial, err);
+  if (!s && writes) s = file_mkdirs(state, err);
+  if (!s && writes && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
+  s = comm_agree(ranks, s, err);
+  if (!s) s = write_tensors(m, ranks, state, best_of ? WEIGHTS : PARTS, err);
+  if (!s && writes) s = best_of ? write_best(state, t, best_of, err) : write_state(state, t, err);
+  if (!s && writes) s = file_replace_dir(partial, final, err);
+  s = comm_agree(ranks, s, err);
+  if (s && writes && partial) file_remove_tree(partial, NULL);
   mem_free(final);
   mem_free(partial);
   mem_free(state);
   return s;
 }
 
-rw_status checkpoint_save(model *m, const char *out, const train_state *t, const checkpoint_policy *p,
+rw_status checkpoint_save(model *m, comm *ranks, const char *out, const train_state *t, const checkpoint_policy *p,
                           rw_error *err) {
   char name[64];
   snprintf(name, sizeof name, "%s%08lld", PREFIX, (long long)t->step);
   struct removal r = {out, p->keep > 0 ? p->keep : 1};
-  RW_TRY(save_folder(m, out, name, t, p, NULL, err));
-  return each(out, remove_other, &r, err);
+  RW_TRY(save_folder(m, ranks, out, name, t, p, NULL, err));
+  return comm_agree(ranks, ranks->rank == 0 ? each(out, remove_other, &r, err) : RW_OK, err);
 }
 
 static rw_status newest(void *ctx, const char *name, rw_error *err) {
@@ -239,8 +252,9 @@ static rw_status read_state(const char *dir, train_state *t, const char *identit
 }
 
 static void put_part(model *m, const part *p, const st_tensor *t) {
+  size_t size = st_dtype_size(p->dtype);
   if (p->moment)
-    model_put(m, p->moment, t->data, t->bytes);
+    model_put(m, p->moment, (const char *)t->data + p->first * size, p->owned * size);
   else
     model_put_values(m, p->param, t->data);
 }
@@ -302,8 +316,8 @@ rw_status checkpoint_load(model *m, const char *out, train_state *t, bool *found
 
 static const char BEST[] = "best-weights";
 
-rw_status best_save(model *m, const char *out, const train_state *t, const char *eval, rw_error *err) {
-  return save_folder(m, out, BEST, t, NULL, eval, err);
+rw_status best_save(model *m, comm *ranks, const char *out, const train_state *t, const char *eval, rw_error *err) {
+  return save_folder(m, ranks, out, BEST, t, NULL, eval, err);
 }
 
 static rw_status read_best(const char *path, const char *eval, train_state *t, bool *there, rw_error *err) {

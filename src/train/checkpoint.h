@@ -30,14 +30,15 @@ typedef struct {
   rw_status (*publish)(void *ctx, const char *dir, rw_error *err);
   void *ctx;
 } checkpoint_policy;
-rw_status checkpoint_save(model *m, const char *out, const train_state *s, const checkpoint_policy *p,
+/* All ranks together write into a folder that they share; the same bytes at any number of them. */
+rw_status checkpoint_save(model *m, comm *ranks, const char *out, const train_state *s, const checkpoint_policy *p,
                           rw_error *err);
 /* Finds the newest checkpoint in OUT and loads it; *found false when there is none. A checkpoint of another run
  * (another identity, or fingerprint) is RW_USAGE. */
 rw_status checkpoint_load(model *m, const char *out, train_state *s, bool *found, rw_error *err);
 /* OUT/best-weights/: the weights of the best evaluation so far and what it was, whole or not there. eval: of
- * identity_eval. Written where s->best and s->best_step are of the model as it is. */
-rw_status best_save(model *m, const char *out, const train_state *s, const char *eval, rw_error *err);
+ * identity_eval. Written by all ranks together, where s->best and s->best_step are of the model as it is. */
+rw_status best_save(model *m, comm *ranks, const char *out, const train_state *s, const char *eval, rw_error *err);
 rw_status best_load(model *m, const char *out, rw_error *err);
 /* Reads s->best and s->best_step of it (an older program kept weights alone: then they stay). *there false: there
  * are no weights, or they were the best on another evaluation than eval. */

@@ -69,12 +69,14 @@ static bool sleep_unless(rw_context *context, bool interrupted, double seconds) 
 }
 
 rw_status disk_wait(rw_context *context, rw_status (*again)(void *ctx, rw_error *err), void *ctx, rw_error *err) {
-  bool interrupted = log_interrupted(context);
+  comm *ranks = context->ranks;
+  int64_t wish = log_interrupted(context); /* what one rank's user wants counts for all */
+  RW_TRY(ranks->most(ranks, &wish, 1, err));
+  bool interrupted = wish;
   double began = clock_seconds(), pause = 0.5, said = -1e9;
   rw_status s;
-  while ((s = again(ctx, err)) == RW_IO) {
+  while ((s = comm_agree(ranks, again(ctx, err), err)) == RW_IO) {
     double now = clock_seconds();
-    if (interrupted && now - began > PATIENCE) break;
     if (now - said > 600) {
       said = now;
       log_warn(context,
@@ -82,7 +84,9 @@ rw_status disk_wait(rw_context *context, rw_status (*again)(void *ctx, rw_error 
                            : "%s; trying again until it works: make room there, or interrupt to give up",
                err->text);
     }
-    if (!sleep_unless(context, interrupted, pause)) break;
+    wish = (interrupted && now - began > PATIENCE) || !sleep_unless(context, interrupted, pause);
+    RW_TRY(ranks->most(ranks, &wish, 1, err));
+    if (wish) break;
     if (pause < 10) pause *= 2;
   }
   return s;
@@ -97,7 +101,9 @@ static rw_status save_if_room(void *ctx, rw_error *err) {
   const saving *v = ctx;
   run *t = v->t;
   char takes[32], has[32];
-  if (!file_room_short(t->o->out, t->checkpoint)) return v->save(t, err);
+  int64_t lacks = t->ranks->rank == 0 && file_room_short(t->o->out, t->checkpoint);
+  RW_TRY(t->ranks->most(t->ranks, &lacks, 1, err));
+  if (!lacks) return v->save(t, err);
   file_size_text(takes, t->checkpoint);
   file_size_text(has, file_room(t->o->out));
   return rw_fail(err, RW_IO, "%s: a checkpoint takes %s of disk, and %s are free", t->o->out, takes, has);
@@ -124,7 +130,7 @@ rw_status disk_save(run *t, rw_status (*save)(run *t, rw_error *err), bool stop,
   saving v = {t, save};
   rw_context *context = t->o->context;
   char stays[64];
-  rw_status s = stop ? disk_wait(context, save_if_room, &v, err) : save_if_room(&v, err);
+  rw_status s = stop ? disk_wait(context, save_if_room, &v, err) : comm_agree(t->ranks, save_if_room(&v, err), err);
   if (!s) {
     if (t->unsaved) log_note(context, "saved again after step %lld", (long long)t->state.step);
     t->unsaved = false;

@@ -14,8 +14,8 @@ rw_status disk_forecast(run *t, rw_error *err);
  * to stop (`stop`), it is tried again for a minute first, and then a failure. */
 rw_status disk_save(run *t, rw_status (*save)(run *t, rw_error *err), bool stop, rw_error *err);
 
-/* Calls `again` until it gives something else than RW_IO: from time to time, saying so, until the context is
- * interrupted; one that was already, for a minute. */
+/* All ranks together: calls `again` until it gives something else than RW_IO: from time to time, saying so, until
+ * the context is interrupted; one that was already, for a minute. */
 rw_status disk_wait(rw_context *context, rw_status (*again)(void *ctx, rw_error *err), void *ctx, rw_error *err);
 /* The same at the end of a run, with what stays in the message. */
 rw_status disk_finish(run *t, rw_status (*publish)(void *ctx, rw_error *err), void *ctx, rw_error *err);

@@ -44,6 +44,8 @@ rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m
   return RW_OK;
 }
 
+static comm *ranks_of(const trainer_eval *e) { return e->o->context->ranks; }
+
 static bool keeps_best(const trainer_eval *e) { return strcmp(e->o->keep, "best") == 0; }
 
 rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err) {
@@ -63,6 +65,7 @@ rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err) {
 rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard *board, rw_error *err) {
   if (!e) return RW_OK;
   e->board = board;
+  if (ranks_of(e)->rank > 0) return RW_OK;
   return lines_open(&e->lines, e->o->out, "evals.jsonl",
                     s->eval_due   ? s->step - 1
                     : s->step > 0 ? s->step
@@ -88,7 +91,7 @@ static rw_status evaluate(trainer_eval *e, size_t i, int64_t step, double *figur
   str s = {0};
   bool bf16 = model_is_bf16(e->m);
   model_set_bf16(e->m, false); /* as `reward eval` will score the result */
-  rw_status st = eval_scores_model(&scores, e->data[i], e->s, err);
+  rw_status st = eval_scores_ranks(&scores, e->data[i], e->s, err);
   model_set_bf16(e->m, bf16);
   RW_TRY(st);
   /* the best step would be chosen by a figure that lacks items, or by none: refused, at the latest at step 0 */
@@ -133,7 +136,7 @@ typedef struct {
 } keeping;
 static rw_status keep_best(void *ctx, rw_error *err) {
   const keeping *k = ctx;
-  return best_save(k->e->m, k->e->o->out, k->state, k->e->first, err);
+  return best_save(k->e->m, ranks_of(k->e), k->e->o->out, k->state, k->e->first, err);
 }
 
 rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, rw_error *err) {
@@ -142,7 +145,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
   if (k != 0 && k != steps && !(every > 0 && k % every == 0)) return RW_OK;
   for (size_t i = 0; i < e->o->eval.n; i++) {
     double figure;
-    RW_TRY(evaluate(e, i, k, &figure, err));
+    RW_TRY(comm_agree(ranks_of(e), evaluate(e, i, k, &figure, err), err));
     if (i > 0 || !(isnan(state->best) || figure > state->best)) continue;
     state->best = figure;
     state->best_step = k;

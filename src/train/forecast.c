@@ -46,9 +46,11 @@ rw_status forecast_memory(run *t, rw_error *err) {
                                  .recompute = strcmp(o->recompute, "full") == 0,
                                  .states_8bit = o->states_8bit != 0,
                                  .most_rows = rows,
+                                 .slices = (size_t)o->slices,
                                  .reopened = train_kept_checkpoints(o) > 0,
                                  .save_dtype = o->save_dtype};
-  uint64_t used = memory_used(), available = memory_available();
+  /* what the machine has left is for all ranks that are on it */
+  uint64_t used = memory_used(), available = memory_available() / (uint64_t)t->ranks->node_size;
   memory_need n = most_pressing(t, rows, available);
   char a[32], b[32];
   if (n.need > n.room && strcmp(o->recompute, "auto") == 0) {
@@ -77,7 +79,8 @@ rw_status forecast_frozen(run *t, const char *dir, rw_error *err) {
   char *why = t->frozen_why_not;
   if (o->freeze_layers == 0) return RW_OK;
   uint64_t need = t->shared_tokens * c->hidden * sizeof(float), all = file_room(dir),
-           room = all > t->disk ? (all - t->disk) / 2 : 0; /* what is saved comes first */
+           room =
+               (all > t->disk ? (all - t->disk) / 2 : 0) / (uint64_t)t->ranks->size; /* what is saved comes first */
   char a[32], b[32];
   gigabytes(a, need);
   gigabytes(b, room);
@@ -115,7 +118,6 @@ static void time_text(char out[32], double seconds) {
 static rw_status time_passes(run *t, double *each, rw_error *err) {
   enum { PASSES = 4 };
   const train_options *o = t->o;
-  step_metrics s = {0};
   double seconds = 0;
   size_t tokens = 0, i = 0;
   bool end = false;
@@ -130,7 +132,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
       sum += cost;
     }
     double start = clock_seconds();
-    RW_TRY(step_pass(t, n, (double)n, &s, err));
+    RW_TRY(step_pass(t, n, (double)n, 1, err));
     if (r == 0) {
       i = start_row;
       end = false;
@@ -146,25 +148,34 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
 /* --dry-run: some passes and one update are run to see the speed. */
 rw_status forecast_print(run *t, rw_error *err) {
   const train_options *o = t->o;
-  const dataset_counts *c = dataset_stats(t->d);
-  RW_TRY(disk_forecast(t, err));
-  RW_TRY(model_train(t->m, &t->how, err));
+  const dataset_counts *counts = dataset_stats(t->d);
+  comm *c = t->ranks;
+  RW_TRY(comm_agree(c, disk_forecast(t, err), err));
+  RW_TRY(comm_agree(c, model_train(t->m, &t->how, err), err));
   double each, later;
-  RW_TRY(time_passes(t, &each, err));
+  RW_TRY(comm_agree(c, time_passes(t, &each, err), err));
   later = each;
   char *dir = file_nearest_dir(o->out ? o->out : "."); /* on whose disk the run will lie */
   rw_status kept = dir ? forecast_frozen(t, dir, err) : rw_nomem(err, "dry run");
   mem_free(dir);
-  RW_TRY(kept);
+  RW_TRY(comm_agree(c, kept, err));
   for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
-    RW_TRY(time_passes(t, &later, err));
+    RW_TRY(comm_agree(c, time_passes(t, &later, err), err));
   double start = clock_seconds();
-  model_grad_norm(t->m);
+  double norm;
+  int64_t rounds = (o->slices + c->size - 1) / c->size;
+  for (int64_t i = 0; i < rounds; i++)
+    RW_TRY(model_add_slices(t->m, (int)(o->slices - i * c->size < c->size ? o->slices - i * c->size : c->size),
+                            i == 0, i + 1 == rounds, err));
+  RW_TRY(model_grad_norm(t->m, &norm, err));
   model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->betas[0], .beta2 = o->betas[1], .eps = o->eps}, 1);
+  RW_TRY(model_share_values(t->m, err));
   model_zero_grad(t->m);
-  double update = clock_seconds() - start, epochs = (double)t->steps / (double)t->per_epoch,
-         computed = (double)t->shared_tokens * epochs, first = epochs < 1 ? epochs : 1;
-  double seconds = (double)t->shared_tokens * (first * each + (epochs - first) * later) + (double)t->steps * update;
+  double update = clock_seconds() - start, part = (double)rounds / (double)o->slices,
+         epochs = (double)t->steps / (double)t->per_epoch, computed = (double)t->shared_tokens * epochs,
+         first = epochs < 1 ? epochs : 1;
+  double seconds =
+      (double)t->shared_tokens * (first * each + (epochs - first) * later) * part + (double)t->steps * update;
   char memory[32], disk[32], time[32];
   file_size_text(memory, t->predicted);
   file_size_text(disk, t->disk);
@@ -173,7 +184,10 @@ rw_status forecast_print(run *t, rw_error *err) {
       "needs               %s of memory, %s of disk, about %s\n"
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
       "recompute           %s\npeak_memory_bytes   %llu\ndisk_bytes          %llu\nseconds             %.2f\n",
-      memory, disk, time, c->used, (unsigned long long)c->tokens, computed, (long long)t->steps,
+      memory, disk, time, counts->used, (unsigned long long)counts->tokens, computed, (long long)t->steps,
       t->how.recompute ? "full" : "no", (unsigned long long)t->predicted, (unsigned long long)t->disk, seconds);
+  if (c->size > 1)
+    printf("ranks               %d\nslices              %lld\nsent_bytes_a_step   %llu\n", c->size,
+           (long long)o->slices, (unsigned long long)model_train_bytes(t->m, &t->how, 1).exchanged);
   return RW_OK;
 }

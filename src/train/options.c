@@ -87,6 +87,9 @@ const option train_option_table[] = {
 
     {"batch-size", .kind = OPTION_INT, .field = AT(batch_size), .value = "PAIRS", .initial = "128",
      .range = OPTION_COUNT_FROM(1), .affects = OPTION_BITS, .group = BATCHES, .help = "rows in one update"},
+    {"slices", .kind = OPTION_INT, .field = AT(slices), .value = "S", .initial = "1", .range = OPTION_COUNT_FROM(1),
+     .affects = OPTION_BITS, .group = BATCHES, .later = true,
+     .help = "parts of a batch whose gradients are added in order, each computed by one of the processes of a run"},
     {"epochs", .kind = OPTION_INT, .field = AT(epochs), .value = "N", .initial = "2", .range = OPTION_COUNT_FROM(1),
      .affects = OPTION_BITS, .group = SCHEDULE, .help = "passes over the data"},
     {"steps", .kind = OPTION_INT, .field = AT(steps), .value = "N", .range = OPTION_COUNT_FROM(1),

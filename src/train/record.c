@@ -126,6 +126,10 @@ rw_status run_write(const run_record *r, rw_error *err) {
   jw_string(&w, "device", model_device(r->m));
   jw_string(&w, "dtype", model_dtype(r->m));
   jw_int(&w, "threads", pool_threads(o->context->threads));
+  if (o->context->ranks->size > 1) {
+    jw_int(&w, "ranks", o->context->ranks->size);
+    jw_string(&w, "ranks_by", o->context->ranks->name);
+  }
   jw_uint(&w, "seed", o->seed);
   jw_string(&w, "loss", loss_words[o->loss.kind].text);
   jw_string(&w, "fingerprint", state->fingerprint);

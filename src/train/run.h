@@ -11,6 +11,7 @@
 
 typedef struct {
   const train_options *o;
+  comm *ranks; /* the first of them writes files; all compute */
   model *m;
   renderer *r;
   dataset *d;
@@ -30,6 +31,11 @@ typedef struct {
   id_group *groups;
   const example **pass; /* the rows of one forward pass */
   float *rewards, *d_rewards;
+  /* of the step's rows: */
+  int *slice_of;
+  size_t *cost, *branch;       /* tokens that are computed; where its rewards begin in all_rewards. [rows + 1] */
+  size_t *row;                 /* of the rows of t->pass: which they are */
+  float *all_rewards, *packed; /* of the whole batch; the same by ranks, on their way */
   double *d_row;
   reward_sums sums, *source_sums; /* sums of the step; by source [dataset_sources] */
   size_t widest;                  /* branches of the widest row */
@@ -46,9 +52,10 @@ typedef struct {
 
 /* The row i of step k; NULL and *end: the step has no more. */
 const example *step_row(run *t, int64_t k, size_t i, bool *end);
-/* Forward and backward over the n rows of t->pass; batch: rows of the step. */
-rw_status step_pass(run *t, size_t n, double batch, step_metrics *s, rw_error *err);
-rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err); /* the whole step, with its update */
+/* Forward and backward over the n rows of t->pass; batch: rows of the step, which is number `step` from 1. */
+rw_status step_pass(run *t, size_t n, double batch, int64_t step, rw_error *err);
+/* The whole step, with its update; all ranks together, to the same figures and the same failure. */
+rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err);
 
 /* ---- forecast.c ---- */
 

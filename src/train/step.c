@@ -1,6 +1,8 @@
-/* step.c - one step of training: its rows in forward passes of at most batch_tokens tokens, and one update.
+/* step.c - one step of training: its rows in slices, a slice's in forward passes of at most batch_tokens tokens,
+ * and one update.
  *
- * The gradient of a row goes to the same sums in the same order however the passes are cut.
+ * The gradient of a row goes to the same sums in the same order however the passes are cut, and whichever rank has
+ * its slice. One slice is the whole batch.
  */
 #include <math.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 #include "train/loss.h"
 #include "train/nonfinite.h"
 #include "train/run.h"
+#include "train/slices.h"
 
 double train_lr(const train_options *o, int64_t k, int64_t steps) {
   int64_t w = (int64_t)ceil(o->warmup * (double)steps);
@@ -19,33 +22,56 @@ double train_lr(const train_options *o, int64_t k, int64_t steps) {
   return o->lr * (f > 0 ? f : 0);
 }
 
-/* Losses of the rows in the pass; fills d_rewards scaled by 1/batch, adds to the step's figures. */
-static rw_status pass_losses(run *t, size_t n, double batch, step_metrics *s, rw_error *err) {
+typedef struct {
+  double loss, center;
+} row_loss;
+
+/* Also t->d_row, its slopes. */
+static row_loss loss_of(run *t, const example *x, const float *r) {
   const train_loss *l = &t->o->loss;
+  double loss =
+      x->scores ? loss_ranking(l, r, x->scores, x->n, t->d_row) : loss_pair(l, r[0], r[1], x->margin, t->d_row);
+  return (row_loss){loss, loss_center(l, r, x->n, t->d_row)};
+}
+
+/* The slopes of the rows' losses at their rewards, scaled by 1/batch. */
+static rw_status pass_slopes(run *t, size_t n, double batch, int64_t step, rw_error *err) {
   size_t at = 0;
   for (size_t i = 0; i < n; i++) {
     const example *x = t->pass[i];
-    float *r = t->rewards + at;
-    double loss =
-        x->scores ? loss_ranking(l, r, x->scores, x->n, t->d_row) : loss_pair(l, r[0], r[1], x->margin, t->d_row);
-    double center = loss_center(l, r, x->n, t->d_row);
-    if (!isfinite(loss + center))
+    const float *r = t->rewards + at;
+    row_loss l = loss_of(t, x, r);
+    if (!isfinite(l.loss + l.center))
       return rw_fail(err, RW_NUMERIC,
                      "step %lld: %s: the loss is not finite (rewards %g, %g); a lower " FIELD(lr) " may help",
-                     (long long)s->step, x->where, r[0], r[1]);
-    s->loss += (loss + center) / batch;
-    s->loss_center += center / batch;
+                     (long long)step, x->where, r[0], r[1]);
+    for (size_t a = 0; a < x->n; a++) t->d_rewards[at + a] = (float)(t->d_row[a] / batch);
+    at += x->n;
+  }
+  return RW_OK;
+}
+
+/* The step's figures, by all rows' rewards in the batch's order. */
+static void add_figures(run *t, int64_t k, size_t rows, step_metrics *s) {
+  double batch = (double)rows;
+  bool end;
+  for (size_t i = 0; i < rows; i++) {
+    const example *x = step_row(t, k, i, &end);
+    const float *r = t->all_rewards + t->branch[i];
+    row_loss l = loss_of(t, x, r);
+    s->loss += (l.loss + l.center) / batch;
+    s->loss_center += l.center / batch;
     reward_sums_add(&t->sums, x, r);
     reward_sums_add(&t->source_sums[x->source], x, r);
     for (size_t a = 0; a < x->n; a++) {
       s->mean_reward += r[a] / (batch * (double)x->n);
       if (r[a] < s->min_reward) s->min_reward = r[a];
       if (r[a] > s->max_reward) s->max_reward = r[a];
-      t->d_rewards[at + a] = (float)(t->d_row[a] / batch);
     }
-    at += x->n;
   }
-  return RW_OK;
+  s->accuracy = t->sums.right / batch;
+  s->margin = t->sums.margin / batch;
+  s->reward_sd = reward_sd(&t->sums);
 }
 
 /* A number was not finite: names the rows and the place. err holds what was seen. */
@@ -55,14 +81,14 @@ static rw_status blame(run *t, const example *const *rows, size_t n, bool backwa
   return nonfinite_rows(&p, rows, n, backward, seen.text, err);
 }
 
-rw_status step_pass(run *t, size_t n, double batch, step_metrics *s, rw_error *err) {
+rw_status step_pass(run *t, size_t n, double batch, int64_t step, rw_error *err) {
   if (n == 0) return RW_OK;
   rw_status st = model_forward(t->m, t->groups, n, t->o->share, t->rewards, err);
-  if (st == RW_NUMERIC) return blame(t, t->pass, n, false, s->step, err);
+  if (st == RW_NUMERIC) return blame(t, t->pass, n, false, step, err);
   if (st)
-    return rw_prefix(err, st, "step %lld, rows %s to %s", (long long)s->step, t->pass[0]->where,
+    return rw_prefix(err, st, "step %lld, rows %s to %s", (long long)step, t->pass[0]->where,
                      t->pass[n - 1]->where);
-  RW_TRY(pass_losses(t, n, batch, s, err));
+  RW_TRY(pass_slopes(t, n, batch, step, err));
   return model_backward(t->m, t->d_rewards, err);
 }
 
@@ -74,11 +100,92 @@ const example *step_row(run *t, int64_t k, size_t i, bool *end) {
   return *end ? NULL : dataset_at(t->d, t->order[at]);
 }
 
+/* The rows of step k: their number, what each costs, where its rewards stand, and its slice. */
+static rw_status lay_out(run *t, int64_t k, size_t *rows, rw_error *err) {
+  size_t n = 0;
+  bool end;
+  t->branch[0] = 0;
+  for (const example *x; (x = step_row(t, k, n, &end)); n++) {
+    t->cost[n] = model_group_tokens(&(id_group){x->ids, x->len, x->n}, t->o->share);
+    t->branch[n + 1] = t->branch[n] + x->n;
+    for (size_t b = 0; b < x->n; b++) t->state.tokens += x->len[b];
+  }
+  *rows = n;
+  return slices_cut(t->slice_of, t->cost, n, (int)t->o->slices, err);
+}
+
+/* The pass that is laid out in t->pass, and what its rows' rewards are. */
+static rw_status end_pass(run *t, size_t n, size_t rows, int64_t k, rw_error *err) {
+  const float *r = t->rewards;
+  RW_TRY(step_pass(t, n, (double)rows, k + 1, err));
+  for (size_t j = 0; j < n; r += t->pass[j++]->n)
+    memcpy(t->all_rewards + t->branch[t->row[j]], r, t->pass[j]->n * sizeof *r);
+  return RW_OK;
+}
+
+/* The gradient of one slice alone, in passes of at most batch_tokens tokens, in the batch's order. */
+static rw_status run_slice(run *t, int64_t k, size_t rows, int which, rw_error *err) {
+  size_t n = 0, tokens = 0;
+  bool end;
+  model_zero_grad(t->m);
+  for (size_t i = 0; i < rows; i++) {
+    if (t->slice_of[i] != which) continue;
+    if (n > 0 && tokens + t->cost[i] > (size_t)t->batch_tokens) {
+      RW_TRY(end_pass(t, n, rows, k, err));
+      n = tokens = 0;
+    }
+    const example *x = step_row(t, k, i, &end);
+    t->row[n] = i;
+    t->pass[n] = x;
+    t->groups[n++] = (id_group){x->ids, x->len, x->n};
+    tokens += t->cost[i];
+  }
+  return end_pass(t, n, rows, k, err);
+}
+
+/* The rewards of all rows, each computed by the rank that had its slice. */
+static rw_status gather_rewards(run *t, size_t rows, rw_error *err) {
+  size_t n = (size_t)t->ranks->size, at = 0;
+  size_t *ends = n > 1 ? mem_zalloc(n + 1, sizeof *ends) : NULL;
+  if (n == 1) return RW_OK;
+  if (!ends) return rw_nomem(err, "rewards");
+  rw_status s = RW_OK;
+  for (int gathered = 0; !s && gathered < 2; gathered++) { /* into t->packed by ranks, and out of it again */
+    at = 0;
+    for (size_t r = 0; r < n; r++) {
+      for (size_t i = 0; i < rows; i++) {
+        size_t some = t->branch[i + 1] - t->branch[i];
+        float *row = t->all_rewards + t->branch[i];
+        if ((size_t)t->slice_of[i] % n != r) continue;
+        memcpy(gathered ? row : t->packed + at, gathered ? t->packed + at : row, some * sizeof *row);
+        at += some;
+      }
+      ends[r + 1] = at * sizeof *t->packed;
+    }
+    if (!gathered) s = t->ranks->gather(t->ranks, t->packed, ends, err);
+  }
+  mem_free(ends);
+  return s;
+}
+
+/* Slice j is rank j's, then of those that are left again, round after round; the batch's gradient is the sum of the
+ * slices' in their order, whoever has computed them. */
+static rw_status run_slices(run *t, int64_t k, size_t rows, rw_error *err) {
+  comm *c = t->ranks;
+  int slices = (int)t->o->slices;
+  for (int base = 0; base < slices; base += c->size) {
+    int here = slices - base < c->size ? slices - base : c->size;
+    rw_status s = c->rank < here ? run_slice(t, k, rows, base + c->rank, err) : RW_OK;
+    RW_TRY(comm_agree(c, s, err));
+    RW_TRY(model_add_slices(t->m, here, base == 0, base + here == slices, err));
+  }
+  return gather_rewards(t, rows, err);
+}
+
 rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
   const train_options *o = t->o;
-  size_t batch = 0, n = 0, tokens = 0;
+  size_t rows;
   bool end;
-  while (step_row(t, k, batch, &end)) batch++;
   *s = (step_metrics){.step = k + 1,
                       .learning_rate = train_lr(o, k, t->steps),
                       .centered = o->loss.center != 0,
@@ -89,32 +196,17 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
   const char *const *names;
   memset(t->source_sums, 0, dataset_sources(t->d, &names) * sizeof *t->source_sums);
   t->sums = (reward_sums){0};
-  model_zero_grad(t->m);
   model_drop_by(t->m, o->seed, (uint64_t)k);
-  for (size_t i = 0; i < batch; i++) {
-    const example *x = step_row(t, k, i, &end);
-    id_group g = {x->ids, x->len, x->n};
-    size_t cost = model_group_tokens(&g, o->share);
-    if (n > 0 && tokens + cost > (size_t)t->batch_tokens) {
-      RW_TRY(step_pass(t, n, (double)batch, s, err));
-      n = tokens = 0;
-    }
-    t->pass[n] = x;
-    t->groups[n++] = g;
-    tokens += cost;
-    for (size_t b = 0; b < x->n; b++) t->state.tokens += x->len[b];
-  }
-  RW_TRY(step_pass(t, n, (double)batch, s, err));
-  s->accuracy = t->sums.right / (double)batch;
-  s->margin = t->sums.margin / (double)batch;
-  s->reward_sd = reward_sd(&t->sums);
-  s->grad_norm = model_grad_norm(t->m);
+  RW_TRY(comm_agree(t->ranks, lay_out(t, k, &rows, err), err));
+  RW_TRY(run_slices(t, k, rows, err));
+  add_figures(t, k, rows, s);
+  RW_TRY(model_grad_norm(t->m, &s->grad_norm, err));
   if (!isfinite(s->grad_norm)) {
     const char *bad = model_bad_gradient(t->m);
     rw_fail(err, RW_NUMERIC, "the gradient of %s is not finite; a lower " FIELD(lr) " may help",
             bad ? bad : "the sum of squares");
-    for (size_t i = 0; i < batch; i++) t->pass[i] = step_row(t, k, i, &end);
-    return blame(t, t->pass, batch, true, k + 1, err);
+    for (size_t i = 0; i < rows; i++) t->pass[i] = step_row(t, k, i, &end);
+    return comm_agree(t->ranks, blame(t, t->pass, rows, true, k + 1, err), err);
   }
   double clip =
       o->max_grad_norm > 0 ? o->max_grad_norm / (s->grad_norm + 1e-6) : 1; /* as torch's clip_grad_norm_ */
@@ -127,5 +219,5 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
                    !(o->no_decay & NO_DECAY_BIAS),
                    (uint64_t)k + 1};
   model_update(t->m, &a, clip < 1 ? clip : 1);
-  return RW_OK;
+  return model_share_values(t->m, err);
 }

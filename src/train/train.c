@@ -25,6 +25,12 @@
 
 /* ---- before and after ---- */
 
+static bool writes(const run *t) { return t->ranks->rank == 0; }
+
+/* What only the first rank does, and what all make of what one or each of them did. */
+#define FIRST_ALONE(t, call) comm_agree((t)->ranks, writes(t) ? (call) : RW_OK, err)
+#define TOGETHER(t, call)    comm_agree((t)->ranks, call, err)
+
 static rw_status write_run(run *t, bool finished, rw_error *err) {
   run_record r = {.o = t->o,
                   .m = t->m,
@@ -80,6 +86,12 @@ static rw_status prepare(run *t, rw_error *err) {
   }
   size_t most = (size_t)o->batch_size * t->widest < branches ? (size_t)o->batch_size * t->widest : branches;
   t->order = mem_alloc(n, sizeof *t->order);
+  t->slice_of = mem_alloc(n, sizeof *t->slice_of);
+  t->cost = mem_alloc(n, sizeof *t->cost);
+  t->row = mem_alloc(n, sizeof *t->row);
+  t->branch = mem_alloc(n + 1, sizeof *t->branch);
+  t->all_rewards = mem_alloc(most, sizeof *t->all_rewards);
+  t->packed = mem_alloc(t->ranks->size > 1 ? most : 0, sizeof *t->packed);
   size_t widest_pass =
       (uint64_t)o->batch_size < n ? (size_t)o->batch_size : n; /* a batch may be longer than the data */
   t->groups = mem_alloc(widest_pass, sizeof *t->groups);
@@ -89,6 +101,8 @@ static rw_status prepare(run *t, rw_error *err) {
   const char *const *names;
   t->source_sums = mem_zalloc(dataset_sources(t->d, &names), sizeof *t->source_sums);
   t->d_row = mem_alloc(t->widest, sizeof *t->d_row);
+  if (!t->slice_of || !t->cost || !t->row || !t->branch || !t->all_rewards || !t->packed)
+    return rw_nomem(err, "training");
   if (!t->order || !t->groups || !t->pass || !t->rewards || !t->d_rewards || !t->d_row || !t->source_sums)
     return rw_nomem(err, "training");
   fingerprint_source of = {o, t->steps, t->m, t->d};
@@ -117,6 +131,13 @@ static void say_data(const run *t) {
              "but %lld steps", (long long)t->o->batch_size, c->used, (long long)t->steps);
   log_note(context, "%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps,
            (long long)t->o->batch_size, loss_words[t->o->loss.kind].text, model_device(t->m), model_dtype(t->m));
+  const comm *ranks = t->ranks;
+  if (ranks->size > t->o->slices)
+    log_warn(context, "%d of %d ranks will only wait: a batch has " FIELD(slices) " %lld",
+             ranks->size - (int)t->o->slices, ranks->size, (long long)t->o->slices);
+  if (ranks->size > 1)
+    log_note(context, "%d ranks by %s, %d on this machine, %d threads each", ranks->size, ranks->name,
+             ranks->node_size, pool_threads(context->threads));
 }
 
 /* A model directory: text files and weights. */
@@ -143,12 +164,28 @@ static rw_status flush_lines(run *t, rw_error *err) {
 }
 
 static rw_status save(run *t, rw_error *err) {
-  RW_TRY(flush_lines(t, err));
+  RW_TRY(FIRST_ALONE(t, flush_lines(t, err)));
   checkpoint_policy p = {train_kept_checkpoints(t->o), publish, t};
-  return checkpoint_save(t->m, t->o->out, &t->state, &p, err);
+  return checkpoint_save(t->m, t->ranks, t->o->out, &t->state, &p, err);
+}
+
+/* Of the ranks' machines, models and data nothing may differ that decides bits. */
+static rw_status compare_ranks(const run *t, rw_error *err) {
+  comm *c = t->ranks;
+  RW_TRY(comm_same_text(c, model_device(t->m), "CPU level or device", err));
+  RW_TRY(comm_same_text(c, model_dtype(t->m), "dtype", err));
+  RW_TRY(comm_same_text(c, t->hashes[t->o->data.n], "weights of the model, as a hash", err));
+  for (size_t i = 0; i < t->o->data.n; i++) RW_TRY(comm_same_text(c, t->hashes[i], t->o->data.items[i], err));
+  RW_TRY(comm_same_text(c, t->state.fingerprint, "options, data and model, as a hash", err));
+  return comm_same_text(c, REWARD_VERSION, "version", err);
 }
 
 static void recent(double *mean, double now) { *mean = isnan(*mean) ? now : 0.9 * *mean + 0.1 * now; }
+
+static rw_status record_step(run *t, const step_metrics *s, rw_error *err) {
+  RW_TRY(metrics_write(t->metrics, s, t->d, err));
+  return tensorboard_step(t->board, s, t->d, err);
+}
 
 static rw_status loop(run *t, rw_error *err) {
   const train_options *o = t->o;
@@ -167,8 +204,7 @@ static rw_status loop(run *t, rw_error *err) {
     s.tokens_per_s = (double)(t->state.tokens - before) / (clock_seconds() - start);
     t->state.step++;
     t->state.seconds = spent + clock_seconds() - began;
-    RW_TRY(metrics_write(t->metrics, &s, t->d, err));
-    RW_TRY(tensorboard_step(t->board, &s, t->d, err));
+    RW_TRY(FIRST_ALONE(t, record_step(t, &s, err)));
     recent(&t->state.recent_loss, s.loss);
     recent(&t->state.recent_accuracy, s.accuracy);
     char extra[96];
@@ -181,22 +217,24 @@ static rw_status loop(run *t, rw_error *err) {
       progress_end(&p);
       t->state.eval_due = true;
       if (save(t, &other)) log_warn(o->context, "%s", other.text);
-      return rw_prefix(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
-                       (long long)t->state.step, (long long)t->steps);
+      return TOGETHER(t, rw_prefix(err, evaluated, "the evaluation after step %lld of %lld; the training was saved",
+                                   (long long)t->state.step, (long long)t->steps));
     }
-    bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state),
-         stop = log_interrupted(o->context) && more;
-    bool due =
-        clock_seconds() - saved > 60 * o->save_minutes || (o->save_every > 0 && t->state.step % o->save_every == 0);
+    bool more = t->state.step < t->steps && !trainer_eval_stop(o, &t->state);
+    /* a signal and a clock are a rank's own: what any of them wants is done by all */
+    int64_t wants[2] = {log_interrupted(o->context), clock_seconds() - saved > 60 * o->save_minutes};
+    RW_TRY(t->ranks->most(t->ranks, wants, 2, err));
+    bool stop = wants[0] && more, due = wants[1] || (o->save_every > 0 && t->state.step % o->save_every == 0);
     if (stop || (due && more)) {
       RW_TRY(disk_save(t, save, stop, err));
       saved = clock_seconds();
     }
     if (stop) {
       progress_end(&p);
-      return rw_fail(err, RW_INTERRUPTED,
+      return TOGETHER(
+          t, rw_fail(err, RW_INTERRUPTED,
                      "stopped after step %lld of %lld and saved; the same command with " FIELD(resume) " goes on",
-                     (long long)t->state.step, (long long)t->steps);
+                     (long long)t->state.step, (long long)t->steps));
     }
   }
   progress_end(&p);
@@ -216,7 +254,8 @@ typedef struct {
 static rw_status publish_or_save(void *ctx, rw_error *err) {
   ending *e = ctx;
   run *t = e->t;
-  e->published.code = publish_model(t, t->o->out, &e->published);
+  rw_error *published = &e->published;
+  published->code = comm_agree(t->ranks, writes(t) ? publish_model(t, t->o->out, published) : RW_OK, published);
   if (!e->published.code || !save(t, NULL)) return RW_OK;
   *err = e->published;
   return err->code;
@@ -224,6 +263,7 @@ static rw_status publish_or_save(void *ctx, rw_error *err) {
 
 static rw_status seal(void *ctx, rw_error *err) {
   run *t = ctx;
+  if (!writes(t)) return RW_OK;
   RW_TRY(flush_lines(t, err));
   RW_TRY(calibration_write(t->o, t->o->out, t->d, &t->state, err));
   return write_run(t, true, err);
@@ -236,16 +276,19 @@ static rw_status finish(run *t, rw_error *err) {
   if (pad < 0)
     log_warn(o->context,
              "no token can serve as the pad token: batches in transformers may pool at the wrong place");
-  RW_TRY(trainer_eval_best(t->eval, err));
+  RW_TRY(TOGETHER(t, trainer_eval_best(t->eval, err)));
   t->peak = memory_peak(); /* the peak of training: what follows opens the result as a second model */
-  RW_TRY(calibration_drop(o->out, err));
+  RW_TRY(FIRST_ALONE(t, calibration_drop(o->out, err)));
   t->state.best_only = t->eval && strcmp(o->keep, "best") == 0 && t->state.best_step != t->state.step;
   ending e = {.t = t};
   RW_TRY(disk_finish(t, publish_or_save, &e, err));
-  if (e.published.code) return *err = e.published, err->code;
+  if (e.published.code) {
+    *err = e.published;
+    return TOGETHER(t, err->code);
+  }
   model_end_training(t->m); /* room for the result as a second model */
   RW_TRY(disk_finish(t, seal, t, err));
-  return checkpoint_clear(o->out, train_kept_checkpoints(o), err);
+  return FIRST_ALONE(t, checkpoint_clear(o->out, train_kept_checkpoints(o), err));
 }
 
 static rw_status sum_up(const run *t, train_result *r, rw_error *err) {
@@ -262,65 +305,92 @@ static rw_status sum_up(const run *t, train_result *r, rw_error *err) {
   return o->eval.n ? figures_read(&r->held_out, o->out, o->eval.items[0], published, err) : RW_OK;
 }
 
-static rw_status whole_run(run *t, train_result *result, rw_error *err) {
+/* OUT as this run finds it; RUN_OTHER is an error. */
+static rw_status look_at_out(run *t, run_state *before, rw_error *err) {
   const train_options *o = t->o;
-  bool found = false;
-  run_state before = RUN_NONE;
-  RW_TRY(option_check(train_option_table, o, err));
-  RW_TRY(prepare(t, err));
-  say_data(t);
-  RW_TRY(forecast_memory(t, err));
-  if (o->dry_run) return forecast_print(t, err);
-  RW_TRY(trainer_eval_open(&t->eval, o, t->m, t->r, err));
-  rw_status there = o->resume ? run_found(o->out, &t->state, false, &before, err) : RW_OK;
-  if (there)
-    return before == RUN_OTHER
-               ? rw_prefix(err, there,
-                           "%s: holds a finished run with other arguments, data or model; repeat them exactly, or "
-                           "start anew with " FIELD(force),
-                           o->out)
-               : there;
-  if (before == RUN_FINISHED) {
-    log_note(o->context, "%s holds a finished run; nothing to do", o->out);
-    return checkpoint_clear(o->out, train_kept_checkpoints(o), err); /* a kill may have come before this */
-  }
-  if (file_same(o->out, o->model) || file_same(o->out, model_dir(t->m)))
+  rw_status there = o->resume ? run_found(o->out, &t->state, false, before, err) : RW_OK;
+  if (there && *before == RUN_OTHER)
+    rw_prefix(err, there,
+              "%s: holds a finished run with other arguments, data or model; repeat them exactly, or start anew "
+              "with " FIELD(force),
+              o->out);
+  if (!there && *before != RUN_FINISHED && (file_same(o->out, o->model) || file_same(o->out, model_dir(t->m))))
     return rw_fail(err, RW_USAGE,
                    FIELD(out) " %s: holds the model that the training begins from; name another folder", o->out);
-  RW_TRY(disk_forecast(t, err));
+  return there;
+}
+
+static rw_status take_out(run *t, rw_error *err) {
+  const train_options *o = t->o;
   RW_TRY(file_out_dir(o->out, o->force || o->resume, err));
-  RW_TRY(file_lock_dir(o->out, &t->lock, err));
-  RW_TRY(model_train(t->m, &t->how, err));
-  RW_TRY(forecast_frozen(t, o->out, err));
-  if (o->resume) {
-    RW_TRY(checkpoint_load(t->m, o->out, &t->state, &found, err));
-    RW_TRY(found ? trainer_eval_resume(t->eval, &t->state, err) : checkpoint_clear(o->out, 0, err));
-    if (t->state.best_only && strcmp(o->keep, "best") != 0)
-      return rw_fail(err, RW_USAGE,
-                     "%s: only the best weights are left, all steps are done; expected " FIELD(keep) " best",
-                     o->out);
-    t->saved = t->state.step;
-    if (found)
-      log_note(o->context, "going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
-    else
-      log_note(o->context, "%s has no checkpoint; starting at the beginning", o->out);
-  } else {
-    RW_TRY(checkpoint_clear(o->out, 0, err));
-  }
+  return file_lock_dir(o->out, &t->lock, err);
+}
+
+/* What OUT has of this run, on all ranks. */
+static rw_status go_on(run *t, rw_error *err) {
+  const train_options *o = t->o;
+  bool found = false;
+  char at[32];
+  if (!o->resume) return FIRST_ALONE(t, checkpoint_clear(o->out, 0, err));
+  RW_TRY(TOGETHER(t, checkpoint_load(t->m, o->out, &t->state, &found, err)));
+  snprintf(at, sizeof at, found ? "step %lld" : "none", (long long)t->state.step);
+  RW_TRY(comm_same_text(t->ranks, at, "the checkpoint to go on from", err));
+  RW_TRY(found ? TOGETHER(t, trainer_eval_resume(t->eval, &t->state, err))
+               : FIRST_ALONE(t, checkpoint_clear(o->out, 0, err)));
+  if (t->state.best_only && strcmp(o->keep, "best") != 0)
+    return TOGETHER(
+        t,
+        rw_fail(err, RW_USAGE,
+                "%s: only the best weights are left, all steps are done; expected " FIELD(keep) " best", o->out));
+  t->saved = t->state.step;
+  if (found)
+    log_note(o->context, "going on after step %lld of %lld", (long long)t->state.step, (long long)t->steps);
+  else
+    log_note(o->context, "%s has no checkpoint; starting at the beginning", o->out);
+  return RW_OK;
+}
+
+static rw_status open_records(run *t, rw_error *err) {
+  const train_options *o = t->o;
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, o->context, err));
   if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, o->context, err));
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
   RW_TRY(dropped_write(o->out, t->d, o->context, err));
-  RW_TRY(write_run(t, false, err));
+  return write_run(t, false, err);
+}
+
+static rw_status whole_run(run *t, train_result *result, rw_error *err) {
+  const train_options *o = t->o;
+  run_state before = RUN_NONE;
+  RW_TRY(TOGETHER(t, prepare(t, err)));
+  RW_TRY(compare_ranks(t, err));
+  say_data(t);
+  RW_TRY(TOGETHER(t, forecast_memory(t, err)));
+  if (o->dry_run) return forecast_print(t, err);
+  RW_TRY(TOGETHER(t, trainer_eval_open(&t->eval, o, t->m, t->r, err)));
+  RW_TRY(FIRST_ALONE(t, look_at_out(t, &before, err)));
+  int64_t finished = before == RUN_FINISHED;
+  RW_TRY(t->ranks->most(t->ranks, &finished, 1, err));
+  if (finished) {
+    log_note(o->context, "%s holds a finished run; nothing to do", o->out);
+    /* a kill may have come before this */
+    return FIRST_ALONE(t, checkpoint_clear(o->out, train_kept_checkpoints(o), err));
+  }
+  RW_TRY(TOGETHER(t, disk_forecast(t, err)));
+  RW_TRY(FIRST_ALONE(t, take_out(t, err)));
+  RW_TRY(TOGETHER(t, model_train(t->m, &t->how, err)));
+  RW_TRY(TOGETHER(t, forecast_frozen(t, o->out, err)));
+  RW_TRY(go_on(t, err));
+  RW_TRY(FIRST_ALONE(t, open_records(t, err)));
   RW_TRY(loop(t, err));
   RW_TRY(finish(t, err));
-  return sum_up(t, result, err);
+  return FIRST_ALONE(t, sum_up(t, result, err));
 }
 
 static void run_free(run *t) {
   trainer_eval_close(t->eval);
-  void *p[] = {t->order, t->groups,      t->pass,   t->rewards,  t->d_rewards,
-               t->d_row, t->source_sums, t->hashes, t->hash_list};
+  void *p[] = {t->slice_of, t->cost,    t->row,       t->branch, t->all_rewards, t->packed, t->order,    t->groups,
+               t->pass,     t->rewards, t->d_rewards, t->d_row,  t->source_sums, t->hashes, t->hash_list};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   str_free(&t->identity);
   dataset_free(t->d);
@@ -330,23 +400,25 @@ static void run_free(run *t) {
 }
 
 rw_status train_found(const train_options *o, run_state *found, rw_error *err) {
-  run t = {.o = o, .lock = -1};
   *found = RUN_NONE;
-  rw_status s = option_check(train_option_table, o, err);
-  if (!s) s = prepare(&t, err);
+  RW_TRY(option_check(train_option_table, o, err));
+  run t = {.o = o, .ranks = o->context->ranks, .lock = -1};
+  rw_status s = prepare(&t, err);
   if (!s) s = run_found(o->out, &t.state, true, found, err);
   run_free(&t);
   return *found == RUN_OTHER ? RW_OK : s;
 }
 
 rw_status train_run(const train_options *o, train_result *result, rw_error *err) {
-  run t = {.o = o, .lock = -1};
   *result = (train_result){0};
+  RW_TRY(option_check(train_option_table, o, err));
+  run t = {.o = o, .ranks = o->context->ranks, .lock = -1};
   rw_status s = whole_run(&t, result, err);
   rw_status closed = lines_close(t.metrics, s ? NULL : err);
   if (!s) s = closed;
   closed = tensorboard_close(t.board, s ? NULL : err);
   if (!s) s = closed;
+  if (!s || t.ranks->agreed) s = comm_agree(t.ranks, s, err);
   run_free(&t);
   return s;
 }

@@ -56,6 +56,7 @@ struct train_options {
   schedule_kind schedule;
   double warmup, min_lr; /* ratios */
   int64_t batch_size;    /* pairs a step */
+  int64_t slices;        /* whose gradients are summed in order */
   int64_t epochs, steps; /* steps > 0 wins; as effective, epochs is then 0 */
   bool shuffle;
   int64_t max_length;

@@ -277,11 +277,11 @@ static void layer(size_t m) {
   const master w = {room(values * 2), NULL, T_BF16};
   const adamw8_state q8[2] = {{room(values), room(values / ADAMW8_BLOCK * 4)},
                               {room(values), room(values / ADAMW8_BLOCK * 4)}};
-  const adamw_step step = {1e-5, 0.9, 0.95, 1e-8, 0, 0.1, 0.05, 1};
+  const adamw_step step = {1e-5, 0.9, 0.95, 1e-8, 0, 0.1, 0.05, 1, 0};
   be->zero(be, w.value, values * 2);
   for (int i = 0; i < 2; i++)
     be->zero(be, q8[i].code, values), be->zero(be, q8[i].scale, values / ADAMW8_BLOCK * 4);
-  TIMED(update, OPTIMIZER, "sum of squares", be->sum_squares(be, dw, values));
+  TIMED(update, OPTIMIZER, "sum of squares", be->sum_squares(be, dw, values, NULL));
   TIMED(update, OPTIMIZER, "adamw8, rounded", be->adamw8(be, w, dw, q8[0], q8[1], values, &step, 1));
   be->memory(be, &free1, &total);
   printf(" device memory taken %.2f GB of %.1f\n", (double)(free0 - free1) * 1e-9, (double)total * 1e-9);

@@ -367,7 +367,8 @@ static void check_moves(size_t m, size_t n, size_t pad) {
   /* the first bad value, and sums of squares */
   double squares = 0;
   for (size_t i = 0; i < VOCAB * n; i++) squares += dt.v[i] * dt.v[i];
-  report(fabs(be->sum_squares(be, floats(&dt), VOCAB * n) / squares - 1), 1e-12, "sum_squares of %zu", VOCAB * n);
+  report(fabs(be->sum_squares(be, floats(&dt), VOCAB * n, NULL) / squares - 1), 1e-12, "sum_squares of %zu",
+         VOCAB * n);
   report(be->first_bad(be, x.m, m, n) != m * n, 0, "first_bad: none");
   x.v[(m - 1) * n + n - 1] = INFINITY;
   tens_put(&x);

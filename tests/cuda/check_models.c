@@ -134,7 +134,7 @@ static bool check(const char *family, const char *device) {
   }
   const float *losses = record("train.loss", 0, "");
   for (uint64_t t = 1; t <= 8; t++) {
-    const double loss = bt_step(m, &p), norm = model_grad_norm(m), clip = 1 / (norm + 1e-6);
+    const double loss = bt_step(m, &p), norm = norm_of(m), clip = 1 / (norm + 1e-6);
     const double d = fabs(loss - losses[t - 1]) / (1 + fabs(losses[t - 1]));
     worst[2] = fmax(worst[2], isfinite(d) ? d : INFINITY);
     const model_adamw step = {1e-3, 0.9, 0.999, 1e-8, 0.01, true, true, t};

@@ -91,7 +91,7 @@ static void check_adamw(master_kind kind, size_t n) {
     off += fabs(half_from_bf16(high[i]) - w[i]) > fabs(half_from_bf16(half_to_bf16(w[i])) - w[i]);
   report(off, 0, "%s: values that are not the nearest", kind_names[kind]);
 
-  const adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1};
+  const adamw_step o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1, 0};
   float *dg = device_copy(g, n * 4), *dm = device_copy(m, n * 4), *dv = device_copy(v, n * 4);
   void *zero[4] = {device_copy(m, n), device_copy(m, n), device_copy(m, blocks * 4), device_copy(m, blocks * 4)};
   const adamw8_state q[2] = {{zero[0], zero[2]}, {zero[1], zero[3]}};

@@ -397,9 +397,9 @@ static void g_dropout(backend *be, mat y, mat x, const batch *b, row_set rows, u
   size_t m = rows_of(b, rows);
   in->dropout(in, MAT(y, m, n), MAT(x, m, n), of(b)->in, rows, key, p, n, acc);
 }
-static double g_sum_squares(backend *be, const float *x, size_t n) {
+static double g_sum_squares(backend *be, const float *x, size_t n, double *blocks) {
   backend *in = begin(be, "sum_squares");
-  return in->sum_squares(in, F32(x, n), n);
+  return in->sum_squares(in, F32(x, n), n, blocks);
 }
 static void g_adamw(backend *be, master w, float *g, float *m, float *v, size_t n, const adamw_step *o,
                     float clip) {

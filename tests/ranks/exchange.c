@@ -71,10 +71,14 @@ static void collect(void) {
 
 static void agree(void) {
   check(comm_agree(c, RW_OK, &err) == RW_OK && !c->agreed, "agreed on a failure that was none");
+  check(comm_same_text(c, "f32", "dtype", &err) == RW_OK, "same");
   check(comm_same(c, 0x8000000000000001u, "number", &err) == RW_OK, "same");
   if (c->size == 1) return;
   check(comm_same(c, UINT64_C(1) << (c->rank ? 63 : 0), "number", &err) == RW_USAGE && c->agreed, "not the same");
   check(comm_same(c, (uint64_t)(c->rank == 1), "number", &err) == RW_USAGE, "not the same by a bit");
+  check(comm_same_text(c, c->rank == 1 ? "bf16" : "f32", "dtype", &err) == RW_USAGE && c->agreed &&
+            strcmp(err.text, "rank 1: dtype: expected f32 as on rank 0, got bf16") == 0,
+        "not the same");
   /* the lowest failure counts, an interruption only where there is none */
   rw_status mine = c->rank == 0 ? rw_fail(&err, RW_INTERRUPTED, "stop") : rw_fail(&err, RW_DATA, "row %d", c->rank);
   check(comm_agree(c, mine, &err) == RW_DATA && c->agreed && strcmp(err.text, "rank 1: row 1") == 0, "agree");

@@ -26,7 +26,7 @@ static void adamw8_piece(const void *call, size_t from, size_t len) {
   const adamw_call *c = call;
   for (size_t at = from, end = from + len; at < end; at += ADAMW8_BLOCK) {
     size_t b = at / ADAMW8_BLOCK, n = end - at < ADAMW8_BLOCK ? end - at : ADAMW8_BLOCK;
-    uint32_t seed = (uint32_t)(c->step->t * 0x9e3779b97f4a7c15U >> 32) + (uint32_t)at;
+    uint32_t seed = (uint32_t)(c->step->t * 0x9e3779b97f4a7c15U >> 32) + (uint32_t)(c->step->first + at);
     c->k->adamw8(c->w + at, c->g + at, c->m8.code + at, c->m8.scale + b, c->v8.code + at, c->v8.scale + b, c->step,
                  c->clip, seed, n);
   }

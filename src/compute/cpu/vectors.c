@@ -62,14 +62,18 @@ static void squares_piece(const void *call, size_t at, size_t len) {
   const squares_call *c = call;
   c->sums[at / CPU_CHUNK] = c->k->sum_squares(c->x + at, len);
 }
-static double be_sum_squares(backend *be, const float *x, size_t n) {
+_Static_assert((int)SQUARES_BLOCK == (int)CPU_CHUNK, "a chunk is a block");
+static double be_sum_squares(backend *be, const float *x, size_t n, double *blocks) {
   enum { BLOCK = 256 }; /* chunks; their sums are added in order */
   double sum = 0, sums[BLOCK] = {0};
   for (size_t at = 0; at < n; at += (size_t)BLOCK * CPU_CHUNK) {
     size_t len = n - at < (size_t)BLOCK * CPU_CHUNK ? n - at : (size_t)BLOCK * CPU_CHUNK;
     squares_call c = {cpu_of(be)->k, x + at, sums};
     cpu_vector(cpu_of(be), len, squares_piece, &c);
-    for (size_t i = 0; i * CPU_CHUNK < len; i++) sum += sums[i];
+    for (size_t i = 0; i * CPU_CHUNK < len; i++) {
+      sum += sums[i];
+      if (blocks) *blocks++ = sums[i];
+    }
   }
   return sum;
 }

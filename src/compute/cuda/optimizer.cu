@@ -101,7 +101,7 @@ static adamw_terms adamw_of(const adamw_step *o, float clip) {
           (float)(1 / sqrt(o->bias2)),
           (float)o->eps,
           clip,
-          (uint32_t)(o->t * 0x9e3779b97f4a7c15U >> 32)};
+          (uint32_t)(o->t * 0x9e3779b97f4a7c15U >> 32) + (uint32_t)o->first};
 }
 static __device__ __forceinline__ void adamw_update(const adamw_terms &a, float &w, float g, float &m, float &v) {
   const float gi = g * a.clip;
@@ -263,8 +263,6 @@ static void be_get_master(backend *be, float *dst, master w, size_t at, size_t n
 
 /* ---- reductions ---- */
 
-enum { CHUNK = 1 << 16 /* values a block sums */ };
-
 /* Each thread's sum in its own order, then a fixed tree. From f32 values, their squares; from f64 values,
  * themselves. */
 template <class T>
@@ -280,15 +278,16 @@ __global__ void __launch_bounds__(BLOCK) sum_kernel(double *part, const T *x, si
   if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
 
-static double be_sum_squares(backend *be, const float *x, size_t n) {
+static double be_sum_squares(backend *be, const float *x, size_t n, double *blocks) {
   cuda_state *s = cuda_begin(be, "sum_squares");
-  const size_t parts = (n + CHUNK - 1) / CHUNK, shared = BLOCK / 32 * sizeof(double);
+  const size_t parts = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK, shared = BLOCK / 32 * sizeof(double);
   double *part = s ? (double *)cuda_scratch(s, (parts + 1) * sizeof *part) : nullptr, sum = 0;
   if (!part || n == 0) return 0;
-  LAUNCH(sum_kernel<float>, (unsigned)parts, BLOCK, shared, s->stream, part + 1, x, n, (size_t)CHUNK);
+  LAUNCH(sum_kernel<float>, (unsigned)parts, BLOCK, shared, s->stream, part + 1, x, n, (size_t)SQUARES_BLOCK);
   LAUNCH(sum_kernel<double>, 1, BLOCK, shared, s->stream, part, part + 1, parts, parts);
   cuda_end(s);
   be->get(be, &sum, part, sizeof sum);
+  if (blocks) be->get(be, blocks, part + 1, parts * sizeof *blocks);
   return sum;
 }
 

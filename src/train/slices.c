@@ -1,0 +1,34 @@
+/* slices.c - parts the rows of a batch among slices of about equal weight (see slices.h). */
+#include "train/slices.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+typedef struct {
+  size_t row, weight;
+} weighed;
+
+static int heaviest(const void *a, const void *b) {
+  const weighed *x = a, *y = b;
+  if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
+  return x->row < y->row ? -1 : 1;
+}
+
+rw_status slices_cut(int *slice_of, const size_t *weight, size_t n, int slices, rw_error *err) {
+  weighed *rows = mem_alloc(n, sizeof *rows);
+  size_t *load = mem_zalloc((size_t)slices, sizeof *load);
+  rw_status s = rows && load ? RW_OK : rw_nomem(err, "slices");
+  for (size_t i = 0; !s && i < n; i++) rows[i] = (weighed){i, weight[i]};
+  if (!s) qsort(rows, n, sizeof *rows, heaviest);
+  for (size_t i = 0; !s && i < n; i++) {
+    int least = 0;
+    for (int k = 1; k < slices; k++)
+      if (load[k] < load[least]) least = k;
+    slice_of[rows[i].row] = least;
+    load[least] += rows[i].weight;
+  }
+  mem_free(rows);
+  mem_free(load);
+  return s;
+}
