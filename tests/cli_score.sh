@@ -141,4 +141,36 @@ p.stdin.close()
 assert '"error"' in p.stdout.read().decode() and p.wait() == 1
 P
 [ $bad = 0 ] && echo "one question, the best, groups and streams: the bits of plain rows"
+
+# a number that overflows in the head is the error of its row, not the end of the run, and no advice for training
+python3 - "$tmp" <<'P'
+import json, shutil, struct, sys
+tmp = sys.argv[1]
+singles = [json.loads(l) for l in open(tmp + "/plain") if '"score"' in l]
+with open(tmp + "/singles.jsonl", "w") as f:
+    f.writelines(json.dumps({k: r[k] for k in r if k != "score"}) + "\n" for r in singles)
+shutil.copytree(tmp + "/model", tmp + "/overflows")
+blob = bytearray(open(tmp + "/model/model.safetensors", "rb").read())
+size = struct.unpack("<Q", blob[:8])[0]
+tensor = json.loads(blob[8:8 + size])["score.weight"]
+a, b = (8 + size + x for x in tensor["data_offsets"])
+assert tensor["dtype"] == "F32"
+# the highest scores lie beyond what f32 holds
+scores = sorted({abs(r["score"]) for r in singles})
+factor = 2 * 3.4e38 / (scores[-1] + scores[-2])
+blob[a:b] = struct.pack(f"<{(b - a) // 4}f", *(w * factor for w in struct.unpack(f"<{(b - a) // 4}f", blob[a:b])))
+open(tmp + "/overflows/model.safetensors", "wb").write(blob)
+P
+"$reward" score --quiet --model "$tmp/overflows" --threads 1 "$tmp/singles.jsonl" >"$tmp/huge" 2>"$tmp/log"
+[ $? = 1 ] || fail "an overflow: $(cat "$tmp/log")"
+python3 - "$tmp" <<'P' || fail "an overflow is not its row's alone"
+import json, sys
+read = lambda name: [json.loads(l) for l in open(sys.argv[1] + "/" + name)]
+plain, huge = [r for r in read("plain") if "score" in r], read("huge")
+bad = [h for h in huge if "error" in h]
+assert len(plain) == len(huge) > 20 and 0 < len(bad) < len(huge) / 2
+assert all(h["error"] == "the reward head's output is not finite" and "score" not in h for h in bad), bad
+assert all(h["score"] * p["score"] > 0 for p, h in zip(plain, huge) if "score" in h)
+P
+
 exit $bad

@@ -159,7 +159,8 @@ static bool has_bad(const model *m, mat x, size_t rows) {
 }
 
 /* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
-static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, rw_error *err) {
+static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last, size_t row, const char *advice,
+                             rw_error *err) {
   const layer *y = &m->w->layers[l];
   size_t rows = m->rows.f.rows, end = last ? m->rows.n_last : rows, token = last ? m->last[row] : row;
   const char *what = "the input or output of", *name = m->w->t[y->down].pub.name;
@@ -169,15 +170,12 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
     name = m->w->t[y->o].pub.name, what = "the attention before";
   else if (has_bad(m, s->gate_up, end))
     name = m->w->t[y->up].pub.name, what = "the projections from the normalised state, with";
-  return rw_fail(
-      err, RW_NUMERIC,
-      "layer %zu: %s %s is not finite at token %d of its conversation; a lower learning rate or another " FIELD(
-          dtype) " may help",
-      l, what, name, m->pos[token]);
+  return rw_fail(err, RW_NUMERIC, "layer %zu: %s %s is not finite at token %d of its conversation; %s", l, what,
+                 name, m->pos[token], advice);
 }
 
 /* A reward is not finite: runs the batch again, layer by layer, to say where it began. */
-static rw_status blame(model *m, rw_error *err) {
+static rw_status blame(model *m, bool training, rw_error *err) {
   acts s;
   size_t h = m->w->cfg.hidden, at;
   const char *weight_name = model_bad_weight(m, &at);
@@ -196,14 +194,18 @@ static rw_status blame(model *m, rw_error *err) {
     if (l == 0)
       return rw_fail(err, RW_NUMERIC, "the embedding of token %d is not finite; the checkpoint is damaged",
                      m->ids[bad / h]);
-    return blame_layer(m, &s, l - 1, l == m->w->cfg.layers, bad / h, err);
+    return blame_layer(m, &s, l - 1, l == m->w->cfg.layers, bad / h,
+                       training ? "a lower learning rate or another " FIELD(dtype) " may help"
+                                : "another " FIELD(dtype) " may help",
+                       err);
   }
-  return rw_fail(err, RW_NUMERIC, "the reward head's output is not finite; a lower learning rate may help");
+  return rw_fail(err, RW_NUMERIC, "the reward head's output is not finite%s",
+                 training ? "; a lower learning rate may help" : "");
 }
 
-static rw_status check(model *m, const float *rewards, rw_error *err) {
+static rw_status check(model *m, const float *rewards, bool training, rw_error *err) {
   for (size_t i = 0; i < m->rows.f.n_branches; i++)
-    if (!isfinite(rewards[i])) return blame(m, err);
+    if (!isfinite(rewards[i])) return blame(m, training, err);
   return RW_OK;
 }
 
@@ -215,7 +217,7 @@ static rw_status score(model *m, const id_group *groups, size_t n, bool share, f
   RW_TRY(run_frozen(m, groups, n, share, false, &s, err));
   run_layers(m, &s, m->tr.freeze, m->w->cfg.layers);
   RW_TRY(head_run(m, s.x, rewards, err));
-  return check(m, rewards, err);
+  return check(m, rewards, false, err);
 }
 
 rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
@@ -267,7 +269,7 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
     forward_layer(m, l, &s, &out, is_last);
   }
   RW_TRY(head_run(m, final, rewards, err));
-  RW_TRY(check(m, rewards, err));
+  RW_TRY(check(m, rewards, true, err));
   m->have_forward = true;
   return RW_OK;
 }

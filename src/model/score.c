@@ -176,17 +176,39 @@ typedef struct {
   size_t n, n_items, branches;
 } batch;
 
+/* An item's rewards, the first of them at `at` of the pass that was run. */
+static void take_rewards(const scorer *s, const float *rewards, size_t at, score_item *it) {
+  const char *const *names;
+  size_t n = model_attributes(s->m, &names);
+  const float *attributes = model_attribute_values(s->m);
+  memcpy(it->score, rewards + at, it->row->n_branches * sizeof(float));
+  if (n && it->attributes) memcpy(it->attributes, attributes + at * n, it->row->n_branches * n * sizeof(float));
+}
+
+/* A number of the batch was not finite: each item by itself, so that only those whose own number it is fail. */
+static rw_status run_apart(scorer *s, const batch *b, rw_error *err) {
+  for (size_t i = 0, at = 0; i < b->n_items; at += b->items[i++]->row->n_branches) {
+    score_item *it = b->items[i];
+    id_group g = {b->ids + at, b->lens + at, it->row->n_branches};
+    rw_error why;
+    rw_status st = model_score(s->m, &g, 1, s->share, b->rewards, &why);
+    if (!st)
+      take_rewards(s, b->rewards, 0, it);
+    else if (st == RW_NUMERIC)
+      set_error(s, it, why.text);
+    else
+      return err ? *err = why, st : st;
+  }
+  return RW_OK;
+}
+
 static rw_status run_batch(scorer *s, batch *b, rw_error *err) {
   if (b->n == 0) return RW_OK;
+  size_t bad;
   rw_status st = model_score(s->m, b->groups, b->n, s->share, b->rewards, err);
-  const char *const *names;
-  const float *attributes = model_attribute_values(s->m);
-  size_t n = model_attributes(s->m, &names);
-  for (size_t i = 0, at = 0; !st && i < b->n_items; at += b->items[i++]->row->n_branches) {
-    score_item *it = b->items[i];
-    memcpy(it->score, b->rewards + at, it->row->n_branches * sizeof(float));
-    if (n && it->attributes) memcpy(it->attributes, attributes + at * n, it->row->n_branches * n * sizeof(float));
-  }
+  for (size_t i = 0, at = 0; !st && i < b->n_items; at += b->items[i++]->row->n_branches)
+    take_rewards(s, b->rewards, at, b->items[i]);
+  if (st == RW_NUMERIC && !model_bad_weight(s->m, &bad)) st = run_apart(s, b, err);
   b->n = b->n_items = b->branches = 0;
   return st;
 }
