@@ -363,6 +363,16 @@ with tempfile.TemporaryDirectory() as tmp:
     (tmp / "odd.yaml").write_text("stages:\n  - source: helpsteer2\n")
     assert reward(tmp / "odd.yaml", "--input", f"helpsteer2={tmp}/odd.jsonl", "--lenient", "-o", tmp / "odd").returncode == 0
     assert [json.loads(l)["id"] for l in open(tmp / "odd/train.jsonl")] == ["helpsteer2:4+5", "helpsteer2:8+9"]
+    assert {r["id"]: r.get("detail") for r in map(json.loads, open(tmp / "odd/removed.jsonl")) if r["reason"] == "another shape"} == {
+        "helpsteer2:2": "response: expected a string, got nothing", "helpsteer2:6": "response: expected a string, got nothing", "helpsteer2:11": "prompt: expected a string, got nothing"}
+    assert "part of no pair: another shape: response: expected a string" in reward(tmp / "odd.yaml", "--input", f"helpsteer2={tmp}/odd.jsonl", "--lenient", "--explain", "helpsteer2:2").stdout
+    # two sources whose rows have scores: equal ones, and those that say the opposite, give no pair
+    whole = lambda t: [dict(role="user", content="q"), dict(role="assistant", content=t)]
+    for name, fields in (("ultrafeedback", ("score_chosen", "score_rejected")), ("preference-700k", ("chosen_score", "rejected_score"))):
+        write(tmp / "scored.jsonl", [dict(chosen=whole(f"a{i}"), rejected=whole(f"b{i}"), **dict(zip(fields, s))) for i, s in enumerate([(8.5, 8.5), (7, 9), (9, 4), (None, None)])])
+        curate(tmp, f"scored-{name}", [f"source: {name}"], [(name, tmp / "scored.jsonl")])
+        assert [json.loads(l)["id"] for l in open(tmp / f"scored-{name}/train.jsonl")] == [f"{name}:3", f"{name}:4"]
+        assert [r["reason"] for r in map(json.loads, open(tmp / f"scored-{name}/removed.jsonl"))] == ["equal scores", "the rejected one has the higher score"]
     assert [(r["id"], r["reason"]) for r in map(json.loads, open(tmp / "odd/removed.jsonl"))] == [
         (f"helpsteer2:{i}", "another shape" if i in (2, 6, 11) else "no second response") for i in (1, 2, 3, 6, 7, 10, 11)]
     # the seed of a sample: the recipe's, but that of the command line wins; manifest.json has the one that counted

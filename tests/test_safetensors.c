@@ -163,6 +163,13 @@ static void shards_and_their_index(void **state) {
   back = opened(dir);
   assert_same_tensors(s, back);
   st_close(back);
+  OK(file_remove_tree(in_dir("model.safetensors.index.json"),
+                      &err)); /* complete shards tell the same by their names */
+  back = opened(dir);
+  assert_same_tensors(s, back);
+  st_close(back);
+  OK(file_remove_tree(in_dir("model-00003-of-00004.safetensors"), &err));
+  refused(dir, "model-00003-of-00004.safetensors: is missing, and there is no index");
   OK(st_write(dir, "model", c.specs, c.n, 1, read_copy, &c, &err)); /* each tensor larger than a shard may be */
   back = opened(dir);
   assert_same_tensors(s, back);

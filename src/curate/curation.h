@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
   place row;
   const char *reason;
+  const char *detail; /* what is wrong with a row of another shape; NULL: the reason says all */
 } loose_row;
 
 typedef struct {

@@ -55,8 +55,9 @@ rw_status explain_find(curation *r, rw_error *err) {
     found = true;
     str_printf(&r->told, "%s\n", id.p);
     add_source(r, r->loose[i].row.input, &r->told);
-    str_printf(&r->told, "read from %s; part of no pair: %s\n  removed by source\n",
-               r->inputs[r->loose[i].row.input].path, r->loose[i].reason);
+    const char *detail = r->loose[i].detail;
+    str_printf(&r->told, "read from %s; part of no pair: %s%s%s\n  removed by source\n",
+               r->inputs[r->loose[i].row.input].path, r->loose[i].reason, detail ? ": " : "", detail ? detail : "");
   }
   for (size_t i = 0; !st && i < r->n; i++) {
     if (!names_pair(r, &r->c[i], &id)) continue;

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "format/rows.h"
 
+enum { SHOWN_WRONG = 5 };
+
 /* A pair that a row makes, or half of one; `category` and `pass` as candidates have them. */
 typedef struct {
   scan s;
@@ -19,6 +21,7 @@ typedef struct {
   scan *s;
   size_t n;
   uint64_t has, pass; /* by stage */
+  const char *wrong;  /* why it is of another shape */
 } scanned;
 
 typedef struct {
@@ -26,7 +29,7 @@ typedef struct {
   input *in;
   uint32_t index;
   progress *p;
-  size_t *done;
+  size_t *done, n_wrong;
   /* PAIR_CONSECUTIVE: the row that waits for its second */
   bool waiting;
   figures first;
@@ -92,12 +95,17 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
     return keep(pairs->s, pairs->n, lane->keep, out, err);
   }
   if (st && (st != RW_DATA || !s->r->o->lenient)) return st;
-  if (st) found = (scan){.drop = "another shape", .score = NAN};
+  if (st) {
+    found = (scan){.drop = "another shape", .score = NAN};
+    context_spell(s->r->o->context, err->text);
+    out->wrong = arena_strndup(lane->keep, err->text, strlen(err->text));
+    if (!out->wrong) return rw_nomem(err, "rows");
+  }
   return keep(&found, 1, lane->keep, out, err);
 }
 
 static rw_status add_loose(curation *r, place row, const char *reason, rw_error *err) {
-  loose_row l = {row, reason};
+  loose_row l = {row, reason, NULL};
   return vec_push(r->loose, r->n_loose, r->cap_loose, l) ? RW_OK : rw_nomem(err, "rows");
 }
 
@@ -197,6 +205,16 @@ static rw_status take(scanning *s, const scan *found, uint64_t pass, place at, r
   return RW_OK;
 }
 
+/* The first few rows of another shape are named; removed.jsonl says of each what is wrong. */
+static rw_status note_wrong(scanning *s, uint64_t line, const char *wrong, rw_error *err) {
+  curation *r = s->r;
+  loose_row *l = &r->loose[r->n_loose - 1];
+  if (s->n_wrong++ < SHOWN_WRONG)
+    log_warn(r->o->context, "%s:%llu: %s; the row is left out", s->in->path, (unsigned long long)line, wrong);
+  l->detail = arena_strndup(r->mem, wrong, strlen(wrong));
+  return l->detail ? RW_OK : rw_nomem(err, "rows");
+}
+
 static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
   scanning *s = ctx;
   const scanned *found = result;
@@ -205,7 +223,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   s->in->has |= found->has;
   progress_set(s->p, ++*s->done, NULL);
   for (size_t i = 0; i < found->n; i++) RW_TRY(take(s, &found->s[i], found->pass, (place){line, s->index}, err));
-  return RW_OK;
+  return found->wrong ? note_wrong(s, line, found->wrong, err) : RW_OK;
 }
 
 /* Groups with both kinds become candidates, in the order of their later rows; the other rows are loose. */

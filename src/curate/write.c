@@ -30,7 +30,7 @@ static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {
 typedef struct {
   place row;
   const candidate *c; /* NULL: a loose row */
-  const char *reason;
+  const char *reason, *detail;
 } removal;
 static int by_row(const void *a, const void *b) {
   const removal *x = a, *y = b;
@@ -55,6 +55,7 @@ static void put_removal(const curation *r, const removal *x, json_writer *w) {
   jw_string(w, "source", r->inputs[x->row.input].src->name);
   jw_string(w, "stage", c ? c->by->kind->name : "source");
   jw_string(w, "reason", x->reason);
+  if (x->detail) jw_string(w, "detail", x->detail);
   if (c && c->twin) put_id(r, &r->c[c->twin - 1], x->row, w, "kept");
   if (c && c->twin && c->jaccard > 0) str_printf(jw_value(w, "jaccard"), "%.6g", c->jaccard);
   if (c && c->matches) jw_raw(w, "contamination", slice_of(c->matches));
@@ -67,9 +68,10 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   if (!list) return rw_nomem(err, "removed rows");
   for (size_t i = 0; i < r->n; i++) {
     const candidate *c = &r->c[i];
-    if (c->reason) list[n++] = (removal){curation_later(c), c, c->reason};
+    if (c->reason) list[n++] = (removal){curation_later(c), c, c->reason, NULL};
   }
-  for (size_t i = 0; i < r->n_loose; i++) list[n++] = (removal){r->loose[i].row, NULL, r->loose[i].reason};
+  for (size_t i = 0; i < r->n_loose; i++)
+    list[n++] = (removal){r->loose[i].row, NULL, r->loose[i].reason, r->loose[i].detail};
   qsort(list, n, sizeof *list, by_row);
   str s = {0};
   rw_status st = RW_OK;

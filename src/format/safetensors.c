@@ -5,6 +5,7 @@
  */
 #include "format/safetensors.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,36 @@ static rw_status read_index(st_set *s, const char *dir, const char *path, rw_err
   return st;
 }
 
+/* N where the folder has a shard model-K-of-N.safetensors; 0: none. */
+static int shards_of(const char *dir) {
+  int k, n = 0, end;
+  DIR *d = opendir(dir);
+  for (struct dirent *e; d && n == 0 && (e = readdir(d));) {
+    end = 0;
+    if (sscanf(e->d_name, "model-%5d-of-%5d.safetensors%n", &k, &n, &end) != 2 || end == 0 || e->d_name[end]) n = 0;
+  }
+  if (d) closedir(d);
+  return n;
+}
+
+/* All shards by their names, where the index is missing. */
+static rw_status read_shards(st_set *s, const char *dir, int n, rw_error *err) {
+  for (int k = 1; k <= n; k++) {
+    char *shard = mem_printf("%s/model-%05d-of-%05d.safetensors", dir, k, n);
+    rw_status st =
+        !shard ? rw_nomem(err, dir)
+        : file_exists(shard)
+            ? read_file(s, shard, err)
+            : rw_fail(err, RW_DATA,
+                      "%s: is missing, and there is no index; expected all of %d shards, fetch the model "
+                      "again",
+                      shard, n);
+    mem_free(shard);
+    RW_TRY(st);
+  }
+  return RW_OK;
+}
+
 static rw_status open_path(st_set *s, const char *path, rw_error *err) {
   if (!file_is_dir(path)) return read_file(s, path, err);
   static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
@@ -194,6 +225,8 @@ static rw_status open_path(st_set *s, const char *path, rw_error *err) {
     mem_free(full);
     if (there) return st;
   }
+  int n = shards_of(path);
+  if (n > 0) return read_shards(s, path, n, err);
   return rw_fail(err, RW_DATA,
                  "%s: expected model.safetensors or model.safetensors.index.json in it, found neither", path);
 }

@@ -30,6 +30,17 @@ rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return pair_rows_read(d, a, &row, s, err);
 }
 
+rw_status pair_rows_scan_scored(json_doc *d, arena *a, scan *s, const char *chosen, const char *rejected,
+                                rw_error *err) {
+  double c = 0, r = 0;
+  RW_TRY(pair_rows_scan(d, a, s, err));
+  if (src_null(d, 0, chosen) || src_null(d, 0, rejected)) return RW_OK;
+  RW_TRY(src_number(d, 0, chosen, &c, err));
+  RW_TRY(src_number(d, 0, rejected, &r, err));
+  if (!s->drop && c <= r) s->drop = c == r ? "equal scores" : "the rejected one has the higher score";
+  return RW_OK;
+}
+
 /* The row's margin, source and id are not the pair's. */
 rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
   conv_row row;

@@ -8,6 +8,9 @@
 /* scan(), and the row as it was read. */
 rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err);
 rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err);
+/* The same, but no pair where the row's own scores are equal, or the other way round. */
+rw_status pair_rows_scan_scored(json_doc *d, arena *a, scan *s, const char *chosen, const char *rejected,
+                                rw_error *err);
 rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 
 #endif
