@@ -11,7 +11,7 @@ random.seed(1)
 words = lambda n: " ".join(random.choice("red green blue round square big small".split()) for _ in range(n))
 with open(sys.argv[1] + "/pairs.jsonl", "w") as pairs, open(sys.argv[1] + "/rows.jsonl", "w") as rows:
     for i in range(6):
-        p = words(random.randrange(1, 6))
+        p = words(random.randrange(4, 12))
         pairs.write(json.dumps({"prompt": p, "chosen": words(random.randrange(1, 5)), "rejected": words(random.randrange(1, 5))}) + "\n")
         rows.write(json.dumps({"prompt": p, "responses": [words(random.randrange(1, 4)) for _ in range(3)]}) + "\n")
 E2
@@ -68,12 +68,15 @@ train "$tmp/lora" --lora-rank 4
 "$reward" merge --quiet "$tmp/lora" -o "$tmp/merged"
 near 0.5 <("$reward" score --quiet --model "$tmp/lora" "$tmp/rows.jsonl") <("$reward" score --quiet --model "$tmp/merged" "$tmp/rows.jsonl")
 
-# the server's scores are score's
-"$reward" serve --model "$tmp/rm" --listen 127.0.0.1:0 >"$tmp/url" 2>"$tmp/serve.err" &
+# the server's scores are score's, also behind prompts that it has kept
+"$reward" serve --model "$tmp/rm" --listen 127.0.0.1:0 --prefix-cache 64 >"$tmp/url" 2>"$tmp/serve.err" &
 server=$!
 until [ -s "$tmp/url" ] || ! kill -0 $server 2>/dev/null; do sleep 0.05; done
-curl -sS -H 'Content-Type: application/x-ndjson' --data-binary @"$tmp/rows.jsonl" "$(cat "$tmp/url")/v1/rewards" >"$tmp/served" || cat "$tmp/serve.err"
-cmp "$tmp/served" "$tmp/bf16.jsonl"
+url=$(cat "$tmp/url")
+for turn in 1 2; do
+  curl -sS -H 'Content-Type: application/x-ndjson' --data-binary @"$tmp/rows.jsonl" "$url/v1/rewards" >"$tmp/served" || cat "$tmp/serve.err"
+  cmp "$tmp/served" "$tmp/bf16.jsonl"
+done
+curl -sS "$url/metrics" | grep -q '^reward_prefix_found_tokens_total.* [1-9]' || fail "no prompt was found again"
 kill $server
 wait $server
-fails 1 "cannot use keys that were kept" "$reward" serve --model "$tmp/rm" --listen 127.0.0.1:0 --prefix-cache 64

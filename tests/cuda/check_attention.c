@@ -4,7 +4,8 @@
  * slow sanitizer of threads.
  *
  * Forward, sums and gradients on forests of many kinds of trees; what a row gets has the same bits alone, with its
- * prompt shared, and wherever its tree is in a batch. The plain gradients are checked by finite differences first.
+ * prompt shared, behind known rows, and wherever its tree is in a batch. The plain gradients are checked by finite
+ * differences first.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -127,8 +128,11 @@ static void plant(grove *g, const kind *kinds, const size_t *order, size_t n, bo
 typedef struct {
   size_t rows, each, x_row, o_row, lse_row; /* bytes of a row */
   char *x, *dy, *o, *lse, *dx;
+  char *known; /* [n_known, 2GD]; NULL: none */
+  size_t n_known;
 } sample;
 static void sample_make(sample *s, size_t rows, const attention_shape *a, tensor_type type) {
+  s->known = NULL, s->n_known = 0;
   s->rows = rows, s->each = type == T_BF16 ? 2 : 4;
   s->x_row = (a->q_heads + 2 * a->kv_heads) * a->head_dim * s->each;
   s->o_row = a->q_heads * a->head_dim * s->each;
@@ -136,7 +140,9 @@ static void sample_make(sample *s, size_t rows, const attention_shape *a, tensor
   s->x = malloc(rows * s->x_row), s->dy = malloc(rows * s->o_row), s->o = malloc(rows * s->o_row);
   s->lse = malloc(rows * s->lse_row), s->dx = malloc(rows * s->x_row);
 }
-static void sample_free(sample *s) { free(s->x), free(s->dy), free(s->o), free(s->lse), free(s->dx); }
+static void sample_free(sample *s) {
+  free(s->x), free(s->dy), free(s->o), free(s->lse), free(s->dx), free(s->known);
+}
 
 /* Rows of matrices have `pad` bytes more on the device, which must stay as they are. */
 static void run(sample *s, const forest *f, const attention_shape *a, tensor_type type, bool backward) {
@@ -158,7 +164,12 @@ static void run(sample *s, const forest *f, const attention_shape *a, tensor_typ
   for (size_t i = 0; i < n; i++)
     memcpy(host + i * ldo, s->dy + i * s->o_row, s->o_row), memset(host + i * ldo + s->o_row, 0xff, pad);
   device_put(dy, host, n * ldo);
-  attention_call c = {.plan = &plan, .words = words, .shape = a, .type = type, .rows = n};
+  attention_shape shape = *a;
+  const size_t known_row = s->x_row - s->o_row;
+  char *known = s->n_known ? device_alloc(s->n_known * known_row) : NULL;
+  if (known) device_put(known, s->known, s->n_known * known_row);
+  shape.known = (mat){known, known_row / s->each, type};
+  attention_call c = {.plan = &plan, .words = words, .shape = &shape, .type = type, .rows = n};
   c.qkv = x, c.ld = ld / s->each, c.o = o, c.ldo = ldo / s->each, c.lse = lse;
   c.d_o = dy, c.lddo = c.ldo, c.dqkv = dx, c.ldd = c.ld, c.delta = delta;
   attention_forward(&c);
@@ -176,7 +187,7 @@ static void run(sample *s, const forest *f, const attention_shape *a, tensor_typ
   }
   device_get(s->lse, lse, n * s->lse_row);
   if (spilt) report((double)spilt, 0, "bytes written beside rows");
-  void *all[] = {x, dy, o, dx, lse, delta, words};
+  void *all[] = {x, dy, o, dx, lse, delta, words, known};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) device_free(all[i]);
   free(host);
   attention_plan_free(&plan);
@@ -248,6 +259,49 @@ static void compare(const sample *s, const grove *g, const kind *kinds, const at
   sample_free(&z);
 }
 
+/* The first rows of each prompt known, all of them of every second one: the others' results must be the same bits.
+ */
+static void compare_known(const sample *s, const grove *g, const kind *kinds, size_t n, const attention_shape *a,
+                          tensor_type type) {
+  static grove other;
+  sample z;
+  kind cut[MAX_TREES] = {{0}};
+  size_t order[MAX_TREES] = {0}, known[MAX_TREES] = {0}, n_known = 0, differ[2] = {0};
+  for (size_t i = 0; i < n; i++) {
+    order[i] = i;
+    cut[i] = kinds[i];
+    known[i] = i % 2 ? kinds[i].prompt : kinds[i].prompt * 2 / 3;
+    cut[i].prompt -= known[i];
+  }
+  memset(&other, 0, sizeof other);
+  plant(&other, cut, order, n, true);
+  for (size_t i = 0; i < n; n_known += known[i++]) other.trees[i].known = (span){n_known, known[i]};
+  sample_make(&z, other.f.rows, a, type);
+  z.n_known = n_known;
+  z.known = malloc((n_known + 1) * (z.x_row - z.o_row));
+  for (int pass = 0; pass < 2; pass++) {
+    for (size_t i = 0; i < n; i++)
+      for (size_t b = 0; b < kinds[i].n; b++)
+        for (size_t p = 0; p < kinds[i].prompt + kinds[i].len[b]; p++) {
+          const size_t from = row_at(g, i, true, b, p);
+          const size_t to = p < known[i] ? 0 : row_at(&other, i, true, b, p - known[i]);
+          if (pass == 0 && p < known[i])
+            memcpy(z.known + (other.trees[i].known.first + p) * (z.x_row - z.o_row),
+                   s->x + from * s->x_row + s->o_row, z.x_row - z.o_row);
+          else if (pass == 0)
+            memcpy(z.x + to * z.x_row, s->x + from * s->x_row, s->x_row);
+          else if (p >= known[i]) {
+            differ[0] += memcmp(z.o + to * z.o_row, s->o + from * s->o_row, s->o_row) != 0;
+            differ[1] += memcmp(z.lse + to * z.lse_row, s->lse + from * s->lse_row, s->lse_row) != 0;
+          }
+        }
+    if (pass == 0) memset(z.dy, 0, z.rows * z.o_row), run(&z, &other.f, a, type, false);
+  }
+  report((double)(differ[0] + differ[1]), 0, "  behind %zu known rows: rows whose bits differ (o %zu, lse %zu)",
+         n_known, differ[0], differ[1]);
+  sample_free(&z);
+}
+
 static void check(const kind *kinds, size_t n, const attention_shape *a, tensor_type type, bool bits) {
   static grove g;
   sample s;
@@ -276,6 +330,7 @@ static void check(const kind *kinds, size_t n, const attention_shape *a, tensor_
     for (size_t i = 0; i < n; i++) order[i] = n - 1 - i;
     compare(&s, &g, kinds, a, type, order, n, true, "trees in reverse order");
     compare(&s, &g, kinds, a, type, order + n / 2, 1, true, "one tree alone");
+    compare_known(&s, &g, kinds, n, a, type);
   }
   free(x), free(dy), free(o), free(dx);
   sample_free(&s);

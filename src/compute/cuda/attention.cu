@@ -102,8 +102,8 @@ static __global__ void attention_exact_queries_kernel(const attention_args a, fl
   float *const weights = (float *)smem + warp * 32;
   const attention_tile tile = a.tiles[blockIdx.x / a.kv_heads];
   const attention_stretch s = a.stretches[tile.stretch];
-  const float *const qkv = (const float *)a.qkv, *const keys = qkv + (a.q_heads + group) * d,
-                     *const values = keys + a.kv_heads * d;
+  const float *const qkv = (const float *)a.qkv;
+  const int keys = (a.q_heads + group) * d, values = keys + a.kv_heads * d; /* columns */
   for (int m = tile.at + warp; m < tile.at + ATTENTION_QUERIES && m < s.len * a.share; m += EXACT_WARPS) {
     const int at = row_of_query(a, m), head = group * a.share + m - at * a.share, pos = s.base + at;
     const int from = a.window > 0 && pos >= a.window ? pos + 1 - a.window : 0;
@@ -117,10 +117,10 @@ static __global__ void attention_exact_queries_kernel(const attention_args a, fl
       const int key = key0 + lane;
       const bool seen = key >= from && key <= pos;
       float score = -INFINITY, slope = 0, weight;
-      const int64_t place = seen ? row_of_position(s, key) * a.ld : 0;
-      if (seen) score = exact_score(dot(q, keys + place, d), cap, a, &slope);
+      if (seen) score = exact_score(dot(q, key_at<float, !BACKWARD>(a, s, key, keys), d), cap, a, &slope);
       if (BACKWARD) {
-        weight = seen ? expf(score - log_sum) * (dot(d_o, values + place, d) - delta) * slope : 0.0f;
+        weight =
+            seen ? expf(score - log_sum) * (dot(d_o, key_at<float, !BACKWARD>(a, s, key, values), d) - delta) * slope : 0.0f;
       } else {
         const float m_new = fmaxf(top, warp_max(score)), base = m_new == -INFINITY ? 0.0f : m_new;
         const float factor = expf(top - base);
@@ -132,7 +132,7 @@ static __global__ void attention_exact_queries_kernel(const attention_args a, fl
       weights[lane] = weight;
       __syncwarp();
       add_rows(acc, weights, pos + 1 - key0 < 32 ? pos + 1 - key0 : 32, d,
-               [&](int j) { return (BACKWARD ? keys : values) + row_of_position(s, key0 + j) * a.ld; });
+               [&](int j) { return key_at<float, !BACKWARD>(a, s, key0 + j, BACKWARD ? keys : values); });
       __syncwarp();
     }
     if (BACKWARD) {

@@ -18,10 +18,11 @@
 extern "C" {
 #endif
 
-/* Rows of a queue of positions: a prompt (base 0), or a branch, whose first row is at position `base`; what comes
- * before it are the rows from `prompt` on. The `children` stretches that follow a prompt's are its branches. */
+/* Rows of a queue of positions: a prompt or a branch, whose first row is at position `base`. Before it come `known`
+ * positions, whose keys and values are the known rows from `known_first` on, then the prompt's rows: position p's
+ * is prompt + p. The `children` stretches that follow a prompt's are its branches. */
 typedef struct {
-  int32_t first, len, base, prompt, children;
+  int32_t first, len, base, prompt, children, known, known_first;
 } attention_stretch;
 /* Work of one block: from `at` on of a stretch. Queries count in pairs of a row and one of the query heads that
  * share its key-value head, heads fastest (see attention_tile.h); keys count in rows. */

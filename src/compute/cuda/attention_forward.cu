@@ -1,16 +1,17 @@
 /* attention_forward.cu - attention over a forest, bf16, as FlashAttention-2 (Dao 2023): a block takes a tile of
  * queries through their keys, tile by tile, with a running maximum and sum.
  *
- * A warp has 32 queries (16 where D is 256, whose sums would not fit its registers), so a key fragment that it
- * reads serves two products. Shared memory: queries, and keys and values of two tiles, one of which arrives
+ * A warp has 32 queries (16 where D is 256, whose sums would not fit its registers, and where places of known rows
+ * have to be found beside), so a key fragment that it reads serves two products. Shared memory: queries, and keys and values of two tiles, one of which arrives
  * meanwhile.
  */
 #include "compute/cuda/attention_tile.h"
 
-template <int D>
+/* KNOWN: some keys and values are of rows that are not computed. */
+template <int D, bool KNOWN>
 struct forward_config {
   enum {
-    M = D <= 128 ? 2 : 1, /* tiles of 16 queries a warp */
+    M = D <= 128 && !KNOWN ? 2 : 1, /* tiles of 16 queries a warp */
     N = 32,               /* keys of a tile */
     THREADS = ATTENTION_QUERIES / (16 * M) * 32,
     TILE = N * tile_of<D>::LD, /* elements */
@@ -65,9 +66,10 @@ static __device__ __forceinline__ void softmax_step(uint32_t (&w)[N / 16][4], fl
   pack_weights<N>(w, p);
 }
 
-template <int D, bool CAP>
-__global__ void __launch_bounds__(forward_config<D>::THREADS) attention_forward_kernel(const attention_args a) {
-  typedef forward_config<D> config;
+template <int D, bool CAP, bool KNOWN>
+__global__ void __launch_bounds__(forward_config<D, KNOWN>::THREADS)
+    attention_forward_kernel(const attention_args a) {
+  typedef forward_config<D, KNOWN> config;
   enum { M = config::M, N = config::N, THREADS = config::THREADS, LD = tile_of<D>::LD };
   SHARED(smem);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = blockIdx.x % a.kv_heads;
@@ -82,8 +84,8 @@ __global__ void __launch_bounds__(forward_config<D>::THREADS) attention_forward_
   const int key_first = a.window > 0 && pos_first >= a.window ? (pos_first + 1 - a.window) / N * N : 0;
 
   load_queries<D, ATTENTION_QUERIES, THREADS>(a, s, sq, a.qkv + group * a.share * a.head_dim, a.ld, tile.at);
-  load_keys<D, N, THREADS>(a, s, sk, keys, key_first, pos_last + 1);
-  load_keys<D, N, THREADS>(a, s, sv, values, key_first, pos_last + 1);
+  load_keys<D, N, THREADS, KNOWN>(a, s, sk, keys, key_first, pos_last + 1);
+  load_keys<D, N, THREADS, KNOWN>(a, s, sv, values, key_first, pos_last + 1);
   cp_async_commit();
   float acc[M][D / 8][4], top[M][2], sum[M][2];
   UNROLL
@@ -99,8 +101,8 @@ __global__ void __launch_bounds__(forward_config<D>::THREADS) attention_forward_
     cp_async_wait<0>();
     __syncthreads(); /* the tiles are here; all have used the other ones */
     if (key0 + N <= pos_last) {
-      load_keys<D, N, THREADS>(a, s, sk + stage * config::TILE, keys, key0 + N, pos_last + 1);
-      load_keys<D, N, THREADS>(a, s, sv + stage * config::TILE, values, key0 + N, pos_last + 1);
+      load_keys<D, N, THREADS, KNOWN>(a, s, sk + stage * config::TILE, keys, key0 + N, pos_last + 1);
+      load_keys<D, N, THREADS, KNOWN>(a, s, sv + stage * config::TILE, values, key0 + N, pos_last + 1);
     }
     cp_async_commit();
     float p[M][N / 8][4];
@@ -143,11 +145,16 @@ __global__ void __launch_bounds__(forward_config<D>::THREADS) attention_forward_
   store_queries<D, 16 * M>(a, s, a.o + group * a.share * a.head_dim, a.ldo, own, tile.at + warp * 16 * M);
 }
 
+template <int D, bool KNOWN>
+static void launch_known(const attention_call *c, const attention_args &a) {
+  typedef forward_config<D, KNOWN> config;
+  attention_launch(c->shape->softcap > 0 ? attention_forward_kernel<D, true, KNOWN>
+                                         : attention_forward_kernel<D, false, KNOWN>,
+                   c->plan->n_query_tiles, config::THREADS, config::SHARED_BYTES, c, a);
+}
 template <int D>
 static void launch(const attention_call *c, const attention_args &a) {
-  typedef forward_config<D> config;
-  attention_launch(c->shape->softcap > 0 ? attention_forward_kernel<D, true> : attention_forward_kernel<D, false>,
-                   c->plan->n_query_tiles, config::THREADS, config::SHARED_BYTES, c, a);
+  c->shape->known.p ? launch_known<D, true>(c, a) : launch_known<D, false>(c, a);
 }
 
 void attention_forward_bf16(const attention_call *c) {

@@ -32,11 +32,16 @@ typedef struct {
 } lists;
 
 /* below: rows of the branches that see the stretch. */
-static void add(lists *l, span s, size_t base, span prompt, size_t children, size_t below) {
-  const int32_t number = (int32_t)l->n;
+static void add(lists *l, span s, size_t base, const tree *t, size_t children, size_t below) {
+  const int32_t number = (int32_t)l->n, known = (int32_t)t->known.len;
   if (s.len == 0) return;
-  l->stretches[l->n++] = (attention_stretch){(int32_t)s.first, (int32_t)s.len, (int32_t)base, (int32_t)prompt.first,
-                                             (int32_t)children};
+  l->stretches[l->n++] = (attention_stretch){.first = (int32_t)s.first,
+                                             .len = (int32_t)s.len,
+                                             .base = (int32_t)base,
+                                             .prompt = (int32_t)t->prompt.first - known,
+                                             .children = (int32_t)children,
+                                             .known = known,
+                                             .known_first = (int32_t)t->known.first};
   for (size_t at = 0; at < s.len * l->share; at += ATTENTION_QUERIES)
     l->query[l->n_query++] = (candidate){{number, (int32_t)at}, base + at / l->share};
   for (size_t at = 0; at < s.len; at += ATTENTION_KEYS)
@@ -69,8 +74,8 @@ rw_status attention_plan_make(attention_plan *out, const forest *f, size_t share
       const span *branch = f->branches + tr->first_branch;
       size_t below = 0;
       for (size_t b = 0; b < tr->n_branches; b++) below += branch[b].len;
-      add(&l, tr->prompt, 0, tr->prompt, tr->n_branches, below);
-      for (size_t b = 0; b < tr->n_branches; b++) add(&l, branch[b], tr->prompt.len, tr->prompt, 0, 0);
+      add(&l, tr->prompt, tr->known.len, tr, tr->n_branches, below);
+      for (size_t b = 0; b < tr->n_branches; b++) add(&l, branch[b], tr->known.len + tr->prompt.len, tr, 0, 0);
     }
     memcpy(out->words, l.stretches, l.n * sizeof *l.stretches);
     sort_into(out->words + l.n * each, l.query, l.n_query);

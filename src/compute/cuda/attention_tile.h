@@ -32,11 +32,11 @@
 typedef struct {
   const attention_stretch *stretches;
   const attention_tile *tiles;
-  const bf16 *qkv, *d_o, *o_in;
+  const bf16 *qkv, *known, *d_o, *o_in; /* known: keys, then values, of rows that are not computed */
   bf16 *o, *dqkv;
   const float *lse_in, *delta;
   float *lse;
-  int64_t ld, ldo, lddo, ldd;
+  int64_t ld, ld_known, ldo, lddo, ldd;
   int q_heads, kv_heads, head_dim, share, window;
   uint32_t share_inverse; /* 2^32 / share, rounded up; 0 where share is 1 */
   float scale;
@@ -63,9 +63,13 @@ static __device__ __forceinline__ int position_of_query(const attention_args &a,
   return s.base + (row < s.len ? row : s.len - 1);
 }
 
-/* The row of the forest that is at position p of the conversation of s. */
-static __device__ __forceinline__ int row_of_position(const attention_stretch &s, int p) {
-  return p + (p < s.base ? s.prompt : s.first - s.base);
+/* A row's keys and values at position p of the conversation of s: `column` counts as in qkv. */
+template <class T, bool KNOWN>
+static __device__ __forceinline__ const T *key_at(const attention_args &a, const attention_stretch &s, int p,
+                                                  int column) {
+  if (KNOWN && p < s.known) /* no queries there */
+    return (const T *)a.known + (s.known_first + p) * a.ld_known + column - a.q_heads * a.head_dim;
+  return (const T *)a.qkv + (p + (p < s.base ? s.prompt : s.first - s.base)) * a.ld + column;
 }
 
 static __device__ __forceinline__ float reciprocal(float x) {
@@ -140,7 +144,7 @@ static __device__ __forceinline__ void load_queries(const attention_args &a, con
 }
 
 /* Begins to copy the keys or values at positions p0 .. p0 + N, from `column` on; zeros from position `end` on. */
-template <int D, int N, int THREADS>
+template <int D, int N, int THREADS, bool KNOWN = false>
 static __device__ __forceinline__ void load_keys(const attention_args &a, const attention_stretch &s, bf16 *dst,
                                                  int column, int p0, int end) {
   const copy_of<D, THREADS> part;
@@ -148,8 +152,7 @@ static __device__ __forceinline__ void load_keys(const attention_args &a, const 
   for (int n = 0; n < N; n += part.ROWS) {
     const int r = n + part.row, p = p0 + r;
     if (part.row < part.ROWS && (n + part.ROWS <= N || r < N))
-      cp_async16(dst + r * tile_of<D>::LD + part.column,
-                 a.qkv + (row_of_position(s, p) * a.ld + column + part.column),
+      cp_async16(dst + r * tile_of<D>::LD + part.column, key_at<bf16, KNOWN>(a, s, p, column + part.column),
                  p < end && part.column < a.head_dim);
   }
 }
@@ -263,6 +266,7 @@ static inline attention_args attention_args_of(const attention_call *c) {
   attention_args a = {};
   a.stretches = (const attention_stretch *)c->words;
   a.qkv = (const bf16 *)c->qkv, a.d_o = (const bf16 *)c->d_o, a.o_in = (const bf16 *)c->o;
+  a.known = (const bf16 *)s->known.p, a.ld_known = (int64_t)s->known.ld;
   a.o = (bf16 *)c->o, a.dqkv = (bf16 *)c->dqkv;
   a.lse_in = c->lse, a.lse = c->lse, a.delta = c->delta;
   a.ld = (int64_t)c->ld, a.ldo = (int64_t)c->ldo, a.lddo = (int64_t)c->lddo, a.ldd = (int64_t)c->ldd;

@@ -255,6 +255,7 @@ extern "C" __attribute__((visibility("default"))) rw_status reward_cuda_open(bac
   be->traits.act = o->f32 ? T_F32 : T_BF16;
   be->traits.trained = be->traits.act;
   be->traits.weights = 1u << T_F32 | 1u << T_BF16;
+  be->traits.takes_known = true;
   be->traits.row_align = 128;
   be->traits.piece_rows = PRODUCT_ROWS;
   be->traits.train_rows = 8192;
