@@ -111,13 +111,14 @@ E2
 python3 - "$tmp" <<'E2'
 import html, re, sys
 page = open(sys.argv[1] + "/differ.html").read()
-table = page[page.index("Arguments that differ"):]
+table = page[page.index("Arguments that are not the defaults"):]
 rows = re.findall(r"<tr>(.*?)</tr>", table[:table.index("</table>")], re.S)
 rows = [[html.unescape(c) for c in re.findall(r"<td[^>]*>(.*?)</td>", r)] for r in rows]
 want = [["--loss", "hinge", "bt"], ["--ranking", "all-pairs", "plackett-luce"], ["--betas", "0.9,0.999", "0.8,0.95"], ["--no-decay", "norm,bias", "-"],
         ["--epochs", "2", "3"], ["--steps", "10", "15"], ["--shuffle", "no", "yes"], ["--max-length", "512", "20"], ["--batch-tokens", "1024", "64"],
         ["--freeze-layers", "0", "1"], ["--lora-rank", "0", "2"], ["--lora-alpha", "-", "4"], ["--lora-targets", "-", "all-linear"], ["--lora-dropout", "-", "0"]]
-assert [r for r in rows if r] == want, rows
+assert [r for r in rows if r and r[1] != r[2]] == want, rows # and what both were given, beside it
+assert ["--lr", "0.001", "0.001"] in rows and not any(r and r[0] in ("--eps", "--out", "--quiet") for r in rows), rows
 E2
 
 # --keep 2: the two newest checkpoints stay, are models, and the run can go on from them
@@ -179,7 +180,10 @@ for keep, x in ("last", e[-1]), ("best", best):
 assert f"the best was after step {best['step']}: {best['items']['accuracy']:.1f}%; published: the last" in open(t + "/said.last").read()
 assert f"published: the best, after step {best['step']}" in open(t + "/said.best").read()
 E2
+grep -q "<dt>best, published</dt>" "$tmp/words/report.html"
 again --out "$tmp/words" --force
+grep -qF "its page: $tmp/words/report.html" "$tmp/said"
+grep -q "No run was evaluated on held-out rows" "$tmp/words/report.html"
 grep -qF "next: reward eval --suite pairs --data HELD-OUT.jsonl --model $tmp/words" "$tmp/said"
 again --out "$tmp/words" --force --batch-size 99
 grep -q -- "--batch-size 99 is more than the 40 rows: every step takes all of them" "$tmp/said"

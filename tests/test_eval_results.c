@@ -71,7 +71,7 @@ static void test_unscored_figures(void **state) {
     rep_page *p = rep_page_new("t", NULL);
     const eval_result *both[2] = {&b, &a};
     const char *names[2] = {"part", "whole"};
-    eval_page(p, both, names, 2);
+    eval_page(p, both, names, NULL, 2);
     const char *html = put("");
     assert_int_equal(rep_page_write(p, html, &err), RW_OK);
     str page = {0};
@@ -124,7 +124,7 @@ static void test_unscored_figures(void **state) {
   rep_page *p = rep_page_new("t", NULL);
   const eval_result *results[1] = {&r};
   const char *names[1] = {"m"}, *html = put("");
-  eval_page(p, results, names, 1);
+  eval_page(p, results, names, NULL, 1);
   assert_int_equal(rep_page_write(p, html, NULL), RW_OK);
   remove(html);
   rep_page_free(p);
@@ -183,10 +183,10 @@ static void test_results_file(void **state) {
     assert_int_equal(back.seed, 3);
     /* the page names each section and does not fail */
     rep_page *p = rep_page_new("t", NULL);
-    if (i == EVAL_REWARDBENCH) r.n_items = 2985; /* the other one: 59 items, so the page cautions against it */
+    if (i == EVAL_REWARDBENCH) r.n_items = 2985; /* the other one: 59 items, so it does not stand beside Table 2 */
     const eval_result *both[2] = {&r, &back};
     const char *names[2] = {"before", "after <b>"};
-    eval_page(p, both, names, 2);
+    eval_page(p, both, names, NULL, 2);
     const char *html = put("");
     assert_int_equal(rep_page_write(p, html, &err), RW_OK);
     str page = {0};
@@ -195,7 +195,9 @@ static void test_results_file(void **state) {
     assert_non_null(strstr(page.p, "after &lt;b&gt;"));
     assert_true((i == EVAL_REWARDBENCH) == (strstr(page.p, "Nemotron-4-340B-Reward") != NULL));
     assert_true((i == EVAL_REWARDBENCH) ==
-                (strstr(page.p, "not the published 2,985 items (after &lt;b&gt;: 59)") != NULL));
+                (strstr(page.p, "published 2,985 items; not of others (after &lt;b&gt;: 59)") != NULL));
+    assert_true((i == EVAL_REWARDBENCH) == (strstr(page.p, "<td>before (this page)</td>") != NULL));
+    assert_null(strstr(page.p, "after &lt;b&gt; (this page)"));
     remove(html);
     str_free(&page);
     rep_page_free(p);

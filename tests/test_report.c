@@ -137,13 +137,17 @@ static rep_page *sample_page(size_t points) {
   rep_put_table(p, t, "caption <b>");
   rep_table_free(t);
   rep_section(p, "Two");
-  rep_series s[2] = {{"raw <s>", x, y, points}, {"few", x, y, points < 5 ? points : 5}};
+  rep_series s[2] = {{.name = "raw <s>", .x = x, .y = y, .n = points},
+                     {.name = "few", .x = x, .y = y, .n = points < 5 ? points : 5, .lo = y, .hi = y, .mark = x}};
   rep_lines(p, &(rep_chart){.title = "t<", .x_label = "x<", .y_label = "y<", .smooth = 3, .caption = "c<"}, s, 2);
   rep_lines(p, &(rep_chart){.title = "empty"}, NULL, 0);
   rep_sample d[2] = {{"a<", y, points, 0}, {"none", y, 0, 1}};
   rep_histogram(p, &(rep_chart){.title = "h"}, d, 2, 10);
   const char *const labels[2] = {"l<1>", "l2"}, *const series[2] = {"s<1>", "s2"};
-  rep_bar b[4] = {{50, 40, 60, false}, {-20, 0, 0, true}, {NAN, 0, 0, false}, {120, 100, 300, false}};
+  rep_bar b[4] = {{.value = 50, .lo = 40, .hi = 60},
+                  {.value = -20, .muted = true},
+                  {.value = NAN},
+                  {.value = 120, .lo = 100, .hi = 300}};
   rep_bars(p, &(rep_chart){.title = "b", .y_max = 100}, labels, 2, series, 2, b);
   rep_bars(p, &(rep_chart){.title = "b1"}, labels, 2, NULL, 1, b);
   rep_stacked(p, &(rep_chart){.title = "st"}, labels, 2, series, 2, (double[]){1, 3, 0, 0});
@@ -191,7 +195,7 @@ static void test_curve(void **state) {
   (void)state;
   const double x[5] = {0, 1, 2, 3, 4}, y[5] = {0, 4, NAN, 2, 4};
   rep_page *p = rep_page_new("t", NULL);
-  rep_series s = {"s", x, y, 5};
+  rep_series s = {.name = "s", .x = x, .y = y, .n = 5};
   rep_lines(p, &(rep_chart){.title = "plain"}, &s, 1);
   rep_lines(p, &(rep_chart){.title = "smooth", .smooth = 2}, &s, 1);
   str h = written(p);
@@ -207,6 +211,48 @@ static void test_curve(void **state) {
   rep_page_free(p);
 }
 
+/* A last batch of few rows counts as few in the mean, and is no point by itself; colours are those that were asked
+ * for. */
+static void test_weights_and_bands(void **state) {
+  (void)state;
+  const double x[4] = {1, 2, 3, 4}, y[4] = {50, 60, 70, 0}, rows[4] = {8, 8, 8, 2}, lo[4] = {40, 50, 60, 0},
+               hi[4] = {60, 70, 80, 100}, best = 3;
+  rep_page *p = rep_page_new("t", NULL);
+  rep_series s = {.name = "s", .x = x, .y = y, .n = 4, .weight = rows, .colour = 3};
+  rep_lines(p, &(rep_chart){.title = "mean", .smooth = 2, .percent = true, .y_max = 100}, &s, 1);
+  s = (rep_series){.name = "b", .x = x, .y = y, .n = 4, .lo = lo, .hi = hi, .mark = &best, .colour = REP_GREY};
+  rep_lines(p, &(rep_chart){.title = "band", .y_max = 100}, &s, 1);
+  const rep_bar dots[2] = {{.value = 70, .ink = {.colour = 2}}, {.value = 90, .muted = true}};
+  rep_bars(p, &(rep_chart){.title = "dots", .y_min = 60, .y_max = 100, .dots = true}, (const char *[]){"a", "b"}, 2,
+           NULL, 1, dots);
+  rep_fold(p, "more <");
+  rep_fact(p, "f", "1");
+  rep_unfold(p);
+  str h = written(p);
+  assert_well_formed(h.p);
+  char *raw = path_of(h.p, "raw", 0), *line = path_of(h.p, "line", 0), *fill = path_of(h.p, "fill", 0),
+       *ring = path_of(h.p, "ring", 0);
+  assert_string_equal(raw, "M0.0 500.0h0L333.3 400.0L666.7 300.0");
+  assert_string_equal(line, "M0.0 500.0h0L333.3 450.0L666.7 350.0L1000.0 440.0"); /* (8*70 + 2*0) / 10 = 56 */
+  assert_string_equal(
+      fill, "M0.0 400.0h0L333.3 300.0L666.7 200.0L1000.0 0.0L1000.0 1000.0L666.7 400.0L333.3 500.0L0.0 600.0");
+  assert_string_equal(ring, "M666.7 300.0h0");
+  assert_non_null(strstr(h.p, "last 56.0%"));
+  assert_non_null(strstr(h.p, "60%</span>"));
+  assert_non_null(strstr(h.p, "class=\"line s3\""));
+  assert_non_null(strstr(h.p, "class=\"line s0\""));
+  assert_non_null(strstr(h.p, "<b class=\"s2 at\" style=\"left:25.00%\">"));
+  assert_non_null(strstr(h.p, "<b class=\"s0 at\" style=\"left:75.00%\">"));
+  assert_non_null(strstr(h.p, "<span>60</span><span>100</span>"));
+  assert_non_null(strstr(h.p, "<details><summary>more &lt;</summary>"));
+  mem_free(raw);
+  mem_free(line);
+  mem_free(fill);
+  mem_free(ring);
+  str_free(&h);
+  rep_page_free(p);
+}
+
 static void test_long_run_is_thinned(void **state) {
   (void)state;
   size_t n = 300000;
@@ -214,7 +260,7 @@ static void test_long_run_is_thinned(void **state) {
   for (size_t i = 0; i < n; i++) x[i] = (double)i, y[i] = (double)(i * 7919 % 1000);
   y[123456] = 5000; /* a spike must survive */
   rep_page *p = rep_page_new("t", NULL);
-  rep_lines(p, &(rep_chart){.title = "long"}, &(rep_series){"s", x, y, n}, 1);
+  rep_lines(p, &(rep_chart){.title = "long"}, &(rep_series){.name = "s", .x = x, .y = y, .n = n}, 1);
   str h = written(p);
   assert_true(h.len < 100000);
   assert_non_null(strstr(h.p, "L411.5 0.0L"));
@@ -266,9 +312,13 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_numbers),       cmocka_unit_test(test_plain_table),
-      cmocka_unit_test(test_page),          cmocka_unit_test(test_curve),
-      cmocka_unit_test(test_histogram),     cmocka_unit_test(test_long_run_is_thinned),
+      cmocka_unit_test(test_numbers),
+      cmocka_unit_test(test_plain_table),
+      cmocka_unit_test(test_page),
+      cmocka_unit_test(test_curve),
+      cmocka_unit_test(test_histogram),
+      cmocka_unit_test(test_weights_and_bands),
+      cmocka_unit_test(test_long_run_is_thinned),
       cmocka_unit_test(test_out_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

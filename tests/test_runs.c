@@ -70,9 +70,11 @@ static void lacks(const str *s, const char *what) {
   ", \"interval\": [40, 70], \"sections\": {}, \"subsets\": {\"src-x\": {\"n\": 4, \"correct\": 2, " \
   "\"accuracy\": " #x                                                                                \
   "}, \"src-y\": {\"n\": 4, \"correct\": 3, \"accuracy\": 75}}, \"length_baseline\": {\"overall\": 33.5}}\n"
-#define RUN(args)                                                                                               \
-  "{\"status\": \"finished\", \"arguments\": {\"command\": [], \"effective\": {\"data\": [\"a\", \"b\"], " args \
-  ", \"config\": null, \"eval\": []}}, \"rows\": {\"used\": 1234567}, \"model\": {\"path\": \"base\"}, "        \
+#define RUN(args)                                                                                              \
+  "{\"status\": \"finished\", \"arguments\": {\"command\": [\"reward\", \"train\", \"--data\", \"a\", \"b\", " \
+  "\"--lr=1\", \"--eps\", "                                                                                    \
+  "\"1e-8\", \"--resume\"], \"effective\": {\"data\": [\"a\", \"b\"], \"eps\": 1e-08, \"warmup\": 0.5, " args  \
+  ", \"config\": null, \"eval\": []}}, \"rows\": {\"used\": 1234567}, \"model\": {\"path\": \"base\"}, "       \
   "\"peak_memory_bytes\": 2500000000, \"steps_done\": 2}"
 
 static int make(void **state) {
@@ -121,7 +123,21 @@ static void test_one_run(void **state) {
   has(&s, "<td class=\"n\">"); /* of the evaluation's tables */
   has(&s, "1,234,567");
   has(&s, "2,500");
-  has(&s, "<caption>Arguments</caption>");
+  /* the answer first: of the published step, its interval, the length rule, the start */
+  has(&s, "<dt>held out, right (95% interval)</dt><dd>62.5% (40.0–70.0)</dd>");
+  has(&s, "<dt>before training</dt><dd>50.0%</dd>");
+  has(&s, "<dt>by length alone</dt><dd>33.5%</dd>");
+  has(&s, "<dt>best, published</dt><dd>62.5%, step 2</dd>");
+  has(&s, "class=\"fill s1\""); /* the interval, in the run's colour, and the best step's ring */
+  has(&s, "class=\"ring s1\"");
+  has(&s, "class=\"line s0\""); /* the length rule is grey */
+  has(&s, "50%</span>");
+  /* then what was chosen: not what was given as it is by default, nor what came by itself */
+  const char *changed = strstr(s.p, "<caption>Arguments that are not the defaults</caption>"),
+             *all = strstr(s.p, "<details>");
+  assert_true(changed && all && changed < all && changed < strstr(s.p, "<td>--lr</td>") &&
+              strstr(s.p, "<td>--lr</td>") < all);
+  assert_true(strstr(s.p, "<td>--eps</td>") > all && strstr(s.p, "<td>--warmup</td>") > all);
   has(&s, "<td>--data</td><td>a b</td>");
   has(&s, "<td>--resume</td><td>yes</td>");
   has(&s, "<td>--config</td><td>-</td>");
@@ -129,31 +145,30 @@ static void test_one_run(void **state) {
   has(&s, "Loss</figcaption>");
   has(&s, "last 0.25<");
   lacks(&s, "Mean margin"); /* no step has a margin */
+  has(&s, "Held out, right: held.jsonl");
   has(&s, "Evaluated while training: held.jsonl");
   has(&s, "one, step 0");
   has(&s, "one, step 2");
   has(&s, "By source</figcaption>");
   has(&s, "src-y");
-  has(&s, "length baseline <span>last 33.5");
+  has(&s, "length baseline <span>last 33.5%");
   str_free(&s);
 }
 
 static void test_runs_differ(void **state) {
   (void)state;
   str s = page(RW_OK, "one/", "two", "bare", NULL);
-  has(&s, "<caption>Arguments that differ</caption>");
+  char *all = strstr(s.p, "<details>");
   has(&s, "<tr><td>--lr</td><td>1e-05</td><td>2e-05</td><td>-</td></tr>");
   has(&s, "<tr><td>--keep</td><td>-</td><td>best</td><td>-</td></tr>");
-  lacks(&s, "--resume"); /* how a run was begun, and where it lies, is no difference */
-  lacks(&s, "--out");
   has(&s, "<th scope=\"col\">one</th>"); /* the slash at its end is no part of the name */
   has(&s, "two, step 0");
-  str_free(&s);
-  s = page(RW_OK, "one", "two", NULL);
-  lacks(&s, "<td>--data</td>"); /* the same in both */
-  str_free(&s);
-  s = page(RW_OK, "one", "one", NULL);
-  has(&s, "arguments are the same");
+  has(&s, "<td>one</td><td>held.jsonl</td>");
+  has(&s, "62.5% (40.0–70.0)");
+  assert_non_null(all);
+  *all = 0;
+  lacks(&s, "--resume"); /* how a run was begun, and where it lies, is no difference */
+  lacks(&s, "--out");
   str_free(&s);
 }
 

@@ -103,7 +103,7 @@ static rw_status write_html(const options *o, const eval_result *r, rw_error *er
   rep_section(p, "Results");
   const eval_result *results[1] = {r};
   const char *names[1] = {o->name};
-  if (p) eval_page(p, results, names, 1);
+  if (p) eval_page(p, results, names, NULL, 1);
   rw_status st = rep_page_write(p, o->html, err);
   rep_page_free(p);
   return st;

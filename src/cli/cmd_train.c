@@ -7,6 +7,7 @@
 #include "cli/training.h"
 #include "eval/eval.h"
 #include "format/json.h"
+#include "pages/runs.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
 static const char ABOUT[] =
@@ -213,12 +214,22 @@ static void say_held_out(const cli *c, const train_options *o, const train_resul
              r->published == r->steps ? "best, which is the last" : "best", (long long)r->published);
 }
 
+/* The run is done whatever becomes of its page. */
+static void write_page(const cli *c, const train_options *o) {
+  rw_error err;
+  if (run_page_write(o->out, c->context, &err))
+    log_warn(c->context, "the run's page is not written: %s", cli_text(&err));
+  else
+    log_note(c->context, "its page: %s/%s", o->out, RUN_PAGE);
+}
+
 static void say_result(const cli *c, const train_options *o, const train_result *r) {
   str out = {0};
   log_note(c->context, "%lld steps in %.*f %s; of the recent batches: loss %.4f, %.1f%% right", (long long)r->steps,
            r->seconds < 120 ? 1 : 0, r->seconds < 120 ? r->seconds : r->seconds / 60,
            r->seconds < 120 ? "seconds" : "minutes", r->loss, 100 * r->accuracy);
   if (o->eval.n) say_held_out(c, o, r);
+  write_page(c, o);
   if (r->texts)
     log_note(c->context,
              "%s/reward.json holds %zu training texts, by their ids, for checking; --golden none leaves them out",
@@ -242,7 +253,7 @@ static int train(cli *c, train_options *o, train_outlook *outlook) {
   if (!s) s = outlook ? train_plan(o, outlook, &err) : train_run(o, &r, &err);
   if (s == RW_INTERRUPTED && !outlook && !o->dry_run) say_again(c, o);
   if (s) return cli_fail(c, &err);
-  if (!outlook && !o->dry_run && r.steps > 0) say_result(c, o, &r);
+  if (!outlook && !o->dry_run && r.steps > 0 && c->context->ranks->rank == 0) say_result(c, o, &r);
   return 0;
 }
 

@@ -136,10 +136,10 @@ void eval_public_item(str *out, const eval_data *d, const eval_scores *s, size_t
 
 /* Sections and subsets as a table for a terminal. */
 rw_status eval_print(str *out, const eval_result *r, rw_error *err);
-/* Adds bars of the sections of n > 0 results side by side (names[n]) and tables; where one has all sections of
- * RewardBench, also the published systems, with a caution when the items are not the published ones. All results
- * must be of one suite. */
-void eval_page(rep_page *p, const eval_result *const *r, const char *const *names, size_t n);
+/* Adds bars of the sections of n > 0 results side by side (names[n], in the colours ink[n]; NULL: by place) and
+ * tables; beside those of RewardBench's published items, also the published systems. All results must be of one
+ * suite. */
+void eval_page(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink, size_t n);
 
 /* ---- two score sets of the same rows ---- */
 

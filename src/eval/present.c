@@ -144,7 +144,7 @@ static const eval_figure *figure_named(const eval_result *r, const char *name) {
 
 static rep_bar bar_named(const eval_result *r, const char *name) {
   const eval_figure *f = figure_named(r, name);
-  return f ? (rep_bar){f->percent, f->lo, f->hi, false} : (rep_bar){NAN, 0, 0, false};
+  return f ? (rep_bar){.value = f->percent, .lo = f->lo, .hi = f->hi} : (rep_bar){.value = NAN};
 }
 
 static const eval_subset *subset_named(const eval_result *r, const char *name) {
@@ -162,7 +162,8 @@ static bool any_given(const eval_result *const *r, size_t n, const char *name) {
   return false;
 }
 
-static void section_bars(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
+static void section_bars(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink,
+                         size_t n) {
   size_t all = figure_count(r[0]), have = 0;
   const char **labels = mem_alloc(all, sizeof *labels), **series = mem_alloc(n + 1, sizeof *series);
   rep_bar *bars = mem_alloc(all, (n + 1) * sizeof *bars);
@@ -172,8 +173,11 @@ static void section_bars(rep_page *p, const eval_result *const *r, const char *c
     for (size_t k = 0; k < all; k++) {
       const eval_figure *f = figure_at(r[0], k);
       if (!any_given(r, n, f->name)) continue;
-      for (size_t i = 0; i < n; i++) bars[have * (n + 1) + i] = bar_named(r[i], f->name);
-      bars[have * (n + 1) + n] = (rep_bar){f->baseline, 0, 0, true};
+      for (size_t i = 0; i < n; i++) {
+        bars[have * (n + 1) + i] = bar_named(r[i], f->name);
+        bars[have * (n + 1) + i].ink = ink[i];
+      }
+      bars[have * (n + 1) + n] = (rep_bar){.value = f->baseline, .muted = true};
       labels[have++] = f->name;
     }
     rep_chart c = {.title = eval_suite_words[r[0]->suite].text,
@@ -192,7 +196,8 @@ static void section_bars(rep_page *p, const eval_result *const *r, const char *c
 }
 
 /* The subsets' bars, for suites whose sections do not show them (pairs: by source). */
-static void subset_bars(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
+static void subset_bars(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink,
+                        size_t n) {
   size_t n_subsets = r[0]->n_subsets;
   const char **labels = mem_alloc(n_subsets, sizeof *labels);
   rep_bar *bars = mem_zalloc(n_subsets, n * sizeof *bars);
@@ -201,7 +206,7 @@ static void subset_bars(rep_page *p, const eval_result *const *r, const char *co
       labels[k] = r[0]->subsets[k].name;
       for (size_t i = 0; i < n; i++) {
         const eval_subset *u = subset_named(r[i], labels[k]);
-        bars[k * n + i].value = u ? u->accuracy : NAN;
+        bars[k * n + i] = (rep_bar){.value = u ? u->accuracy : NAN, .ink = ink[i]};
       }
     }
     rep_chart c = {.title = "By source", .y_max = 100, .decimals = 1, .caption = "Percent of each source's items."};
@@ -213,44 +218,36 @@ static void subset_bars(rep_page *p, const eval_result *const *r, const char *co
   mem_free(bars);
 }
 
-/* One panel a figure: this run's models among the published systems, best first. */
-static void published_bars(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
+/* One panel a figure, all on one scale: this page's models among the published systems, best first. */
+static void published_dots(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink,
+                           size_t n) {
   size_t total = n + PUBLISHED;
   const char **labels = mem_alloc(total, sizeof *labels);
   rep_bar *bars = mem_alloc(total, sizeof *bars);
+  double least = 100;
+  for (size_t k = 0; k < 5; k++) {
+    for (size_t i = 0; i < PUBLISHED; i++) least = fmin(least, published[i].percent[k]);
+    for (size_t i = 0; i < n; i++) least = fmin(least, bar_named(r[i], published_figures[k]).value);
+  }
+  least = floor(least / 10) * 10;
   for (size_t k = 0; labels && bars && k < 5; k++) {
     size_t have = 0;
     for (size_t i = 0; i < total; i++) {
-      rep_bar b =
-          i < n ? bar_named(r[i], published_figures[k]) : (rep_bar){published[i - n].percent[k], 0, 0, true};
+      rep_bar b = i < n ? bar_named(r[i], published_figures[k])
+                        : (rep_bar){.value = published[i - n].percent[k], .muted = true};
       if (isnan(b.value)) continue;
+      if (i < n) b.ink = ink[i];
       size_t at = have++;
       for (; at > 0 && bars[at - 1].value < b.value; at--) bars[at] = bars[at - 1], labels[at] = labels[at - 1];
       bars[at] = b;
       labels[at] = i < n ? names[i] : published[i - n].name;
     }
-    rep_chart c = {.title = published_figures[k], .y_max = 100, .decimals = 1};
+    rep_chart c = {.title = published_figures[k], .y_min = least, .y_max = 100, .decimals = 1, .dots = true};
     rep_bars(p, &c, labels, have, NULL, 1, bars);
   }
   if (!labels || !bars) page_oom(p);
   mem_free(labels);
   mem_free(bars);
-}
-
-/* Figures of other items can stand beside the published ones only to give their scale. */
-static void published_caution(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
-  str others = {0};
-  for (size_t i = 0; i < n; i++) {
-    size_t items = r[i]->n_items + r[i]->dropped + r[i]->n_unscored;
-    if (items != REWARDBENCH_ITEMS) str_printf(&others, "%s%s: %zu", others.len ? ", " : "", names[i], items);
-  }
-  if (others.oom) page_oom(p);
-  if (others.len)
-    rep_text(p,
-             "Caution: these are not the published 2,985 items (%s): the table's rows and yours cannot be compared "
-             "figure by figure.",
-             others.p);
-  str_free(&others);
 }
 
 /* Table 2 itself, below the results at hand. */
@@ -329,9 +326,52 @@ static void page_tables(rep_page *p, const eval_result *const *r, const char *co
   rep_table_free(t);
 }
 
-void eval_page(rep_page *p, const eval_result *const *r, const char *const *names, size_t n) {
-  section_bars(p, r, names, n);
-  if (r[0]->suite == EVAL_PAIRS && r[0]->n_subsets > 1 && r[0]->n_subsets <= MOST_BARS) subset_bars(p, r, names, n);
+/* The systems of Table 2, beside those results that are of the same items: figures of others say nothing there. */
+static void beside_published(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink,
+                             size_t n) {
+  const eval_result **same = mem_alloc(n, sizeof *same);
+  const char **name = mem_alloc(n, sizeof *name);
+  rep_ink *colour = mem_alloc(n, sizeof *colour);
+  str others = {0};
+  size_t have = 0;
+  bool ok = same && name && colour;
+  for (size_t i = 0; ok && i < n; i++) {
+    size_t items = r[i]->n_items + r[i]->dropped + r[i]->n_unscored;
+    if (items != REWARDBENCH_ITEMS) {
+      str_printf(&others, "%s%s: %zu", others.len ? ", " : "", names[i], items);
+    } else if (any_given(&r[i], 1, "overall")) {
+      same[have] = r[i], name[have] = names[i], colour[have] = ink[i];
+      have++;
+    }
+  }
+  if (!ok || others.oom) page_oom(p);
+  if (others.len)
+    rep_note(p,
+             "The systems of the report's Table 2 stand beside results of the published 2,985 items; not of others "
+             "(%s).",
+             others.p);
+  if (ok && have > 0) {
+    rep_text(p, "Beside the systems of Table 2 of the Skywork-Reward report (grey; figures as published).");
+    published_dots(p, same, name, colour, have);
+    published_table(p, same, name, have);
+  }
+  str_free(&others);
+  mem_free(same);
+  mem_free(name);
+  mem_free(colour);
+}
+
+void eval_page(rep_page *p, const eval_result *const *r, const char *const *names, const rep_ink *ink, size_t n) {
+  rep_ink *plain = mem_zalloc(n, sizeof *plain);
+  if (!plain) {
+    page_oom(p);
+    return;
+  }
+  for (size_t i = 0; i < n; i++) plain[i].colour = (int)i + 1;
+  if (!ink) ink = plain;
+  section_bars(p, r, names, ink, n);
+  if (r[0]->suite == EVAL_PAIRS && r[0]->n_subsets > 1 && r[0]->n_subsets <= MOST_BARS)
+    subset_bars(p, r, names, ink, n);
   for (size_t i = 0; i < n; i++) {
     str note = {0};
     remarks(&note, r[i]);
@@ -339,13 +379,6 @@ void eval_page(rep_page *p, const eval_result *const *r, const char *const *name
     str_free(&note);
   }
   page_tables(p, r, names, n);
-  if (r[0]->suite != EVAL_REWARDBENCH) return;
-  if (!any_given(r, n, "overall")) {
-    rep_note(p, "The report's own figures (Table 2) are shown beside a result that has all four sections.");
-    return;
-  }
-  rep_text(p, "Beside the systems of Table 2 of the Skywork-Reward report (grey; figures as published).");
-  published_caution(p, r, names, n);
-  published_bars(p, r, names, n);
-  published_table(p, r, names, n);
+  if (r[0]->suite == EVAL_REWARDBENCH) beside_published(p, r, names, ink, n);
+  mem_free(plain);
 }

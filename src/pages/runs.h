@@ -12,5 +12,8 @@
  * where none is left it is a failure. What a run lacks beside metrics.jsonl is left out of the page. */
 rw_status runs_page(rep_page *p, const char *const *paths, size_t n, rw_context *context, size_t *unread,
                     rw_error *err);
+/* Writes OUT/report.html, the page of the run in the folder OUT alone. */
+#define RUN_PAGE "report.html"
+rw_status run_page_write(const char *out, rw_context *context, rw_error *err);
 
 #endif

@@ -9,7 +9,9 @@
 enum { RUN_CURVES = 6 };
 typedef struct {
   const char *field, *title;
-  bool noisy; /* from step to step: drawn smoothed */
+  bool noisy;   /* from step to step: drawn smoothed */
+  bool percent; /* a share there, percent here */
+  bool aside;   /* of the machine, not of the result: folded away */
 } run_curve;
 extern const run_curve run_curves[RUN_CURVES];
 
@@ -68,6 +70,8 @@ typedef struct {
 rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_context *context, size_t *unread,
                        rw_error *err); /* as runs_page */
 void run_set_free(run_set *s);
+/* runs_train.c: all that is said of the runs. */
+rw_status training_draw(rep_page *p, run_set *s, rw_error *err);
 /* runs_source.c: what a line of metrics.jsonl says of its sources; the table of all runs (nothing where none has
  * any). */
 rw_status source_steps_read(run_set *s, train_run_files *r, json_doc *d, double step, rw_error *err);

@@ -7,12 +7,12 @@
 #include "format/rows.h"
 #include "pages/runs_int.h"
 
-const run_curve run_curves[RUN_CURVES] = {{"loss", "Loss", true},
-                                          {"accuracy", "Accuracy on the batch", true},
-                                          {"margin", "Mean margin on the batch", true},
-                                          {"learning_rate", "Learning rate", false},
-                                          {"grad_norm", "Gradient norm before clipping", true},
-                                          {"tokens_per_s", "Tokens a second", true}};
+const run_curve run_curves[RUN_CURVES] = {{"loss", "Loss", true, false, false},
+                                          {"accuracy", "Right on the batch", true, true, false},
+                                          {"margin", "Mean margin on the batch", true, false, false},
+                                          {"learning_rate", "Learning rate", false, false, true},
+                                          {"grad_norm", "Gradient norm before clipping", true, false, true},
+                                          {"tokens_per_s", "Tokens a second", true, false, true}};
 
 /* Calls take() with each row parsed. */
 static rw_status each_row(const char *path, rw_status (*take)(void *ctx, json_doc *d, rw_error *err), void *ctx,
@@ -57,6 +57,7 @@ static rw_status take_metrics(void *ctx, json_doc *d, rw_error *err) {
   for (size_t k = 0; k < RUN_CURVES; k++) {
     n = r->n;
     if (!json_number(d, json_get(d, 0, run_curves[k].field), &v)) v = NAN;
+    if (run_curves[k].percent) v *= 100;
     if (!vec_push(r->y[k], n, r->cap_y[k], v)) return rw_nomem(err, "metrics");
   }
   r->n++;

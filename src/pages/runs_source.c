@@ -80,24 +80,31 @@ static void draw_table(rep_page *p, const run_set *s) {
 /* One run: the accuracy of each source along the steps. */
 static rw_status draw_lines(rep_page *p, const train_run_files *r, rw_error *err) {
   rep_series *lines = mem_zalloc(r->n_sources, sizeof *lines);
-  double *x = mem_alloc(r->n_by_source, sizeof *x), *y = mem_alloc(r->n_by_source, sizeof *y);
-  rw_status st = lines && x && y ? RW_OK : rw_nomem(err, "sources");
+  double *x = mem_alloc(r->n_by_source, sizeof *x), *y = mem_alloc(r->n_by_source, sizeof *y),
+         *rows = mem_alloc(r->n_by_source, sizeof *rows);
+  rw_status st = lines && x && y && rows ? RW_OK : rw_nomem(err, "sources");
   size_t used = 0, longest = 0;
   for (size_t k = 0; !st && k < r->n_sources; k++) {
-    lines[k] = (rep_series){*r->sources[k] ? r->sources[k] : "(none)", x + used, y + used, 0};
+    lines[k] = (rep_series){.name = *r->sources[k] ? r->sources[k] : "(none)",
+                            .x = x + used,
+                            .y = y + used,
+                            .weight = rows + used,
+                            .colour = (int)k + 2}; /* not the run's */
     for (size_t i = 0; i < r->n_by_source; i++)
       if (r->by_source[i].source == k) {
         x[used] = r->by_source[i].step;
-        y[used++] = r->by_source[i].accuracy;
+        rows[used] = r->by_source[i].n;
+        y[used++] = 100 * r->by_source[i].accuracy;
         lines[k].n++;
       }
     if (lines[k].n > longest) longest = lines[k].n;
   }
-  rep_chart c = {.title = "Accuracy by source", .x_label = "step", .smooth = longest / SMOOTH_PARTS};
+  rep_chart c = {.title = "Right by source", .x_label = "step", .smooth = longest / SMOOTH_PARTS, .percent = true};
   if (!st) rep_lines(p, &c, lines, r->n_sources);
   mem_free(lines);
   mem_free(x);
   mem_free(y);
+  mem_free(rows);
   return st;
 }
 

@@ -177,7 +177,7 @@ static void draw_bars(rep_page *p, const sweep_results *r, size_t e) {
   for (size_t g = 0; labels && bars && g < s->n_groups; g++) {
     const sweep_figure *f = &r->figure[g * s->n_evals + e];
     labels[g] = s->groups[g].name;
-    bars[g] = (rep_bar){f->mean, f->mean - f->sd, f->mean + f->sd, g == s->baseline};
+    bars[g] = (rep_bar){.value = f->mean, .lo = f->mean - f->sd, .hi = f->mean + f->sd, .muted = g == s->baseline};
   }
   rep_chart c = {
       .title = "Mean over seeds, percent", .caption = "Lines: one standard deviation over seeds.", .decimals = 1};

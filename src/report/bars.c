@@ -4,11 +4,18 @@
 
 #include "report/page.h"
 
-/* values: the first label's bars, whose greyness is their series'; NULL: none is grey. */
+static void bar_class(str *b, const rep_bar *v, size_t series) {
+  str_printf(b, "s%zu%s", v->muted ? 0 : rep_class(v->ink.colour, series), v->ink.pale ? " pale" : "");
+}
+
+/* values: the first label's bars, whose colours are their series'; NULL: by place. */
 static void legend(str *b, const char *const *series, size_t n, const rep_bar *values) {
+  const rep_bar plain = {0};
   str_addz(b, "<ul class=\"legend\">");
   for (size_t i = 0; i < n; i++) {
-    str_printf(b, "<li class=\"s%zu\"><i></i>", values && values[i].muted ? 0 : i % REP_COLOURS + 1);
+    str_addz(b, "<li class=\"");
+    bar_class(b, values ? &values[i] : &plain, i);
+    str_addz(b, "\"><i></i>");
     rep_escape(b, series[i]);
     str_addz(b, "</li>");
   }
@@ -24,12 +31,18 @@ static void row_name(str *b, const char *name, size_t rows) {
 
 static double inside(double v, double lo, double hi) { return v < lo ? lo : v > hi ? hi : v; }
 
-static void track(str *b, const rep_bar *v, size_t series, double lo, double hi) {
+static void track(str *b, const rep_bar *v, size_t series, double lo, double hi, bool dot) {
   double unit = 100 / (hi - lo), zero = inside(0, lo, hi), end = inside(v->value, lo, hi);
   str_addz(b, "<div class=\"track\">");
-  if (isfinite(v->value))
-    str_printf(b, "<b class=\"s%zu\" style=\"left:%.2f%%;width:%.2f%%\"></b>",
-               v->muted ? 0 : series % REP_COLOURS + 1, (fmin(zero, end) - lo) * unit, fabs(end - zero) * unit);
+  if (isfinite(v->value)) {
+    str_addz(b, "<b class=\"");
+    bar_class(b, v, series);
+    if (dot)
+      str_printf(b, " at\" style=\"left:%.2f%%\"></b>", (end - lo) * unit);
+    else
+      str_printf(b, "\" style=\"left:%.2f%%;width:%.2f%%\"></b>", (fmin(zero, end) - lo) * unit,
+                 fabs(end - zero) * unit);
+  }
   if (v->lo < v->hi) {
     double from = inside(v->lo, lo, hi), to = inside(v->hi, lo, hi);
     str_printf(b, "<u style=\"left:%.2f%%;width:%.2f%%\"></u>", (from - lo) * unit, (to - from) * unit);
@@ -60,7 +73,7 @@ void rep_bars(rep_page *p, const rep_chart *c, const char *const *labels, size_t
       str_addz(b, "\n<tr>");
       if (k == 0) row_name(b, labels[i], n_series);
       str_addz(b, "<td class=\"t\">");
-      track(b, v, k, lo, hi);
+      track(b, v, k, lo, hi, c->dots);
       str_addz(b, "</td><td class=\"n\">");
       rep_num(b, v->value, c->decimals);
       if (v->lo < v->hi) {
@@ -73,6 +86,13 @@ void rep_bars(rep_page *p, const rep_chart *c, const char *const *labels, size_t
       str_addz(b, "</td></tr>");
     }
     if (n_series > 1 || i + 1 == n_labels) str_addz(b, "\n</tbody>");
+  }
+  if (c->dots) {
+    str_addz(b, "<tfoot><tr><th></th><td class=\"t ends\"><span>");
+    rep_num(b, lo, 0);
+    str_addz(b, "</span><span>");
+    rep_num(b, hi, 0);
+    str_addz(b, "</span></td><td></td></tr></tfoot>");
   }
   str_addz(b, "</table>\n");
   rep_figure_close(p, c);

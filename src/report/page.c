@@ -110,9 +110,25 @@ void rep_fact_int(rep_page *p, const char *name, int64_t v) {
   str_addz(&p->body, "</dd></div>\n");
 }
 
+void rep_fold(rep_page *p, const char *heading) {
+  if (!p) return;
+  str *b = rep_block(p);
+  str_addz(b, "<details><summary>");
+  rep_escape(b, heading);
+  str_addz(b, "</summary>\n");
+}
+
+void rep_unfold(rep_page *p) {
+  if (p) str_addz(rep_block(p), "</details>\n");
+}
+
+size_t rep_class(int colour, size_t place) {
+  return colour == REP_GREY ? 0 : (colour > 0 ? (size_t)colour - 1 : place) % REP_COLOURS + 1;
+}
+
 str *rep_figure_open(rep_page *p, const rep_chart *c) {
   str *b = rep_block(p);
-  str_addz(b, "<figure><figcaption>");
+  str_addz(b, c->dots ? "<figure class=\"half\"><figcaption>" : "<figure><figcaption>");
   rep_escape(b, c->title);
   str_addz(b, "</figcaption>\n");
   return b;

@@ -21,7 +21,8 @@ str *rep_block(rep_page *p);
 str *rep_figure_open(rep_page *p, const rep_chart *c);
 void rep_figure_close(rep_page *p, const rep_chart *c);
 
-enum { REP_COLOURS = 7 }; /* classes s1..s7 of style.c */
+enum { REP_COLOURS = 7 };                   /* classes s1..s7 of style.c */
+size_t rep_class(int colour, size_t place); /* the class's number; 0: grey */
 
 extern const char rep_style[];
 

@@ -55,6 +55,7 @@ static void plot_open(str *b, const rep_chart *c, const axis *x, const axis *y) 
     double at = place(y, k * y->step);
     str_clear(&one);
     tick_label(&one, y, k * y->step);
+    if (c->percent) str_addc(&one, '%');
     if (one.len > widest) widest = one.len;
     str_printf(&labels, "<span class=\"y\" style=\"bottom:%.2f%%\">%s</span>", at * 100, one.p ? one.p : "");
     str_printf(&grid, "M0 %.1fH%d", (1 - at) * UNITS, UNITS);
@@ -89,8 +90,8 @@ static void plot_close(str *b, const rep_chart *c) {
   str_addz(b, "</div>\n");
 }
 
-static void legend_name(str *b, size_t i, const char *name) {
-  str_printf(b, "<li class=\"s%zu\"><i></i>", i % REP_COLOURS + 1);
+static void legend_name(str *b, size_t class, const char *name) {
+  str_printf(b, "<li class=\"s%zu\"><i></i>", class);
   rep_escape(b, name);
 }
 
@@ -128,67 +129,131 @@ static void curve(str *b, const axis *x, const axis *y, const double *px, const 
   }
 }
 
-/* out[i]: mean of the finite ones of the last `window` points up to i; gaps stay gaps. */
-static void smooth(double *out, const double *v, size_t n, size_t window) {
-  double sum = 0;
-  size_t have = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (isfinite(v[i])) sum += v[i], have++;
-    if (i >= window && isfinite(v[i - window])) sum -= v[i - window], have--;
-    out[i] = isfinite(v[i]) ? sum / (double)have : NAN;
+/* out[i]: weighted mean of the finite ones of the last `window` points up to i; gaps stay gaps. */
+static void smooth(double *out, const rep_series *s, size_t window) {
+  double sum = 0, weight = 0;
+  for (size_t i = 0; i < s->n; i++) {
+    double w = s->weight ? s->weight[i] : 1;
+    if (isfinite(s->y[i])) sum += w * s->y[i], weight += w;
+    if (i >= window && isfinite(s->y[i - window])) {
+      double old = s->weight ? s->weight[i - window] : 1;
+      sum -= old * s->y[i - window], weight -= old;
+    }
+    out[i] = isfinite(s->y[i]) && weight > 0 ? sum / weight : NAN;
   }
 }
 
-static void path(str *b, const char *kind, size_t series, const axis *x, const axis *y, const rep_series *s,
-                 const double *py) {
-  str_printf(b, "<path class=\"%s s%zu%s\" d=\"", kind, series % REP_COLOURS + 1,
-             series >= REP_COLOURS ? " wrap" : "");
-  curve(b, x, y, s->x, py, s->n);
-  str_addz(b, "\"/>\n");
+/* The points that are ones by themselves: x and y of out [n each] get them; a mean of few rows would be a cliff. */
+static size_t whole_points(double *x, double *y, const rep_series *s) {
+  double largest = 0;
+  size_t n = 0;
+  for (size_t i = 0; s->weight && i < s->n; i++) largest = fmax(largest, s->weight[i]);
+  for (size_t i = 0; i < s->n; i++) {
+    if (s->weight && s->weight[i] < largest / 2) continue;
+    x[n] = s->x[i];
+    y[n++] = s->y[i];
+  }
+  return n;
 }
 
-static void dots(str *b, size_t series, const axis *x, const axis *y, const rep_series *s) {
-  str_printf(b, "<path class=\"dot s%zu\" d=\"", series % REP_COLOURS + 1);
+static void path_begin(str *b, const char *kind, const rep_series *s, size_t place) {
+  bool wrap = s->colour != REP_GREY && (s->colour > 0 ? (size_t)s->colour - 1 : place) >= REP_COLOURS;
+  str_printf(b, "<path class=\"%s s%zu%s\" d=\"", kind, rep_class(s->colour, place), wrap ? " wrap" : "");
+}
+
+static void dots(str *b, size_t at, const axis *x, const axis *y, const rep_series *s) {
+  path_begin(b, "dot", s, at);
   for (size_t i = 0; i < s->n; i++)
     if (isfinite(s->y[i])) point(b, x, y, s->x[i], s->y[i], true);
   str_addz(b, "\"/>\n");
+}
+
+static void band(str *b, size_t at, const axis *x, const axis *y, const rep_series *s) {
+  path_begin(b, "fill", s, at);
+  bool pen = false;
+  for (size_t i = 0; i < 2 * s->n; i++) {
+    bool back = i >= s->n;
+    size_t k = back ? 2 * s->n - 1 - i : i;
+    if (!isfinite(s->lo[k]) || !isfinite(s->hi[k])) continue;
+    point(b, x, y, s->x[k], back ? s->lo[k] : s->hi[k], !pen);
+    pen = true;
+  }
+  str_addz(b, "\"/>\n");
+}
+
+static void mark(str *b, size_t at, const axis *x, const axis *y, const rep_series *s) {
+  for (size_t i = 0; i < s->n; i++) {
+    if (s->x[i] != *s->mark || !isfinite(s->y[i])) continue;
+    path_begin(b, "ring", s, at);
+    point(b, x, y, s->x[i], s->y[i], true);
+    str_addz(b, "\"/>\n");
+    path_begin(b, "hole", s, at);
+    point(b, x, y, s->x[i], s->y[i], true);
+    str_addz(b, "\"/>\n");
+  }
+}
+
+/* py[whole]: of the points that are drawn. */
+static void cover_series(axis *x, axis *y, const rep_series *s, const double *py, size_t whole) {
+  for (size_t k = 0; k < s->n; k++) cover(x, s->x[k]);
+  for (size_t k = 0; k < whole; k++) cover(y, py[k]);
+  for (size_t k = 0; s->lo && s->hi && k < s->n; k++) cover(y, s->lo[k]), cover(y, s->hi[k]);
+}
+
+static void legend_of(str *b, const rep_chart *c, const rep_series *s, size_t place, const double *mean) {
+  size_t last = s->n;
+  legend_name(b, rep_class(s->colour, place), s->name);
+  while (last > 0 && !isfinite(mean[last - 1])) last--;
+  if (last) str_printf(b, c->percent ? " <span>last %.1f%%</span>" : " <span>last %.4g</span>", mean[last - 1]);
+  str_addz(b, "</li>");
 }
 
 void rep_lines(rep_page *p, const rep_chart *c, const rep_series *s, size_t n) {
   if (!p) return;
   axis x = {INFINITY, -INFINITY, 0}, y = x;
   size_t longest = 0;
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n; i++)
     if (s[i].n > longest) longest = s[i].n;
-    for (size_t k = 0; k < s[i].n; k++) cover(&x, s[i].x[k]), cover(&y, s[i].y[k]);
-  }
+  double *mean = mem_alloc(longest, sizeof *mean), *px = mem_alloc(longest, sizeof *px),
+         *py = mem_alloc(longest, sizeof *py);
+  bool smoothed = c->smooth > 1, ok = mean && px && py;
+  for (size_t i = 0; ok && i < n; i++) cover_series(&x, &y, &s[i], py, whole_points(px, py, &s[i]));
   if (c->y_min < c->y_max) y = (axis){c->y_min, c->y_max, 0};
   axis_ready(&x, 6, false);
   axis_ready(&y, 5, c->y_min >= c->y_max);
-  double *mean = mem_alloc(longest, sizeof *mean);
   str *b = rep_figure_open(p, c);
-  if (!mean) b->oom = true;
+  if (!ok) b->oom = true;
   str_addz(b, "<ul class=\"legend\">");
-  for (size_t i = 0; mean && i < n; i++) {
-    legend_name(b, i, s[i].name);
-    size_t last = s[i].n;
-    smooth(mean, s[i].y, s[i].n, c->smooth > 1 ? c->smooth : 1);
-    while (last > 0 && !isfinite(mean[last - 1])) last--;
-    if (last) str_printf(b, " <span>last %.4g</span>", mean[last - 1]);
-    str_addz(b, "</li>");
+  for (size_t i = 0; ok && i < n; i++) {
+    smooth(mean, &s[i], smoothed ? c->smooth : 1);
+    legend_of(b, c, &s[i], i, mean);
   }
   str_addz(b, "</ul>\n");
   plot_open(b, c, &x, &y);
-  bool smoothed = c->smooth > 1;
-  for (size_t i = 0; smoothed && i < n; i++) path(b, "raw", i, &x, &y, &s[i], s[i].y);
-  for (size_t i = 0; mean && i < n; i++) {
-    if (smoothed) smooth(mean, s[i].y, s[i].n, c->smooth);
-    path(b, "line", i, &x, &y, &s[i], smoothed ? mean : s[i].y);
-    if (s[i].n <= 40) dots(b, i, &x, &y, &s[i]);
+  for (size_t i = 0; ok && i < n; i++)
+    if (s[i].lo && s[i].hi) band(b, i, &x, &y, &s[i]);
+  for (size_t i = 0; ok && smoothed && i < n; i++) {
+    path_begin(b, "raw", &s[i], i);
+    curve(b, &x, &y, px, py, whole_points(px, py, &s[i]));
+    str_addz(b, "\"/>\n");
+  }
+  for (size_t i = 0; ok && i < n; i++) {
+    path_begin(b, "line", &s[i], i);
+    if (smoothed) {
+      smooth(mean, &s[i], c->smooth);
+      curve(b, &x, &y, s[i].x, mean, s[i].n);
+    } else {
+      curve(b, &x, &y, px, py, whole_points(px, py, &s[i]));
+    }
+    str_addz(b, "\"/>\n");
+    if (s[i].n <= 40 && s[i].colour != REP_GREY && !smoothed) dots(b, i, &x, &y, &s[i]);
+    if (s[i].mark) mark(b, i, &x, &y, &s[i]);
   }
   plot_close(b, c);
   rep_figure_close(p, c);
   mem_free(mean);
+  mem_free(px);
+  mem_free(py);
 }
 
 /* One sample's outline as a stepped curve. share[bins]: in percent. */
@@ -231,7 +296,7 @@ void rep_histogram(rep_page *p, const rep_chart *c, const rep_sample *s, size_t 
   str *b = rep_figure_open(p, c);
   str_addz(b, "<ul class=\"legend\">");
   for (size_t i = 0; i < n; i++) {
-    legend_name(b, s[i].place, s[i].name);
+    legend_name(b, rep_class(REP_BY_PLACE, s[i].place), s[i].name);
     str_addz(b, " <span>n ");
     rep_num(b, (double)count[i], 0);
     if (count[i]) str_printf(b, ", mean %.*f", c->decimals, mean[i]);

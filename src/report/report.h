@@ -52,7 +52,18 @@ void rep_texts(rep_page *p, const char *heading, const rep_marked *t, size_t n);
 /* Writes the page (atomically; "-" is stdout). The page stays the caller's. */
 rw_status rep_page_write(rep_page *p, const char *path, rw_error *err);
 
+/* What follows is folded away under its heading until rep_unfold; facts, tables and figures may be in it. */
+void rep_fold(rep_page *p, const char *heading);
+void rep_unfold(rep_page *p);
+
 /* ---- plots on the page ---- */
+
+/* Colour k > 0 is the k-th of the page: that of one run in all of its plots. */
+enum { REP_BY_PLACE = 0, REP_GREY = -1 };
+typedef struct {
+  int colour;
+  bool pale; /* the same, earlier */
+} rep_ink;
 
 typedef struct {
   const char *title;             /* required */
@@ -61,12 +72,19 @@ typedef struct {
   double y_min, y_max;           /* equal: from the data (bars: from 0) */
   int decimals;                  /* decimals of the numbers beside bars, and of a histogram's means */
   size_t smooth; /* rep_lines: above 1, mean of the last `smooth` points, the points themselves pale behind */
+  bool percent;  /* rep_lines: the values are percent */
+  bool dots;     /* rep_bars: a dot at the value instead of a bar from 0, with the scale's ends below */
 } rep_chart;
 
 typedef struct {
   const char *name;
   const double *x, *y; /* n each, x ascending; a y that is not finite is a gap */
   size_t n;
+  int colour;
+  const double *lo, *hi; /* an interval around each point, drawn as a band; NULL: none */
+  const double
+      *weight;        /* of each point in means; one below half of the largest is no point by itself. NULL: equal */
+  const double *mark; /* the x of a point to be marked; NULL: none */
 } rep_series;
 /* Long series are thinned to the lowest and highest point of each pixel column. */
 void rep_lines(rep_page *p, const rep_chart *c, const rep_series *s, size_t n);
@@ -84,6 +102,7 @@ typedef struct {
   double value;  /* not finite: absent */
   double lo, hi; /* an interval's ends, drawn when lo < hi */
   bool muted;    /* grey: there to compare with */
+  rep_ink ink;   /* else */
 } rep_bar;
 /* Horizontal bars: labels[n_labels], each with one bar a series; values[n_labels * n_series], a label's bars
  * together. series may be NULL when n_series is 1. */
