@@ -28,7 +28,7 @@ LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 HTTPD    := -lmicrohttpd
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
-SRC     := $(filter-out src/base/comm_mpi.c src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/amx.c),$(SRC))
+SRC     := $(filter-out src/base/comm_mpi.c src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/pairs.c %/amx.c),$(SRC))
 LIB_SRC := $(filter-out src/cli/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -84,6 +84,7 @@ $(BUILD)/commit.h: always
 # Vector variants: the same kernel source built for a CPU level, chosen at run time.
 $(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3
 $(BUILD)/src/compute/cpu/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512 -O3
+$(BUILD)/src/compute/cpu/pairs.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mprefer-vector-width=512 -O3
 $(BUILD)/src/compute/cpu/amx.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mamx-tile -mamx-bf16 -mprfchw -mprefer-vector-width=512 -O3
 
 $(BUILD)/%.o: %.c

@@ -1,8 +1,8 @@
 /* peak_amx.c - what one core does at most: bf16 tiles from registers, 32 x 32 blocks of sums from packed factors of
  * a given size, and bytes read and written at sizes that fit one cache or the next.
  *
- *     make && gcc -O2 -mavx512f -Isrc -Iinclude bench/peak_amx.c build/libreward.a -lutf8proc -lm -pthread -o peak
- * && ./peak
+ *     make && gcc -O2 -mavx512f -Isrc -Iinclude -o peak bench/peak_amx.c build/libreward.a -lutf8proc -lm -pthread
+ *     ./peak
  */
 #include <stdio.h>
 #include <string.h>

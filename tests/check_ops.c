@@ -120,6 +120,25 @@ static void check_linear(backend *be, const char *level, bool bf16) {
   }
 }
 
+/* What the manual says of the bf16 instructions' sums, over values from 2^-20 to 2^20 and denormals. */
+static void check_sums(backend *be, const char *level) {
+  enum { M = 5, IN = 71, OUT = 20 };
+  float (*sum)(const float *, const float *, size_t) = strcmp(level, "amx") == 0 ? ref_tiles : ref_pairs;
+  if (!be->traits.fast_bf16) return;
+  float *x = random_f(M * IN, 1), *w = random_f(OUT * IN, 1), *y = random_f(M * OUT, 1);
+  for (size_t i = 0; i < M * IN; i++) x[i] = i % 7 ? ldexpf(x[i], (int)(i % 41) - 20) : 1e-39f;
+  round_all(x, M * IN), round_all(w, OUT * IN);
+  weight wt = {w, T_F32, OUT, IN, IN, NULL};
+  be->set_bf16(be, true);
+  be->linear(be, mat_f32(y, OUT), mat_f32(x, IN), &wt, 1, M, false);
+  must_sync(be);
+  be->set_bf16(be, false);
+  double differ = 0;
+  for (size_t i = 0; i < M * OUT; i++) differ += y[i] != sum(x + i / OUT * IN, w + i % OUT * IN, IN);
+  report(level, "bf16 sums as in the manual, values off", differ, 0);
+  free(x), free(w), free(y);
+}
+
 /* ---- rows ---- */
 
 struct norm_ctx {
@@ -314,7 +333,7 @@ static void check_known(backend *be, const char *level, const char *name, const 
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-/* bf16: where attention's products are rounded too (AMX), 8 bits of mantissa are left. */
+/* bf16: where attention's products are rounded too (AMX, AVX512_BF16), 8 bits of mantissa are left. */
 static void check_attention(backend *be, const char *level, bool bf16) {
   static const size_t shape[][4] = {{50, 3, 120, 1}, {0, 33, 0, 0}, {7, 1, 2, 0}};
   static const attention_shape kinds[] = {{4, 2, 16, 0.25f, 0, 0, {0}},
@@ -524,11 +543,11 @@ static bool named(int argc, char **argv, const char *level) {
 int main(int argc, char **argv) {
   bool want_speed = argc > 1 && strcmp(argv[1], "--speed") == 0;
   argc -= 1 + want_speed, argv += 1 + want_speed;
-  static const char *const levels[] = {"amx", "avx512", "avx2", "baseline"};
-  float *prints[8];
-  const char *from[8];
+  static const char *const levels[] = {"amx", "avx512bf16", "avx512", "avx2", "baseline"};
+  float *prints[10];
+  const char *from[10];
   size_t n_prints = 0, length = 0;
-  for (size_t l = 0; l < 4; l++)
+  for (size_t l = 0; l < sizeof levels / sizeof *levels; l++)
     for (int threads = 1; threads <= 3; threads += 2) {
       pool *p;
       backend *be;
@@ -543,6 +562,7 @@ int main(int argc, char **argv) {
       if (threads == 3 && named(argc, argv, levels[l])) {
         check_linear(be, levels[l], false);
         check_linear(be, levels[l], true);
+        check_sums(be, levels[l]);
         be->set_bf16(be, false);
         check_rows(be, levels[l]);
         check_layernorm(be, levels[l]);
@@ -566,7 +586,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < n_prints; i++) free(prints[i]);
   pool *p;
   if (want_speed && pool_new(&p, 0, NULL) == RW_OK) {
-    for (size_t l = 0; l < 3; l++) {
+    for (size_t l = 0; l < 4; l++) {
       backend *be;
       if (!named(argc, argv, levels[l]) || backend_cpu(&be, p, levels[l], NULL)) continue;
       speed(be, levels[l], false, pool_threads(p));

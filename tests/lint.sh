@@ -12,7 +12,7 @@ cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exi
 tidy() {
   local flags=(-std=gnu11 -D_GNU_SOURCE= -DREWARD_VERSION='"lint"' -Isrc -Iinclude -Itests -I"$BUILD") model=(-include tests/lint_model.h) key
   [ "$1" = src/base/status.c ] && model=() # it defines what the model describes
-  [ "$1" = src/compute/cpu/amx.c ] && flags+=(-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16)
+  [[ $1 = src/compute/cpu/@(pairs|amx).c ]] && flags+=(-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16)
   key=$LINT_DONE/$(cat .clang-tidy tests/lint.sh tests/lint_model.h $(gcc "${flags[@]}" -MM -MT '' "$1" | tr -d ':\\') | sha256sum | cut -c1-32)
   [ -e "$key" ] && return
   # the analyzer's budget for one function: at its default the whole takes five times as long and finds the same

@@ -6,6 +6,7 @@
 #ifndef TESTS_OPS_REF_H
 #define TESTS_OPS_REF_H
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,30 @@ static inline void ref_attention(double *o, const double *qkv, const forest *f, 
         }
       free(p);
     }
+}
+
+/* Sums of products of bf16 values to the last bit, as Intel's manual has VDPBF16PS and TDPBF16PS: denormals are 0
+ * on the way in and out. */
+static float flushed(float x) { return fabsf(x) < FLT_MIN ? 0.0f : x; }
+static float fma_flushed(float a, float b, float sum) { return flushed(fmaf(flushed(a), flushed(b), sum)); }
+/* Pair by pair, its second product first. */
+static float ref_pairs(const float *x, const float *w, size_t n) {
+  float sum = 0;
+  for (size_t k = 0; k < n; k += 2) {
+    if (k + 1 < n) sum = fma_flushed(x[k + 1], w[k + 1], sum);
+    sum = fma_flushed(x[k], w[k], sum);
+  }
+  return sum;
+}
+/* Of 32 at a time those at even and at odd places each by themselves, then their sum. */
+static float ref_tiles(const float *x, const float *w, size_t n) {
+  float sum = 0;
+  for (size_t k = 0; k < n;) {
+    float half[2] = {0, 0};
+    for (size_t i = 0; i < 32 && k < n; i++, k++) half[i % 2] = fma_flushed(x[k], w[k], half[i % 2]);
+    sum = flushed(sum + flushed(half[0] + half[1]));
+  }
+  return sum;
 }
 
 #endif

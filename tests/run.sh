@@ -86,10 +86,11 @@ for f in tests/test_*.c; do
   add "$t" "$BUILD" "$BUILD/tests/$t" "$BUILD/tests/$t"
 done
 # The CPU levels that this machine may lack, in software (tests/emu/cpu).
-add "emulated CPU check-ops" "$BUILD" "$BUILD/emu-cpu/check-ops" "$BUILD/emu-cpu/check-ops" amx avx512
+add "emulated CPU check-ops" "$BUILD" "$BUILD/emu-cpu/check-ops" "$BUILD/emu-cpu/check-ops" amx avx512bf16 avx512
 for t in test_model test_lora test_heads; do
   add "emulated CPU $t" "$BUILD" "$BUILD/emu-cpu/$t" "$BUILD/emu-cpu/$t"
 done
+add "emulated CPU test_model, avx512bf16" "$BUILD" "$BUILD/emu-cpu/test_model" env REWARD_CPU_LEVEL=avx512bf16 "$BUILD/emu-cpu/test_model"
 # The CUDA backend's kernels on the emulator, in four orders; bugs planted in them; and by nvcc, where it is.
 for order in forward reverse 1 2; do
   add "emu check-cuda, order $order" "$BUILD" "$BUILD/emu/check-cuda" env EMU_ORDER=$order "$BUILD/emu/check-cuda"

@@ -165,13 +165,14 @@ static void gradients_match(void **state) {
     }
 }
 
-/* Losses and norms of eight steps; with products in bf16 they stay near those of f32. */
+/* Losses and norms of eight steps; with products in bf16 they stay near those of f32: the worst is a norm of
+ * grm_mlp, 12% off where attention's factors are rounded too, on AMX and AVX512_BF16 alike. */
 static void training_matches(void **state) {
   (void)state;
   for (int i = 0; i < 2 * FAMILIES; i++) {
     int k = i / 2;
     bool bf16 = i % 2;
-    double loose = bf16 ? 100 : 1;
+    double loose = bf16 ? 100 : 1, norm_loose = bf16 ? 150 : 1;
     fixture f;
     pairs p;
     open_family(&f, families[k], 2, NULL);
@@ -183,7 +184,7 @@ static void training_matches(void **state) {
       double loss = bt_step(f.m, &p, true, 3), norm = norm_of(f.m), clip = 1 / (norm + 1e-6);
       if (!(fabs(loss - losses[t - 1]) < loose * 2e-4 * (1 + fabs(losses[t - 1]))))
         fail_msg("%s, step %d, bf16 %d: loss %g, PyTorch %g", families[k], (int)t, bf16, loss, losses[t - 1]);
-      if (!(fabs(norm - norms[t - 1]) < loose * (1e-3 * norms[t - 1] + 1e-4)))
+      if (!(fabs(norm - norms[t - 1]) < norm_loose * (1e-3 * norms[t - 1] + 1e-4)))
         fail_msg("%s, step %d, bf16 %d: norm %g, PyTorch %g", families[k], (int)t, bf16, norm, norms[t - 1]);
       model_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, true, true, t};
       model_update(f.m, &o, clip < 1 ? clip : 1);
@@ -192,20 +193,21 @@ static void training_matches(void **state) {
   }
 }
 
-/* Alone, among others, in another order, with a shared prompt or not, on 1 or 3 threads, at each CPU level (AMX
- * sums in an order of its own), in f32 and in bf16. */
+/* Alone, among others, in another order, with a shared prompt or not, on 1 or 3 threads, at each CPU level (AMX,
+ * and AVX512_BF16 in bf16, sum in an order of their own), in f32 and in bf16. */
 static void bits_depend_on_nothing_else(void **state) {
   (void)state;
-  enum { LEVELS = 4 };
-  static const char *const levels[LEVELS] = {"amx", "avx512", "avx2", "baseline"};
+  enum { LEVELS = 5 };
+  static const char *const levels[LEVELS] = {"amx", "avx512bf16", "avx512", "avx2", "baseline"};
   for (int k = 0; k < FAMILIES; k++) {
-    float kept[4][6];
-    bool have[4] = {false};
+    float kept[5][6];
+    bool have[5] = {false};
     for (int threads = 1; threads <= 3; threads += 2)
       for (int l = 0; l < 2 * LEVELS; l++) {
         const char *level = levels[l % LEVELS];
         bool bf16 = l >= LEVELS;
         int kind = 2 * bf16 + (strcmp(level, "amx") == 0);
+        if (bf16 && strcmp(level, "avx512bf16") == 0) kind = 4;
         float *first = kept[kind];
         fixture f;
         pairs p;

@@ -36,47 +36,33 @@ static void end(void) { _tile_release(); }
 
 /* ---- packing ---- */
 
-static inline __m512 widen(__m256i h) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
-static inline __m512 load(const void *src, size_t at, tensor_type type, __mmask16 some) {
-  if (type == T_F32) return _mm512_maskz_loadu_ps(some, (const float *)src + at);
-  __m256i h = _mm256_maskz_loadu_epi16(some, (const uint16_t *)src + at);
-  return type == T_F16 ? _mm512_cvtph_ps(h) : widen(h);
-}
-
 /* 32 values, lo's before hi's, as a sum of parts: each part is the nearest bf16 to what the parts before it left.
  */
 static inline void split(__m512i *out, size_t parts, __m512 lo, __m512 hi) {
   for (size_t p = 0; p < parts; p++) {
     out[p] = (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
     if (p + 1 == parts) break;
-    lo = _mm512_sub_ps(lo, widen(_mm512_castsi512_si256(out[p])));
-    hi = _mm512_sub_ps(hi, widen(_mm512_extracti64x4_epi64(out[p], 1)));
+    lo = _mm512_sub_ps(lo, widen_bf16(_mm512_castsi512_si256(out[p])));
+    hi = _mm512_sub_ps(hi, widen_bf16(_mm512_extracti64x4_epi64(out[p], 1)));
   }
 }
-
-static inline __mmask16 first(size_t n) { return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1); }
 
 /* Element (i, k) = src[i*si + k*sk], i < n <= 16, k < kn <= 32, into `parts` tiles one after another, the rest
  * zeros. factor_b: as b's tile. */
 static inline void pack_chunk(uint16_t *dst, const size_t parts, bool factor_b, const void *src,
                               const tensor_type type, size_t si, size_t sk, size_t n, size_t kn) {
-  static const uint16_t weave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  __m512i order = _mm512_loadu_si512(weave), x[MAX_PARTS];
+  __m512i x[MAX_PARTS];
   bool along_k = sk == 1;
   for (size_t r = 0; r < 16; r++) {
     if (along_k) { /* row r of the tile: pairs of the inner index */
-      __m512 lo = load(src, r * si, type, r < n ? first(kn) : 0);
-      __m512 hi = load(src, r * si + 16, type, r < n && kn > 16 ? first(kn - 16) : 0);
+      __m512 lo = load_some(src, r * si, type, r < n ? first(kn) : 0);
+      __m512 hi = load_some(src, r * si + 16, type, r < n && kn > 16 ? first(kn - 16) : 0);
       split(x, parts, lo, hi);
     } else { /* two of the inner index, woven to pairs */
-      __m512 lo = load(src, 2 * r * sk, type, 2 * r < kn ? first(n) : 0);
-      __m512 hi = load(src, (2 * r + 1) * sk, type, 2 * r + 1 < kn ? first(n) : 0);
+      __m512 lo = load_some(src, 2 * r * sk, type, 2 * r < kn ? first(n) : 0);
+      __m512 hi = load_some(src, (2 * r + 1) * sk, type, 2 * r + 1 < kn ? first(n) : 0);
       split(x, parts, lo, hi);
-      for (size_t p = 0; p < parts; p++) x[p] = _mm512_permutexvar_epi16(order, x[p]);
+      for (size_t p = 0; p < parts; p++) x[p] = woven(x[p]);
     }
     for (size_t p = 0; p < parts; p++) _mm512_store_si512(dst + p * TILE + r * 32, x[p]);
   }

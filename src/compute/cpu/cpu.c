@@ -10,34 +10,37 @@
 
 typedef struct {
   const char *name;
-  bool (*has)(void);
+  bool (*has)(void), (*suits)(void); /* may be used; is the one to use */
   const kernels *k;
-  bool tiles;
+  cpu_products products;
 } cpu_level;
 
 static bool always(void) { return true; }
 static const cpu_level levels[] = {/* the best first */
 #if defined(__x86_64__)
-                                   {"amx", detect_amx, &kernels_avx512, true},
-                                   {"avx512", detect_avx512, &kernels_avx512, false},
-                                   {"avx2", detect_avx2, &kernels_avx2, false},
+                                   {"amx", detect_amx, detect_amx, &kernels_avx512, CPU_TILES},
+                                   {"avx512bf16", detect_avx512bf16, detect_fast_avx512bf16, &kernels_avx512,
+                                    CPU_PAIRS},
+                                   {"avx512", detect_avx512, detect_avx512, &kernels_avx512, CPU_CHAINS},
+                                   {"avx2", detect_avx2, detect_avx2, &kernels_avx2, CPU_CHAINS},
 #endif
-                                   {"baseline", always, &kernels_baseline, false}};
+                                   {"baseline", always, always, &kernels_baseline, CPU_CHAINS}};
 
-/* name NULL: the best that this processor has. NULL: it lacks that level. */
+/* name NULL: the best for this processor. NULL: it lacks that level. */
 static const cpu_level *find_level(const char *name) {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
-    if ((!name || strcmp(name, levels[i].name) == 0) && levels[i].has()) return &levels[i];
+    if (name ? strcmp(name, levels[i].name) == 0 && levels[i].has() : levels[i].suits()) return &levels[i];
   return NULL;
 }
 
-/* Without tiles attention stays in f32. */
+/* Chains are as fast in f32, so attention stays in it. */
 static void be_set_bf16(backend *be, bool on) {
   cpu_state *s = cpu_of(be);
   s->engines.head = s->engines.attention = engine_chains(s->k, false);
   s->engines.layers = engine_chains(s->k, on);
 #if defined(__x86_64__)
-  if (s->tiles) s->engines.layers = s->engines.attention = engine_tiles(on ? 1 : 3);
+  if (s->products == CPU_TILES) s->engines.layers = s->engines.attention = engine_tiles(on ? 1 : 3);
+  if (s->products == CPU_PAIRS && on) s->engines.layers = s->engines.attention = engine_pairs();
 #endif
 }
 
@@ -109,7 +112,8 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
   *out = NULL;
   const cpu_level *l = find_level(level);
   if (!l)
-    return rw_fail(err, RW_UNSUPPORTED, "this processor lacks the level '%s' (amx, avx512, avx2, baseline)", level);
+    return rw_fail(err, RW_UNSUPPORTED,
+                   "this processor lacks the level '%s' (amx, avx512bf16, avx512, avx2, baseline)", level);
   backend *be = mem_zalloc(1, sizeof *be);
   cpu_state *s = mem_zalloc(1, sizeof *s);
   if (s) s->per_thread = mem_zalloc((size_t)pool_threads(threads), sizeof *s->per_thread);
@@ -121,14 +125,14 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
   }
   s->k = l->k;
   s->threads = threads;
-  s->tiles = l->tiles;
+  s->products = l->products;
   *be = (backend){.traits = {.name = l->name,
                              .act = T_F32,
                              .trained = T_F32,
                              .weights = 1 << T_F32 | 1 << T_F16 | 1 << T_BF16,
                              .maps_host = true,
                              .takes_known = true,
-                             .fast_bf16 = l->tiles,
+                             .fast_bf16 = l->products != CPU_CHAINS,
                              .row_align = 1,
                              .piece_rows = 1,
                              .train_rows = 1024,

@@ -12,9 +12,12 @@ typedef struct {
 } scratch;
 bool scratch_need(scratch *s, size_t floats);
 
+/* What a level's products are computed by (engine.h). */
+typedef enum { CPU_CHAINS, CPU_PAIRS, CPU_TILES } cpu_products;
+
 typedef struct {
   const kernels *k;
-  bool tiles; /* products by AMX */
+  cpu_products products;
   struct {
     engine layers, attention, head;
   } engines; /* of products, by what they are of */

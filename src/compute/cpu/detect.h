@@ -6,6 +6,9 @@
 
 bool detect_avx2(void);
 bool detect_avx512(void);
-bool detect_amx(void); /* AVX-512 too */
+/* AVX-512 too: */
+bool detect_avx512bf16(void);
+bool detect_fast_avx512bf16(void); /* twice as fast as f32's multiply-add, not half as fast */
+bool detect_amx(void);
 
 #endif

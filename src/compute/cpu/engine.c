@@ -1,4 +1,5 @@
-/* engine.c - the engine of chains: each element one chain of multiply-adds, by the kernels of the CPU's level. */
+/* engine.c - products by register tiles, and the engine of chains: each element one chain of multiply-adds, by the
+ * kernels of the CPU's level. */
 #include "compute/cpu/engine.h"
 
 enum {
@@ -15,13 +16,13 @@ static void pack(const engine *e, panels to, factor_id f, const void *src, tenso
   for (size_t i = 0; e->round && i < n; i += width, to.p += to.ld) e->k->round_bf16(to.p, kn * width);
 }
 
-static void multiply(const engine *e, size_t chunks, panels a, panels b, float *c, size_t ldc, size_t m, size_t n,
+void engine_by_tiles(const engine *e, size_t chunks, panels a, panels b, float *c, size_t ldc, size_t m, size_t n,
                      bool acc) {
   const size_t mr = e->width[FACTOR_A], nr = e->width[FACTOR_B];
   for (size_t j = 0; j < n; j += nr, b.p += b.ld) {
     const float *rows = a.p;
     for (size_t i = 0; i < m; i += mr, rows += a.ld)
-      e->k->tile(chunks, rows, b.p, c + i * ldc + j, ldc, m - i < mr ? m - i : mr, n - j < nr ? n - j : nr, acc);
+      e->tile(chunks, rows, b.p, c + i * ldc + j, ldc, m - i < mr ? m - i : mr, n - j < nr ? n - j : nr, acc);
   }
 }
 
@@ -32,7 +33,8 @@ engine engine_chains(const kernels *k, bool round) {
                   .parts = 1,
                   .suits = {ROWS, COLUMNS / (size_t)k->nr, INNER, PACK_COLUMNS / (size_t)k->nr},
                   .pack = pack,
-                  .multiply = multiply,
+                  .multiply = engine_by_tiles,
+                  .tile = k->tile,
                   .k = k,
                   .round = round};
 }

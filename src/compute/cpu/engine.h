@@ -42,12 +42,18 @@ struct engine {
                    bool acc);
   void (*begin)(void), (*end)(void); /* around a thread's calls of multiply; NULL: nothing to do */
 
+  /* Of engines by register tiles: c[m, n] (+)= one panel's product with another, m and n at most their widths. */
+  void (*tile)(size_t chunks, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc);
   const kernels *k; /* of chains */
   bool round;       /* chains: factors to bf16 */
 };
 
 engine engine_chains(const kernels *k, bool round); /* engine.c */
+engine engine_pairs(void);                          /* pairs.c: rounds factors to bf16 */
 engine engine_tiles(size_t parts);                  /* amx.c: 1 rounds factors to bf16, 3 keeps f32's bits */
+/* engine.c: multiply by `tile`, panel by panel of b. */
+void engine_by_tiles(const engine *e, size_t chunks, panels a, panels b, float *c, size_t ldc, size_t m, size_t n,
+                     bool acc);
 
 static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t round_up(size_t n, size_t to) { return ceil_div(n, to) * to; }

@@ -2,7 +2,7 @@
 #
 # The files of those levels are compiled against tests/emu/cpu/immintrin.h, and tests/emu/cpu/detect.c says that the
 # processor has everything; all else is libreward.a's, which gives what these objects do not define.
-EMU_CPU_OBJ  := $(patsubst %,$(BUILD)/emu-cpu/%.o,kernels_avx512 amx detect)
+EMU_CPU_OBJ  := $(patsubst %,$(BUILD)/emu-cpu/%.o,kernels_avx512 pairs amx detect)
 EMU_CPU_BIN  := $(patsubst %,$(BUILD)/emu-cpu/%,check-ops test_model test_lora test_heads test_prefix reward)
 EMU_CPU_LINK  = $(CC) $(CFLAGS) -Itests -o $@ $(filter %.c,$<) $(EMU_CPU_OBJ) $(BUILD)/libreward.a
 .PHONY: emu-cpu
