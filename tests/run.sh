@@ -3,12 +3,12 @@
 #
 # usage: tests/run.sh [quick]    (from `make test`, `make quick`)
 # T is a pattern (of bash's =~) of the names of tests to run: make test T=rows, T='^test_rows', T='^asan cli_'. Only what
-# these need is built. BUILD, ASAN, TSAN name the build folders, LIMIT a test's seconds.
+# these need is built. BUILD, ASAN, TSAN name the build folders, LIMIT a test's seconds, JOBS how many run at once.
 # A test that needs what a machine may lack (../shared, a CPU level) is skipped and counted as skipped.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build} ASAN=${ASAN:-build-asan} TSAN=${TSAN:-build-tsan}
-LIMIT=${LIMIT:-900}
+LIMIT=${LIMIT:-900} JOBS=${JOBS:-$(nproc)}
 QUICK='^(test_|check_layers|cli_formats|cli_golden)' # with BUILD alone: under a minute where little is to be built
 THREADED='^test_(base_thread|api|session)$' # run under TSan, too
 passed=0 failed=0 skipped=0
@@ -46,7 +46,7 @@ cmocka_counts() {
 
 # one NAME COMMAND…: a test that is its exit status, 77 a skip; or a cmocka program (test_…).
 one() {
-  local name=$1 log="$logs/one" began=$SECONDS status detail=
+  local name=$1 log="$logs/$BASHPID" began=$SECONDS status detail=
   shift
   limited "$log" "$@"
   status=$?
@@ -129,6 +129,20 @@ for f in tests/check_*.py tests/check_*.sh; do add "$(basename "$f")" "$BUILD" a
 build "$BUILD" ""
 build "$ASAN" '-fsanitize=address,undefined -fno-sanitize-recover=all'
 build "$TSAN" -fsanitize=thread
-for i in "${!names[@]}"; do eval "one ${names[i]@Q} ${commands[i]}"; done
+# several at once, each with counts of its own; what one prints is printed whole
+for i in "${!names[@]}"; do
+  while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || true; done
+  {
+    passed=0 failed=0 skipped=0
+    eval "one ${names[i]@Q} ${commands[i]}" >"$logs/$i.text"
+    cat "$logs/$i.text"
+    echo "$passed $failed $skipped" >"$logs/$i.counts"
+  } &
+done
+wait
+for i in "${!names[@]}"; do
+  read -r p f s <"$logs/$i.counts" || p=0 f=1 s=0
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
