@@ -1,4 +1,4 @@
-/* safetensors.c - reading checkpoints, and values between f32, f16 and bf16.
+/* safetensors.c - reading checkpoints: safetensors, and files of torch.save where there are none (torch_file.h).
  *
  * Everything a file says is checked before any of it is used: the header's length, each tensor's type, shape,
  * offsets (in order, without gaps, to the end of the file), and that an index and its shards agree.
@@ -12,18 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/half.h"
 #include "format/json.h"
-
-static const struct {
-  const char *name;
-  size_t size;
-} dtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"I16", 2}, {"F16", 2},
-              {"BF16", 2}, {"I32", 4}, {"F32", 4}, {"F64", 8}, {"I64", 8}};
-
-size_t st_dtype_size(st_dtype t) { return dtypes[t].size; }
-const char *st_dtype_name(st_dtype t) { return dtypes[t].name; }
-const option_word st_dtype_words[] = {{"f32", DT_F32}, {"f16", DT_F16}, {"bf16", DT_BF16}, {NULL, 0}};
+#include "format/torch_file.h"
 
 struct st_set {
   file_map *files;
@@ -39,22 +29,33 @@ static rw_status bad(const char *path, slice name, rw_error *err, const char *wh
                  (int)(name.len < 200 ? name.len : 200), name.p, what);
 }
 
+static rw_status add(void *ctx, slice name, st_tensor *t, rw_error *err) {
+  st_set *s = ctx;
+  bool was_new;
+  if (memchr(name.p, 0, name.len)) return bad(t->file, name, err, "expected a name without a zero byte");
+  t->name = arena_strndup(s->names, name.p, name.len);
+  if (!t->name || !map_put(s->by_name, name.p, name.len, (int64_t)s->n, &was_new) ||
+      !vec_push(s->t, s->n, s->cap, *t))
+    return rw_nomem(err, t->file);
+  return was_new ? RW_OK : bad(t->file, name, err, "stands twice in the checkpoint");
+}
+
 /* One entry of the header; *end is where the tensor before it ended. data: the byte buffer, of `room` bytes. */
 static rw_status read_entry(st_set *s, const file_map *f, json_doc *d, json_val v, const uint8_t *data, size_t room,
                             rw_error *err) {
   slice name = json_key(d, v), dtype = json_string(d, json_get(d, v, "dtype"));
   json_val shape = json_get(d, v, "shape"), offsets = json_get(d, v, "data_offsets");
   st_tensor t = {.file = f->path};
-  size_t k = 0, types = sizeof dtypes / sizeof *dtypes;
-  while (k < types && !(dtype.p && slice_is(dtype, dtypes[k].name))) k++;
-  if (k == types)
+  int k = 0;
+  while (k <= DT_I64 && !(dtype.p && slice_is(dtype, st_dtype_name((st_dtype)k)))) k++;
+  if (k > DT_I64)
     return rw_fail(err, RW_UNSUPPORTED,
                    "%s: tensor %.*s: dtype: expected F32, F16, BF16 or another plain type, got '%.*s'", f->path,
                    (int)name.len, name.p, (int)dtype.len, dtype.p ? dtype.p : "");
   t.dtype = (st_dtype)k;
   if (json_kind(d, shape) != JSON_ARRAY || json_count(d, shape) > ST_MAX_DIMS)
     return bad(f->path, name, err, "shape: expected a list of at most 8 numbers");
-  size_t bytes = dtypes[k].size;
+  size_t bytes = st_dtype_size(t.dtype);
   for (json_val e = json_first(d, shape); e != JSON_NONE; e = json_next(d, e)) {
     if (!json_int(d, e, &t.shape[t.n_dims]) || t.shape[t.n_dims] < 0 ||
         __builtin_mul_overflow(bytes, (size_t)t.shape[t.n_dims], &bytes))
@@ -73,12 +74,7 @@ static rw_status read_entry(st_set *s, const file_map *f, json_doc *d, json_val 
     return bad(f->path, name, err, "data_offsets: the length does not fit shape and dtype");
   t.data = data + from;
   t.bytes = bytes;
-  bool was_new;
-  t.name = arena_strndup(s->names, name.p, name.len);
-  if (!t.name || !map_put(s->by_name, name.p, name.len, (int64_t)s->n, &was_new) ||
-      !vec_push(s->t, s->n, s->cap, t))
-    return rw_nomem(err, f->path);
-  return was_new ? RW_OK : bad(f->path, name, err, "stands twice in the checkpoint");
+  return add(s, name, &t, err);
 }
 
 static int by_place(const void *a, const void *b) {
@@ -118,6 +114,8 @@ static rw_status read_file(st_set *s, const char *path, rw_error *err) {
     return rw_nomem(err, path);
   }
   const file_map *f = &s->files[s->n_files - 1];
+  const slice whole = {(const char *)f->p, f->len};
+  if (torch_file_is(whole)) return torch_file_read(whole, f->path, add, s, err);
   uint64_t header = 0;
   if (f->len < 8) return rw_fail(err, RW_DATA, "%s: expected a safetensors file, got %zu bytes", path, f->len);
   for (int i = 7; i >= 0; i--) header = header << 8 | f->p[i];
@@ -215,20 +213,24 @@ static rw_status read_shards(st_set *s, const char *dir, int n, rw_error *err) {
 
 static rw_status open_path(st_set *s, const char *path, rw_error *err) {
   if (!file_is_dir(path)) return read_file(s, path, err);
-  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
-                                      "adapter_model.safetensors"};
-  for (size_t i = 0; i < 3; i++) {
+  static const char *const names[] = {
+      "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors",
+      "pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    int n = i == 3 ? shards_of(path) : 0;
+    if (n > 0) return read_shards(s, path, n, err);
     char *full = file_join(path, names[i]);
     if (!full) return rw_nomem(err, path);
-    bool there = file_exists(full);
-    rw_status st = !there ? RW_OK : i == 1 ? read_index(s, path, full, err) : read_file(s, full, err);
+    bool there = file_exists(full), index = file_has_end(full, ".index.json");
+    rw_status st = !there ? RW_OK : index ? read_index(s, path, full, err) : read_file(s, full, err);
     mem_free(full);
     if (there) return st;
   }
-  int n = shards_of(path);
-  if (n > 0) return read_shards(s, path, n, err);
-  return rw_fail(err, RW_DATA,
-                 "%s: expected model.safetensors or model.safetensors.index.json in it, found neither", path);
+  return rw_fail(
+      err, RW_DATA,
+      "%s: expected model.safetensors or model.safetensors.index.json in it (or pytorch_model.bin), found "
+      "neither",
+      path);
 }
 
 rw_status st_open(st_set **out, const char *path, rw_error *err) {
@@ -265,49 +267,4 @@ const st_tensor *st_at(const st_set *s, size_t i) { return &s->t[i]; }
 const st_tensor *st_find(const st_set *s, const char *name) {
   int64_t *i = map_get(s->by_name, name, strlen(name));
   return i ? &s->t[*i] : NULL;
-}
-
-/* ---- values ---- */
-
-static uint16_t to_f16(float f) {
-  uint32_t u;
-  memcpy(&u, &f, 4);
-  uint16_t sign = (uint16_t)(u >> 16 & 0x8000);
-  u &= 0x7fffffff;
-  if (u >= 0x7f800000u) return (uint16_t)(sign | 0x7c00 | (u > 0x7f800000u ? 0x200 | (u >> 13 & 0x3ff) : 0));
-  if (u >= 0x477ff000u) return (uint16_t)(sign | 0x7c00); /* rounds to infinity */
-  if (u < 0x38800000u) {                                  /* below the smallest normal half */
-    float a;
-    memcpy(&a, &u, 4);
-    a += 0.5f; /* the sum's last bit is 2^-24: the addition rounds to nearest even */
-    memcpy(&u, &a, 4);
-    return (uint16_t)(sign | (u - 0x3f000000u));
-  }
-  u += 0xfff + (u >> 13 & 1);
-  return (uint16_t)(sign | (u - 0x38000000u) >> 13);
-}
-
-void st_to_f32(float *dst, const void *src, st_dtype t, size_t n) {
-  const char *p = src;
-  if (t == DT_F32) {
-    memcpy(dst, src, n * 4);
-    return;
-  }
-  for (size_t i = 0; i < n; i++) {
-    uint16_t h;
-    memcpy(&h, p + 2 * i, 2);
-    dst[i] = t == DT_BF16 ? half_from_bf16(h) : half_from_f16(h);
-  }
-}
-
-void st_from_f32(void *dst, const float *src, st_dtype t, size_t n) {
-  char *p = dst;
-  if (t == DT_F32) {
-    memcpy(dst, src, n * 4);
-    return;
-  }
-  for (size_t i = 0; i < n; i++) {
-    uint16_t h = t == DT_BF16 ? half_to_bf16(src[i]) : to_f16(src[i]);
-    memcpy(p + 2 * i, &h, 2);
-  }
 }

@@ -28,9 +28,9 @@ typedef struct {
 } st_tensor;
 
 typedef struct st_set st_set; /* all tensors of a checkpoint */
-/* path: a .safetensors file, or a folder with model.safetensors or model.safetensors.index.json (or
- * adapter_model.safetensors). Refuses overlapping, gapped, lying or duplicate entries, and an index that names
- * a shard or tensor that is not there. */
+/* path: a file of safetensors or of torch.save, or a folder with model.safetensors, model.safetensors.index.json or
+ * adapter_model.safetensors, else pytorch_model.bin, its index or adapter_model.bin. Refuses overlapping, gapped,
+ * lying or duplicate entries, and an index that names a shard or tensor that is not there. */
 rw_status st_open(st_set **out, const char *path, rw_error *err);
 void st_close(st_set *s);
 /* Tells the system that the mapped bytes are not needed for now (they come back when touched). */

@@ -134,10 +134,12 @@ rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_he
   m->w->lora_alpha = c->alpha;
   m->tr.dropout = c->dropout;
   m->w->lora_config = mem_strndup(c->f.text.p, c->f.text.len);
-  char *path = file_join(dir, "adapter_model.safetensors"),
+  char *path = file_join(dir, "adapter_model.safetensors"), *older = file_join(dir, "adapter_model.bin"),
        *head = mem_printf("%s%s", PREFIX, m->w->t[m->w->head].pub.name);
   st_set *f = NULL;
-  rw_status s = path && head && m->w->lora_config ? st_open(&f, path, err) : rw_nomem(err, dir);
+  rw_status s = path && head && m->w->lora_config
+                    ? st_open(&f, !file_exists(path) && older && file_exists(older) ? older : path, err)
+                    : rw_nomem(err, dir);
   for (size_t l = 0; !s && l < m->w->cfg.layers; l++) {
     int of[7];
     size_t n = lora_projections(&m->w->layers[l], of);
@@ -149,6 +151,7 @@ rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_he
   if (!s) s = load_head(m, f, dir, head, new_head, err);
   if (!s) s = check_all_used(m, f, head, err);
   st_close(f);
+  mem_free(older);
   mem_free(path);
   mem_free(head);
   return s;
