@@ -73,6 +73,13 @@ rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard 
                     e->o->context, err);
 }
 
+rw_status trainer_eval_none(const trainer_eval *e, const char *out, rw_error *err) {
+  char *path = e ? NULL : file_join(out, "evals.jsonl");
+  rw_status s = e ? RW_OK : path ? file_remove_tree(path, err) : rw_nomem(err, out);
+  mem_free(path);
+  return s;
+}
+
 rw_status trainer_eval_flush(trainer_eval *e, rw_error *err) { return e ? lines_flush(e->lines, err) : RW_OK; }
 
 void trainer_eval_close(trainer_eval *e) {

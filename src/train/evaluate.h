@@ -15,6 +15,8 @@ rw_status trainer_eval_open(trainer_eval **out, const train_options *o, model *m
  * it is forgotten, and the weights as they are count as evaluated next. */
 rw_status trainer_eval_resume(trainer_eval *e, train_state *s, rw_error *err);
 rw_status trainer_eval_begin(trainer_eval *e, const train_state *s, tensorboard *board, rw_error *err);
+/* Removes OUT/evals.jsonl, of an earlier run, where nothing is to be evaluated. */
+rw_status trainer_eval_none(const trainer_eval *e, const char *out, rw_error *err);
 rw_status trainer_eval_flush(trainer_eval *e, rw_error *err); /* evals.jsonl, as lines_flush */
 void trainer_eval_close(trainer_eval *e);
 /* Evaluates where state->step calls for it; updates state->best (the first --eval's overall figure, or its share of

@@ -355,6 +355,7 @@ static rw_status open_records(run *t, rw_error *err) {
   RW_TRY(lines_open(&t->metrics, o->out, "metrics.jsonl", t->state.step, o->context, err));
   if (o->tensorboard) RW_TRY(tensorboard_open(&t->board, o->out, t->state.step, o->context, err));
   RW_TRY(trainer_eval_begin(t->eval, &t->state, t->board, err));
+  if (t->state.step == 0) RW_TRY(trainer_eval_none(t->eval, o->out, err));
   RW_TRY(dropped_write(o->out, t->d, o->context, err));
   return write_run(t, false, err);
 }
