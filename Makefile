@@ -110,7 +110,7 @@ $(BUILD)/tests/%: tests/%.c $(SERVE_OBJ) $(BUILD)/libreward.a
 
 # The program, and tests of the model, over device memory that the host cannot touch (tests/guard/guard.c).
 GUARD := tests/guard/guard.c -Wl,--wrap=backend_cpu,--wrap=backend_open -rdynamic
-$(BUILD)/reward-guard: $(BUILD)/reward tests/guard/guard.c $(BUILD)/guard/touch
+$(BUILD)/reward-guard: $(BUILD)/reward tests/guard/guard.c $(BUILD)/guard/touch | $(MPI)
 	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(SERVE_OBJ) $(GUARD) $(BUILD)/libreward.a $(HTTPD) $(LIBS)
 $(BUILD)/guard/touch: tests/guard/touch.c tests/guard/guard.c $(BUILD)/libreward.a
 	@mkdir -p $(@D)

@@ -37,6 +37,21 @@ same gemma2
 same nemotron --recompute full --batch-tokens 1
 same qwen3 --optimizer-states 8bit --eval "$tmp/pairs.jsonl" --keep best
 same internlm2 --freeze-layers 1
+# slices, summed on the device; and by two processes, which exchange through memory of the host
+same llama --slices 3
+if command -v mpirun >/dev/null && [ -e "${reward%/*}/libreward_mpi.so" ]; then
+  . tests/ranks/lib.sh
+  by=$guard
+  two_guards() { ranks 2 "$by" "$@"; }
+  guard=two_guards
+  rm -rf "$tmp/cpu" "$tmp/guard"
+  train "$reward" gemma2 "$tmp/cpu" --slices 3 --optimizer-states 8bit --eval "$tmp/pairs.jsonl"
+  train "$guard" gemma2 "$tmp/guard" --slices 3 --optimizer-states 8bit --eval "$tmp/pairs.jsonl"
+  cmp "$tmp/cpu/model.safetensors" "$tmp/guard/model.safetensors"
+  cmp "$tmp/cpu/evals.jsonl" "$tmp/guard/evals.jsonl"
+  same_metrics "$tmp/cpu" "$tmp/guard"
+  guard=$by
+fi
 same llama --dtype bf16
 same llama --lora-rank 4 --lora-dropout 0.1 --eval "$tmp/pairs.jsonl"
 "$guard" merge --quiet "$tmp/guard" -o "$tmp/merged-guard"

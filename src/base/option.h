@@ -87,7 +87,7 @@ typedef struct {
   const char *of;
   uint32_t of_values;
   const char *old; /* an older name, which is still taken */
-  bool later; /* came after the first records of runs, which leave it out: so is it at its default */
+  bool later;      /* came after the first records of runs, which leave it out: so is it at its default */
 } option;
 
 /* Fills all fields of the table with their defaults. */
