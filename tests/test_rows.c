@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -368,7 +370,13 @@ enum { MANY = 60000 };
 static rw_status pass(int threads, pass_state *p, const char *path) {
   rows_in *in;
   rw_context context;
-  rows_job job = {sizeof(said), sizeof(uint64_t), lane_open, lane_close, work, sink, p};
+  rows_job job = {.result_size = sizeof(said),
+                  .lane_size = sizeof(uint64_t),
+                  .lane_open = lane_open,
+                  .lane_close = lane_close,
+                  .work = work,
+                  .sink = sink,
+                  .ctx = p};
   p->in_order = p->result_right = true;
   context_init(&context, NULL, NULL);
   OK(context_start(&context, threads, &err));
@@ -406,6 +414,65 @@ static void passes_keep_the_order(void **state) {
   pass_state p = {0};
   OK(pass(4, &p, in_dir("none")));
   assert_int_equal(p.seen, 0);
+  str_free(&s);
+}
+
+/* While results are handed on, later rows are worked on: the first result waits for one that comes later than all
+ * that were read with it. Or the sink has the threads for itself. */
+typedef struct {
+  rw_context context;
+  atomic_uint_fast64_t highest; /* line that was worked on */
+  uint64_t first, seen;
+  atomic_size_t own_tasks;
+  bool overlap, early;
+} meeting;
+
+static rw_status meet_work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *e) {
+  meeting *m = ctx;
+  (void)lane, (void)row, (void)result, (void)e;
+  for (uint_fast64_t was = m->highest; line > was && !atomic_compare_exchange_weak(&m->highest, &was, line);) {
+  }
+  return RW_OK;
+}
+
+static void own_task(void *ctx, size_t number, int thread) {
+  meeting *m = ctx;
+  (void)number, (void)thread;
+  m->own_tasks++;
+}
+
+static rw_status meet_sink(void *ctx, slice row, uint64_t line, void *result, rw_error *e) {
+  meeting *m = ctx;
+  (void)row, (void)line, (void)result, (void)e;
+  if (m->seen++ > 0) return RW_OK;
+  m->first = m->highest;
+  if (m->overlap)
+    for (int i = 0; i < 20000 && m->highest == m->first; i++)
+      nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  else
+    pool_run(m->context.threads, 9, own_task, m);
+  m->early = m->highest > m->first;
+  return RW_OK;
+}
+
+static void sinks_meet_the_work_on_later_rows(void **state) {
+  (void)state;
+  str s = many_rows();
+  rows_in *in;
+  OK(file_put(in_dir("many"), s.p, s.len, &err));
+  for (int overlap = 0; overlap < 2; overlap++) {
+    meeting m = {.overlap = overlap};
+    rows_job job = {.work = meet_work, .sink = meet_sink, .ctx = &m, .sink_runs_pool = !overlap};
+    context_init(&m.context, NULL, NULL);
+    OK(context_start(&m.context, 2, &err));
+    OK(rows_open(&in, in_dir("many"), &m.context, &err));
+    OK(rows_map(in, &job, &err));
+    rows_close(in);
+    context_end(&m.context);
+    assert_int_equal(m.seen, MANY - MANY / 7);
+    assert_int_equal(m.early, overlap);
+    assert_int_equal(m.own_tasks, overlap ? 0 : 9);
+  }
   str_free(&s);
 }
 
@@ -464,6 +531,7 @@ int main(void) {
       cmocka_unit_test(an_aborted_output_leaves_nothing),
       cmocka_unit_test(what_cannot_be_opened_is_named),
       cmocka_unit_test(passes_keep_the_order),
+      cmocka_unit_test(sinks_meet_the_work_on_later_rows),
       cmocka_unit_test(the_first_failure_ends_the_pass),
       cmocka_unit_test(damage_comes_after_the_rows_before_it),
   };

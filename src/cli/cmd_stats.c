@@ -337,7 +337,13 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
   r->category_ids = map_new();
   if (!r->mem || !r->source_ids || !r->category_ids) return rw_nomem(err, "rows");
   rows_in *in;
-  const rows_job job = {sizeof(counted), sizeof(lane), lane_open, lane_close, work, sink, r};
+  const rows_job job = {.result_size = sizeof(counted),
+                        .lane_size = sizeof(lane),
+                        .lane_open = lane_open,
+                        .lane_close = lane_close,
+                        .work = work,
+                        .sink = sink,
+                        .ctx = r};
   RW_TRY(rows_open(&in, path, r->context, err));
   rw_status s = rows_map(in, &job, err);
   rows_close(in);

@@ -141,7 +141,13 @@ static void lane_close(void *ctx, void *own) {
 }
 
 static rw_status run_rows(run *r, rows_in *in, rw_error *err) {
-  const rows_job job = {sizeof(tokenized), sizeof(lane), lane_open, lane_close, work, sink, r};
+  const rows_job job = {.result_size = sizeof(tokenized),
+                        .lane_size = sizeof(lane),
+                        .lane_open = lane_open,
+                        .lane_close = lane_close,
+                        .work = work,
+                        .sink = sink,
+                        .ctx = r};
   progress_start(&r->p, r->context, "tokenizing", "rows", 0);
   rw_status s = rows_map(in, &job, err);
   progress_end(&r->p);

@@ -244,6 +244,7 @@ static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_
                   .ctx = f};
   rows_in *in;
   f->in = &f->r->inputs[index];
+  job.sink_runs_pool = f->in->src->pairing != PAIR_IN_ROW; /* finish_chunk does */
   f->opened = 0;
   rw_status s = list_needs(f, index, want, err);
   if (!s && f->n > 0 && !(s = rows_open(&in, f->in->path, f->r->o->context, err))) {

@@ -2,6 +2,7 @@
  * folders by rows_folder.c. The files of a folder are read as one: their lines count on. */
 #include "format/rows.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,8 +20,8 @@ struct rows_in {
   arena *mem;
   rw_context *context;
   rows_files files;
-  size_t at;          /* the file that is read */
-  uint64_t *first;    /* [files.n]: lines of the files before */
+  atomic_size_t at;   /* the file that is read; rows_map's other threads ask rows_file meanwhile */
+  uint64_t *first;    /* [files.n]: lines of the files before; up to `at` */
   const char *path;   /* as the caller named it, or the only file */
   uint64_t done, all; /* bytes of the files before, and of all */
 };

@@ -56,7 +56,8 @@ typedef struct {
 slice rows_keep(rows_lane *lane, slice bytes);
 
 /* An ordered parallel pass over a file. Each row is given to work() on some thread, which fills the row's result;
- * results are handed to sink() in row order, on the calling thread. Memory stays bounded. The first failure in row
+ * results are handed to sink() in row order, on the calling thread, while other threads work on later rows: work()
+ * may read nothing that sink() writes. Memory stays bounded. The first failure in row
  * order ends the pass, after the rows before it have been handed on; work's gets the row's FILE:LINE before it. The
  * file must have been opened with a context. */
 typedef struct {
@@ -68,6 +69,7 @@ typedef struct {
   rw_status (*work)(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err);
   rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
   void *ctx;
+  bool sink_runs_pool; /* sink() gives the pool tasks of its own: then nobody works meanwhile */
 } rows_job;
 rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err);
 

@@ -255,7 +255,13 @@ static void lane_close(void *ctx, void *own) {
 
 static rw_status load_file(loading *l, const char *path, rw_error *err) {
   rows_in *in;
-  const rows_job job = {sizeof(loaded), sizeof(lane), lane_open, lane_close, work, sink, l};
+  const rows_job job = {.result_size = sizeof(loaded),
+                        .lane_size = sizeof(lane),
+                        .lane_open = lane_open,
+                        .lane_close = lane_close,
+                        .work = work,
+                        .sink = sink,
+                        .ctx = l};
   RW_TRY(rows_open(&in, path, l->o->context, err));
   l->in = in;
   rw_status s = rows_map(in, &job, err);
