@@ -1,39 +1,66 @@
 /* dedup_near.c - near duplicates: MinHash, bands, and the true Jaccard similarity of what the bands bring together.
  *
- * Two passes over the files. The first keeps a signature of each pair (4 * num_perm bytes). The second reads those
- * that share a band with another, in row order, and compares each with the kept ones before it; only kept ones of
- * shared bands are held, so many copies of one text cost no more than one. What the bands miss stays: see near.h.
+ * Two passes over the files. The first keeps a key of each band of each pair (8 * bands bytes). The second reads
+ * those that share a key with another, in row order, and compares each with the kept ones before it; only kept ones
+ * of shared bands are held, their signatures (4 * num_perm bytes) in memory and their shingles in a nameless file
+ * beside the output, so many copies of one text cost no more than one. What the bands miss stays: see near.h.
  */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "curate/fetch.h"
 #include "curate/near.h"
 #include "curate/stages/dedup.h"
 
+enum { SORTED_BANDS = 2 }; /* bands whose items are sorted at a time: 16 bytes each, and as much again by qsort */
+
+/* Items are pairs of the stage, numbered in row order: in the first pass all, from then on those that share a band.
+ */
 typedef struct {
-  size_t item, next; /* next: in the bucket's list; SIZE_MAX: last */
+  uint32_t item, next; /* next: in the bucket's list; UINT32_MAX: last */
 } node;
+
+typedef struct {
+  uint64_t key;
+  uint32_t item;
+} banded;
+
+/* A kept item. */
+typedef struct {
+  uint32_t *signature; /* NULL: not kept */
+  uint64_t at;         /* its shingles' place in the file */
+  uint32_t n;
+} keeping;
 
 typedef struct {
   curation *r;
   const stage *s;
   const dedup_options *o;
   minhash m;
-  size_t n;             /* pairs of the stage, numbered in row order */
-  size_t *candidate;    /* [n] */
-  uint32_t *item_of;    /* [candidates] */
-  uint32_t *signatures; /* [n][m.n] */
-  uint32_t *bucket;     /* [n][m.bands]: 0: alone there */
-  size_t n_buckets;
-  size_t *heads; /* [n_buckets + 1]: kept pairs of the bucket */
+  size_t n;            /* items */
+  uint32_t *candidate; /* [n] */
+  uint32_t *item_of;   /* [candidates] */
+  uint64_t *keys;      /* [m.bands][n]: of a band; once it is sorted its bucket, 0: alone there */
+  size_t band;         /* the first of those that are sorted */
+  banded *lists;       /* [SORTED_BANDS][n] */
+  uint32_t buckets[SORTED_BANDS];
+  uint32_t n_buckets;
+  uint32_t *bucket; /* [n][m.bands] */
+  uint32_t *heads;  /* [n_buckets + 1]: kept items of the bucket */
   node *nodes;
   size_t n_nodes, cap_nodes;
-  shingles *kept; /* [n]: of kept pairs that share a bucket */
-  size_t *seen;   /* [n]: 1 + the pair that was last compared with this one */
+  keeping *kept;  /* [n] */
+  uint32_t *seen; /* [n]: 1 + the item that was last compared with this one */
+  arena *mem;     /* of signatures */
+  int fd;         /* the file of shingles; -1: none yet */
+  uint64_t end;   /* its length */
+  shingles other; /* read from it */
 } nearness;
 
 /* ---- a pair's shingles ---- */
@@ -42,7 +69,15 @@ typedef struct {
   words w;
   str text;
   shingles set;
+  uint32_t *signature; /* [m.n] */
 } near_lane;
+
+static rw_status open_lane(void *ctx, void *own, rw_error *err) {
+  const nearness *x = ctx;
+  near_lane *l = own;
+  l->signature = mem_alloc(x->m.n, sizeof *l->signature);
+  return l->signature ? RW_OK : rw_nomem(err, "near duplicates");
+}
 
 static void close_lane(void *ctx, void *own) {
   near_lane *l = own;
@@ -50,6 +85,7 @@ static void close_lane(void *ctx, void *own) {
   words_free(&l->w);
   str_free(&l->text);
   mem_free(l->set.h);
+  mem_free(l->signature);
 }
 
 /* The messages of the first branch and what the others add, or the prompt's messages of the user, a line each. */
@@ -68,14 +104,16 @@ static rw_status read_set(const nearness *x, near_lane *l, const conv_row *pair,
   return ok ? RW_OK : rw_nomem(err, "near duplicates");
 }
 
-/* ---- the first pass: signatures ---- */
+/* ---- the first pass: keys of bands ---- */
 
 static rw_status sign(void *ctx, pair_lane *lane, size_t i, const conv_row *pair, void *result, rw_error *err) {
   const nearness *x = ctx;
   near_lane *l = lane->own;
   (void)result;
   RW_TRY(read_set(x, l, pair, err));
-  minhash_sign(&x->m, &l->set, x->signatures + x->item_of[i] * x->m.n);
+  minhash_sign(&x->m, &l->set, l->signature);
+  for (size_t b = 0; b < x->m.bands; b++)
+    x->keys[b * x->n + x->item_of[i]] = XXH3_64bits(l->signature + b * x->m.rows, x->m.rows * sizeof *l->signature);
   return RW_OK;
 }
 
@@ -84,108 +122,196 @@ static rw_status signed_pair(void *ctx, size_t i, void *result, rw_error *err) {
   return RW_OK;
 }
 
-typedef struct {
-  uint64_t key;
-  size_t item;
-} banded;
 static int by_key(const void *a, const void *b) {
   const banded *x = a, *y = b;
   if (x->key != y->key) return x->key < y->key ? -1 : 1;
   return x->item < y->item ? -1 : x->item > y->item;
 }
 
-/* Numbers the buckets of two and more; clears want[] of pairs that share none. */
-static rw_status fill_buckets(nearness *x, uint8_t *want, rw_error *err) {
-  banded *list = mem_alloc(x->n, sizeof *list);
-  uint8_t *shared = mem_zalloc(x->n, 1);
-  bool ok = list && shared;
-  for (size_t b = 0; ok && b < x->m.bands; b++) {
-    for (size_t i = 0; i < x->n; i++)
-      list[i] =
-          (banded){XXH3_64bits(x->signatures + i * x->m.n + b * x->m.rows, x->m.rows * sizeof *x->signatures), i};
-    qsort(list, x->n, sizeof *list, by_key);
-    for (size_t from = 0, to; from < x->n; from = to) {
-      for (to = from + 1; to < x->n && list[to].key == list[from].key; to++) {
-      }
-      if (to - from < 2) continue;
-      x->n_buckets++;
-      for (size_t k = from; k < to; k++) {
-        x->bucket[list[k].item * x->m.bands + b] = (uint32_t)x->n_buckets;
-        shared[list[k].item] = 1;
-      }
+/* Makes the keys of a band numbers of its buckets of two and more items. */
+static void sort_band(void *ctx, size_t task, int thread) {
+  nearness *x = ctx;
+  uint64_t *keys = x->keys + (x->band + task) * x->n;
+  banded *list = x->lists + task * x->n;
+  uint32_t buckets = 0;
+  (void)thread;
+  for (size_t i = 0; i < x->n; i++) list[i] = (banded){keys[i], (uint32_t)i};
+  qsort(list, x->n, sizeof *list, by_key);
+  for (size_t from = 0, to; from < x->n; from = to) {
+    for (to = from + 1; to < x->n && list[to].key == list[from].key; to++) {
+    }
+    buckets += to - from > 1;
+    for (size_t k = from; k < to; k++) keys[list[k].item] = to - from > 1 ? buckets : 0;
+  }
+  x->buckets[task] = buckets;
+}
+
+/* The numbers of all bands count on. */
+static rw_status sort_bands(nearness *x, rw_error *err) {
+  size_t room = x->m.bands < SORTED_BANDS ? x->m.bands : SORTED_BANDS;
+  x->lists = mem_alloc(x->n, room * sizeof *x->lists);
+  if (!x->lists) return rw_nomem(err, "near duplicates");
+  for (x->band = 0; x->band < x->m.bands; x->band += room) {
+    size_t bands = x->m.bands - x->band < room ? x->m.bands - x->band : room;
+    pool_run(x->r->o->context->threads, bands, sort_band, x);
+    for (size_t b = 0; b < bands; b++) {
+      uint64_t *bucket = x->keys + (x->band + b) * x->n;
+      for (size_t i = 0; i < x->n; i++)
+        if (bucket[i]) bucket[i] += x->n_buckets;
+      x->n_buckets += x->buckets[b];
     }
   }
-  for (size_t i = 0; ok && i < x->n; i++) want[x->candidate[i]] = shared[i];
-  mem_free(list);
-  mem_free(shared);
-  return ok ? RW_OK : rw_nomem(err, "near duplicates");
+  mem_free(x->lists);
+  x->lists = NULL;
+  return RW_OK;
+}
+
+static bool shares(const nearness *x, size_t item) {
+  for (size_t b = 0; b < x->m.bands; b++)
+    if (x->keys[b * x->n + item]) return true;
+  return false;
+}
+
+/* From here on items are those that share a band; want[] keeps them alone. */
+static rw_status keep_shared(nearness *x, uint8_t *want, rw_error *err) {
+  size_t n = 0, bands = x->m.bands;
+  for (size_t i = 0; i < x->n; i++) n += want[x->candidate[i]] = shares(x, i);
+  x->bucket = mem_alloc(n, bands * sizeof *x->bucket);
+  x->heads = mem_alloc((size_t)x->n_buckets + 1, sizeof *x->heads);
+  x->kept = mem_zalloc(n, sizeof *x->kept);
+  x->seen = mem_zalloc(n, sizeof *x->seen);
+  x->mem = arena_new();
+  if (!x->bucket || !x->heads || !x->kept || !x->seen || !x->mem) return rw_nomem(err, "near duplicates");
+  memset(x->heads, 0xff, ((size_t)x->n_buckets + 1) * sizeof *x->heads);
+  size_t k = 0;
+  for (size_t i = 0; i < x->n; i++) {
+    if (!want[x->candidate[i]]) continue;
+    for (size_t b = 0; b < bands; b++) x->bucket[k * bands + b] = (uint32_t)x->keys[b * x->n + i];
+    x->candidate[k] = x->candidate[i];
+    x->item_of[x->candidate[k]] = (uint32_t)k;
+    k++;
+  }
+  x->n = n;
+  mem_free(x->keys);
+  x->keys = NULL;
+  return RW_OK;
 }
 
 /* ---- the second pass: what shares a band with one before it ---- */
 
-/* The set's hashes in the result's memory. */
+typedef struct {
+  shingles set;
+  uint32_t *signature;
+} prepared;
+
+/* All in the result's memory. */
 static rw_status prepare(void *ctx, pair_lane *lane, size_t i, const conv_row *pair, void *result, rw_error *err) {
+  const nearness *x = ctx;
   near_lane *l = lane->own;
-  shingles *out = result;
+  prepared *out = result;
   (void)i;
-  RW_TRY(read_set(ctx, l, pair, err));
-  *out = (shingles){.h = arena_alloc(lane->keep, l->set.n, sizeof *out->h), .n = l->set.n};
-  if (!out->h) return rw_nomem(err, "near duplicates");
-  if (out->n) memcpy(out->h, l->set.h, out->n * sizeof *out->h);
+  RW_TRY(read_set(x, l, pair, err));
+  out->set = (shingles){.h = arena_alloc(lane->keep, l->set.n, sizeof *out->set.h), .n = l->set.n};
+  out->signature = arena_alloc(lane->keep, x->m.n, sizeof *out->signature);
+  if (!out->set.h || !out->signature) return rw_nomem(err, "near duplicates");
+  if (out->set.n) memcpy(out->set.h, l->set.h, out->set.n * sizeof *out->set.h);
+  minhash_sign(&x->m, &l->set, out->signature);
   return RW_OK;
 }
 
-static bool may_be_alike(const nearness *x, size_t i, size_t j, double threshold) {
-  const uint32_t *a = x->signatures + i * x->m.n, *b = x->signatures + j * x->m.n;
+static bool may_be_alike(const nearness *x, const uint32_t *a, const uint32_t *b, double threshold) {
   size_t same = 0;
   for (size_t k = 0; k < x->m.n; k++) same += a[k] == b[k];
   return (double)same / (double)x->m.n >= threshold - 2.5 / sqrt((double)x->m.n); /* five deviations */
 }
 
-/* The first kept pair, in row order, that shares a bucket with the item and is alike; SIZE_MAX: none. */
-static size_t first_alike(nearness *x, size_t item, const shingles *set, double *jaccard) {
+/* ---- the file of shingles ---- */
+
+static rw_status file_fails(const char *doing, rw_error *err) {
+  return rw_fail(err, RW_IO, "near duplicates: cannot %s their file beside the output: %s", doing, strerror(errno));
+}
+
+static rw_status open_shingles(nearness *x, rw_error *err) {
+  if (x->fd >= 0) return RW_OK;
+  char *dir = file_nearest_dir(x->r->o->out ? x->r->o->out : ".");
+  rw_status s = dir ? file_nameless(dir, &x->fd, err) : rw_nomem(err, "near duplicates");
+  mem_free(dir);
+  return s;
+}
+
+static rw_status write_shingles(nearness *x, const shingles *set, rw_error *err) {
+  RW_TRY(open_shingles(x, err));
+  for (size_t at = 0, bytes = set->n * sizeof *set->h; at < bytes;) {
+    ssize_t n = pwrite(x->fd, (const char *)set->h + at, bytes - at, (off_t)(x->end + at));
+    if (n < 0 && errno != EINTR) return file_fails("write", err);
+    at += n > 0 ? (size_t)n : 0;
+  }
+  x->end += set->n * sizeof *set->h;
+  return RW_OK;
+}
+
+static rw_status read_shingles(nearness *x, const keeping *k, rw_error *err) {
+  shingles *to = &x->other;
+  if (!mem_grow((void **)&to->h, &to->cap, k->n, sizeof *to->h)) return rw_nomem(err, "near duplicates");
+  for (size_t at = 0, bytes = k->n * sizeof *to->h; at < bytes;) {
+    ssize_t n = pread(x->fd, (char *)to->h + at, bytes - at, (off_t)(k->at + at));
+    if (n == 0) errno = EIO;
+    if (n <= 0 && errno != EINTR) return file_fails("read", err);
+    at += n > 0 ? (size_t)n : 0;
+  }
+  to->n = k->n;
+  return RW_OK;
+}
+
+/* ---- kept ones ---- */
+
+/* The first kept item, in row order, that shares a bucket with this one and is alike; SIZE_MAX: none. */
+static rw_status first_alike(nearness *x, size_t item, const prepared *p, size_t *first, double *jaccard,
+                             rw_error *err) {
   decimal least = x->o->threshold;
   double threshold = decimal_value(least), share = 0;
   const uint32_t *bucket = x->bucket + item * x->m.bands;
-  size_t first = SIZE_MAX;
+  *first = SIZE_MAX;
   for (size_t b = 0; b < x->m.bands; b++)
-    for (size_t k = bucket[b] ? x->heads[bucket[b]] : SIZE_MAX; k != SIZE_MAX; k = x->nodes[k].next) {
+    for (uint32_t k = bucket[b] ? x->heads[bucket[b]] : UINT32_MAX; k != UINT32_MAX; k = x->nodes[k].next) {
       size_t j = x->nodes[k].item;
-      if (j > first || x->seen[j] == item + 1) continue;
-      x->seen[j] = item + 1;
-      if (!may_be_alike(x, item, j, threshold)) continue;
-      if (!shingles_alike(set, &x->kept[j], least.digits, least.scale, &share)) continue;
-      first = j;
+      if (j > *first || x->seen[j] == item + 1) continue;
+      x->seen[j] = (uint32_t)item + 1;
+      if (!may_be_alike(x, p->signature, x->kept[j].signature, threshold)) continue;
+      RW_TRY(read_shingles(x, &x->kept[j], err));
+      if (!shingles_alike(&p->set, &x->other, least.digits, least.scale, &share)) continue;
+      *first = j;
       *jaccard = share;
     }
-  return first;
+  return RW_OK;
 }
 
-static rw_status keep(nearness *x, size_t item, const shingles *set, rw_error *err) {
+static rw_status keep(nearness *x, size_t item, const prepared *p, rw_error *err) {
   const uint32_t *bucket = x->bucket + item * x->m.bands;
   for (size_t b = 0; b < x->m.bands; b++) {
     if (!bucket[b]) continue;
-    node add = {item, x->heads[bucket[b]]};
-    if (!vec_push(x->nodes, x->n_nodes, x->cap_nodes, add)) return rw_nomem(err, "near duplicates");
-    x->heads[bucket[b]] = x->n_nodes - 1;
+    node add = {(uint32_t)item, x->heads[bucket[b]]};
+    if (x->n_nodes >= UINT32_MAX || !vec_push(x->nodes, x->n_nodes, x->cap_nodes, add))
+      return rw_nomem(err, "near duplicates");
+    x->heads[bucket[b]] = (uint32_t)(x->n_nodes - 1);
   }
-  shingles *kept = &x->kept[item];
-  if (!mem_grow((void **)&kept->h, &kept->cap, set->n, sizeof *kept->h)) return rw_nomem(err, "near duplicates");
-  if (set->n) memcpy(kept->h, set->h, set->n * sizeof *kept->h);
-  kept->n = set->n;
-  return RW_OK;
+  keeping *k = &x->kept[item];
+  *k = (keeping){arena_alloc(x->mem, x->m.n, sizeof *k->signature), x->end, (uint32_t)p->set.n};
+  if (!k->signature) return rw_nomem(err, "near duplicates");
+  memcpy(k->signature, p->signature, x->m.n * sizeof *k->signature);
+  return write_shingles(x, &p->set, err);
 }
 
 static rw_status judge(void *ctx, size_t i, void *result, rw_error *err) {
   nearness *x = ctx;
-  size_t item = x->item_of[i];
+  size_t item = x->item_of[i], first;
   double jaccard = 0;
-  size_t first = first_alike(x, item, result, &jaccard);
+  RW_TRY(first_alike(x, item, result, &first, &jaccard, err));
   if (first == SIZE_MAX) return keep(x, item, result, err);
   curation_remove(
       x->r, x->s, i,
       x->o->of_prompt ? "nearly the same prompt stands earlier" : "nearly the same pair stands earlier");
-  x->r->c[i].twin = x->candidate[first] + 1;
+  x->r->c[i].twin = (size_t)x->candidate[first] + 1;
   x->r->c[i].jaccard = jaccard;
   return RW_OK;
 }
@@ -195,45 +321,46 @@ static rw_status judge(void *ctx, size_t i, void *result, rw_error *err) {
 static rw_status number_pairs(nearness *x, const uint8_t *want, rw_error *err) {
   const curation *r = x->r;
   for (size_t i = 0; i < r->n; i++) x->n += want[i];
+  if (r->n >= UINT32_MAX) return rw_fail(err, RW_UNSUPPORTED, "near duplicates: expected fewer than 2^32 pairs");
   bool ok = minhash_new(&x->m, (size_t)x->o->num_perm, decimal_value(x->o->threshold));
   x->candidate = mem_alloc(x->n, sizeof *x->candidate);
   x->item_of = mem_alloc(r->n, sizeof *x->item_of);
-  x->signatures = ok ? mem_alloc(x->n, x->m.n * sizeof *x->signatures) : NULL;
-  x->bucket = ok ? mem_zalloc(x->n, x->m.bands * sizeof *x->bucket) : NULL;
-  x->kept = mem_zalloc(x->n, sizeof *x->kept);
-  x->seen = mem_zalloc(x->n, sizeof *x->seen);
-  if (!x->candidate || !x->item_of || !x->signatures || !x->bucket || !x->kept || !x->seen)
-    return rw_nomem(err, "near duplicates");
+  x->keys = ok ? mem_alloc(x->n, x->m.bands * sizeof *x->keys) : NULL;
+  if (!x->candidate || !x->item_of || !x->keys) return rw_nomem(err, "near duplicates");
   for (size_t i = 0, k = 0; i < r->n; i++) {
     if (!want[i]) continue;
     x->item_of[i] = (uint32_t)k;
-    x->candidate[k++] = i;
+    x->candidate[k++] = (uint32_t)i;
   }
   return RW_OK;
 }
 
 static rw_status remove_near(nearness *x, uint8_t *want, rw_error *err) {
-  pair_job job = {
-      .lane_size = sizeof(near_lane), .lane_close = close_lane, .work = sign, .sink = signed_pair, .ctx = x};
+  pair_job job = {.lane_size = sizeof(near_lane),
+                  .lane_open = open_lane,
+                  .lane_close = close_lane,
+                  .work = sign,
+                  .sink = signed_pair,
+                  .ctx = x};
   RW_TRY(number_pairs(x, want, err));
   RW_TRY(curation_fetch(x->r, want, &job, err));
-  RW_TRY(fill_buckets(x, want, err));
-  x->heads = mem_alloc(x->n_buckets + 1, sizeof *x->heads);
-  if (!x->heads) return rw_nomem(err, "near duplicates");
-  for (size_t i = 0; i <= x->n_buckets; i++) x->heads[i] = SIZE_MAX;
-  job.result_size = sizeof(shingles);
+  RW_TRY(sort_bands(x, err));
+  RW_TRY(keep_shared(x, want, err));
+  job.result_size = sizeof(prepared);
   job.work = prepare;
   job.sink = judge;
   return curation_fetch(x->r, want, &job, err);
 }
 
 rw_status dedup_near(curation *r, const stage *s, rw_error *err) {
-  nearness x = {.r = r, .s = s, .o = s->own};
+  nearness x = {.r = r, .s = s, .o = s->own, .fd = -1};
   uint8_t *want = curation_wanted(r, s, err);
   rw_status st = want ? remove_near(&x, want, err) : rw_nomem(err, "near duplicates");
-  for (size_t i = 0; x.kept && i < x.n; i++) mem_free(x.kept[i].h);
-  void *p[] = {x.candidate, x.item_of, x.signatures, x.bucket, x.heads, x.nodes, x.kept, x.seen, want};
+  void *p[] = {x.candidate, x.item_of, x.keys, x.lists,   x.bucket, x.heads,
+               x.nodes,     x.kept,    x.seen, x.other.h, want};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
+  arena_free(x.mem);
+  if (x.fd >= 0) close(x.fd);
   minhash_free(&x.m);
   return st;
 }
