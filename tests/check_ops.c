@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "base/mem.h"
 #include "ops_measure.h"
+#include "ops_mix.h"
 #include "ops_optimizer.h"
 #include "ops_peer.h"
 #include "ops_ref.h"
@@ -565,6 +566,7 @@ int main(int argc, char **argv) {
         check_sums(be, levels[l]);
         be->set_bf16(be, false);
         check_rows(be, levels[l]);
+        check_mix(be, levels[l]);
         check_layernorm(be, levels[l]);
         check_adamw(be, levels[l]);
         check_adamw8(be, levels[l]);

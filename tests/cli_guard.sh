@@ -53,6 +53,10 @@ if command -v mpirun >/dev/null && [ -e "${reward%/*}/libreward_mpi.so" ]; then
   guard=$by
 fi
 same llama --dtype bf16
+same qwen3_moe --recompute full
+same mixtral --freeze-layers 1
+same olmo3
+same grm_mlp
 same llama --lora-rank 4 --lora-dropout 0.1 --eval "$tmp/pairs.jsonl"
 "$guard" merge --quiet "$tmp/guard" -o "$tmp/merged-guard"
 "$reward" merge --quiet "$tmp/cpu" -o "$tmp/merged-cpu"

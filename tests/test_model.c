@@ -19,10 +19,11 @@
 #include "model_values.h"
 
 static const char *const families[] = {
-    "llama",      "llama3",       "mistral",    "qwen2",          "qwen3",    "gemma2",        "gemma3_text",
-    "llama_bias", "qwen3_window", "internlm2",  "internlm2_bias", "nemotron", "nemotron_bias", "qwen2_yarn",
-    "llama_yarn", "inform",       "qwen2_rm",   "grm_linear",     "grm_mlp",  "eurus",         "starling",
-    "gemma",      "phi3",         "llama_long", "olmo2",          "olmo3",    "smollm3",       "smollm3_window"};
+    "llama",      "llama3",       "mistral",      "qwen2",          "qwen3",    "gemma2",        "gemma3_text",
+    "llama_bias", "qwen3_window", "internlm2",    "internlm2_bias", "nemotron", "nemotron_bias", "qwen2_yarn",
+    "llama_yarn", "inform",       "qwen2_rm",     "grm_linear",     "grm_mlp",  "eurus",         "starling",
+    "gemma",      "phi3",         "llama_long",   "olmo2",          "olmo3",    "smollm3",       "smollm3_window",
+    "mixtral",    "qwen3_moe",    "qwen3_moe_raw"};
 enum { FAMILIES = sizeof families / sizeof *families, N_LENGTHS = 10 };
 static const size_t lengths[N_LENGTHS] = {1, 2, 3, 7, 8, 17, 31, 64, 128, 257};
 

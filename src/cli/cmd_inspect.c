@@ -177,6 +177,9 @@ static rw_status show_config(const char *dir, rw_error *err) {
     line("family", "%s", c->type);
     line("sizes", "%zu layers, hidden %zu, %zu heads (%zu key-value) of %zu, ff %zu, vocabulary %zu", c->layers,
          c->hidden, c->q_heads, c->kv_heads, c->head_dim, c->ff, c->vocab);
+    if (c->n_experts)
+      line("experts", "%zu of %zu, %zu a token%s", c->n_experts, c->expert_ff, c->experts_per_token,
+           c->norm_topk ? ", their weights summing to 1" : "");
     size_t windowed = 0, local = 0;
     int32_t window = 0;
     for (size_t i = 0; i < c->layers; i++) {

@@ -128,6 +128,7 @@ typedef struct {
   tensor_type trained;           /* type of trained matrices; T_BF16: with their low halves */
   unsigned weights;              /* bits 1 << tensor_type: what products and embed read */
   bool maps_host;                /* device memory is the host's: weights may stay in the mapping of their file */
+  bool mixes;                    /* has the operations for mixtures of experts */
   bool takes_known;              /* attention reads keys and values of rows that are not computed */
   bool fast_bf16;                /* set_bf16 makes products much faster */
   size_t row_align;              /* buffers of activations have room for a multiple of so many rows */
@@ -220,6 +221,16 @@ struct backend {
   /* y[i] = x[last[i]], and the scatter y[last[i]] (+)= x[i]. n columns. */
   void (*gather)(backend *be, mat y, mat x, const batch *b, size_t n);
   void (*scatter)(backend *be, mat y, mat x, const batch *b, size_t n, bool acc);
+  /* For mixtures of experts, where traits.mixes; indices and factors in device memory. y[i] = x[index[i]]; and
+   * y[i] (+)= sum over j of s[i·k + j] · x[index[i·k + j]], j in order; s NULL: 1. */
+  void (*pick)(backend *be, mat y, mat x, const int32_t *index, size_t m, size_t n);
+  void (*mix)(backend *be, mat y, mat x, const int32_t *index, const float *s, size_t m, size_t k, size_t n,
+              bool acc);
+  /* d[i] = x[i] · y[i]; x[i] *= s[i] */
+  void (*row_dots)(backend *be, float *d, mat x, mat y, size_t m, size_t n);
+  void (*row_scale)(backend *be, mat x, const float *s, size_t m, size_t n);
+  /* linear_dw over rows of an expert, which no batch lists; the pieces are read at once. */
+  void (*linear_dw_pieces)(backend *be, float *dw, mat dy, mat x, const row_pieces *pieces, size_t out, size_t in);
   /* y[i] = table[ids[i]]·scale; and dtable[ids[i]] += dy[i]·scale in row order. */
   void (*embed)(backend *be, mat y, const weight *table, const batch *b, float scale);
   void (*embed_bwd)(backend *be, float *dtable, mat dy, const batch *b, size_t n, float scale);

@@ -7,12 +7,19 @@
 
 /* From the gradient of the MLP's part of the layer's output to that of the state between attention and MLP, which
  * is added to dx. */
-static void backward_mlp(model *m, const layer *y, const acts *s, mat dx, row_set rows) {
+static void backward_mlp(model *m, size_t l, const acts *s, mat dx, row_set rows) {
   const model_config *c = &m->w->cfg;
+  const layer *y = &m->w->layers[l];
   backend *be = m->be;
   size_t n = model_rows(m, rows);
   mat dy = dx, dh = model_mat(m, &m->dh, c->hidden), normed = model_mat(m, &m->h, c->hidden),
       gated = model_mat(m, &m->a, c->ff); /* [R, F], then its gradient */
+  if (c->mixture[l]) {
+    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
+    experts_backward(m, l, s, dx, normed, dh, rows);
+    model_norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s->x_mid, s->rstd_mid, rows, true);
+    return;
+  }
   if (c->post_norms) {
     model_norm_bwd(m, dh, y->norm_post_mlp, -1, dx, s->mlp_out, s->rstd_mlp, rows, false);
     dy = dh;
@@ -98,7 +105,7 @@ static void backward_layer(model *m, size_t l, bool last) {
   acts s = kept_acts(m, l);
   mat dx = model_mat(m, &m->dx, m->w->cfg.hidden);
   if (m->tr.recompute && !last) forward_layer(m, l, &s, NULL, false); /* the last one's are still there */
-  backward_mlp(m, y, &s, dx, last ? ROWS_LAST : ROWS_ALL);
+  backward_mlp(m, l, &s, dx, last ? ROWS_LAST : ROWS_ALL);
   backward_o(m, y, &s, dx, last);
   backward_qkv(m, l, &s, dx);
 }

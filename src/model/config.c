@@ -249,6 +249,34 @@ static rw_status read_windows(const reader *r, model_config *c) {
   return RW_OK;
 }
 
+/* Which layers are mixtures of experts, and their sizes. */
+static rw_status read_experts(const reader *r, model_config *c) {
+  const model_family *f = c->family;
+  int64_t n, k, ff, step;
+  if (f->experts == 0) return RW_OK;
+  bool local = !absent(r, json_get(r->d, r->root, "num_local_experts"));
+  RW_TRY(get_int(r, r->root, local ? "num_local_experts" : "num_experts", f->experts, 0, 65536, &n));
+  RW_TRY(get_int(r, r->root, "num_experts_per_tok", f->experts_per_token, 1, MODEL_MOST_CHOSEN, &k));
+  RW_TRY(get_int(r, r->root, f->expert_ff_field, f->expert_ff, 1, 1 << 24, &ff));
+  RW_TRY(get_int(r, r->root, "decoder_sparse_step", 1, 1, INT32_MAX, &step));
+  if (n > 0 && k > n)
+    return rw_fail(r->err, RW_DATA, "%s: num_experts_per_tok: expected at most the %lld experts, got %lld", r->path,
+                   (long long)n, (long long)k);
+  c->n_experts = (size_t)n;
+  c->experts_per_token = (size_t)k;
+  c->expert_ff = (size_t)ff;
+  c->norm_topk = f->norm_topk || get_flag(r, "norm_topk_prob", false);
+  json_val dense = json_get(r->d, r->root, "mlp_only_layers");
+  for (size_t l = 0; l < c->layers; l++)
+    c->mixture[l] = n > 0 && (!f->sparse_layers || (int64_t)(l + 1) % step == 0);
+  for (size_t i = 0; f->sparse_layers && !absent(r, dense) && i < json_count(r->d, dense); i++) {
+    int64_t l;
+    if (!json_int(r->d, json_at(r->d, dense, i), &l)) return bad(r, "mlp_only_layers", "numbers of layers", dense);
+    if (l >= 0 && l < (int64_t)c->layers) c->mixture[l] = false;
+  }
+  return RW_OK;
+}
+
 /* How many of a head's columns turn. */
 static rw_status read_rotary(const reader *r, model_config *c) {
   double old, part;
@@ -415,6 +443,7 @@ static rw_status read_all(const reader *r, model_config *c) {
   if (get_flag(r, "use_bidirectional_attention", false))
     return refuse(r, "use_bidirectional_attention", "causal only");
   if (!get_flag(r, "is_causal", true)) return refuse(r, "is_causal", "causal only");
+  RW_TRY(read_experts(r, c));
   RW_TRY(read_rotary(r, c));
   int64_t pad, reward;
   RW_TRY(get_int(r, r->root, "reward_token_id", INT32_MAX, 0, INT32_MAX, &reward));

@@ -45,6 +45,11 @@ size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute);
 /* The activations of trained layer l. When recomputing, all but x are those of the layer run last. */
 acts kept_acts(const model *m, size_t l);
 
+/* experts.c: layer l's mixture of the normalised rows; out = s->x_mid + what it gives. out NULL: only fills s. */
+void experts_forward(model *m, size_t l, const acts *s, mat normed, const mat *out, row_set rows);
+/* dx = the gradient of its input from that of its output, dy; s->gate_up is overwritten. */
+void experts_backward(model *m, size_t l, const acts *s, mat dy, mat normed, mat dx, row_set rows);
+
 /* forward.c: layer l. out: [R, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s
  * again, for the backward pass. */
 void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last);

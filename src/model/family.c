@@ -54,6 +54,24 @@ static const family_names phi3 = {.embed = "embed_tokens",
                                   .score = "score.weight",
                                   .causal_head = "lm_head.weight"};
 
+#define MIXTURE                                                                                            \
+  .embed = "embed_tokens", .norm_in = "input_layernorm", .q = "self_attn.q_proj", .k = "self_attn.k_proj", \
+  .v = "self_attn.v_proj", .o = "self_attn.o_proj", .norm_mid = "post_attention_layernorm",                \
+  .gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj", .score = "score.weight",          \
+  .causal_head = "lm_head.weight"
+static const family_names mixtral = {MIXTURE,
+                                     .router = "block_sparse_moe.gate",
+                                     .expert = "block_sparse_moe.experts",
+                                     .expert_gate = "w1",
+                                     .expert_up = "w3",
+                                     .expert_down = "w2"};
+static const family_names qwen3_moe = {MIXTURE,
+                                       .router = "mlp.gate",
+                                       .expert = "mlp.experts",
+                                       .expert_gate = "gate_proj",
+                                       .expert_up = "up_proj",
+                                       .expert_down = "down_proj"};
+
 /* What most have; a row says what is other in it. */
 #define OFTEN                                                                                               \
   .saved = "SequenceClassification", .eps_field = "rms_norm_eps", .act_field = "hidden_act", .act = "silu", \
@@ -78,6 +96,12 @@ static const model_family families[] = {
     {GEMMA, .type = "gemma3_text", .class = "Gemma3Text", .qk_norm = true, .no_softcap = true, .logit_softcap = -1,
      .window = WINDOW_PATTERN, .theta = 1e6, .local_rope = true, .local_theta_field = "rope_local_base_freq",
      .local_theta = 10000, .gguf = "gemma3", .gguf_class = "Gemma3ForCausalLM", .gguf_largest = 62},
+    {OFTEN, .type = "mixtral", .class = "Mixtral", .names = &mixtral, .eps = 1e-5, .window = WINDOW_ALL,
+     .window_unset = true, .theta = 1e6, .experts = 8, .experts_per_token = 2,
+     .expert_ff_field = "intermediate_size", .expert_ff = 14336, .norm_topk = true},
+    {OFTEN, .type = "qwen3_moe", .class = "Qwen3Moe", .names = &qwen3_moe, .eps = 1e-6, .qk_norm = true,
+     .bias = BIAS_FIELD, .window = WINDOW_FLAG, .theta = 10000, .experts = 128, .experts_per_token = 8,
+     .expert_ff_field = "moe_intermediate_size", .expert_ff = 768, .sparse_layers = true},
     {.type = "gemma",
      .class = "Gemma",
      .saved = "SequenceClassification",

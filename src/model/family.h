@@ -16,6 +16,8 @@ typedef struct {
   const char *norm_in, *q, *k, *v, *o, *norm_mid, *gate, *up, *down;
   const char *qkv; /* one matrix in place of q, k and v; NULL: three */
   bool grouped;    /* its rows: per key-value head its query heads, its key, its value; else all of each */
+  const char *router, *expert; /* of a mixture; expert N is expert.N */
+  const char *expert_gate, *expert_up, *expert_down;
   const char *post_attn, *post_mlp; /* norms after each branch, where the family has them */
   const char *score, *causal_head;  /* the reward head's; that of a language model's head, which is passed over */
 } family_names;
@@ -68,6 +70,13 @@ typedef struct {
   family_window window;
   int window_every;
   bool window_unset; /* without the field sliding_window there is none; else it is 4096 */
+
+  /* Mixtures of experts: how many there are and a token has, without the fields; the width's field; whether the
+   * chosen ones' weights always sum to 1, or by norm_topk_prob; whether some layers may have none */
+  int experts, experts_per_token;
+  const char *expert_ff_field;
+  int64_t expert_ff;
+  bool norm_topk, sparse_layers;
 
   double theta;        /* rope_theta */
   bool local_rope;     /* layers with a window have a rotary table of their own */

@@ -36,13 +36,8 @@ const char *model_bad_gradient(model *m) {
   for (int i = 0; i < (int)m->w->n_tensors; i++) {
     int l = -1;
     for (size_t k = 0; k < m->w->cfg.layers && l < 0; k++) {
-      const layer *y = &m->w->layers[k];
-      const int parts[] = {
-          y->norm_in,   y->q,       y->k,         y->v,        y->q_bias,         y->k_bias,       y->v_bias,
-          y->q_norm,    y->k_norm,  y->o,         y->up,       y->gate,           y->down,         y->o_bias,
-          y->gate_bias, y->up_bias, y->down_bias, y->norm_mid, y->norm_post_attn, y->norm_post_mlp};
-      for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
-        if (parts[p] == i) l = (int)k;
+      int end = k + 1 < m->w->cfg.layers ? m->w->layers[k + 1].first : m->w->norm_final;
+      if (i >= m->w->layers[k].first && i < end) l = (int)k;
     }
     if ((!name || l > layer_of_name) && bad(m, i)) {
       name = m->w->t[i].pub.name;

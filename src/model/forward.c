@@ -91,6 +91,10 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
     model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
   else
     normed = s->x_mid;
+  if (c->mixture[l]) {
+    experts_forward(m, l, s, normed, out, rows);
+    return;
+  }
   model_linear(m, s->gate_up, normed, up_of(y), rows, false); /* -> [R, 2F] */
   if (!out && !c->post_norms) return;
   be->gated(be, gated, s->gate_up, model_rows(m, rows), c->ff, act_of(c));                          /* -> [R, F] */
@@ -118,6 +122,7 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   RW_TRY(buffer_need(m, &m->last_h, last, c->hidden, act, err));
   RW_TRY(buffer_need(m, &m->rstd_final, last, 2, T_F32, err));
   RW_TRY(lora_need(m, err));
+  RW_TRY(experts_need(m, err));
   RW_TRY(buffer_need_bytes(m, &m->known, m->known_rows * 2 * c->kv_heads * c->head_dim * type_size(act), err));
   return head_need(m, err);
 }
@@ -163,13 +168,15 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
                              rw_error *err) {
   const layer *y = &m->w->layers[l];
   size_t rows = m->rows.f.rows, end = last ? m->rows.n_last : rows, token = last ? m->last[row] : row;
-  const char *what = "the input or output of", *name = m->w->t[y->down].pub.name;
+  bool mixed = m->w->cfg.mixture[l];
+  int up = mixed ? y->experts : y->up, down = mixed ? y->experts + 2 : y->down;
+  const char *what = "the input or output of", *name = m->w->t[down].pub.name;
   if (has_bad(m, s->qkv, rows))
     name = m->w->t[y->q].pub.name, what = "the projections to query, key and value, from";
   else if (has_bad(m, s->o, rows))
     name = m->w->t[y->o].pub.name, what = "the attention before";
-  else if (has_bad(m, s->gate_up, end))
-    name = m->w->t[y->up].pub.name, what = "the projections from the normalised state, with";
+  else if (mixed ? has_bad(m, mat_f32(s->router, m->w->cfg.n_experts), end) : has_bad(m, s->gate_up, end))
+    name = m->w->t[up].pub.name, what = "the projections from the normalised state, with";
   return rw_fail(err, RW_NUMERIC, "layer %zu: %s %s is not finite at token %d of its conversation; %s", l, what,
                  name, m->pos[token], advice);
 }

@@ -69,6 +69,25 @@ static rw_status load_qkv(loader *l, size_t i, const family_names *n) {
   return RW_OK;
 }
 
+/* The router and each expert's gate, up and down, one after another. */
+static rw_status load_experts(loader *l, size_t i) {
+  const model_config *c = &l->m->w->cfg;
+  const family_names *n = c->family->names;
+  layer *y = &l->m->w->layers[i];
+  RW_TRY(take_part(l, i, n->router, ".weight", c->n_experts, c->hidden, &y->router));
+  y->experts = (int)l->m->w->n_tensors;
+  for (size_t e = 0; e < c->n_experts; e++) {
+    const char *part[3] = {n->expert_gate, n->expert_up, n->expert_down};
+    for (int k = 0; k < 3; k++) {
+      char name[120];
+      int at;
+      snprintf(name, sizeof name, "%s.%zu.%s.weight", n->expert, e, part[k]);
+      RW_TRY(take_layer(l, i, name, k < 2 ? c->expert_ff : c->hidden, k < 2 ? c->hidden : c->expert_ff, &at));
+    }
+  }
+  return RW_OK;
+}
+
 /* Tensors whose gradients come out of one product (q k v; gate up; their biases) are taken one after another, so
  * that they lie side by side in the trained block. */
 static rw_status load_layer(loader *l, size_t i) {
@@ -89,7 +108,8 @@ static rw_status load_layer(loader *l, size_t i) {
   y->norm_post_attn = y->norm_post_mlp = -1;
   if (post) RW_TRY(take_norm(l, i, n->post_attn, h, &y->norm_post_attn, &none));
   if (c->pre_norms) RW_TRY(take_norm(l, i, n->norm_mid, h, &y->norm_mid, &y->norm_mid_bias));
-  y->gate = y->gate_bias = -1;
+  y->gate = y->gate_bias = y->up = y->up_bias = y->down = y->down_bias = y->router = y->experts = -1;
+  if (c->mixture[i]) return load_experts(l, i);
   bool gate = !c->relu2 && n->gate; /* without the name: gate and up are one matrix */
   if (gate) RW_TRY(take_part(l, i, n->gate, ".weight", ff, h, &y->gate));
   RW_TRY(take_part(l, i, n->up, ".weight", gate ? ff : up_width(c), h, &y->up));
@@ -156,6 +176,10 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   if (!s) s = model_config_read(&m->w->cfg, dir, err);
   bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0, f32 = !is_auto && strcmp(o->dtype, "f32") == 0;
   if (!s) s = session_device(m, o->device ? o->device : "auto", o->level, f32, err);
+  if (!s && m->w->cfg.n_experts && !m->be->traits.mixes)
+    s = rw_fail(err, RW_UNSUPPORTED,
+                "%s: device %s cannot compute mixtures of experts yet; use " FIELD(device) " cpu", dir,
+                m->be->traits.name);
   if (!s) {
     model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : !f32);
   }

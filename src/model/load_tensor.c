@@ -45,8 +45,7 @@ rw_status load_take(loader *l, const char *name, size_t rows, size_t cols, int *
   if (!s)
     return rw_fail(l->err, RW_DATA, "%s: tensor %s is missing; is the checkpoint whole and of type %s?", m->w->dir,
                    name, m->w->cfg.type);
-  for (size_t i = 0; i < st_count(m->w->file); i++)
-    if (st_at(m->w->file, i) == s) l->used[i] = true;
+  l->used[s - st_at(m->w->file, 0)] = true;
   bool ok = cols ? s->n_dims == 2 && s->shape[1] == (int64_t)cols : s->n_dims == 1;
   if (!ok || s->shape[0] != (int64_t)rows) return shape_error(l, s, rows, cols);
   if (s->dtype != DT_F32 && s->dtype != DT_F16 && s->dtype != DT_BF16)

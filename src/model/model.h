@@ -23,7 +23,8 @@ enum {
   MODEL_NO_ROPE = 255,
   MODEL_HEAD_LAYERS = 9,
   MODEL_GATE_PATTERN = 16,
-  MODEL_LONG_PAIRS = 256
+  MODEL_LONG_PAIRS = 256,
+  MODEL_MOST_CHOSEN = 64
 };
 
 typedef enum { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_DYNAMIC, ROPE_LONG } rope_kind;
@@ -56,7 +57,11 @@ typedef struct {
   bool relu2;         /* squared ReLU without a gate */
   bool layer_norm;    /* mean and bias too, where others have RMSNorm */
   size_t rotary_dim;  /* the first so many of head_dim's columns are rotated */
-  float embed_scale;  /* multiplies embeddings */
+  /* Mixtures of experts; n_experts 0: none. norm_topk: the chosen ones' weights sum to 1. */
+  size_t n_experts, experts_per_token, expert_ff;
+  bool norm_topk;
+  bool mixture[MODEL_MAX_LAYERS]; /* in place of the layer's MLP */
+  float embed_scale;              /* multiplies embeddings */
   float attn_scale, attn_softcap;
   int32_t window[MODEL_MAX_LAYERS];  /* 0: full attention */
   uint8_t rope_of[MODEL_MAX_LAYERS]; /* which of ropes; MODEL_NO_ROPE: none */

@@ -6,6 +6,7 @@
  *   tensor.c             a tensor's values on the device and on the host
  *   batch.c              conversations as a forest
  *   ops.c, lora.c        the decoder's parts: memory, norms, projections with their adapters
+ *   experts.c            mixtures of experts
  *   frozen.c, heads.c, faults.c
  *   forward.c, backward.c, shards.c, trainer.c
  *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, session.c, save.c
@@ -41,7 +42,8 @@ typedef struct {
   int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn; /* grouped: all in q */
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
   int norm_in_bias, norm_mid_bias; /* LayerNorm */
-  int first;                       /* of the layer's tensors, which stand together */
+  int router, experts; /* of a mixture, which has no gate, up and down: its first expert's, three tensors each */
+  int first;           /* of the layer's tensors, which stand together */
 } layer;
 
 /* Linear layers with ReLU between. */
@@ -59,6 +61,7 @@ typedef struct {
 /* What one layer keeps for its backward pass (or scratch, when only scoring). */
 typedef struct {
   mat x, qkv, o, x_mid, gate_up; /* [R, H] [R, (Q+2G)D] [R, QD] [R, H] [R, 2F], without a gate [R, F] */
+  float *router;                 /* of a mixture: [R, E] logits; gate_up is then [R·k, 2F] */
   float *lse;                    /* [R, Q] */
   float *rstd_in, *rstd_mid;     /* [R]; LayerNorm: [R, 2] */
   mat attn_out, mlp_out;         /* before the post norms (Gemma): [R, H] */
@@ -66,6 +69,17 @@ typedef struct {
   mat qk;                        /* before the per-head norms: [R, (Q+G)D] */
   float *rstd_qk;                /* [R, Q], then [R, G] */
 } acts;
+
+/* Where the rows of a pass go in a mixture of experts: slots, an expert's together (experts.c). */
+typedef struct {
+  float *logits;                   /* [R, E]; host memory, as the next ones */
+  int32_t *slot_row, *row_slot;    /* [R·k]: a slot's row; a row's slots, by rising expert */
+  float *slot_weight, *row_weight; /* the same */
+  size_t *first, *next, *ends;     /* [E + 1] an expert's first slot; [E]; [trees] */
+  size_t cap_logits, cap_slot_row, cap_row_slot, cap_slot_weight, cap_row_weight, cap_first, cap_next, cap_ends;
+  buffer d_slot_row, d_row_slot, d_slot_weight, d_row_weight, d_dots, d_logits;
+  buffer x, y, g, dg; /* by slots: [R·k, H], twice; [R·k, F], twice */
+} routes;
 
 typedef struct frozen_cache frozen_cache;
 
@@ -155,6 +169,7 @@ struct model {
   /* working memory */
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, final, last_h, rstd_final, rewards, d_rewards;
   buffer lora_u, lora_du[3], lora_x;
+  routes routes;
   buffer known; /* [known rows, 2GD]: keys and values of one layer */
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];
   size_t rope_positions[MODEL_ROPES];
@@ -220,6 +235,10 @@ rw_status lora_add_tensor(model *m, char *name, size_t rows, size_t cols, const 
 slice lora_short_name(const char *name);
 /* row [rows, cols] += s·B·A of a tensor with an adapter. */
 rw_status lora_merge_into(model *m, const tensor *t, float *row, rw_error *err);
+/* experts.c: room for a pass; bytes of it for passes of so many rows. */
+rw_status experts_need(model *m, rw_error *err);
+size_t experts_bytes(const model *m, size_t rows);
+void experts_free(model *m);
 /* tensor.c: a session gives weights back; the last one frees them. */
 void weights_drop(weights *w);
 /* Gives tensor t f32 values of its own, of host memory; NULL: zeros. */

@@ -60,7 +60,9 @@ size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
   s->x = cut_mat(&at, h);
   s->qkv = cut_mat(&at, qkv_width(c));
   s->o = cut_mat(&at, q_width(c));
-  s->gate_up = cut_mat(&at, up_width(c));
+  size_t mixed = c->n_experts ? 2 * c->experts_per_token * c->expert_ff : 0;
+  s->gate_up = cut_mat(&at, mixed > up_width(c) ? mixed : up_width(c));
+  if (c->n_experts) s->router = cut_f32(&at, c->n_experts);
   if (c->post_norms) {
     s->attn_out = cut_mat(&at, h);
     s->mlp_out = keep ? cut_mat(&at, h) : s->attn_out;

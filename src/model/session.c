@@ -90,6 +90,7 @@ void model_free(model *m) {
                    &m->lora_u,     &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,    &m->known,
                    &m->cos[0],     &m->cos[1],     &m->sin[0],     &m->sin[1]};
     for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
+    experts_free(m);
     be->release(be, MEM_DEVICE, m->tr.values);
     be->release(be, MEM_DEVICE, m->tr.grads);
     shards_free(m);

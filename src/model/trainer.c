@@ -141,7 +141,8 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
     if (i != (size_t)m->w->embed && t->pub.count > widest) widest = t->pub.count;
   }
   size_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c);
-  uint64_t pass = kept_bytes(m, n_tokens, c->layers - freeze, o->recompute) + lora_bytes(m, n_tokens);
+  uint64_t pass = kept_bytes(m, n_tokens, c->layers - freeze, o->recompute) + lora_bytes(m, n_tokens) +
+                  experts_bytes(m, n_tokens);
   if (freeze) pass += cut_acts(m, &s, NULL, n_tokens, false);
   /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o */
   pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c)) * type_size(m->be->traits.act);
@@ -184,6 +185,7 @@ void model_rest(model *m) {
     m->be->release(m->be, MEM_DEVICE, b[i]->p);
     *b[i] = (buffer){0};
   }
+  experts_free(m);
   st_forget(m->w->file); /* what is frozen is read from the file again */
   m->have_forward = false;
 }

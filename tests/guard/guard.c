@@ -382,6 +382,41 @@ static void g_scatter(backend *be, mat y, mat x, const batch *b, size_t n, bool 
   backend *in = begin(be, "scatter");
   in->scatter(in, MAT(y, rows_of(b, ROWS_ALL), n), MAT(x, rows_of(b, ROWS_LAST), n), of(b)->in, n, acc);
 }
+/* One past the largest of n indices. */
+static size_t past(const int32_t *index, size_t n) {
+  size_t end = 0;
+  for (size_t i = 0; i < n; i++)
+    if ((size_t)index[i] >= end) end = (size_t)index[i] + 1;
+  return end;
+}
+static const int32_t *indices(backend *be, const int32_t *index, size_t n) {
+  return reach(be, "index", index, 4 * n, false);
+}
+static void g_pick(backend *be, mat y, mat x, const int32_t *index, size_t m, size_t n) {
+  backend *in = begin(be, "pick");
+  const int32_t *at = indices(be, index, m);
+  in->pick(in, MAT(y, m, n), MAT(x, past(at, m), n), at, m, n);
+}
+static void g_mix(backend *be, mat y, mat x, const int32_t *index, const float *s, size_t m, size_t k, size_t n,
+                  bool acc) {
+  backend *in = begin(be, "mix");
+  const int32_t *at = indices(be, index, m * k);
+  in->mix(in, MAT(y, m, n), MAT(x, past(at, m * k), n), at, F32(s, m * k), m, k, n, acc);
+}
+static void g_row_dots(backend *be, float *d, mat x, mat y, size_t m, size_t n) {
+  backend *in = begin(be, "row_dots");
+  in->row_dots(in, F32(d, m), MAT(x, m, n), MAT(y, m, n), m, n);
+}
+static void g_row_scale(backend *be, mat x, const float *s, size_t m, size_t n) {
+  backend *in = begin(be, "row_scale");
+  in->row_scale(in, MAT(x, m, n), F32(s, m), m, n);
+}
+static void g_linear_dw_pieces(backend *be, float *dw, mat dy, mat x, const row_pieces *pieces, size_t out,
+                               size_t in_) {
+  backend *in = begin(be, "linear_dw_pieces");
+  size_t m = pieces->end[pieces->n - 1];
+  in->linear_dw_pieces(in, F32(dw, out * in_), MAT(dy, m, out), MAT(x, m, in_), pieces, out, in_);
+}
 static void g_embed(backend *be, mat y, const weight *table, const batch *b, float scale) {
   backend *in = begin(be, "embed");
   weight v[4];
@@ -474,6 +509,11 @@ static rw_status guarded(backend **out, rw_error *err) {
                   .scale = g_scale,
                   .gather = g_gather,
                   .scatter = g_scatter,
+                  .pick = g_pick,
+                  .mix = g_mix,
+                  .row_dots = g_row_dots,
+                  .row_scale = g_row_scale,
+                  .linear_dw_pieces = g_linear_dw_pieces,
                   .embed = g_embed,
                   .embed_bwd = g_embed_bwd,
                   .dropout = g_dropout,

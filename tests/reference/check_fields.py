@@ -29,7 +29,8 @@ BASE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_atten
 FAMILIES = {
     "llama": {}, "mistral": dict(sliding_window=16), "qwen2": {}, "qwen3": dict(head_dim=16), "gemma2": dict(head_dim=16, sliding_window=16),
     "gemma3_text": dict(head_dim=16, sliding_window=16), "nemotron": {},
-    "gemma": dict(head_dim=16), "phi3": {}, "olmo2": {}, "olmo3": dict(sliding_window=16), "smollm3": {}}
+    "gemma": dict(head_dim=16), "phi3": {}, "olmo2": {}, "olmo3": dict(sliding_window=16), "smollm3": {}, "mixtral": {},
+    "qwen3_moe": dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, head_dim=16)}
 LAYERS = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 YARN = dict(factor=4.0, original_max_position_embeddings=32)
 LLAMA3 = dict(YARN, low_freq_factor=1.0, high_freq_factor=4.0)
@@ -51,6 +52,8 @@ CHANGES = {
                         dict(rope_type="default")],
     "rope_local_base_freq": [99.0], "no_rope_layers": [[1, 0, 1, 0], [1] * 4], "no_rope_layer_interval": [2],
     "original_max_position_embeddings": [30],
+    "num_experts_per_tok": [1, 3], "norm_topk_prob": [True, False], "decoder_sparse_step": [2], "mlp_only_layers": [[0, 2], [7]],
+    "moe_intermediate_size": [8], "num_experts": [2, 0], "num_local_experts": [3],
     "partial_rotary_factor": [0.5, 1.0, 0.25],
     "sliding_window": [8, None], "use_sliding_window": [True], "max_window_layers": [0, 2], "layer_types": [LAYERS, ["full_attention"] * 4],
     "sliding_window_pattern": [2, 3], "_sliding_window_pattern": [2],
@@ -107,7 +110,12 @@ def check(base, field, value, folder):
             want = [model(input_ids=torch.tensor([ids])).logits[0].tolist() for ids in IDS]
     except Exception as e:  # transformers refuses the file, or this value has no meaning for it
         return "illegal", type(e).__name__ + " " + str(e)[:60]
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    if "experts." in str(model.state_dict().keys()):  # which the file holds one by one
+        text = (folder / "config.json").read_text()
+        model.save_pretrained(folder)
+        (folder / "config.json").write_text(text)
+    else:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
     rows = "".join(json.dumps({"input_ids": ids}) + "\n" for ids in IDS)
     p = subprocess.run([a.program, "score", "--model", str(folder), "-q", "--max-length", "1000"], input=rows, capture_output=True, text=True)
     if p.returncode:

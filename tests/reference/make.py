@@ -76,6 +76,14 @@ FAMILIES |= {
     "smollm3_window": dict(model_type="smollm3", **BASE, no_rope_layers=[0, 1], use_sliding_window=True,
                            sliding_window=16, mlp_bias=True),
 }
+FAMILIES |= {
+    "mixtral": dict(model_type="mixtral", **{**BASE, "intermediate_size": 24}, num_local_experts=4, num_experts_per_tok=2),
+    "qwen3_moe": dict(model_type="qwen3_moe", **{**BASE, "num_hidden_layers": 3, "head_dim": 16}, num_experts=6,
+                      num_experts_per_tok=3, moe_intermediate_size=20, norm_topk_prob=True, mlp_only_layers=[1]),
+    "qwen3_moe_raw": dict(model_type="qwen3_moe", **{**BASE, "head_dim": 16}, num_experts=4, num_experts_per_tok=2,
+                          moe_intermediate_size=24, norm_topk_prob=False, decoder_sparse_step=2, use_sliding_window=True,
+                          sliding_window=16),
+}
 SMALL = {**BASE, "num_hidden_layers": 1}
 # heads other than a matrix named score: fields of config.json, the decoder's name, the head's name, the head
 ON_TOP = {
@@ -149,6 +157,19 @@ def save(model, name, folder):
         assert torch.equal(score(model, ids), score(again, ids)), name
 
 
+def as_stored(key, value, kind):
+    """A parameter under its names in the file, where each expert has matrices of its own."""
+    if kind not in ("mixtral", "qwen3_moe") or ".mlp.gate." not in key and ".mlp.experts." not in key:
+        return [(key, value)]
+    inside = ("block_sparse_moe", "w1", "w3", "w2") if kind == "mixtral" else ("mlp", "gate_proj", "up_proj", "down_proj")
+    at, part = key.split("mlp.")
+    if part == "gate.weight":
+        return [(f"{at}{inside[0]}.{part}", value)]
+    names = inside[1:3] if part == "experts.gate_up_proj" else inside[3:]
+    return [(f"{at}{inside[0]}.experts.{e}.{n}.weight", piece)
+            for e in range(len(value)) for n, piece in zip(names, value[e].chunk(len(names)))]
+
+
 def score(model, ids):
     return model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).logits[0, 0]
 
@@ -187,7 +208,8 @@ def record(name, fields):
     loss.backward()
     out["loss"] = loss.detach().reshape(1)
     for key, p in model.named_parameters():
-        out["grad." + key] = p.grad.detach().clone()
+        for stored, part in as_stored(key, p.grad.detach(), fields["model_type"]):
+            out["grad." + stored] = part.clone()
     opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     losses, norms = [], []
     for _ in range(8):

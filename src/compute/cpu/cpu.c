@@ -131,6 +131,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                              .trained = T_F32,
                              .weights = 1 << T_F32 | 1 << T_F16 | 1 << T_BF16,
                              .maps_host = true,
+                             .mixes = true,
                              .takes_known = true,
                              .fast_bf16 = l->products != CPU_CHAINS,
                              .row_align = 1,
@@ -152,6 +153,7 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                   .linear = cpu_linear,
                   .linear_dx = cpu_linear_dx,
                   .linear_dw = cpu_linear_dw,
+                  .linear_dw_pieces = cpu_linear_dw_pieces,
                   .attention = cpu_attention,
                   .attention_bwd = cpu_attention_bwd,
                   .state = s};

@@ -80,6 +80,7 @@ operand_place operand_panel(const operand *o, size_t width, size_t panel);
 void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc);
 void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in);
+void cpu_linear_dw_pieces(backend *be, float *dw, mat dy, mat x, const row_pieces *pieces, size_t out, size_t in);
 
 /* attention.c */
 void cpu_attention(backend *be, mat o, mat qkv, const batch *b, const attention_shape *a, float *lse);

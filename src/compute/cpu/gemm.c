@@ -237,9 +237,17 @@ void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t 
   product(cpu_of(be), "linear_dx", dx, &a, &b, b.kn, NULL, acc);
 }
 
-void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in) {
-  size_t m = cpu_batch_rows(b, rows);
-  const row_pieces *pieces = rows == ROWS_ALL ? &b->l->pieces : &b->l->last_pieces;
+static void weight_gradient(backend *be, float *dw, mat dy, mat x, size_t m, const row_pieces *pieces, size_t out,
+                            size_t in) {
   operand a = matrix(dy.p, out, m, 1, dy.ld), x_factor = matrix(x.p, in, m, 1, x.ld);
   product(cpu_of(be), "linear_dw", mat_f32(dw, in), &a, &x_factor, out, pieces->n ? pieces : NULL, true);
+}
+
+void cpu_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out, size_t in) {
+  const row_pieces *pieces = rows == ROWS_ALL ? &b->l->pieces : &b->l->last_pieces;
+  weight_gradient(be, dw, dy, x, cpu_batch_rows(b, rows), pieces, out, in);
+}
+
+void cpu_linear_dw_pieces(backend *be, float *dw, mat dy, mat x, const row_pieces *pieces, size_t out, size_t in) {
+  weight_gradient(be, dw, dy, x, pieces->end[pieces->n - 1], pieces, out, in);
 }

@@ -34,6 +34,7 @@ typedef struct {
   void (*softcap)(float *x, size_t n, float cap);  /* x = cap*tanh(x/cap) */
   void (*scale)(float *x, size_t n, float s);
   void (*add)(float *y, const float *x, size_t n);
+  void (*axpy)(float *y, float s, const float *x, size_t n); /* y = fma(s, x, y) */
   /* y (+)= 0 where a hash of the column and `row` is below `below`, else x*s */
   void (*dropout)(float *y, const float *x, uint64_t row, uint32_t below, float s, size_t n, bool acc);
   /* A row of attention's backward pass, in place over dp: p*(dp - delta)*scale; with cap > 0 s holds the capped

@@ -298,6 +298,10 @@ static void scale(float *x, size_t n, float s) {
   for (size_t j = 0; j < n; j++) x[j] *= s;
 }
 
+static void axpy(float *restrict y, float s, const float *restrict x, size_t n) {
+  for (size_t j = 0; j < n; j++) y[j] = FMA(s, x[j], y[j]);
+}
+
 static void add(float *restrict y, const float *restrict x, size_t n) {
   for (size_t j = 0; j < n; j++) y[j] += x[j];
 }
@@ -541,6 +545,7 @@ const kernels TABLE_NAME(LEVEL) = {
     .gated = gated,
     .gated_bwd = gated_bwd,
     .add = add,
+    .axpy = axpy,
     .softmax_dx = softmax_dx,
     .rope = rope,
     .adamw = adamw,

@@ -239,6 +239,52 @@ static void be_scatter(backend *be, mat y, mat x, const batch *b, size_t n, bool
 }
 
 typedef struct {
+  const kernels *k;
+  mat y, x;
+  const int32_t *index;
+  const float *s;
+  float *d;
+  size_t per, n;
+  bool acc;
+} mix_call;
+static void pick_row(const void *call, size_t r) {
+  const mix_call *c = call;
+  memcpy(cpu_row(c->y, r), cpu_row(c->x, (size_t)c->index[r]), c->n * sizeof(float));
+}
+static void be_pick(backend *be, mat y, mat x, const int32_t *index, size_t m, size_t n) {
+  mix_call c = {.y = y, .x = x, .index = index, .n = n};
+  cpu_rows(cpu_of(be), m, pick_row, &c);
+}
+static void mix_row(const void *call, size_t r) {
+  const mix_call *c = call;
+  float *y = cpu_row(c->y, r);
+  if (!c->acc) memset(y, 0, c->n * sizeof *y);
+  for (size_t j = r * c->per; j < (r + 1) * c->per; j++)
+    c->k->axpy(y, c->s ? c->s[j] : 1, cpu_row(c->x, (size_t)c->index[j]), c->n);
+}
+static void be_mix(backend *be, mat y, mat x, const int32_t *index, const float *s, size_t m, size_t per, size_t n,
+                   bool acc) {
+  mix_call c = {cpu_of(be)->k, y, x, index, s, NULL, per, n, acc};
+  cpu_rows(cpu_of(be), m, mix_row, &c);
+}
+static void dots_row(const void *call, size_t r) {
+  const mix_call *c = call;
+  c->d[r] = c->k->dot(cpu_row(c->x, r), cpu_row(c->y, r), c->n);
+}
+static void be_row_dots(backend *be, float *d, mat x, mat y, size_t m, size_t n) {
+  mix_call c = {.k = cpu_of(be)->k, .y = y, .x = x, .d = d, .n = n};
+  cpu_rows(cpu_of(be), m, dots_row, &c);
+}
+static void scale_row(const void *call, size_t r) {
+  const mix_call *c = call;
+  c->k->scale(cpu_row(c->x, r), c->n, c->s[r]);
+}
+static void be_row_scale(backend *be, mat x, const float *s, size_t m, size_t n) {
+  mix_call c = {.k = cpu_of(be)->k, .x = x, .s = s, .n = n};
+  cpu_rows(cpu_of(be), m, scale_row, &c);
+}
+
+typedef struct {
   mat y;
   const weight *table;
   const int32_t *ids;
@@ -297,6 +343,10 @@ void cpu_rows_ops(backend *be) {
   be->dropout = be_dropout;
   be->gather = be_gather;
   be->scatter = be_scatter;
+  be->pick = be_pick;
+  be->mix = be_mix;
+  be->row_dots = be_row_dots;
+  be->row_scale = be_row_scale;
   be->embed = be_embed;
   be->embed_bwd = be_embed_bwd;
 }
