@@ -104,6 +104,6 @@ diff <(sed 's/ *[0-9.]*$//' "$tmp/sweep1.table") <(sed 's/ *[0-9.]*$//' "$tmp/st
 for run in bt-0 bt-1 hinge-0 hinge-1; do
   cmp "$tmp/sweep1/$run/model.safetensors" "$tmp/sweep3/$run/model.safetensors" || fail "sweep: $run"
 done
-expect 0 "" sweep "${mpirun[@]}" -n 2 "$reward"
+expect 0 "" sweep "${mpirun[@]}" -n 3 "$reward"
 [ $bad = 0 ] && echo "rows over ranks, killed, refused: one process's bytes"
 exit $bad

@@ -112,7 +112,9 @@ static void a_kill_leaves_the_old_file(void **state) {
   close(told[1]);
   assert_true(file_exists(partial));
   /* of another host's processes nothing is known, nor whether a name is a host's at all */
-  snprintf(other, sizeof other, "%s.partial-%ld-other-host", path, (long)child);
+  snprintf(other, sizeof other, "%s", partial);
+  char *last = &other[strlen(other) - 1];
+  *last = *last == 'x' ? 'y' : 'x';
   OK(file_put(other, "x", 1, &err));
   OK(file_put(in_dir("killed/out.partial-999999999"), "x", 1, &err));
   assert_int_equal(file_out_dir(in_dir("killed"), false, &err), RW_USAGE); /* not empty: but swept */

@@ -174,15 +174,13 @@ int cli_train_check(cli_messages *messages, int argc, char **argv) {
 
 /* Fills what the table of options does not; -1, or the exit status. */
 static int prepare(cli *c, train_options *o) {
-  int status = cli_agree(c, check_together(c, o));
+  int status = check_together(c, o);
   if (status >= 0) return status;
   say_unused(c, o);
   o->seed = (uint64_t)c->common.seed;
   o->device = c->common.device;
   o->dtype = c->common.dtype;
-  o->context = cli_threads(c);
-  status = cli_agree(c, o->context ? -1 : 1);
-  if (status >= 0) return status;
+  if (!(o->context = cli_threads(c))) return 1;
   o->arguments = arguments_json;
   o->arguments_ctx = c;
   return -1;
@@ -242,13 +240,15 @@ static void say_result(const cli *c, const train_options *o, const train_result 
   str_free(&out);
 }
 
-/* outlook: as for cli_train_outlook, or NULL. */
+/* outlook: as for cli_train_outlook, or NULL: then all ranks train together. */
 static int train(cli *c, train_options *o, train_outlook *outlook) {
   int status = prepare(c, o);
+  if (!outlook) status = cli_agree(c, status);
   if (status >= 0) return status;
   rw_error err;
   train_result r;
-  rw_status s = comm_agree(c->context->ranks, cli_model_dir(c, &o->model, &err), &err);
+  rw_status s = cli_model_dir(c, &o->model, &err);
+  if (!outlook) s = comm_agree(c->context->ranks, s, &err);
   o->base = c->common.base;
   if (!s) s = outlook ? train_plan(o, outlook, &err) : train_run(o, &r, &err);
   if (s == RW_INTERRUPTED && !outlook && !o->dry_run) say_again(c, o);
