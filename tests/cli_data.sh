@@ -90,4 +90,20 @@ if "$reward" curate --quiet "$tmp/pairs.yaml" --input "pairs=$tmp/hub" --format 
   train --data "$tmp/set/train.jsonl" --out "$tmp/a" && train --data "$tmp/parquet" --out "$tmp/b" || fail "train on what curate wrote"
   cmp "$tmp/a/model.safetensors" "$tmp/b/model.safetensors" || fail "Parquet trains another model"
 fi
+
+# what would end the work in any case is said before it: a folder with files, columns of no form, a tokenizer that is
+# not there; items that are too long, before they are scored; a file of another source
+mkdir "$tmp/full" "$tmp/bare" && echo kept >"$tmp/full/file"
+fails 2 "expected a new or empty folder, got one with files" "$reward" train --model "$model" --data "$tmp/plain.jsonl" --out "$tmp/full"
+fails 1 "mapped.jsonl:1: row: expected chosen and rejected" "$reward" train --model "$model" --data "$tmp/mapped.jsonl" --out "$tmp/early"
+cp "$model"/{config.json,model.safetensors} "$tmp/bare/"
+fails 1 "tokenizer.json or tokenizer.model is missing" "$reward" train --model "$tmp/bare" --data "$tmp/plain.jsonl" --out "$tmp/early"
+[ "$(wc -l <"$tmp/stderr")" -le 2 ] || fail "a missing tokenizer is said of every row: $(cat "$tmp/stderr")"
+[ ! -e "$tmp/early" ] || fail "a run that could not begin left a folder"
+fails 1 "of 40 items have more than --max-length 40 tokens (the longest " \
+  "$reward" eval --suite pairs --model "$model" --data "$tmp/plain.jsonl" --max-length 40
+expect 0 "are cut at the front; --overlong error, truncate or drop decides it" \
+  "$reward" eval --suite pairs --model "$model" --data "$tmp/plain.jsonl" --max-length 40 --overlong truncate
+printf 'name: h\nstages:\n  - source: helpsteer2\n' >"$tmp/hs.yaml"
+fails 1 "plain.jsonl:1: read as helpsteer2: response: expected a string" "$reward" curate "$tmp/hs.yaml" --input "helpsteer2=$tmp/plain.jsonl" -o "$tmp/hs"
 exit $bad

@@ -14,6 +14,17 @@ rw_context *scorer_context(const scorer *s) {
   (void)s;
   return NULL;
 }
+int64_t scorer_max_length(const scorer *s) {
+  (void)s;
+  return 0;
+}
+overlong scorer_overlong(const scorer *s, const conv_row *rows, size_t n, size_t *n_long, size_t *longest) {
+  (void)s;
+  (void)rows;
+  (void)n;
+  *n_long = *longest = 0;
+  return OVERLONG_ERROR;
+}
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err) {
   (void)s;
   (void)err;

@@ -359,12 +359,17 @@ static void sweep_partials(const char *path) {
   if (d) closedir(d);
 }
 
-rw_status file_out_dir(const char *path, bool force, rw_error *err) {
+rw_status file_check_dir(const char *path, bool force, rw_error *err) {
   sweep_partials(path);
   if (file_is_dir(path) && !force && !dir_is_empty(path))
     return rw_fail(err, RW_USAGE,
                    "%s: expected a new or empty folder, got one with files; use " FIELD(force) " to write into it",
                    path);
+  return RW_OK;
+}
+
+rw_status file_out_dir(const char *path, bool force, rw_error *err) {
+  RW_TRY(file_check_dir(path, force, err));
   return file_mkdirs(path, err);
 }
 

@@ -69,6 +69,8 @@ bool file_has_end(const char *path, const char *end); /* such as ".gz" */
 bool file_is_dir(const char *path);
 /* -o DIR: makes it (with parents), or takes an empty one; a non-empty one is RW_USAGE unless force. */
 rw_status file_out_dir(const char *path, bool force, rw_error *err);
+/* Would it take the folder? Makes nothing. */
+rw_status file_check_dir(const char *path, bool force, rw_error *err);
 /* The same for a command that writes several files and ends: a folder that such a command has left before its end
  * is taken again. Until end(done) it holds a file .unfinished and is this process's own (file_lock_dir). A folder
  * that begin made and that is empty at an end without done goes again. After a begin that failed, end is fine. */

@@ -94,7 +94,7 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
     RW_TRY(s->in->src->pairs(lane->doc, s->in->form, &found, pairs, err));
     return keep(pairs->s, pairs->n, lane->keep, out, err);
   }
-  if (st && (st != RW_DATA || !s->r->o->lenient)) return st;
+  if (st && (st != RW_DATA || !s->r->o->lenient)) return rw_prefix(err, st, "read as %s", s->in->src->name);
   if (st) {
     found = (scan){.drop = "another shape", .score = NAN};
     context_spell(s->r->o->context, err->text);

@@ -95,8 +95,23 @@ rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, siz
   return st;
 }
 
+/* What is too long is known before anything is scored. */
+static void warn_overlong(const eval_data *d, scorer *model) {
+  size_t n = 0, longest = 0;
+  overlong policy = scorer_overlong(model, d->rows, d->n_items, &n, &longest);
+  static const char *const becomes[] = {[OVERLONG_ERROR] = "cannot be scored, and nothing is averaged without them",
+                                        [OVERLONG_TRUNCATE] = "are cut at the front",
+                                        [OVERLONG_DROP] = "are dropped"};
+  if (n > 0)
+    log_warn(scorer_context(model),
+             "%zu of %zu items have more than " FIELD(max_length) " %lld tokens (the longest %zu) and %s; " FIELD(
+                 overlong) " error, truncate or drop decides it",
+             n, d->n_items, (long long)scorer_max_length(model), longest, becomes[policy]);
+}
+
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err) {
   RW_TRY(scores_new(s, d, err));
+  warn_overlong(d, model);
   rw_status st = RW_OK;
   progress p;
   progress_start(&p, scorer_context(model), eval_suite_words[d->suite].text, "items", d->n_items);

@@ -136,6 +136,41 @@ rw_status scorer_render(const scorer *s, render_scratch *scratch, const conversa
   return model_check_ids(s->m, out->p, out->len, err);
 }
 
+typedef struct {
+  const scorer *s;
+  const conv_row *rows;
+  render_scratch **scratch; /* of its own: what it notes is noted again when the rows are scored */
+  size_t *longest;          /* [rows] */
+} measure_job;
+
+static void measure_task(void *ctx, size_t i, int thread) {
+  const measure_job *j = ctx;
+  ids buf = {0};
+  for (size_t b = 0; b < j->rows[i].n_branches; b++) {
+    buf.len = 0;
+    if (!render_ids(j->s->r, j->scratch[thread], &j->rows[i].branch[b], &buf, NULL) && buf.len > j->longest[i])
+      j->longest[i] = buf.len;
+  }
+  mem_free(buf.p);
+}
+
+overlong scorer_overlong(const scorer *s, const conv_row *rows, size_t n, size_t *n_long, size_t *longest) {
+  int threads = pool_threads(s->context->threads);
+  measure_job j = {s, rows, mem_zalloc((size_t)threads, sizeof(render_scratch *)), mem_zalloc(n, sizeof(size_t))};
+  bool ok = j.scratch && j.longest;
+  for (int i = 0; ok && i < threads; i++) ok = (j.scratch[i] = render_scratch_new(s->r)) != NULL;
+  *n_long = *longest = 0;
+  if (ok) pool_run(s->context->threads, n, measure_task, &j);
+  for (size_t i = 0; ok && i < n; i++) {
+    *n_long += j.longest[i] > (size_t)s->max_length;
+    if (j.longest[i] > *longest) *longest = j.longest[i];
+  }
+  for (int i = 0; j.scratch && i < threads; i++) render_scratch_free(j.scratch[i]);
+  mem_free(j.scratch);
+  mem_free(j.longest);
+  return s->policy;
+}
+
 static rw_status render_branch(render_job *j, score_item *it, size_t b, ids *out, int thread, rw_error *err) {
   scorer *s = j->s;
   bool truncated, dropped;

@@ -52,6 +52,9 @@ typedef struct {
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err);
 
 rw_context *scorer_context(const scorer *s);
+/* How many of the rows have a conversation with more tokens than the scorer's limit, and the most that one has;
+ * returns what the scorer does with them. Rows that cannot be rendered count as short. */
+overlong scorer_overlong(const scorer *s, const conv_row *rows, size_t n, size_t *n_long, size_t *longest);
 prefix_figures scorer_prefix_figures(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);

@@ -65,6 +65,12 @@ rw_status renderer_open(renderer **out, const char *dir, const char *template_fi
   return s;
 }
 
+rw_status renderer_need_text(const renderer *r, rw_error *err) {
+  if (r->tok) return RW_OK;
+  if (err) *err = r->no_tok;
+  return RW_DATA;
+}
+
 const tokenizer *renderer_tokenizer(const renderer *r) { return r->tok; }
 
 void renderer_append(renderer *r, int32_t id) { r->append = id; }

@@ -22,6 +22,8 @@ const char *text_dir(const char *dir, const char *base);
 rw_status renderer_open(renderer **out, const char *dir, const char *template_file, const char *date,
                         rw_error *err);
 void renderer_free(renderer *r);
+/* RW_DATA, what is missing, where text cannot be rendered for want of a tokenizer. */
+rw_status renderer_need_text(const renderer *r, rw_error *err);
 const tokenizer *renderer_tokenizer(const renderer *r); /* NULL: dir has none */
 /* A token that is appended to every templated conversation from now on (InternLM2's reward token); -1: none. */
 void renderer_append(renderer *r, int32_t id);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "data/glance.h"
 #include "model/golden.h"
 #include "train/adapters.h"
 #include "train/calibration.h"
@@ -47,8 +48,17 @@ static rw_status write_run(run *t, bool finished, rw_error *err) {
   return run_write(&r, err);
 }
 
+/* What would be the end of the run in any case, before a model is opened and rows are read. */
+static rw_status look_ahead(const train_options *o, bool *text, rw_error *err) {
+  if (o->out && !o->dry_run) RW_TRY(file_check_dir(o->out, o->force || o->resume, err));
+  for (size_t i = 0; i < o->data.n; i++) RW_TRY(rows_glance(o->data.items[i], o->context, text, err));
+  return RW_OK;
+}
+
 static rw_status prepare(run *t, rw_error *err) {
   const train_options *o = t->o;
+  bool text = false;
+  RW_TRY(look_ahead(o, &text, err));
   model_options mo = {.device = o->device,
                       .context = o->context,
                       .base = o->base,
@@ -72,6 +82,7 @@ static rw_status prepare(run *t, rw_error *err) {
   }
   RW_TRY(renderer_open(&t->r, text_dir(o->model, model_dir(t->m)), o->chat_template, o->date, err));
   renderer_append(t->r, model_info(t->m)->reward_token_id);
+  if (text) RW_TRY(renderer_need_text(t->r, err));
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
   size_t n = dataset_size(t->d);
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;
