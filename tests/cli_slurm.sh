@@ -23,6 +23,12 @@ import json, random
 rng = random.Random(9)
 for i in range(20000): print(json.dumps({"id": i, "input_ids": [rng.randrange(3, 90) for _ in range(rng.randint(3, 30))]}))
 P
+python3 - >"$tmp/pairs.jsonl" <<'P'
+import json, random
+rng = random.Random(4)
+draw = lambda n: [rng.randrange(3, 90) for _ in range(n)]
+for i in range(40): print(json.dumps({"chosen_ids": draw(9), "rejected_ids": draw(7)}))
+P
 reward score --quiet --model $MODEL "$ROWS" -o "$tmp/one.jsonl" || fail "one process"
 
 # an array of three, of which the second never runs
@@ -33,6 +39,9 @@ SLURM_ARRAY_TASK_ID=0 examples/slurm/score_array.sh 2>"$tmp/log" || fail "the la
 cmp "$tmp/one.jsonl" "$OUT" || fail "an array gives other bytes"
 
 if command -v mpirun >/dev/null && [ -e "${reward%/*}/libreward_mpi.so" ]; then
+  reward train --quiet --model $MODEL --data "$tmp/pairs.jsonl" --out "$tmp/one" --slices 4 --threads 1 2>"$tmp/log" || fail "training: $(cat "$tmp/log")"
+  DATA=$tmp/pairs.jsonl OUT=$tmp/trained SLICES=4 examples/slurm/train.sh >"$tmp/log" 2>&1 || fail "train.sh: $(cat "$tmp/log")"
+  cmp "$tmp/one/model.safetensors" "$tmp/trained/model.safetensors" || fail "train.sh gives other bytes"
   export OUT=$tmp/ranks.jsonl
   examples/slurm/score_ranks.sh >"$tmp/log" 2>&1 || fail "ranks: $(cat "$tmp/log")"
   cmp "$tmp/one.jsonl" "$OUT" || fail "ranks give other bytes"
