@@ -1,5 +1,5 @@
 # reward.c - build, test, measure, install. `make help` lists the targets.
-VERSION := 0.1.0
+VERSION := 0.2.0
 SONAME  := libreward.so.0
 CC      ?= gcc
 OBJCOPY ?= objcopy

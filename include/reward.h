@@ -54,7 +54,7 @@ typedef struct {
 } rw_error;
 
 RW_API const char *rw_error_text(const rw_error *err); /* err->text; "" of NULL */
-RW_API const char *rw_version(void);                   /* "0.1.0" */
+RW_API const char *rw_version(void);                   /* "0.2.0" */
 RW_API void rw_free(void *p);                          /* NULL is fine */
 
 /* ---- contexts: threads, messages, interruption ---- */

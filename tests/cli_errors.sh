@@ -12,7 +12,7 @@ fails 2 "one argument too many" score a b
 for c in train score eval compare curate decontaminate stats report tokenize convert; do
   "$reward" $c --help | grep -q "^Examples:" || { echo "$c --help lacks examples"; exit 1; }
 done
-[ "$("$reward" --version | head -n 1)" = "reward 0.1.0" ]
+[ "$("$reward" --version | head -n 1)" = "reward $(sed -n 's/^VERSION := //p' Makefile)" ]
 "$reward" --version | grep -q "^cpu  *\(baseline\|avx2\|avx512\|amx\)$"
 
 fails 1 "nowhere.jsonl: cannot open" score "$tmp/nowhere.jsonl"

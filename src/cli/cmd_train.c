@@ -219,6 +219,11 @@ static void write_page(const cli *c, const train_options *o) {
     log_warn(c->context, "the run's page is not written: %s", cli_text(&err));
   else
     log_note(c->context, "its page: %s/%s", o->out, RUN_PAGE);
+  bool written;
+  if (model_card_write(o->out, c->context, &written, &err))
+    log_warn(c->context, "the model card is not written: %s", cli_text(&err));
+  else if (!written)
+    log_note(c->context, "%s/README.md is not of this program and stays as it is", o->out);
 }
 
 static void say_result(const cli *c, const train_options *o, const train_result *r) {

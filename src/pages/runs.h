@@ -15,5 +15,7 @@ rw_status runs_page(rep_page *p, const char *const *paths, size_t n, rw_context 
 /* Writes OUT/report.html, the page of the run in the folder OUT alone. */
 #define RUN_PAGE "report.html"
 rw_status run_page_write(const char *out, rw_context *context, rw_error *err);
+/* Writes OUT/README.md, the model card of that run. *written false: there is one that somebody else has written. */
+rw_status model_card_write(const char *out, rw_context *context, bool *written, rw_error *err);
 
 #endif

@@ -72,6 +72,10 @@ rw_status run_set_read(run_set *s, const char *const *paths, size_t n, rw_contex
 void run_set_free(run_set *s);
 /* runs_train.c: all that is said of the runs. */
 rw_status training_draw(rep_page *p, run_set *s, rw_error *err);
+/* The step whose weights are the result; NAN: the run is not finished, or says nothing. */
+double run_published_step(const train_run_files *r);
+/* Was the option given to the run, with another value v than its default? */
+bool run_argument_changed(const train_run_files *r, slice name, json_val v);
 /* runs_source.c: what a line of metrics.jsonl says of its sources; the table of all runs (nothing where none has
  * any). */
 rw_status source_steps_read(run_set *s, train_run_files *r, json_doc *d, double step, rw_error *err);

@@ -91,8 +91,7 @@ static void option_cell(rep_table *t, json_doc *d, json_val v) {
 
 static json_val effective_named(const train_run_files *r, const char *name) { return option_of(r, slice_of(name)); }
 
-/* The step whose weights are the result; NAN: the run is not finished, or says nothing. */
-static double published_step(const train_run_files *r) {
+double run_published_step(const train_run_files *r) {
   json_doc *d = r->info.doc;
   if (!d || !slice_is(json_string(d, json_get(d, 0, "status")), "finished")) return NAN;
   json_val keep = effective_named(r, "keep");
@@ -121,7 +120,7 @@ static run_ends ends_of(const train_run_files *r, const char *eval) {
     if (!e.best || eval_main_figure(&v->result)->percent > eval_main_figure(&e.best->result)->percent) e.best = v;
     e.last = v;
   }
-  e.published = eval_at(r, eval, published_step(r));
+  e.published = eval_at(r, eval, run_published_step(r));
   return e;
 }
 
@@ -379,8 +378,7 @@ static bool is_given(const train_run_files *r, slice name) {
   return false;
 }
 
-/* Given, and other than the default? */
-static bool is_changed(const train_run_files *r, slice name, json_val v) {
+bool run_argument_changed(const train_run_files *r, slice name, json_val v) {
   const option *o = option_named(train_option_table, name.p, name.len);
   if (v == JSON_NONE || !is_given(r, name)) return false;
   const char *initial = o ? option_initial(o) : NULL;
@@ -409,7 +407,7 @@ static void argument_row(rep_table *t, const run_set *s, slice name, which_argum
     if (v != JSON_NONE) raw = json_raw(s->runs[i].info.doc, v);
     if (i == 0) first = raw;
     differ |= !slice_eq(first, raw);
-    shown |= is_changed(&s->runs[i], name, v);
+    shown |= run_argument_changed(&s->runs[i], name, v);
   }
   if (!shown && !differ) return;
   char *label = mem_printf("--%.*s", (int)name.len, name.p);
