@@ -430,7 +430,7 @@ static slice folder_of(const zip_dir *z) {
     if (n.len >= sizeof pickle - 1 && memcmp(n.p + n.len - sizeof pickle + 1, pickle, sizeof pickle - 1) == 0)
       return (slice){n.p, n.len - sizeof pickle + 2};
   }
-  return (slice){0};
+  return SLICE("");
 }
 
 static rw_status read_zip(machine *m, slice file, rw_status (*take_one)(void *, slice, st_tensor *, rw_error *),
