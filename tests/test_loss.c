@@ -280,12 +280,13 @@ static void plackett_luce_of_two_is_bt(void **state) {
   }
 }
 
+/* Losses from LOSS_MSE on know no order. */
 static void ties_have_no_order(void **state) {
   (void)state;
   const float r[] = {1, 2, 3};
   const double equal[] = {5, 5, 5}, tied_top[] = {7, 7, 1};
   double d[3];
-  for (loss_kind k = 0; k < LOSS_KINDS; k++) {
+  for (loss_kind k = 0; k < LOSS_MSE; k++) {
     train_loss l = of(k);
     memset(d, 0xff, sizeof d);
     assert_true(loss_ranking(&l, r, equal, 3, d) == 0);
@@ -325,7 +326,7 @@ static void ranking_kind_chooses(void **state) {
   train_loss pl = of(LOSS_PLACKETT_LUCE), bt = of(LOSS_BT);
   double d[4], e[4], want = loss_ranking(&pl, r, score, 4, d), pairs = loss_ranking(&bt, r, score, 4, e);
   assert_true(fabs(want - pairs) > 0.1);
-  for (loss_kind k = 0; k < LOSS_KINDS; k++) {
+  for (loss_kind k = 0; k < LOSS_MSE; k++) {
     train_loss l = of(k);
     double f[4];
     l.ranking = RANKING_PLACKETT_LUCE;
@@ -341,7 +342,7 @@ static void rankings_far_out(void **state) {
   (void)state;
   static const float far[][3] = {{40, 0, -40}, {-40, 0, 40}, {80, 0, 0}, {0, 0, 80}, {-80, 80, 0}};
   const double score[] = {3, 2, 1};
-  for (loss_kind k = 0; k < LOSS_KINDS; k++)
+  for (loss_kind k = 0; k < LOSS_MSE; k++)
     for (ranking_kind w = RANKING_PLACKETT_LUCE; w <= RANKING_ALL_PAIRS; w++)
       for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
         train_loss l = of(k);
@@ -410,7 +411,8 @@ static void values_and_slopes_are_pytorchs(void **state) {
   char name[32];
   size_t pairs[LOSS_KINDS] = {0}, rankings = 0;
   while (fscanf(f, "%31s", name) == 1) {
-    if (strcmp(name, "ranking") == 0) {
+    const bool absolute = strcmp(name, "mse") == 0 || strcmp(name, "bce") == 0;
+    if (absolute || strcmp(name, "ranking") == 0) {
       enum { MOST = 8 };
       size_t n;
       double x[3 * MOST + 1], d[MOST];
@@ -419,10 +421,11 @@ static void values_and_slopes_are_pytorchs(void **state) {
       assert_true(n <= MOST);
       for (size_t i = 0; i < 3 * n + 1; i++) assert_int_equal(fscanf(f, "%lf", &x[i]), 1);
       for (size_t i = 0; i < n; i++) r[i] = (float)x[i];
-      train_loss l = of(LOSS_PLACKETT_LUCE);
+      train_loss l = of(!absolute ? LOSS_PLACKETT_LUCE : *name == 'm' ? LOSS_MSE : LOSS_BCE);
       near(loss_ranking(&l, r, x + n, n, d), x[2 * n], 1e-12, "the value", l.kind, (double)n);
       for (size_t i = 0; i < n; i++) near(d[i], x[2 * n + 1 + i], 1e-12, "a derivative", l.kind, (double)n);
-      rankings++;
+      rankings += !absolute;
+      pairs[l.kind] += absolute;
       continue;
     }
     loss_kind k = 0;
@@ -442,6 +445,7 @@ static void values_and_slopes_are_pytorchs(void **state) {
   fclose(f);
   for (loss_kind k = 0; k < LOSS_PLACKETT_LUCE; k++) assert_true(pairs[k] >= 24);
   assert_int_equal(rankings, 10);
+  assert_true(pairs[LOSS_MSE] == 6 && pairs[LOSS_BCE] == 6);
 }
 
 int main(void) {

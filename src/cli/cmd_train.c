@@ -1,4 +1,5 @@
 /* cmd_train.c - `reward train`. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -228,9 +229,11 @@ static void write_page(const cli *c, const train_options *o) {
 
 static void say_result(const cli *c, const train_options *o, const train_result *r) {
   str out = {0};
-  log_note(c->context, "%lld steps in %.*f %s; of the recent batches: loss %.4f, %.1f%% right", (long long)r->steps,
+  char right[32] = "";
+  if (!isnan(r->accuracy)) snprintf(right, sizeof right, ", %.1f%% right", 100 * r->accuracy);
+  log_note(c->context, "%lld steps in %.*f %s; of the recent batches: loss %.4f%s", (long long)r->steps,
            r->seconds < 120 ? 1 : 0, r->seconds < 120 ? r->seconds : r->seconds / 60,
-           r->seconds < 120 ? "seconds" : "minutes", r->loss, 100 * r->accuracy);
+           r->seconds < 120 ? "seconds" : "minutes", r->loss, right);
   if (o->eval.n) say_held_out(c, o, r);
   write_page(c, o);
   if (r->texts)

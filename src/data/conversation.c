@@ -321,7 +321,9 @@ static rw_status read_ranks(reader *r, const data_form *f, conv_row *row, json_v
 static rw_status read_single(reader *r, const data_form *f, conv_row *row, json_val v) {
   json_val answer = row_get(r->d, v, r->called, f->answer);
   prompt_part p = {0};
+  json_val score = row_get(r->d, v, r->called, "score");
   row->kind = ROW_SINGLE;
+  if (!json_number(r->d, score, &row->score)) row->score = NAN;
   row->n_branches = 1;
   row->branch = arena_alloc(r->a, 1, sizeof *row->branch);
   if (!row->branch) return rw_nomem(r->err, "a row");

@@ -48,6 +48,7 @@ typedef struct {
   size_t n_branches, n_chosen;
   bool chosen_is_list, rejected_is_list; /* how they stood in the row: plural result fields */
   double *scores;                        /* ranking: one a branch, else NULL */
+  double score;                          /* ROW_SINGLE: its number `score`; NAN: it has none */
   bool has_margin;
   double margin;
   slice id, source, prompt; /* p NULL: absent. id and prompt as raw text when not a string */

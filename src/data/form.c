@@ -26,9 +26,9 @@ const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, fa
                                 {.title = NULL}};
 
 /* Names of fields beside those of the table. */
-static const char *const other_names[] = {"chosen", "rejected", "chosen_ids", "rejected_ids", "scores",
-                                          "system", "input",    "history",    "margin",       "id",
-                                          "source", "tools",    NULL};
+static const char *const other_names[] = {"chosen", "rejected", "chosen_ids", "rejected_ids", "scores", "system",
+                                          "input",  "history",  "margin",     "id",           "source", "tools",
+                                          "score",  NULL};
 
 /* ---- names ---- */
 

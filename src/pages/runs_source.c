@@ -22,8 +22,12 @@ rw_status source_steps_read(run_set *s, train_run_files *r, json_doc *d, double 
     source_step x = {.step = step, .source = k};
     const char *const fields[] = {"n", "accuracy", "margin", "mean_reward", "reward_sd"};
     double *const out[] = {&x.n, &x.accuracy, &x.margin, &x.mean, &x.sd};
+    x.accuracy = x.margin = NAN; /* null where no response is better than another */
     for (int i = 0; i < 5; i++)
-      if (!json_number(d, json_get(d, v, fields[i]), out[i]))
+      if (json_kind(d, json_get(d, v, fields[i])) == JSON_NULL && json_get(d, v, fields[i]) != JSON_NONE && i > 0 &&
+          i < 3)
+        continue;
+      else if (!json_number(d, json_get(d, v, fields[i]), out[i]))
         return rw_fail(err, RW_DATA, "sources: %s: expected a number, got %s", fields[i],
                        json_kind_name(json_kind(d, json_get(d, v, fields[i]))));
     if (!vec_push(r->by_source, r->n_by_source, r->cap_by_source, x)) return rw_nomem(err, "sources");

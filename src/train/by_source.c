@@ -17,10 +17,13 @@ void reward_sums_add(reward_sums *s, const example *x, const float *r) {
   }
   s->rows++;
   s->responses += x->n;
+  s->ordered += pairs > 0;
   s->right += pairs > 0 ? right / pairs : 0;
   s->margin += pairs > 0 ? margin / pairs : 0;
 }
 
+double reward_accuracy(const reward_sums *s) { return s->right / (double)s->ordered; }
+double reward_margin(const reward_sums *s) { return s->margin / (double)s->ordered; }
 double reward_mean(const reward_sums *s) { return s->sum / (double)s->responses; }
 
 double reward_sd(const reward_sums *s) {
@@ -40,8 +43,8 @@ void by_source_json(json_writer *w, const dataset *d, const reward_sums *sums) {
     if (s->rows == 0) continue;
     jw_object(w, names[i]);
     jw_uint(w, "n", s->rows);
-    jw_num(w, "accuracy", s->right / (double)s->rows);
-    jw_num(w, "margin", s->margin / (double)s->rows);
+    jw_num(w, "accuracy", reward_accuracy(s));
+    jw_num(w, "margin", reward_margin(s));
     jw_num(w, "mean_reward", reward_mean(s));
     jw_num(w, "reward_sd", reward_sd(s));
     jw_end(w);

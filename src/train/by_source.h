@@ -6,13 +6,15 @@
 #include "train/dataset.h"
 
 typedef struct {
-  size_t rows, responses;
-  double right, margin; /* sums over rows of their share of right pairs and their mean margin */
-  double sum, squares;  /* sums over the rewards */
+  size_t rows, responses, ordered; /* ordered: rows of which some response is better than another */
+  double right, margin;            /* sums over rows of their share of right pairs and their mean margin */
+  double sum, squares;             /* sums over the rewards */
 } reward_sums;
 
 /* One row's rewards r[x->n] into the sums. */
 void reward_sums_add(reward_sums *s, const example *x, const float *r);
+double reward_accuracy(const reward_sums *s); /* of the ordered rows; NAN: there are none */
+double reward_margin(const reward_sums *s);   /* the same */
 double reward_mean(const reward_sums *s);
 double reward_sd(const reward_sums *s); /* around the mean, over all responses */
 

@@ -1,6 +1,8 @@
 /* dataset.c - rows to ids, each file in one ordered parallel pass. */
 #include "train/dataset.h"
 
+#include "train/loss.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +52,25 @@ typedef struct {
   size_t *len;     /* [n_branches] */
 } loaded;
 
+/* A row whose responses have scores of their own, for a loss of these. */
+static rw_status check_scored(const loading *l, const conv_row *row, rw_error *err) {
+  const double *scores = row->kind == ROW_SINGLE ? &row->score : row->kind == ROW_RESPONSES ? row->scores : NULL;
+  const char *loss = loss_words[l->o->loss.kind].text;
+  bool unit = l->o->loss.kind == LOSS_BCE;
+  if (!scores)
+    return rw_fail(err, RW_DATA,
+                   "expected a conversation with a score, or responses with scores, as the loss %s takes", loss);
+  for (size_t b = 0; b < row->n_branches; b++)
+    if (!isfinite(scores[b]) || (unit && (scores[b] < 0 || scores[b] > 1)))
+      return rw_fail(err, RW_DATA, "score: expected %s for the loss %s, got %s", unit ? "0 to 1" : "a number", loss,
+                     isnan(scores[b]) ? "none" : "another");
+  if (row->has_margin)
+    return rw_fail(err, RW_USAGE, "margin: the loss %s has no place for it; remove the field", loss);
+  return RW_OK;
+}
+
 static rw_status check_row(const loading *l, const conv_row *row, rw_error *err) {
+  if (loss_is_absolute(&l->o->loss)) return check_scored(l, row, err);
   bool ranking = row->kind == ROW_RESPONSES && row->scores;
   if (!ranking && (row->kind != ROW_PAIR || row->n_branches != 2))
     return rw_fail(err, RW_DATA, "expected a pair (chosen, rejected) or a ranking (responses, scores)");
@@ -124,8 +144,9 @@ static rw_status keep_row(rows_lane *rl, loaded *x, rw_error *err) {
 
 static rw_status load_row(const loading *l, rows_lane *rl, loaded *x, rw_error *err) {
   lane *w = rl->own;
-  const conv_row *row = &x->row;
+  conv_row *row = &x->row;
   RW_TRY(check_row(l, row, err));
+  if (row->kind == ROW_SINGLE) row->scores = &row->score;
   for (size_t b = 0; b < row->n_branches; b++)
     if (is_empty(&row->branch[b])) return leave_out(rl, x, EMPTY, "a response is empty", err);
   bool same = true; /* all branches' ids */
@@ -141,7 +162,7 @@ static rw_status load_row(const loading *l, rows_lane *rl, loaded *x, rw_error *
     memcpy(x->ids[b], w->buf.p, n * sizeof **x->ids);
     same &= n == x->len[0] && memcmp(x->ids[0], x->ids[b], n * sizeof **x->ids) == 0;
   }
-  if (same || no_order(row)) /* teaches nothing */
+  if (!loss_is_absolute(&l->o->loss) && (same || no_order(row))) /* teaches nothing */
     return leave_out(rl, x, IDENTICAL, "its sides, or all its scores, are the same", err);
   return RW_OK;
 }

@@ -12,6 +12,8 @@ const option_word loss_words[LOSS_KINDS + 1] = {{"bt", LOSS_BT},
                                                 {"tempered-log", LOSS_TEMPERED_LOG},
                                                 {"temperature-bt", LOSS_TEMPERATURE_BT},
                                                 {"plackett-luce", LOSS_PLACKETT_LUCE},
+                                                {"mse", LOSS_MSE},
+                                                {"bce", LOSS_BCE},
                                                 {NULL, 0}};
 
 /* log(1 + e^x) without overflow or loss of small values. */
@@ -28,6 +30,8 @@ double loss_pair(const train_loss *l, double c, double r, double margin, double 
   switch (l->kind) {
     case LOSS_BT:
     case LOSS_PLACKETT_LUCE:
+    case LOSS_MSE: /* takes no pairs, as the next */
+    case LOSS_BCE:
     case LOSS_KINDS:
       if (!isnan(margin)) x -= margin;
       value = softplus(-x);
@@ -100,7 +104,20 @@ ranking_kind loss_ranking_kind(const train_loss *l) {
   return l->kind == LOSS_PLACKETT_LUCE ? RANKING_PLACKETT_LUCE : RANKING_ALL_PAIRS;
 }
 
+bool loss_is_absolute(const train_loss *l) { return l->kind == LOSS_MSE || l->kind == LOSS_BCE; }
+
+static double absolute(const train_loss *l, const float *r, const double *score, size_t n, double *d) {
+  double loss = 0;
+  for (size_t i = 0; i < n; i++) {
+    double x = r[i], y = score[i];
+    loss += (l->kind == LOSS_MSE ? (x - y) * (x - y) : y * softplus(-x) + (1 - y) * softplus(x)) / (double)n;
+    d[i] = (l->kind == LOSS_MSE ? 2 * (x - y) : (1 - y) * sigmoid(x) - y * sigmoid(-x)) / (double)n;
+  }
+  return loss;
+}
+
 double loss_ranking(const train_loss *l, const float *r, const double *score, size_t n, double *d) {
+  if (loss_is_absolute(l)) return absolute(l, r, score, n, d);
   for (size_t i = 0; i < n; i++) d[i] = 0;
   if (loss_ranking_kind(l) == RANKING_PLACKETT_LUCE) return plackett_luce(r, score, n, d);
   double loss = 0, pairs = 0, g[2];

@@ -39,7 +39,7 @@ const option train_option_table[] = {
     {"model", 'm', .kind = OPTION_TEXT, .field = AT(model), .value = "DIR", .affects = OPTION_INPUT, .group = DATA,
      .help = "the model to start from; a missing head is drawn at random"},
     {"data", .kind = OPTION_LIST, .many = true, .field = AT(data), .value = "ROWS", .affects = OPTION_INPUT,
-     .group = DATA, .help = "pairs or rankings (.jsonl, .gz, .zst, .parquet); may be repeated"},
+     .group = DATA, .help = "pairs, rankings, or rows with a score (.jsonl, .gz, .zst, .parquet); may be repeated"},
     {"out", 'o', .kind = OPTION_TEXT, .field = AT(out), .value = "DIR", .affects = OPTION_PUBLISHED, .group = DATA,
      .help = "the checkpoint directory to make"},
 

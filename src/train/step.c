@@ -69,8 +69,8 @@ static void add_figures(run *t, int64_t k, size_t rows, step_metrics *s) {
       if (r[a] > s->max_reward) s->max_reward = r[a];
     }
   }
-  s->accuracy = t->sums.right / batch;
-  s->margin = t->sums.margin / batch;
+  s->accuracy = reward_accuracy(&t->sums);
+  s->margin = reward_margin(&t->sums);
   s->reward_sd = reward_sd(&t->sums);
 }
 

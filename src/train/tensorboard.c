@@ -146,8 +146,8 @@ rw_status tensorboard_step(tensorboard *t, const step_metrics *m, const dataset 
   str s = {0};
   scalar(&s, m->loss, "train/", "loss", "");
   if (m->centered) scalar(&s, m->loss_center, "train/", "loss_center", "");
-  scalar(&s, m->accuracy, "train/", "accuracy", "");
-  scalar(&s, m->margin, "train/", "margin", "");
+  if (!isnan(m->accuracy)) scalar(&s, m->accuracy, "train/", "accuracy", "");
+  if (!isnan(m->margin)) scalar(&s, m->margin, "train/", "margin", "");
   scalar(&s, m->mean_reward, "train/", "mean_reward", "");
   scalar(&s, m->reward_sd, "train/", "reward_sd", "");
   scalar(&s, m->grad_norm, "train/", "grad_norm", "");
@@ -160,8 +160,8 @@ rw_status tensorboard_step(tensorboard *t, const step_metrics *m, const dataset 
   for (size_t i = 0; i < n; i++) {
     const reward_sums *x = &m->sources[i];
     if (x->rows == 0 || !*names[i]) continue;
-    scalar(&s, x->right / (double)x->rows, "sources/", names[i], "/accuracy");
-    scalar(&s, x->margin / (double)x->rows, "sources/", names[i], "/margin");
+    if (x->ordered) scalar(&s, reward_accuracy(x), "sources/", names[i], "/accuracy");
+    if (x->ordered) scalar(&s, reward_margin(x), "sources/", names[i], "/margin");
     scalar(&s, reward_mean(x), "sources/", names[i], "/mean_reward");
     scalar(&s, reward_sd(x), "sources/", names[i], "/reward_sd");
   }

@@ -191,7 +191,9 @@ static rw_status compare_ranks(const run *t, rw_error *err) {
   return comm_same_text(c, REWARD_VERSION, "version", err);
 }
 
-static void recent(double *mean, double now) { *mean = isnan(*mean) ? now : 0.9 * *mean + 0.1 * now; }
+static void recent(double *mean, double now) {
+  if (!isnan(now)) *mean = isnan(*mean) ? now : 0.9 * *mean + 0.1 * now;
+}
 
 static rw_status record_step(run *t, const step_metrics *s, rw_error *err) {
   RW_TRY(metrics_write(t->metrics, s, t->d, err));
@@ -218,9 +220,10 @@ static rw_status loop(run *t, rw_error *err) {
     RW_TRY(FIRST_ALONE(t, record_step(t, &s, err)));
     recent(&t->state.recent_loss, s.loss);
     recent(&t->state.recent_accuracy, s.accuracy);
-    char extra[96];
-    snprintf(extra, sizeof extra, "loss %.4f, %.1f%% right, %.0f tokens/s", t->state.recent_loss,
-             100 * t->state.recent_accuracy, s.tokens_per_s);
+    char extra[96], right[32] = "";
+    if (!isnan(t->state.recent_accuracy))
+      snprintf(right, sizeof right, " %.1f%% right,", 100 * t->state.recent_accuracy);
+    snprintf(extra, sizeof extra, "loss %.4f,%s %.0f tokens/s", t->state.recent_loss, right, s.tokens_per_s);
     progress_set(&p, (uint64_t)t->state.step, extra);
     rw_status evaluated = trainer_eval_step(t->eval, &t->state, t->steps, err);
     if (evaluated) {

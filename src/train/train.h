@@ -17,6 +17,8 @@ typedef enum {
   LOSS_TEMPERED_LOG,
   LOSS_TEMPERATURE_BT,
   LOSS_PLACKETT_LUCE,
+  LOSS_MSE, /* this and the next: of rows with scores of their own, no pairs */
+  LOSS_BCE,
   LOSS_KINDS
 } loss_kind;
 extern const option_word loss_words[LOSS_KINDS + 1]; /* by loss_kind; the last ends them */

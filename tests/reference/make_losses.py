@@ -6,7 +6,8 @@
 A line a pair: LOSS PARAMETER MARGIN CHOSEN REJECTED VALUE D/DCHOSEN D/DREJECTED. PARAMETER: gamma, margin, t or temperature
 (0 where the loss has none), MARGIN the row's (nan: none). Up to |D| = 8 the formulas stand as they are printed; beyond, and for
 t near 1, where 1 - s(D) and s(D)^(1-t) - 1 would have lost their digits, by logarithms. A line a ranking: "ranking" N, N rewards, N scores, VALUE, N derivatives,
-of the Plackett-Luce model: in every order of the responses that agrees with the scores, one draw after another.
+of the Plackett-Luce model: in every order of the responses that agrees with the scores, one draw after another. "mse" and "bce"
+lines the same, of responses with scores of their own, by torch.nn.functional's losses.
 """
 import random
 
@@ -58,3 +59,11 @@ for n in (2, 3, 4, 5, 8):
         v = sum(torch.logsumexp(rewards[order[i:]], 0) - rewards[order[i]] for i in range(n - 1))
         v.backward()
         line(["ranking", n], [*rewards, *scores, v, *rewards.grad])
+for name, f in ("mse", torch.nn.functional.mse_loss), ("bce", torch.nn.functional.binary_cross_entropy_with_logits):
+    for n in (1, 2, 5):
+        for scale in (1, 20):
+            rewards = torch.tensor([rng.randrange(-64, 65) / 32 * scale for _ in range(n)], requires_grad=True)
+            scores = torch.tensor([rng.randrange(0, 17) / 16 for _ in range(n)])
+            v = f(rewards, scores)
+            v.backward()
+            line([name, n], [*rewards, *scores, v, *rewards.grad])
