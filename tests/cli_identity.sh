@@ -207,4 +207,30 @@ refused "model weights was" adapter
 cp "$tmp/weights" "$tmp/base/model.safetensors"
 adapter --resume
 
+# ---- stored scores ----
+
+printf '{"id": %d, "prompt": "q%d", "chosen": "good", "rejected": "bad"}\n' 1 1 2 2 3 3 >"$tmp/items.jsonl"
+"$reward" score --quiet --model "$tmp/rm" "$tmp/items.jsonl" -o "$tmp/items.scored.jsonl"
+gzip -k "$tmp/items.jsonl"
+"$reward" eval --suite pairs --data "$tmp/items.jsonl.gz" --scores "$tmp/items.scored.jsonl" -o "$tmp/first.json" >/dev/null
+[ "$(get "$tmp/first.json" "['data'][0]['sha256']")" = "$(sha256sum "$tmp/items.jsonl.gz" | cut -d' ' -f1)" ]
+sed '2s/"good"/"better"/' "$tmp/items.jsonl" >"$tmp/changed.jsonl"
+said="items.scored.jsonl:2: was scored with other texts than $tmp/changed.jsonl:2 has: was \"good\", is \"better\""
+fails 1 "$said" "$reward" eval --suite pairs --data "$tmp/changed.jsonl" --scores "$tmp/items.scored.jsonl"
+fails 1 "$said" "$reward" compare "$tmp/items.scored.jsonl" "$tmp/rm" "$tmp/changed.jsonl"
+ids='{"chosen_ids": [5, 6], "rejected_ids": [7]}'
+echo "$ids" >"$tmp/ids.jsonl"
+echo "${ids%\}}, \"chosen_score\": 1, \"rejected_score\": 0}" >"$tmp/ids.scored.jsonl"
+"$reward" eval --suite pairs --data "$tmp/ids.jsonl" --scores "$tmp/ids.scored.jsonl" >/dev/null
+echo "${ids/5/8}" >"$tmp/ids.jsonl"
+fails 1 "was scored with other ids" "$reward" eval --suite pairs --data "$tmp/ids.jsonl" --scores "$tmp/ids.scored.jsonl"
+# a ranking of two as an item: its scores stand in the order of its responses, whichever is the better one
+printf '{"prompt": "q%d", "responses": ["one", "two"], "scores": [%d, %d]}\n' 1 0 1 2 1 0 >"$tmp/ranked.jsonl"
+"$reward" score --quiet --model "$tmp/rm" "$tmp/ranked.jsonl" -o "$tmp/ranked.scored.jsonl" 2>/dev/null
+for by in "--scores $tmp/ranked.scored.jsonl" "--model $tmp/rm"; do
+  "$reward" eval --quiet --suite pairs --data "$tmp/ranked.jsonl" $by -o "$tmp/ranked.json" >/dev/null
+  printf '%.5f\n' "$(get "$tmp/ranked.json" "['rewards']['margin']")" >>"$tmp/rewards"
+done
+[ "$(sort -u "$tmp/rewards" | wc -l)" = 1 ] || fail "scores of a ranking: $(cat "$tmp/rewards")"
+
 echo "identity: what a run is decides, and what differs is named"

@@ -55,8 +55,9 @@ rw_status eval_scores_fail(const eval_scores *s, const eval_data *d, rw_error *e
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
 /* The same by all ranks of the scorer's context, each of which gets all scores. All call it together. */
 rw_status eval_scores_ranks(eval_scores *s, const eval_data *d, scorer *model, rw_error *err);
-/* From a file with one row an item, as `reward score` writes them. Count and, where both have ids, identity are
- * checked; the item of a row with "error" or without the item's finite scores is unscored. */
+/* From a file with one row an item, as `reward score` writes them. Count, ids where both have them, and the texts
+ * where the row has them must be the item's; the item of a row with "error" or without the item's finite scores is
+ * unscored. */
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_context *context,
                            rw_error *err);
 

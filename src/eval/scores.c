@@ -127,6 +127,14 @@ rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, r
 
 /* ---- from a file ---- */
 
+/* Scores that are kept, as they are read. */
+typedef struct {
+  const eval_data *d;
+  rw_context *context;
+  json_doc *doc; /* the row */
+  arena *scratch;
+} kept;
+
 static rw_status want_number(const json_doc *doc, json_val v, const char *field, double *out, rw_error *err) {
   slice raw = json_raw(doc, v);
   if (json_number(doc, v, out) && isfinite(*out)) return RW_OK;
@@ -151,16 +159,16 @@ static rw_status read_side(const json_doc *doc, const char *one, const char *man
   return RW_OK;
 }
 
-static rw_status read_scores(json_doc *doc, const item *it, double *out, rw_error *err) {
+static rw_status read_scores(json_doc *doc, const item *it, bool swapped, double *out, rw_error *err) {
   size_t rejected = it->n_branches - it->n_chosen;
   bool have_chosen, have_rejected;
   RW_TRY(read_side(doc, "chosen_score", "chosen_scores", it->n_chosen, out, &have_chosen, err));
   RW_TRY(read_side(doc, "rejected_score", "rejected_scores", rejected, out + it->n_chosen, &have_rejected, err));
   if (have_chosen && have_rejected) return RW_OK;
   if (!have_chosen && !have_rejected) {
-    /* rows scored as {"prompt", "responses"}: the responses in the item's order (judgebench: A, then B) */
+    /* rows scored as {"prompt", "responses"} */
     RW_TRY(read_side(doc, NULL, "scores", it->n_branches, out, &have_chosen, err));
-    if (have_chosen && it->label_b) {
+    if (have_chosen && swapped) {
       double a = out[0];
       out[0] = out[1];
       out[1] = a;
@@ -183,8 +191,69 @@ static rw_status check_identity(json_doc *doc, const eval_data *d, const item *i
                  (unsigned long long)it->line, (int)(id.len > 100 ? 100 : id.len), id.p ? id.p : "");
 }
 
+/* ---- are they of these texts? ---- */
+
+static bool same_conversation(const conversation *a, const conversation *b, const message **was,
+                              const message **is) {
+  static const message none = {.content = {"", 0}};
+  *was = *is = &none;
+  if (a->ids || b->ids)
+    return a->ids && b->ids && a->n_ids == b->n_ids && memcmp(a->ids, b->ids, a->n_ids * sizeof *a->ids) == 0;
+  if (a->text.p || b->text.p) return a->text.p && b->text.p && slice_eq(a->text, b->text);
+  for (size_t i = 0; i < a->n_messages || i < b->n_messages; i++) {
+    *was = i < a->n_messages ? &a->messages[i] : &none;
+    *is = i < b->n_messages ? &b->messages[i] : &none;
+    if (i >= a->n_messages || i >= b->n_messages || (*was)->role != (*is)->role ||
+        !slice_eq((*was)->content, (*is)->content))
+      return false;
+  }
+  return true;
+}
+
+/* Both texts from shortly before where they part. */
+static rw_status other_text(const eval_data *d, const item *it, slice was, slice is, rw_error *err) {
+  enum { BEFORE = 20, SHOWN = 60 };
+  size_t at = 0;
+  if (!was.len && !is.len)
+    return rw_fail(err, RW_DATA, "was scored with other ids or roles than %s:%llu has; score the rows again",
+                   rows_label(d->paths[it->file]), (unsigned long long)it->line);
+  while (at < was.len && at < is.len && was.p[at] == is.p[at]) at++;
+  size_t from = at > BEFORE ? at - BEFORE : 0;
+  was = (slice){was.p + from, was.len - from};
+  is = (slice){is.p + from, is.len - from};
+  rw_fail(err, RW_DATA,
+          "was scored with other texts than %s:%llu has: was \"%.*s\", is \"%.*s\"; score the rows again",
+          rows_label(d->paths[it->file]), (unsigned long long)it->line, (int)(was.len > SHOWN ? SHOWN : was.len),
+          was.p, (int)(is.len > SHOWN ? SHOWN : is.len), is.p);
+  if (err) utf8_mend(err->text); /* a text may be cut */
+  return RW_DATA;
+}
+
+/* Where the row has its conversations, they must be the item's. *swapped: it has the item's two the other way
+ * round. Of a row that has none, and of one in another number, nothing is known. */
+static rw_status check_texts(const kept *k, size_t i, bool *swapped, rw_error *err) {
+  const conv_row *want = &k->d->rows[i];
+  const item *it = &k->d->items[i];
+  conv_row row;
+  const message *was, *is, *ignored[2];
+  *swapped = it->label_b;
+  arena_reset(k->scratch);
+  rw_status s = conv_read(&row, k->doc, 0, k->context ? k->context->map : NULL, k->scratch, NULL);
+  if (s == RW_DATA) return RW_OK;
+  if (s) return rw_nomem(err, "scores");
+  if (row.n_branches != it->n_branches) return RW_OK;
+  size_t b = 0;
+  while (b < row.n_branches && same_conversation(&row.branch[b], &want->branch[b], &was, &is)) b++;
+  *swapped = false;
+  if (b == row.n_branches) return RW_OK;
+  *swapped = row.kind == ROW_RESPONSES && row.n_branches == 2 &&
+             same_conversation(&row.branch[0], &want->branch[1], &ignored[0], &ignored[1]) &&
+             same_conversation(&row.branch[1], &want->branch[0], &ignored[0], &ignored[1]);
+  return *swapped ? RW_OK : other_text(k->d, it, was->content, is->content, err);
+}
+
 /* RW_DATA: the item's scores are not there, and why. */
-static rw_status item_scores(eval_scores *s, json_doc *doc, const item *it, rw_error *err) {
+static rw_status item_scores(eval_scores *s, json_doc *doc, const item *it, bool swapped, rw_error *err) {
   if (json_kind(doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "expected an object, got %s", json_kind_name(json_kind(doc, 0)));
   if (json_kind(doc, json_get(doc, 0, "dropped")) == JSON_TRUE) {
@@ -196,30 +265,32 @@ static rw_status item_scores(eval_scores *s, json_doc *doc, const item *it, rw_e
     slice why = json_string(doc, error);
     return rw_fail(err, RW_DATA, "%.*s", (int)(why.len > 400 ? 400 : why.len), why.p ? why.p : "error");
   }
-  RW_TRY(read_scores(doc, it, s->score + it->first, err));
+  RW_TRY(read_scores(doc, it, swapped, s->score + it->first, err));
   s->truncated += json_kind(doc, json_get(doc, 0, "truncated")) == JSON_TRUE;
   return RW_OK;
 }
 
-static rw_status read_row(eval_scores *s, const eval_data *d, json_doc *doc, size_t i, slice row, const char *where,
-                          rw_error *err) {
+static rw_status read_row(eval_scores *s, const kept *k, size_t i, slice row, const char *where, rw_error *err) {
   rw_error why;
-  rw_status st = json_parse(doc, row.p, row.len, &why);
+  const item *it = &k->d->items[i];
+  bool swapped;
+  rw_status st = json_parse(k->doc, row.p, row.len, &why);
   if (!st) {
-    RW_TRY(check_identity(doc, d, &d->items[i], err));
-    st = item_scores(s, doc, &d->items[i], &why);
+    RW_TRY(check_identity(k->doc, k->d, it, err));
+    RW_TRY(check_texts(k, i, &swapped, err));
+    st = item_scores(s, k->doc, it, swapped, &why);
   }
   if (st != RW_DATA) return st ? rw_nomem(err, "scores") : RW_OK;
   rw_prefix(&why, st, "%s", where);
-  return scores_unscored(s, d, i, why.text, err);
+  return scores_unscored(s, k->d, i, why.text, err);
 }
 
 rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path, rw_context *context,
                            rw_error *err) {
   rows_in *in;
   RW_TRY(rows_open(&in, path, context, err));
-  json_doc *doc = json_new();
-  rw_status st = doc ? scores_new(s, d, err) : rw_nomem(err, path);
+  kept k = {d, context, json_new(), arena_new()};
+  rw_status st = k.doc && k.scratch ? scores_new(s, d, err) : rw_nomem(err, path);
   size_t n = 0;
   str where = {0};
   slice row;
@@ -232,13 +303,14 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
     else if (n == d->n_items)
       st = rw_fail(err, RW_DATA, "expected %zu rows, one for each item, got more", d->n_items);
     else
-      st = read_row(s, d, doc, n++, row, where.p, err);
+      st = read_row(s, &k, n++, row, where.p, err);
     if (st) rw_prefix(err, st, "%s", where.p ? where.p : path);
   }
   if (!st && n < d->n_items)
     st = rw_fail(err, RW_DATA, "%s: expected %zu rows, one for each item, got %zu", rows_path(in), d->n_items, n);
   str_free(&where);
-  json_free(doc);
+  arena_free(k.scratch);
+  json_free(k.doc);
   rows_close(in);
   if (st) eval_scores_free(s);
   return st;
