@@ -67,6 +67,30 @@ expect 0 "" "$reward" tokenize --quiet --model tests/data/tokenizer/llama3 <(ech
 precious "the name of a partial"
 [ ! -L "$tmp/shared/t.jsonl" ] || fail "the output is a link"
 
+# --force of a training removes what a training has made: not what has a name like it, nor links' ends
+out=$tmp/run
+mkdir -p "$out/checkpoint-500" "$out/checkpoint-00000007" "$out/tensorboard/notes" "$out/best-weights"
+echo work | tee "$out/checkpoint-500/trainer_state.json" "$out/checkpoint-00000007/thesis" "$out/checkpoint-thesis.pdf" "$out/best-weights/mine" \
+  "$out/tensorboard/events.out.tfevents.1.host" "$out/tensorboard/notes/a" >"$out/kept"
+: >"$out/tensorboard/events.out.tfevents.1.00000000.reward"
+mkdir "$out/checkpoint-00000009"
+ln -s "$tmp/victim" "$out/checkpoint-00000009/state.json"
+ln -s "$tmp/shared" "$out/checkpoint-00000009/folder"
+train() { expect "$1" "$2" "$reward" train --quiet --model tests/data/model/llama --data "$tmp/in/pairs.jsonl" --batch-size 4 --steps 2 --out "$out" "${@:3}"; }
+train 0 "" --force
+for f in checkpoint-500/trainer_state.json checkpoint-00000007/thesis checkpoint-thesis.pdf best-weights/mine tensorboard/events.out.tfevents.1.host tensorboard/notes/a; do
+  [ -e "$out/$f" ] || fail "train --force removed $f"
+done
+[ ! -e "$out/tensorboard/events.out.tfevents.1.00000000.reward" ] || fail "an earlier run's events are left"
+[ ! -e "$out/checkpoint-00000009" ] && [ -e "$tmp/shared/out.jsonl" ] || fail "a checkpoint of links"
+precious "a checkpoint of links"
+mv "$out/checkpoint-00000007" "$out/checkpoint-00000001"
+train 0 "checkpoint-00000001: stands in the way and is not of a run" --force --save-every 1
+[ -e "$out/checkpoint-00000001/thesis" ] || fail "a save replaced a folder of another"
+mkdir "$out/dropped.jsonl" && echo work >"$out/dropped.jsonl/a"
+train 1 "dropped.jsonl: cannot remove" --force
+[ -e "$out/dropped.jsonl/a" ] || fail "train --force removed a folder"
+
 # a planted manifest removes nothing that is not a run's own; a run's own goes
 recipe() { printf 'name: x\nstages:\n  - source: helpsteer2\n%b' "$1" >"$tmp/recipe.yaml"; }
 curate() { "$reward" curate --quiet "$tmp/recipe.yaml" --input helpsteer2=examples/sources/helpsteer2.jsonl -o "$tmp/set" --force >/dev/null 2>"$tmp/said" || fail "curate: $(cat "$tmp/said")"; }

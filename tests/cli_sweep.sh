@@ -126,5 +126,7 @@ fails 2 "" sweep --losses bt,bt --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" -
 fails 2 "" sweep --seeds 0,x --data "$tmp/a.jsonl" --eval "$tmp/eval.jsonl" --out "$tmp/z"
 fails 2 "" sweep --data "$tmp/a.jsonl" --out "$tmp/z"
 fails 2 "" "$reward" sweep
+echo work >"$tmp/losses/bt-0/notes.txt"
 sweep "${losses[@]}" --lr 1e-4 --losses bt --force >/dev/null
+[ -e "$tmp/losses/bt-0/notes.txt" ] # a run is replaced, not its folder
 echo "sweep: grid, resumption, figures, refusals"

@@ -449,23 +449,34 @@ char *file_nearest_dir(const char *path) {
   return n ? mem_strndup(path, n) : mem_strndup(*path == '/' ? "/" : ".", 1);
 }
 
-rw_status file_remove_tree(const char *path, rw_error *err) {
-  struct stat st;
-  if (lstat(path, &st) != 0) return errno == ENOENT ? RW_OK : sys_fail(err, path, "cannot look at");
-  if (S_ISDIR(st.st_mode)) {
-    DIR *d = opendir(path);
-    if (!d) return sys_fail(err, path, "cannot list");
-    rw_status s = RW_OK;
-    for (struct dirent *e; !s && (e = readdir(d));) {
-      if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-      char *child = file_join(path, e->d_name);
-      s = child ? file_remove_tree(child, err) : rw_nomem(err, path);
-      mem_free(child);
-    }
-    closedir(d);
-    RW_TRY(s);
+/* Of the folder fd: name, and all in it. Folders are opened by what they are in, so that a link that takes the
+ * place of one meanwhile leads nowhere. */
+static rw_status remove_at(int fd, const char *name, const char *path, rw_error *err) {
+  if (unlinkat(fd, name, 0) == 0 || errno == ENOENT) return RW_OK;
+  if (errno != EISDIR && errno != EPERM) return sys_fail(err, path, "cannot remove");
+  int inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  DIR *d = inner >= 0 ? fdopendir(inner) : NULL;
+  if (!d) {
+    rw_status s = sys_fail(err, path, "cannot list");
+    if (inner >= 0) close(inner);
+    return s;
   }
-  return remove(path) == 0 ? RW_OK : sys_fail(err, path, "cannot remove");
+  rw_status s = RW_OK;
+  for (struct dirent *e; !s && (e = readdir(d));) {
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    char *child = file_join(path, e->d_name);
+    s = child ? remove_at(inner, e->d_name, child, err) : rw_nomem(err, path);
+    mem_free(child);
+  }
+  closedir(d);
+  if (!s && unlinkat(fd, name, AT_REMOVEDIR) != 0) s = sys_fail(err, path, "cannot remove");
+  return s;
+}
+
+rw_status file_remove_tree(const char *path, rw_error *err) { return remove_at(AT_FDCWD, path, path, err); }
+
+rw_status file_remove(const char *path, rw_error *err) {
+  return unlink(path) == 0 || errno == ENOENT ? RW_OK : sys_fail(err, path, "cannot remove");
 }
 
 rw_status file_remove_dir(const char *path, rw_error *err) {

@@ -28,6 +28,9 @@ rw_status file_open_input(int *fd, uint64_t *size, const char *path, rw_error *e
  * not: asked of all that is copied out of a folder of somebody else. */
 rw_status file_check_inside(const char *dir, const char *name, rw_error *err);
 
+/* Does path lie in dir, both without their links? */
+bool file_is_inside(const char *path, const char *dir);
+
 /* The whole of a (small) file; s is appended to. Refuses files over max bytes. */
 rw_status file_read(const char *path, size_t max, str *s, rw_error *err);
 /* The same of a text: what is not UTF-8 or holds a zero byte is RW_DATA with its line. */
@@ -97,6 +100,9 @@ uint64_t file_size_limit(void);
 bool file_room_short(const char *dir, uint64_t need);
 void file_size_text(char out[32], uint64_t bytes); /* "2.9 GB", "350 MB", "12 KB" */
 uint64_t file_tree_bytes(const char *path);        /* of all files in it, as far as they can be seen */
+/* Removes a file, or a link and not what it leads to. RW_OK where there is none; a folder is RW_IO. */
+rw_status file_remove(const char *path, rw_error *err);
+/* Removes a folder with all in it, too; follows no link. */
 rw_status file_remove_tree(const char *path, rw_error *err);
 /* The same of a folder that may be in use by its name: it is renamed PATH.removed first, so that whenever the
  * process is killed the name stands for the whole folder or for none. Also what an earlier call left of

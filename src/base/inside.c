@@ -21,6 +21,14 @@ static char *blobs_of(const char *snapshot) {
   return mem_printf("%.*s/blobs", (int)(n - above), snapshot);
 }
 
+bool file_is_inside(const char *path, const char *dir) {
+  char *at = realpath(path, NULL), *folder = realpath(dir, NULL);
+  bool inside = at && folder && lies_in(at, folder);
+  free(at);
+  free(folder);
+  return inside;
+}
+
 rw_status file_check_inside(const char *dir, const char *name, rw_error *err) {
   char *path = file_join(dir, name), *folder = realpath(dir, NULL), *at = path ? realpath(path, NULL) : NULL;
   char *blobs = folder ? blobs_of(folder) : NULL;

@@ -321,7 +321,6 @@ static int run_one(const grid *g, size_t i) {
                      dir, cli_text(&err));
   if (found == RUN_OTHER) {
     words.n = 1;
-    if (file_remove_tree(dir, &err)) return cli_fail(g->c, &err);
     if (!command_of(g, i, true, &words)) return cli_nomem(g->c);
   }
   bool finished = found == RUN_FINISHED;

@@ -84,7 +84,7 @@ static rw_status drop_other(const char *dir, bool adapter, rw_error *err) {
   rw_status s = RW_OK;
   for (size_t i = 0; !s && i < 3 && names[adapter][i]; i++) {
     char *path = file_join(dir, names[adapter][i]);
-    s = path ? file_remove_tree(path, err) : rw_nomem(err, dir);
+    s = path ? file_remove(path, err) : rw_nomem(err, dir);
     mem_free(path);
   }
   return s;

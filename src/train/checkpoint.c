@@ -127,23 +127,60 @@ static rw_status write_best(const char *dir, const train_state *t, const char *e
   return st;
 }
 
-/* Calls fn for each entry of OUT whose name begins with "checkpoint-". */
-static rw_status each(const char *out, rw_status (*fn)(void *ctx, const char *name, rw_error *err), void *ctx,
-                      rw_error *err) {
-  DIR *d = opendir(out);
-  rw_status s = RW_OK;
-  if (!d) return errno == ENOENT ? RW_OK : rw_fail(err, RW_IO, "%s: cannot list: %s", out, strerror(errno));
-  for (struct dirent *e; !s && (e = readdir(d));)
-    if (strncmp(e->d_name, PREFIX, sizeof PREFIX - 1) == 0) s = fn(ctx, e->d_name, err);
-  closedir(d);
-  return s;
+static const char STATE[] = "state"; /* subfolder of a checkpoint that is a model too */
+static const char *const leftovers[] = {"", ".partial", ".removed"}; /* a save or removal that was cut short */
+
+/* The step of a checkpoint's name as this program writes it, and which of leftovers it is; -1: it is another name,
+ * such as checkpoint-500 of other trainers. */
+static int64_t step_and_end(const char *name, size_t *end) {
+  char *rest, again[64];
+  if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0) return -1;
+  long long step = strtoll(name + sizeof PREFIX - 1, &rest, 10);
+  for (*end = 0; *end < sizeof leftovers / sizeof *leftovers; ++*end)
+    if (step >= 0 && strcmp(rest, leftovers[*end]) == 0) {
+      snprintf(again, sizeof again, "%s%08lld%s", PREFIX, step, rest);
+      return strcmp(again, name) == 0 ? step : -1;
+    }
+  return -1;
 }
 
 /* The step in a checkpoint's name; -1: the name is of something else, such as a save that was cut short. */
 static int64_t step_of(const char *name) {
-  char *end;
-  long long step = strtoll(name + sizeof PREFIX - 1, &end, 10);
-  return *end == 0 && end != name + sizeof PREFIX - 1 ? step : -1;
+  size_t end;
+  int64_t step = step_and_end(name, &end);
+  return step >= 0 && end == 0 ? step : -1;
+}
+
+/* Does the folder hold one of these, as a run writes it? */
+static bool holds(const char *dir, const char *const *files, size_t n) {
+  bool found = false;
+  for (size_t i = 0; !found && i < n; i++) {
+    char *path = file_join(dir, files[i]);
+    found = path && file_exists(path);
+    mem_free(path);
+  }
+  return found;
+}
+static bool is_checkpoint(const char *dir) {
+  static const char *const files[] = {"state.json", "state/state.json"};
+  return holds(dir, files, 2);
+}
+static bool is_best(const char *dir) { /* older programs kept the weights alone */
+  static const char *const files[] = {"best.json", "model.safetensors"};
+  return holds(dir, files, 2);
+}
+
+/* Calls fn for each entry of OUT with the name of a checkpoint, or of what is left of one. */
+static rw_status each(const char *out, rw_status (*fn)(void *ctx, const char *name, rw_error *err), void *ctx,
+                      rw_error *err) {
+  DIR *d = opendir(out);
+  rw_status s = RW_OK;
+  size_t end;
+  if (!d) return errno == ENOENT ? RW_OK : rw_fail(err, RW_IO, "%s: cannot list: %s", out, strerror(errno));
+  for (struct dirent *e; !s && (e = readdir(d));)
+    if (step_and_end(e->d_name, &end) >= 0) s = fn(ctx, e->d_name, err);
+  closedir(d);
+  return s;
 }
 
 struct removal {
@@ -162,14 +199,19 @@ static rw_status remove_other(void *ctx, const char *name, rw_error *err) {
   if (newer[0] >= 0 && r->keep > 0) RW_TRY(each(r->out, count_newer, newer, err));
   if (newer[0] >= 0 && newer[1] < r->keep) return RW_OK;
   char *path = file_join(r->out, name);
-  rw_status s = !path          ? rw_nomem(err, name)
-                : newer[0] < 0 ? file_remove_tree(path, err)
-                               : file_remove_dir(path, err);
+  rw_status s = !path                 ? rw_nomem(err, name)
+                : newer[0] < 0        ? file_remove_tree(path, err)
+                : is_checkpoint(path) ? file_remove_dir(path, err)
+                                      : RW_OK; /* nothing of a run's but the name */
   mem_free(path);
   return s;
 }
 
-static const char STATE[] = "state"; /* subfolder of a checkpoint that is a model too */
+/* A folder that is to be replaced must be one that a run has made. */
+static rw_status check_replaced(const char *path, bool best, rw_error *err) {
+  if (!file_exists(path) || (best ? is_best(path) : is_checkpoint(path))) return RW_OK;
+  return rw_fail(err, RW_IO, "%s: stands in the way and is not of a run; rename it", path);
+}
 
 /* Writes OUT/name whole: under another name first. best_of: weights alone, and by which evaluation they are the
  * best. An older one gives way. */
@@ -180,6 +222,7 @@ static rw_status save_folder(model *m, comm *ranks, const char *out, const char 
       partial ? p && p->keep > 0 ? file_join(partial, STATE) : mem_strndup(partial, strlen(partial)) : NULL;
   bool writes = ranks->rank == 0;
   rw_status s = state ? RW_OK : rw_nomem(err, out);
+  if (!s && writes) s = check_replaced(final, best_of != NULL, err);
   if (!s && writes) s = file_remove_tree(partial, err);
   if (!s && writes) s = file_mkdirs(state, err);
   if (!s && writes && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
@@ -377,7 +420,7 @@ rw_status checkpoint_clear(const char *out, int64_t keep, rw_error *err) {
   struct removal r = {out, keep};
   RW_TRY(each(out, remove_other, &r, err));
   char *best = file_join(out, BEST);
-  rw_status s = best ? file_remove_dir(best, err) : rw_nomem(err, out);
+  rw_status s = !best ? rw_nomem(err, out) : is_best(best) ? file_remove_dir(best, err) : RW_OK;
   mem_free(best);
   return s;
 }

@@ -41,7 +41,7 @@ rw_status dropped_write(const char *out, const dataset *d, rw_context *context, 
   char *path = file_join(out, "dropped.jsonl");
   rw_status s = !path      ? rw_nomem(err, out)
                 : rows.len ? file_put(path, rows.p, rows.len, err)
-                           : file_remove_tree(path, err); /* left by an earlier run */
+                           : file_remove(path, err); /* left by an earlier run */
   if (!s && rows.len) log_note(context, "the rows that were left out are listed in %s", path);
   mem_free(path);
   return s;

@@ -1,6 +1,9 @@
 /* tensorboard.c - TFRecords of Event messages (see tensorboard.h). Little-endian machines only, as the rest. */
 #include "train/tensorboard.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -109,13 +112,28 @@ static rw_status write_start(tensorboard *t, int64_t step, rw_error *err) {
   return s;
 }
 
+/* What earlier runs left there; files of others stay. */
+static rw_status remove_events(const char *dir, rw_error *err) {
+  DIR *d = opendir(dir);
+  rw_status s = RW_OK;
+  if (!d) return errno == ENOENT ? RW_OK : rw_fail(err, RW_IO, "%s: cannot list: %s", dir, strerror(errno));
+  for (struct dirent *e; !s && (e = readdir(d));) {
+    if (fnmatch("events.out.tfevents.*.reward", e->d_name, 0) != 0) continue;
+    char *path = file_join(dir, e->d_name);
+    s = path ? file_remove(path, err) : rw_nomem(err, dir);
+    mem_free(path);
+  }
+  closedir(d);
+  return s;
+}
+
 rw_status tensorboard_open(tensorboard **out, const char *run_dir, int64_t step, rw_context *context,
                            rw_error *err) {
   *out = NULL;
   char *dir = file_join(run_dir, "tensorboard");
   tensorboard *t = mem_zalloc(1, sizeof *t);
   rw_status s = dir && t ? RW_OK : rw_nomem(err, run_dir);
-  if (!s && step == 0 && file_exists(dir)) s = file_remove_tree(dir, err);
+  if (!s && step == 0) s = remove_events(dir, err);
   if (!s) s = file_mkdirs(dir, err);
   /* names sort by time, then by step */
   if (!s && !(t->path = mem_printf("%s/events.out.tfevents.%010lld.%08lld.reward", dir, (long long)time(NULL),
