@@ -64,6 +64,25 @@ expect 2 "expected an adapter" scores "$tmp/elsewhere" --base "$tmp/elsewhere"
 grep -q "LoRA of rank 4, alpha 6, dropout 0.1, on q_proj, v_proj, down_proj" "$tmp/inspect"
 grep -q "^loads *yes" "$tmp/inspect"
 
+# a base that somebody else's adapter names is said; one within the adapter's folder, or by --base, is nothing to say
+mv "$tmp/elsewhere" "$tmp/base"
+named="$tmp/a: the base is $tmp/base, which its adapter_config.json names; --base names another"
+expect 0 "$named" scores "$tmp/a"
+cp -r "$tmp/a" "$tmp/carrying" && cp -r "$tmp/base" "$tmp/carrying/base"
+sed -i 's|"base_model_name_or_path": "[^"]*"|"base_model_name_or_path": "base"|' "$tmp/carrying/adapter_config.json"
+for quiet in "$tmp/carrying" "$tmp/a --base $tmp/base"; do
+  expect 0 "" scores $quiet
+  ! grep -q "the base is" "$tmp/stderr"
+done
+! grep -q "the base is" "$tmp/warnings" # nor of what the program has just written
+# written: the base as the command line named it, so that no path of this machine is published unasked
+(cd "$tmp" && mkdir -p by && "$reward" train --quiet --model base --data pairs.jsonl --batch-size 8 --steps 2 --save-every 1 --keep 1 --lora-rank 2 --out by/name)
+for way in by/name:../../base by/name/checkpoint-00000001:../../../base; do
+  grep -q "\"base_model_name_or_path\": \"${way#*:}\"" "$tmp/${way%:*}/adapter_config.json"
+  scores "$tmp/${way%:*}" >/dev/null 2>&1
+done
+mv "$tmp/base" "$tmp/elsewhere"
+
 # merged: no adapter, the base's names, the adapter's scores
 "$reward" merge --quiet "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
 "$reward" merge --quiet "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/half" --save-dtype bf16

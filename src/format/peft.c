@@ -133,6 +133,9 @@ rw_status peft_read(peft_config *c, const char *dir, const char *base, rw_error 
   if (!s) s = read_numbers(c, err);
   if (!s && base && !(c->base = mem_strndup(base, strlen(base)))) s = rw_nomem(err, dir);
   if (!s && !base) s = find_base(c, dir, err);
+  if (!s && peft_is(c->base))
+    s = rw_fail(err, RW_UNSUPPORTED, "%s: its base %.200s is an adapter itself; merge that first", c->path,
+                c->base);
   if (s) peft_free(c);
   return s;
 }

@@ -168,6 +168,9 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   rw_status s = adapter ? peft_read(&peft, dir, o->base, err) : RW_OK;
   if (!adapter && o->base)
     s = rw_fail(err, RW_USAGE, FIELD(base) ": expected an adapter (adapter_config.json) as the model, got %s", dir);
+  if (adapter && !s && !o->base && !o->own && !file_is_inside(peft.base, adapter))
+    log_warn(o->context, "%s: the base is %s, which its adapter_config.json names; " FIELD(base) " names another",
+             adapter, peft.base);
   if (adapter && !s) {
     dir = peft.base;
     over.new_head = true; /* the adapter's own is read below */

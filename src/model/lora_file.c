@@ -206,9 +206,34 @@ static void add_new_fields(const model *m, json_writer *w) {
   jw_bool(w, "init_lora_weights", true);
 }
 
+/* The way from folder `from` to folder `to`. NULL: it would lead through the root, or no memory. The caller frees
+ * it. */
+static char *way_to(const char *from, const char *to) {
+  char *a = realpath(from, NULL), *b = realpath(to, NULL);
+  str way = {0};
+  if (a && b && a[0] && strncmp(a, b, strcspn(a + 1, "/") + 1) == 0) {
+    size_t i = 0, common = 0; /* what both begin with, in whole names */
+    for (; a[i] && a[i] == b[i]; i++)
+      if (a[i] == '/') common = i;
+    if ((!a[i] || a[i] == '/') && (!b[i] || b[i] == '/')) common = i;
+    for (const char *p = a + common; *p; p++)
+      if (*p == '/' && p[1]) str_addz(&way, "../");
+    str_addz(&way, b[common] == '/' ? b + common + 1 : b + common);
+    if (way.len && way.p[way.len - 1] == '/') way.p[--way.len] = 0;
+    if (!way.len) str_addc(&way, '.');
+  }
+  free(a);
+  free(b);
+  if (way.p && !way.oom) return way.p;
+  str_free(&way);
+  return NULL;
+}
+
+/* The base as the user named it: absolute, as the way from here to it, or from the current folder where these two
+ * have nothing in common. What gets published then says no more of this machine than the command line did. */
 static rw_status write_config(const model *m, const char *dir, rw_error *err) {
   str s = {0};
-  char *path = file_join(dir, "adapter_config.json"), *base = realpath(m->w->dir, NULL),
+  char *path = file_join(dir, "adapter_config.json"), *base = m->w->dir[0] == '/' ? NULL : way_to(dir, m->w->dir),
        *head = module_name(m, m->w->head);
   rw_status st = path && head ? RW_OK : rw_nomem(err, dir);
   json_writer w = {.out = &s};
@@ -231,7 +256,7 @@ static rw_status write_config(const model *m, const char *dir, rw_error *err) {
   str_free(&s);
   mem_free(path);
   mem_free(head);
-  free(base);
+  mem_free(base);
   return st;
 }
 

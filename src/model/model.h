@@ -93,7 +93,8 @@ typedef struct {
   const char *dtype;  /* type of the layers' products: "f32", "bf16"; NULL, "auto": f32 */
   bool auto_bf16;     /* "auto": bf16 where the device has it fast */
   rw_context *context;
-  const char *base; /* base of a PEFT directory; NULL: the one that it names */
+  const char *base; /* base of a PEFT directory; NULL: the one that it names, and a warning says which */
+  bool own;         /* made by this process: no warning */
   const char *head; /* "logit:ID": the output matrix's row ID in place of a head; NULL: the checkpoint's */
   bool new_head;    /* a missing score head is drawn from N(0, initializer_range) with `seed` */
   uint64_t seed;

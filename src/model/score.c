@@ -54,8 +54,12 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   *out = NULL;
   model *m = NULL;
   renderer *r = NULL;
-  model_options mo = {
-      .device = o->device, .context = o->context, .base = o->base, .dtype = o->dtype, .head = o->head};
+  model_options mo = {.device = o->device,
+                      .context = o->context,
+                      .base = o->base,
+                      .dtype = o->dtype,
+                      .head = o->head,
+                      .own = o->own};
   rw_status s = model_open(&m, o->model, &mo, err);
   if (!s && !o->no_golden_check) s = golden_check(m, o->model, err);
   if (!s && o->prefix_cache) s = model_keep_prefixes(m, o->prefix_cache, err);

@@ -27,6 +27,7 @@ typedef struct {
   int64_t batch_tokens;      /* 0: a default that suits the model */
   int64_t max_length;        /* tokens; 0: the model's limit */
   overlong overlong;
+  bool own;              /* the model is of this process's making (model_options) */
   bool no_golden_check;  /* take the model although its golden rows (golden.h) score otherwise */
   uint64_t prefix_cache; /* bytes of keys and values kept over calls (prefix_cache.h); 0: none */
   bool no_share;         /* compute every conversation whole; no score depends on it */

@@ -104,7 +104,7 @@ rw_status calibration_write(const train_options *o, const char *dir, const datas
   char *on = f.eval ? mem_printf("%s after step %lld", f.eval, (long long)kept)
                     : mem_printf("training batches of steps %lld to %lld", (long long)f.from, (long long)f.to);
   golden_calibration c = {on, (size_t)f.n, mean, v > 0 ? sqrt(v) : v};
-  model_options mo = {.device = o->device, .context = o->context};
+  model_options mo = {.device = o->device, .context = o->context, .own = true};
   const int32_t *row[GOLDEN_ROWS];
   size_t len[GOLDEN_ROWS];
   id_group g[GOLDEN_ROWS];

@@ -71,6 +71,11 @@ os.mkfifo(path("fifo-weights", "model.safetensors"))
 os.mkfifo(path("fifo.gguf"))
 os.mkfifo(path("fifo.yaml"))
 
+# an adapter on itself
+shutil.copytree(os.path.join(root, "tests/data/lora/llama"), path("self-adapter"))
+config = json.load(open(path("self-adapter", "adapter_config.json")))
+json.dump(config | {"base_model_name_or_path": "."}, open(path("self-adapter", "adapter_config.json"), "w"))
+
 # numbers that are none
 for field in ("rms_norm_eps", "rope_theta", "initializer_range"):
     model("huge-" + field, **{field: "raw:1e999"})
