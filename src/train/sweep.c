@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "format/rows.h"
+#include "train/identity.h"
 
 /* ---- scores ---- */
 
@@ -24,15 +25,26 @@ rw_status sweep_check_evals(const sweep *s, rw_error *err) {
   return RW_OK;
 }
 
-/* DIR/scores-HASH.jsonl; the hash is of the evaluation's rows, so that changed rows are scored anew. */
-static char *scores_path(const char *spec, const char *dir, rw_error *err) {
-  const char *colon = strchr(spec, ':'), *path = spec;
-  eval_suite suite;
-  char hash[65], *out;
-  if (colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite)) path = colon + 1;
-  if (file_hash(path, hash, NULL) && rows_sha256(path, hash, err)) return NULL; /* a folder has no bytes */
-  out = mem_printf("%s/scores-%.16s.jsonl", dir, hash);
-  if (!out) rw_nomem(err, path);
+/* DIR/scores-HASH.jsonl; the hash is of the evaluation, by its rows' content, of the run, by its record, and of
+ * what else the scores depend on: whatever of these changes is scored anew. */
+static char *scores_path(const sweep *s, size_t e, const char *dir, rw_error *err) {
+  char eval[IDENTITY_EVAL], hash[SHA256_HEX], *record = file_join(dir, "run.json"), *out = NULL;
+  rw_status st = record ? identity_eval(s->evals[e], eval, err) : rw_nomem(err, dir);
+  if (!st && file_exists(record))
+    st = sha256_file(record, hash, err);
+  else if (!st)
+    hash[0] = 0;
+  char *all = st ? NULL : mem_printf("%s %s %lld %s", eval, hash, (long long)s->max_length, s->date ? s->date : "");
+  if (all) {
+    sha256 sum;
+    sha256_begin(&sum);
+    sha256_add(&sum, all, strlen(all));
+    sha256_end_hex(&sum, hash);
+    out = mem_printf("%s/scores-%.32s.jsonl", dir, hash);
+  }
+  if (!st && !out) rw_nomem(err, dir);
+  mem_free(record);
+  mem_free(all);
   return out;
 }
 
@@ -54,7 +66,7 @@ rw_status sweep_score(const sweep *s, const sweep_run *r, rw_error *err) {
   scorer *m = NULL;
   rw_status st = RW_OK;
   for (size_t e = 0; !st && e < s->n_evals; e++) {
-    char *path = scores_path(s->evals[e], r->dir, err);
+    char *path = scores_path(s, e, r->dir, err);
     if (!path) {
       st = RW_IO;
       break;
@@ -65,7 +77,8 @@ rw_status sweep_score(const sweep *s, const sweep_run *r, rw_error *err) {
                          .date = s->date,
                          .context = s->context,
                          .max_length = s->max_length,
-                         .overlong = OVERLONG_TRUNCATE};
+                         .overlong = OVERLONG_TRUNCATE,
+                         .own = true};
       if (!m) st = scorer_open(&m, &o, err);
       if (!st) st = score_one(m, s->evals[e], path, err);
     }
@@ -86,7 +99,7 @@ const sweep_cell *sweep_cell_of(const sweep_results *r, size_t group, size_t see
 }
 
 static rw_status read_cell(const sweep_results *r, const sweep_run *run, size_t e, sweep_cell *c, rw_error *err) {
-  char *path = scores_path(r->s->evals[e], run->dir, err);
+  char *path = scores_path(r->s, e, run->dir, err);
   if (!path) return RW_IO;
   rw_status st = RW_OK;
   if (file_exists(path)) {
