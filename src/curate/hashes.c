@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "curate/outputs.h"
+#include "format/rows.h"
 
 struct hashing {
   curation *r;
@@ -14,13 +15,17 @@ struct hashing {
   rw_error err;
 };
 
+static rw_status hash_rows(hashing *h, const char *path, char *out) {
+  return file_is_dir(path) || !file_exists(path) ? rows_sha256(path, out, &h->err)
+                                                 : sha256_file_until(path, out, &h->stop, &h->err);
+}
+
 static void *hash_read(void *ctx) {
   hashing *h = ctx;
   curation *r = h->r;
   for (size_t i = 0; !h->status && i < r->n_inputs; i++)
-    h->status = sha256_file_until(r->inputs[i].path, r->inputs[i].hash, &h->stop, &h->err);
-  for (size_t i = 0; !h->status && i < r->n_also; i++)
-    h->status = sha256_file_until(r->also[i].path, r->also[i].hash, &h->stop, &h->err);
+    h->status = hash_rows(h, r->inputs[i].path, r->inputs[i].hash);
+  for (size_t i = 0; !h->status && i < r->n_also; i++) h->status = hash_rows(h, r->also[i].path, r->also[i].hash);
   return NULL;
 }
 

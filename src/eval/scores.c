@@ -200,12 +200,11 @@ static bool same_conversation(const conversation *a, const conversation *b, cons
   if (a->ids || b->ids)
     return a->ids && b->ids && a->n_ids == b->n_ids && memcmp(a->ids, b->ids, a->n_ids * sizeof *a->ids) == 0;
   if (a->text.p || b->text.p) return a->text.p && b->text.p && slice_eq(a->text, b->text);
+  if (!slice_eq(a->tools, b->tools)) return false;
   for (size_t i = 0; i < a->n_messages || i < b->n_messages; i++) {
     *was = i < a->n_messages ? &a->messages[i] : &none;
     *is = i < b->n_messages ? &b->messages[i] : &none;
-    if (i >= a->n_messages || i >= b->n_messages || (*was)->role != (*is)->role ||
-        !slice_eq((*was)->content, (*is)->content))
-      return false;
+    if (i >= a->n_messages || i >= b->n_messages || !conv_same_message(*was, *is)) return false;
   }
   return true;
 }
@@ -215,7 +214,7 @@ static rw_status other_text(const eval_data *d, const item *it, slice was, slice
   enum { BEFORE = 20, SHOWN = 60 };
   size_t at = 0;
   if (!was.len && !is.len)
-    return rw_fail(err, RW_DATA, "was scored with other ids or roles than %s:%llu has; score the rows again",
+    return rw_fail(err, RW_DATA, "was scored with other ids, roles or tools than %s:%llu has; score the rows again",
                    rows_label(d->paths[it->file]), (unsigned long long)it->line);
   while (at < was.len && at < is.len && was.p[at] == is.p[at]) at++;
   size_t from = at > BEFORE ? at - BEFORE : 0;
