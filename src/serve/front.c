@@ -411,6 +411,20 @@ static rw_status start(front *f, rw_error *err) {
       o->tls_cert ? "; are " FIELD(tls_cert) " and " FIELD(tls_key) " a certificate and its key, as PEM?" : "");
 }
 
+/* A file is appended to as all that is taken up again is (file_open_append); a terminal or pipe as it is. */
+static rw_status open_log(FILE **log, const char *path, rw_error *err) {
+  struct stat st;
+  int fd = -1;
+  bool as_is = strcmp(path, "-") != 0 && stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+  if (strcmp(path, "-") == 0) return *log = stderr, RW_OK;
+  if (!as_is) RW_TRY(file_open_append(&fd, path, err));
+  *log = as_is ? fopen(path, "ae") : fdopen(fd, "a");
+  if (*log) return RW_OK;
+  rw_status s = rw_fail(err, RW_IO, "%s: cannot open: %s", path, strerror(errno));
+  if (fd >= 0) close(fd);
+  return s;
+}
+
 rw_status front_open(front **out, server *s, rw_context *context, char **url, rw_error *err) {
   front *f = mem_zalloc(1, sizeof *f);
   *url = NULL;
@@ -423,8 +437,8 @@ rw_status front_open(front **out, server *s, rw_context *context, char **url, rw
   if (o->tls_cert) st = file_read(o->tls_cert, 1 << 20, &f->cert, err);
   if (!st && o->tls_key) st = file_read(o->tls_key, 1 << 20, &f->key, err);
   if (!st && o->access_log) {
-    f->log = strcmp(o->access_log, "-") == 0 ? stderr : fopen(o->access_log, "ae");
-    if (!f->log) st = rw_fail(err, RW_IO, FIELD(access_log) ": %s: %s", o->access_log, strerror(errno));
+    st = open_log(&f->log, o->access_log, err);
+    if (st) rw_prefix(err, st, FIELD(access_log));
   }
   bool local = strncmp(o->listen, "unix:", 5) == 0;
   if (!st) st = local ? listen_unix(f, o->listen + 5, err) : listen_inet(f, o->listen, url, err);

@@ -23,7 +23,7 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
                     : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
   if (!s) s = model_open(&m, adapter, &(model_options){.context = context, .device = "cpu", .base = base}, err);
   if (!s && !no_golden_check) s = golden_check(m, adapter, err);
-  if (!s) s = text_check(&(train_options){.model = adapter}, model_dir(m), err);
+  if (!s) s = text_check(&(train_options){.model = adapter, .context = context}, model_dir(m), err);
   out_dir dir = {NULL, -1, 0};
   if (!s) s = file_dir_begin(&dir, out, force, err);
   if (!s) s = renderer_open(&r, text_dir(adapter, model_dir(m)), NULL, NULL, err);

@@ -301,9 +301,17 @@ static bool replaces_template(const train_options *o, const char *name) {
 
 rw_status text_check(const train_options *o, const char *base, rw_error *err) {
   const char *dir = text_dir(o->model, base);
+  str names = {0};
   rw_status s = file_check_inside(base, "config.json", err); /* its fields are written as well */
-  for (size_t i = 0; !s && i < COPIED; i++)
-    if (!replaces_template(o, copied[i])) s = copy_one(dir, copied[i], NULL, (slice){0}, err);
+  for (size_t i = 0; !s && i < COPIED; i++) {
+    if (replaces_template(o, copied[i])) continue;
+    s = copy_one(dir, copied[i], NULL, (slice){0}, err);
+    char *path = file_join(dir, copied[i]);
+    if (path && file_exists(path)) str_printf(&names, "%s%s", names.len ? ", " : "", copied[i]);
+    mem_free(path);
+  }
+  if (!s && names.p && !names.oom) log_note(o->context, "copied from %s into the result: %s", dir, names.p);
+  str_free(&names);
   return s;
 }
 

@@ -71,6 +71,8 @@ os.mkfifo(path("fifo-weights", "model.safetensors"))
 os.mkfifo(path("fifo.gguf"))
 os.mkfifo(path("fifo.yaml"))
 
+os.symlink("secret", path("log-link"))
+
 # an adapter on itself
 shutil.copytree(os.path.join(root, "tests/data/lora/llama"), path("self-adapter"))
 config = json.load(open(path("self-adapter", "adapter_config.json")))
