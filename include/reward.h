@@ -81,6 +81,9 @@ RW_API void rw_context_free(rw_context *context); /* NULL is fine */
  * signal handler. */
 RW_API void rw_context_interrupt(rw_context *context);
 RW_API void rw_context_resume(rw_context *context); /* takes the interruption back */
+/* Bytes that a row of a file may have, unpacked, where calls in the context read one; 1 to 1073741824, 0: 67108864.
+ * A longer one is RW_DATA. To be set while no call works in it. */
+RW_API rw_status rw_context_set_max_row_bytes(rw_context *context, size_t bytes, rw_error *err);
 
 /* ---- models ---- */
 

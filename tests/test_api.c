@@ -418,6 +418,11 @@ static void a_model_is_trained_and_measured(void **state) {
   o.settings = settings;
   o.n_settings = 3;
   rw_train_result trained;
+  assert_int_equal(rw_context_set_max_row_bytes(context, ((size_t)1 << 30) + 1, &err), RW_USAGE);
+  OK(rw_context_set_max_row_bytes(context, 20, &err));
+  assert_int_equal(rw_train(&o, NULL, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "pairs.jsonl:1: expected a row of at most 20 bytes"));
+  OK(rw_context_set_max_row_bytes(context, 0, &err));
   OK(rw_train(&o, &trained, &err));
   assert_int_equal(trained.steps, 2);
   assert_true(isfinite(trained.loss));

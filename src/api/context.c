@@ -35,6 +35,13 @@ void rw_context_free(rw_context *context) {
 void rw_context_interrupt(rw_context *context) { log_interrupt(context); }
 void rw_context_resume(rw_context *context) { atomic_store(&context->interrupted, false); }
 
+rw_status rw_context_set_max_row_bytes(rw_context *context, size_t bytes, rw_error *err) {
+  if (bytes > (size_t)1 << 30)
+    return rw_fail(err, RW_USAGE, "max_row_bytes: expected 0 to 1073741824, got %zu", bytes);
+  context->max_row_bytes = bytes;
+  return RW_OK;
+}
+
 rw_status call_begin(call *c, rw_context *given, rw_error *err) {
   *c = (call){.context = given, .err = err ? err : &c->unwanted};
   if (given && log_interrupted(given)) return rw_fail(c->err, RW_INTERRUPTED, "interrupted");
