@@ -50,6 +50,7 @@ typedef struct {
 
 typedef struct {
   const char *name;
+  const char *data; /* the digests of its files; NULL: not known */
   eval_result result;
 } named_result;
 
@@ -82,6 +83,9 @@ rw_status source_steps_read(run_set *s, train_run_files *r, json_doc *d, double 
 rw_status source_draw(rep_page *p, const run_set *s, rw_error *err);
 /* The same of a line of evals.jsonl: member "rewards". */
 rw_status reward_spreads_read(run_set *s, run_eval *e, json_doc *d, rw_error *err);
+/* Figures of one name that are of different rows do not compare: said of the first two. data[n]: digests; p NULL:
+ * not known. */
+void note_rows(rep_page *p, const char *const *names, const slice *data, size_t n);
 void spreads_draw(rep_page *p, const run_set *s, const char *eval);
 
 #endif

@@ -17,19 +17,23 @@ static rw_status draw_results(rep_page *p, const run_set *s, rw_error *err) {
   const eval_result **list = mem_alloc(s->n_results, sizeof *list);
   const char **names = mem_alloc(s->n_results, sizeof *names);
   rep_ink *ink = mem_zalloc(s->n_results, sizeof *ink);
-  rw_status st = list && names && ink ? RW_OK : rw_nomem(err, "results");
+  slice *data = mem_alloc(s->n_results, sizeof *data);
+  rw_status st = list && names && ink && data ? RW_OK : rw_nomem(err, "results");
   for (int suite = 0; !st && suite < EVAL_SUITES; suite++) {
     size_t n = 0;
     for (size_t i = 0; i < s->n_results; i++)
       if ((int)s->results[i].result.suite == suite) {
         names[n] = s->results[i].name;
         ink[n].colour = (int)(s->n_runs + i) + 1; /* after the runs' */
+        data[n] = s->results[i].data ? slice_of(s->results[i].data) : (slice){0};
         list[n++] = &s->results[i].result;
       }
     if (n == 0) continue;
     rep_section(p, "Evaluation: %s", eval_suite_words[suite].text);
+    note_rows(p, names, data, n);
     eval_page(p, list, names, ink, n);
   }
+  mem_free(data);
   mem_free(list);
   mem_free(names);
   mem_free(ink);

@@ -108,6 +108,20 @@ static rw_status read_run(run_set *s, const char *name, const char *metrics, con
   return file_exists(evals) ? each_row(evals, take_eval, &(run_reader){s, r}, err) : RW_OK;
 }
 
+/* What the results are of: the digests of their files, one after another. NULL: they do not say. */
+static const char *data_of(run_set *s, json_doc *d) {
+  str all = {0};
+  json_val list = json_get(d, 0, "data");
+  for (json_val v = json_kind(d, list) == JSON_ARRAY ? json_first(d, list) : JSON_NONE; v != JSON_NONE;
+       v = json_next(d, v)) {
+    slice sum = json_string(d, json_get(d, v, "sha256"));
+    if (sum.p) str_add(&all, sum.p, sum.len);
+  }
+  const char *kept = all.len && !all.oom ? arena_strndup(s->memory, all.p, all.len) : NULL;
+  str_free(&all);
+  return kept;
+}
+
 static rw_status read_file(run_set *s, const char *name, const char *path, rw_error *err) {
   json_file f;
   RW_TRY(json_file_open_large(&f, path, err));
@@ -120,6 +134,7 @@ static rw_status read_file(run_set *s, const char *name, const char *path, rw_er
   }
   named_result r = {.name = name};
   rw_status st = eval_result_parse(&r.result, f.doc, NULL, err);
+  r.data = data_of(s, f.doc);
   json_file_close(&f);
   if (st == RW_DATA)
     return rw_fail(err, RW_DATA,

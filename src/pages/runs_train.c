@@ -324,6 +324,44 @@ static void draw_track(rep_page *p, eval_track *t, const eval_result *like, size
 }
 
 /* whole: the result's own tables too; else the curve alone. */
+void note_rows(rep_page *p, const char *const *names, const slice *data, size_t n) {
+  for (size_t i = 0, first = n; i < n; i++) {
+    if (!data[i].p) continue;
+    if (first == n) first = i;
+    if (slice_eq(data[i], data[first])) continue;
+    rep_note(p, "%s and %s were measured on different rows: their figures do not compare.", names[first], names[i]);
+    return;
+  }
+}
+
+/* The content of that evaluation as the run's record has it, in the order in which evals.jsonl first names them. */
+static slice content_of(const train_run_files *r, const char *eval) {
+  json_doc *d = r->info.doc;
+  json_val v = d ? json_first(d, json_get(d, json_get(d, 0, "identity"), "eval")) : JSON_NONE;
+  for (size_t k = 0; k < r->n_evals && v != JSON_NONE; k++) {
+    bool again = false;
+    for (size_t b = 0; b < k && !again; b++) again = strcmp(r->evals[b].eval, r->evals[k].eval) == 0;
+    if (again) continue;
+    if (strcmp(r->evals[k].eval, eval) == 0) return json_string(d, v);
+    v = json_next(d, v);
+  }
+  return (slice){0};
+}
+
+static rw_status note_contents(rep_page *p, const run_set *s, const char *eval, rw_error *err) {
+  slice *data = mem_alloc(s->n_runs, sizeof *data);
+  const char **names = mem_alloc(s->n_runs, sizeof *names);
+  for (size_t i = 0; data && names && i < s->n_runs; i++) {
+    data[i] = content_of(&s->runs[i], eval);
+    names[i] = s->runs[i].name;
+  }
+  if (data && names) note_rows(p, names, data, s->n_runs);
+  rw_status st = data && names ? RW_OK : rw_nomem(err, "evaluations");
+  mem_free(data);
+  mem_free(names);
+  return st;
+}
+
 static rw_status draw_eval(rep_page *p, run_set *s, const char *eval, const eval_result *like, bool whole,
                            rw_error *err) {
   size_t points = 2, used = 0;
@@ -343,6 +381,7 @@ static rw_status draw_eval(rep_page *p, run_set *s, const char *eval, const eval
   if (!st && !whole) draw_track(p, &t, like, used);
   if (!st && whole) {
     rep_section(p, "Evaluated while training: %s", eval);
+    st = note_contents(p, s, eval, err);
     eval_page(p, t.result, t.name, t.ink, t.n_results);
     spreads_draw(p, s, eval);
   }
