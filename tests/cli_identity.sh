@@ -89,6 +89,16 @@ goes_on --eval "$tmp/eval.jsonl" --keep best 2>"$tmp/said"
 best=$(get "$tmp/cut/run.json" "['best_step']")
 [ "$best" -eq 6 ] || fail "best step $best has no weights"
 
+# a checkpoint of an older program has no record: its fingerprint decides
+stopped "$tmp/older"
+python3 - "$tmp"/older/checkpoint-*/state.json <<'E2'
+import json, sys
+s = json.load(open(sys.argv[1])); del s["identity"]; json.dump(s, open(sys.argv[1], "w"))
+E2
+fails 2 "belongs to a run with other arguments" train --out "$tmp/older" --resume --lr 1e-2
+train --out "$tmp/older" --resume
+cmp "$tmp/plain/model.safetensors" "$tmp/older/model.safetensors"
+
 # the same --eval twice, under two names
 cp "$tmp/eval.jsonl" "$tmp/twin.jsonl"
 fails 2 "the same rows and suite" train --out "$tmp/twice" --eval "$tmp/eval.jsonl" --eval "pairs:$tmp/twin.jsonl"
@@ -218,6 +228,21 @@ sed '2s/"good"/"better"/' "$tmp/items.jsonl" >"$tmp/changed.jsonl"
 said="items.scored.jsonl:2: was scored with other texts than $tmp/changed.jsonl:2 has: was \"good\", is \"better\""
 fails 1 "$said" "$reward" eval --suite pairs --data "$tmp/changed.jsonl" --scores "$tmp/items.scored.jsonl"
 fails 1 "$said" "$reward" compare "$tmp/items.scored.jsonl" "$tmp/rm" "$tmp/changed.jsonl"
+# results of other rows under one name, and runs that were evaluated on such, do not compare: the page says so
+"$reward" eval --quiet --suite pairs --data "$tmp/changed.jsonl" --model "$tmp/rm" -o "$tmp/second.json" >/dev/null
+"$reward" eval --quiet --suite pairs --data "$tmp/changed.jsonl" --model "$tmp/rm" -o "$tmp/third.json" >/dev/null
+cp "$tmp/eval.jsonl" "$tmp/kept.jsonl"
+cp "$tmp/bench.jsonl" "$tmp/eval.jsonl"
+train --out "$tmp/elsewhere" --eval "$tmp/eval.jsonl" --eval-every 2
+mv "$tmp/kept.jsonl" "$tmp/eval.jsonl"
+for of in "first.json second.json" "whole elsewhere"; do
+  read -r a b <<<"$of"
+  "$reward" report "$tmp/$a" "$tmp/$b" -o "$tmp/page.html"
+  grep -q "${a%.json} and ${b%.json} were measured on different rows" "$tmp/page.html"
+done
+"$reward" report "$tmp/second.json" "$tmp/third.json" "$tmp/whole" "$tmp/best" -o "$tmp/page.html"
+! grep -q "different rows" "$tmp/page.html"
+
 ids='{"chosen_ids": [5, 6], "rejected_ids": [7]}'
 echo "$ids" >"$tmp/ids.jsonl"
 echo "${ids%\}}, \"chosen_score\": 1, \"rejected_score\": 0}" >"$tmp/ids.scored.jsonl"

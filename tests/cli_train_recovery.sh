@@ -21,6 +21,7 @@ stops() { # TEXT OPTION…: train ends with exit 1, the text on stderr
   expect 1 "" train "${@:2}"
   grep -qF -- "$1" "$tmp/said" || fail "${*:2}: expected '$1' in: $(cat "$tmp/said")"
 }
+steps_of() { echo "$((10#${1##*-}))"; } # CHECKPOINT
 unfinished() { # DIR: nothing half-written, and nothing that looks like a result
   [ ! -e "$1/model.safetensors" ]
   [ -z "$(find "$1" -name '*partial*')" ]
@@ -52,6 +53,27 @@ done
 [ $status -eq 0 ] || eval "\"\$reward\" $again" 2>"$tmp/said"
 same "$tmp/whole" "$tmp/the run"
 grep -qF "$end" "$tmp/said" # the recent means went on too
+
+# a terminal that is closed (SIGHUP) lets it save as well; with nohup nothing happens
+(exec "$reward" "${args[@]}" --steps 300 --out "$tmp/hung" 2>"$tmp/said") & pid=$!
+for _ in $(seq 1000); do
+  [ "$(wc -l 2>/dev/null <"$tmp/hung/metrics.jsonl" || echo 0)" -lt 10 ] && kill -0 $pid 2>/dev/null || break
+  sleep 0.01
+done
+kill -HUP $pid
+status=0; wait $pid || status=$?
+if [ $status -ne 0 ]; then
+  [ $status -eq 130 ] || fail "SIGHUP: exit status $status: $(cat "$tmp/said")"
+  unfinished "$tmp/hung"
+  [ "$(steps_of "$tmp/hung"/checkpoint-*)" -ge 10 ]
+  train --steps 300 --out "$tmp/hung" --resume
+fi
+same "$tmp/whole" "$tmp/hung"
+(trap '' HUP; exec "$reward" "${args[@]}" --steps 300 --out "$tmp/nohup" 2>"$tmp/said") & pid=$!
+for _ in $(seq 1000); do [ -e "$tmp/nohup/metrics.jsonl" ] && break || sleep 0.01; done
+kill -HUP $pid
+wait $pid
+same "$tmp/whole" "$tmp/nohup"
 
 # Ctrl-C when all steps are done, or nearly: interrupted and to be gone on with, or finished and a success
 for last in 298 299 300 300 300 300 300 300; do
