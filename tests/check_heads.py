@@ -141,6 +141,16 @@ try:
     set_config(deep, architectures=["LlamaForProcessRewardModel"])
     refused("LlamaForProcessRewardModel", "score", "--model", deep)
 
+    # the texts of their own that docs/models.md has for two models
+    lines = [l.strip() for l in (ROOT / "docs" / "models.md").read_text().splitlines() if l.startswith("    {{ bos_token }}")]
+    talk = [user, say(a), {"role": "user", "content": "Why?"}, say(b)]
+    for line, want in zip(lines, (f"Human: What is 2?\n\nAssistant: {a}\n\nHuman: Why?\n\nAssistant: {b}",
+                                  f"[INST] What is 2? [/INST] {a}[INST] Why? [/INST] {b}"), strict=True):
+        file = Path(work) / "text.jinja"
+        file.write_text(line)
+        got = run("tokenize", "--model", reader, "--chat-template", file, rows=[{"messages": talk}])[0]["input_ids"]
+        check(got == run("tokenize", "--model", reader, rows=[{"text": want}])[0]["input_ids"], line)
+
     lm = model(work, "logit")
     logits = [run("score", "--model", lm, "--head", f"logit:{i}", rows=[row])[0]["score"] for i in (0, 7)]
     check(logits[0] != logits[1], "logits of two tokens alike")
