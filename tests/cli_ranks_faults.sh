@@ -70,6 +70,21 @@ rm -rf "$tmp/stopped"
 stopped TERM launcher 2
 rm -rf "$tmp/stopped"
 
+# a disk that fills up in mid-run: steps go on unsaved, said once, and what comes after has the same bits
+if small_disk 5m; then
+  "${long[@]/3000/300}" --out "$tmp/short"
+  ranks 3 "${long[@]/3000/300}" --save-every 1 --out "$tmp/small/rm" 2>"$tmp/said" &
+  pid=$!
+  for i in $(seq 300); do [ ! -s "$tmp/small/rm/metrics.jsonl" ] || break; sleep 0.1; done
+  dd if=/dev/zero of="$tmp/small/fill" bs=16K 2>/dev/null || true
+  for i in $(seq 100); do ! grep -q "is not saved" "$tmp/said" || break; sleep 0.1; done
+  rm "$tmp/small/fill"
+  wait $pid || fail "a disk that was full: $(cat "$tmp/said")"
+  grep -q "is not saved" "$tmp/said" || fail "nothing was said: $(cat "$tmp/said")"
+  cmp "$tmp/short/model.safetensors" "$tmp/small/rm/model.safetensors"
+  same_metrics "$tmp/short" "$tmp/small/rm"
+fi
+
 # a killed rank ends the run; kills at any moment, and resumes at a number of ranks drawn anew
 RANDOM=7
 for i in $(seq "${KILLS:-5}"); do

@@ -24,8 +24,8 @@ exec ip netns exec \$ns unshare -u sh -c "hostname \$ns; exec \$*"
 E2
 chmod +x "$tmp/agent"
 cat >"$tmp/hosts" <<E2
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-exec ip netns exec $a unshare -u sh -c 'hostname $a; exec "\$@"' x mpirun --mca plm_rsh_agent $tmp/agent --mca plm_rsh_no_tree_spawn 1 \\
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
+exec ip netns exec $a unshare -u sh -c 'hostname $a; exec "\$@"' x mpirun -x ASAN_OPTIONS --mca plm_rsh_agent $tmp/agent --mca plm_rsh_no_tree_spawn 1 \\
   --mca oob_tcp_if_include 10.77.0.0/24 --mca btl tcp,self --mca btl_tcp_if_include 10.77.0.0/24 \\
   --mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 \\
   --bind-to none --oversubscribe --host 10.77.0.1:4,10.77.0.2:4 --map-by node "\$@"

@@ -366,6 +366,11 @@ static void test_fingerprint(void **state) {
       strstr(s.p,
              " 0 1 0x1p+0 0 0x1.eb851eb851eb8p-6 0x0p+0 128 9 1 0 2 3 1 1 5 cpu f32 lora 2 0x0p+0 all-linear  "
              "drop 0x1p-1  2 "));
+  assert_null(strstr(s.p, "slices"));
+  o.slices = 4; /* an older program had one */
+  str_clear(&s);
+  fingerprint_options(&s, &o, &e);
+  assert_non_null(strstr(s.p, " slices=4"));
   str_free(&s);
 }
 
