@@ -92,20 +92,46 @@ static rw_status read_row(golden_row *r, json_doc *d, json_val row, size_t index
   return r->len ? RW_OK : rw_fail(err, RW_DATA, "golden row %zu: expected token ids, got none", index);
 }
 
-static rw_status check_row(model *m, json_doc *d, json_val row, size_t index, double bound, rw_error *err) {
-  golden_row r;
-  float got;
-  RW_TRY(read_row(&r, d, row, index, err));
-  const int32_t *ids = r.ids;
-  id_group g = {&ids, &r.len, 1};
-  RW_TRY(model_score(m, &g, 1, false, &got, err));
-  double want = r.score, allowed = bound * fmax(1, fabs(want));
-  if (fabs((double)got - want) <= allowed) return RW_OK;
+static rw_status compare(const model *m, double want, double got, size_t index, rw_error *err) {
+  double allowed = golden_bound() * fmax(1, fabs(want));
+  if (fabs(got - want) <= allowed) return RW_OK;
   return rw_fail(
       err, RW_DATA,
       "golden row %zu: expected the recorded score %.9g, got %.9g on %s (allowed: +-%.2g); the weights, the "
       "configuration or the program are not those that wrote it; " FIELD(no_golden_check) " goes on all the same",
-      index, want, (double)got, model_device(m), allowed);
+      index, want, got, model_device(m), allowed);
+}
+
+/* What one pass takes of golden rows. */
+typedef struct {
+  golden_row row[GOLDEN_ROWS];
+  const int32_t *ids[GOLDEN_ROWS];
+  id_group g[GOLDEN_ROWS];
+  size_t n;
+} golden_pass;
+
+/* The rows from *v on, which is row `index`; *v: the first of the next pass. */
+static rw_status read_pass(golden_pass *p, json_doc *d, json_val *v, size_t index, rw_error *err) {
+  for (p->n = 0; p->n < GOLDEN_ROWS && *v != JSON_NONE; p->n++, *v = json_next(d, *v)) {
+    golden_row *r = &p->row[p->n];
+    RW_TRY(read_row(r, d, *v, index + p->n, err));
+    p->ids[p->n] = r->ids;
+    p->g[p->n] = (id_group){&p->ids[p->n], &r->len, 1};
+  }
+  return RW_OK;
+}
+static json_val first_row(json_doc *d) { return json_first(d, json_get(d, json_get(d, 0, "golden"), "rows")); }
+
+static rw_status check_rows(model *m, json_doc *d, rw_error *err) {
+  golden_pass p;
+  float got[GOLDEN_ROWS];
+  size_t index = 1;
+  for (json_val v = first_row(d); v != JSON_NONE;) {
+    RW_TRY(read_pass(&p, d, &v, index, err));
+    RW_TRY(model_score(m, p.g, p.n, false, got, err));
+    for (size_t i = 0; i < p.n; i++) RW_TRY(compare(m, p.row[i].score, (double)got[i], index++, err));
+  }
+  return RW_OK;
 }
 
 rw_status golden_check(model *m, const char *dir, rw_error *err) {
@@ -114,12 +140,9 @@ rw_status golden_check(model *m, const char *dir, rw_error *err) {
   if (!path) return rw_nomem(err, dir);
   rw_status s = RW_OK;
   if (file_exists(path) && !(s = json_file_open(&f, path, err))) {
-    size_t i = 0;
     in_f32 x;
     s = f32_begin(&x, m, err);
-    json_val rows = json_get(f.doc, json_get(f.doc, 0, "golden"), "rows");
-    for (json_val v = json_first(f.doc, rows); !s && v != JSON_NONE; v = json_next(f.doc, v))
-      s = check_row(x.f, f.doc, v, ++i, golden_bound(), err);
+    if (!s) s = check_rows(x.f, f.doc, err);
     f32_end(&x);
     if (s) rw_prefix(err, s, "%s", path);
     json_file_close(&f);
@@ -130,16 +153,9 @@ rw_status golden_check(model *m, const char *dir, rw_error *err) {
 
 /* What golden_write takes, of an opened file. */
 static rw_status carry(model *m, json_doc *d, const char *to, rw_error *err) {
-  golden_row row[GOLDEN_ROWS];
-  const int32_t *ids[GOLDEN_ROWS];
-  id_group g[GOLDEN_ROWS];
-  size_t n = 0;
-  for (json_val v = json_first(d, json_get(d, json_get(d, 0, "golden"), "rows")); v != JSON_NONE && n < GOLDEN_ROWS;
-       v = json_next(d, v), n++) {
-    RW_TRY(read_row(&row[n], d, v, n + 1, err));
-    ids[n] = row[n].ids;
-    g[n] = (id_group){&ids[n], &row[n].len, 1};
-  }
+  golden_pass p;
+  json_val v = first_row(d);
+  RW_TRY(read_pass(&p, d, &v, 1, err));
   json_val c = json_get(d, 0, "calibration");
   slice on = json_string(d, json_get(d, c, "on"));
   int64_t items = 0;
@@ -149,7 +165,7 @@ static rw_status carry(model *m, json_doc *d, const char *to, rw_error *err) {
   if (json_int(d, json_get(d, c, "n"), &items) && items > 0) known.n = (size_t)items;
   char *text = mem_strndup(on.p ? on.p : "", on.p ? on.len : 0);
   known.on = text;
-  rw_status s = text ? golden_write(m, to, g, n, &known, err) : rw_nomem(err, to);
+  rw_status s = text ? golden_write(m, to, p.g, p.n, &known, err) : rw_nomem(err, to);
   mem_free(text);
   return s;
 }
