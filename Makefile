@@ -51,7 +51,7 @@ APT     := gcc g++ make pkg-config python3 python3-pip \
            libmicrohttpd-dev libopenmpi-dev openmpi-bin
 APT_DEV := libcmocka-dev libjansson-dev libdnnl-dev clang clang-format clang-tidy cppcheck procps python3-venv patchelf
 
-.PHONY: all clean tests test quick lint bench bench-json demo deps deps-dev deps-model fuzz help install wheel always ranks compile_commands.json
+.PHONY: all clean tests test quick lint bench bench-quick bench-json demo deps deps-dev deps-model fuzz help install wheel always ranks compile_commands.json
 all: $(BUILD)/reward $(BUILD)/libreward.a $(BUILD)/libreward.so $(PLUGIN) $(MPI)
 
 $(BUILD)/reward: $(CLI_OBJ) $(SERVE_OBJ) $(BUILD)/libreward.a
@@ -223,6 +223,8 @@ compile_commands.json:
 	make -n -B all tests BUILD=build | python3 -c 'import json,sys,os,shlex; c=[l.strip() for l in sys.stdin if " -c -o " in l]; print(json.dumps([dict(directory=os.getcwd(),command=l,file=shlex.split(l)[-1]) for l in c],indent=1))' > $@
 
 bench: all tests ; @python3 bench/bench.py && python3 bench/bench_curate.py
+# One size, one setting of each peer; the peers' Python may be given: BENCH_PYTHON=…
+bench-quick: $(BUILD)/reward $(BUILD)/check-ops ; @python3 bench/bench.py --quick
 # The JSON reader's rate over rows in memory: make bench-json ROWS=FILE
 $(BUILD)/bench_json: bench/bench_json.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(BUILD)/libreward.a $(LIBS)
@@ -249,6 +251,7 @@ help:
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
 	@echo "make bench      speeds beside peers and the machine's limit, and of curation at full size (10 GB of disk)"
+	@echo "make bench-quick ours, the peers and the limit for one size, in under three minutes"
 	@echo "make bench-json the JSON reader alone: ROWS=FILE"
 
 clean:

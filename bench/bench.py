@@ -2,9 +2,10 @@
 """Speeds of reward.c beside PyTorch's and the machine's limit, in one run.
 
     make bench                       (bench/bench.py [--model DIR] [--pairs N])
+    make bench-quick                 (bench/bench.py --quick: 4 pairs, nothing shared, one setting of each peer)
 
 Limit: oneDNN's product at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
-work, measured before and after: sgemm for f32; for bf16, on machines with AMX, of bf16 factors packed beforehand. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
+work, measured before and after: sgemm for f32; for bf16, on levels that multiply it faster (amx, avx512bf16), of bf16 factors packed beforehand. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
 (forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
 of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer, on
 the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
@@ -19,13 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
-ap.add_argument("--pairs", type=int, default=24)
+ap.add_argument("--pairs", type=int)
+ap.add_argument("--quick", action="store_true")
 ap.add_argument("--peer", choices=("score", "train"))
 ap.add_argument("--level", choices=("avx2", "avx512"))
 ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
 ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
+a.pairs = a.pairs or (4 if a.quick else 24)
 if a.level:
     isa = {"avx2": "AVX2", "avx512": "AVX512_CORE"}[a.level]
     os.environ.update(REWARD_CPU_LEVEL=a.level, ONEDNN_MAX_CPU_ISA=isa, ATEN_CPU_CAPABILITY=a.level,
@@ -66,7 +69,7 @@ def peer(kind, model_dir, rows):
         best = None
         with torch.no_grad():
             m(*batch(seqs[:1]))
-            for size in (1, 2, 4, 8):
+            for size in (4,) if a.quick else (1, 2, 4, 8):
                 t = time.time()
                 for i in range(0, len(seqs), size):
                     m(*batch(seqs[i:i + size]))
@@ -106,8 +109,10 @@ if a.peer:
 
 
 def limit():
-    """{dtype: GFLOP/s}; the first table of each precision is this machine's best level."""
-    out = subprocess.run([str(ROOT / "build/check-ops"), "--speed"], capture_output=True, text=True).stdout
+    """{dtype: GFLOP/s}, as printed beside the level that this program takes."""
+    version = subprocess.run([str(ROOT / "build/reward"), "--version"], capture_output=True, text=True, check=True).stdout
+    level = re.search(r"^cpu +(\w+)$", version, re.M)[1]
+    out = subprocess.run([str(ROOT / "build/check-ops"), "--speed", level], capture_output=True, text=True).stdout
     found = {}
     for dtype, table in re.findall(r"^GFLOP/s, (\w+),.*\n((?:\w+ +\d+ ->.*\n)+)", out, re.M):
         shapes = [(int(i) * int(o), float(r)) for i, o, r in re.findall(r"(\d+) -> +(\d+) .* (\S+)$", table, re.M)]
@@ -148,13 +153,15 @@ with tempfile.TemporaryDirectory() as tmp:
     dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level and d == "bf16")]
     results = {}
     for dtype in dtypes:
-        for name, rows, share in (("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")):
+        scored = [("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")]
+        trained = [("train, no sharing", plain, "no"), ("train, recomputing", plain, "no", "--recompute", "full"),
+                   ("train, recomputing, 8-bit states", plain, "no", "--recompute", "full", "--optimizer-states", "8bit"),
+                   ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")]
+        for name, rows, share in scored[:1] if a.quick else scored:
             log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
             tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
             results[dtype, name] = (int(tokens), float(seconds), flops(rows, config), None)
-        for name, rows, share, *more in (("train, no sharing", plain, "no"), ("train, recomputing", plain, "no", "--recompute", "full"),
-                                         ("train, recomputing, 8-bit states", plain, "no", "--recompute", "full", "--optimizer-states", "8bit"),
-                                         ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")):
+        for name, rows, share, *more in trained[:1] if a.quick else trained:
             folder = f"{tmp}/t-{dtype}-{len(results)}"
             ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "2", "--lr", "1e-6", "--share", share, *more])
             m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
@@ -163,10 +170,10 @@ with tempfile.TemporaryDirectory() as tmp:
             results[dtype, name] = (tokens, seconds, 3 * flops(rows, config) * tokens / epoch, json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
     peers, all_peers = {}, []
     for dtype in dtypes:
-        for kind, batch in (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
+        for kind, batch in (("score", 0), ("train", 2)) if a.quick else (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
             if 2 * batch > a.pairs:  # one step is not counted
                 continue
-            out = subprocess.run([peer_python, __file__, "--peer", kind, "--dtype", dtype, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain], capture_output=True, text=True)
+            out = subprocess.run([peer_python, __file__, "--peer", kind, "--dtype", dtype, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain] + ["--quick"] * a.quick, capture_output=True, text=True)
             if out.returncode:
                 print(out.stderr[-500:], file=sys.stderr)
                 continue
@@ -174,7 +181,7 @@ with tempfile.TemporaryDirectory() as tmp:
             all_peers.append((dtype, kind, p))
             if (dtype, kind) not in peers or p["tokens"] / p["seconds"] > peers[dtype, kind]["tokens"] / peers[dtype, kind]["seconds"]:
                 peers[dtype, kind] = p
-    after = limit()
+    after = before if a.quick else limit()
 for dtype in dtypes:
     print(f"limit in {dtype}: {before[dtype]:.0f} GFLOP/s before, {after[dtype]:.0f} after (oneDNN at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
 print(f"{'':38}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}{'peak GB':>9}")
@@ -186,6 +193,6 @@ for (dtype, name), (tokens, seconds, work, peak) in results.items():
 for dtype, kind, p in all_peers:
     memory = ""
     if kind == "train":
-        shares = ", ".join(f"{results[dtype, 'train, ' + n][3] / p['peak']:.0%}" for n in ("no sharing", "recomputing", "recomputing, 8-bit states"))
-        memory = f", peak {p['peak'] / 1e9:.2f} GB (ours, recomputing, and with 8-bit states: {shares})"
+        shares = ", ".join(f"{results[dtype, 'train, ' + n][3] / p['peak']:.0%}" for n in ("no sharing", "recomputing", "recomputing, 8-bit states") if (dtype, "train, " + n) in results)
+        memory = f", peak {p['peak'] / 1e9:.2f} GB (ours{'' if a.quick else ', recomputing, and with 8-bit states'}: {shares})"
     print(f"{dtype + ' peer ' + kind:38}{p['tokens'] / p['seconds']:10.0f}   batch {p['batch']}{memory}")
