@@ -12,7 +12,7 @@ while IFS=: read -r file include; do
   fi
 done < <(grep -roE '#include "[a-z]+/[^"]*"' src | sed 's/#include "//; s/"$//')
 # the library names an option's field, FIELD(max_length); only the program, and the table of options, know its option
-flags=$(grep -rnE '"[^"]*--[a-z]' src --include='*.c' | grep -vE '^src/(cli/|report/style\.c|train/(sweep|options)\.c)|`reward |--repo-type|--local-dir|--pooler-config|with `--seed' || true)
+flags=$(grep -rnE '"[^"]*--[a-z]' src --include='*.c' | grep -vE '^src/(cli/|report/style\.c|pages/model_card\.c|train/(sweep|options)\.c)|`reward |--repo-type|--local-dir|--pooler-config|with `--seed' || true)
 [ -z "$flags" ] || { echo "an option's name in a message of the library: $flags"; bad=1; }
 for h in src/*/*.h src/curate/*/*.h; do
   case $h in */kernels_impl.h | */avx512.h) continue ;; esac # the body of kernels_LEVEL.c, and for one level only
