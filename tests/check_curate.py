@@ -357,6 +357,19 @@ with tempfile.TemporaryDirectory() as tmp:
     write(tmp / "one.jsonl", [dict(prompt="p", chosen="c", rejected="r")])
     curate(tmp, "bare", ["source: pairs"], [("pairs", tmp / "one.jsonl")])
     assert "margin" not in (tmp / "bare/README.md").read_text() and "source_id" not in (tmp / "bare/README.md").read_text()
+    # HelpSteer3: a conversation, two responses, and which one by how much; none is no pair
+    context = [dict(role="user", content="q"), dict(role="assistant", content="a"), dict(role="user", content="again")]
+    write(tmp / "h3.jsonl", [dict(domain="code", context=context, response1=f"x{p}", response2=f"y{p}", overall_preference=p) for p in (-3, 0, 1, 2)] +
+          [dict(domain="stem", context=context[:1], response1="same", response2="same", overall_preference=1)])
+    curate(tmp, "h3", ["source: helpsteer3"], [("helpsteer3", tmp / "h3.jsonl")])
+    rows = [json.loads(l) for l in open(tmp / "h3/train.jsonl")]
+    assert [(r["id"], r["chosen"][-1]["content"], r["rejected"][-1]["content"], r["task_category"]) for r in rows] == [
+        ("helpsteer3:1", "x-3", "y-3", "code"), ("helpsteer3:3", "y1", "x1", "code"), ("helpsteer3:4", "y2", "x2", "code")]
+    assert all(r["chosen"][:-1] == r["rejected"][:-1] == context for r in rows)
+    assert [(r["id"], r["reason"]) for r in map(json.loads, open(tmp / "h3/removed.jsonl"))] == [("helpsteer3:2", "no preference"), ("helpsteer3:5", "equal texts")]
+    write(tmp / "h3.jsonl", [dict(context=context, response1="a", response2="b", overall_preference=4)])
+    (tmp / "h3.yaml").write_text("stages:\n  - source: helpsteer3\n")
+    assert "overall_preference: expected a whole number from -3 to 3" in reward(tmp / "h3.yaml", "--input", f"helpsteer3={tmp}/h3.jsonl", "-o", tmp / "h3bad").stderr
     # --lenient: a row of another shape between two responses to a prompt keeps them from being a pair
     answer = lambda p, k: dict(prompt=p, response=f"{p}{k}", helpfulness=k)
     write(tmp / "odd.jsonl", [answer("a", 0), dict(prompt="a"), answer("a", 1), answer("b", 0), answer("b", 1), dict(prompt="c"), answer("c", 1), answer("d", 0), answer("d", 1), answer("e", 1), dict()])

@@ -17,6 +17,7 @@
   X(wildguardmix)    \
   X(offsetbias)      \
   X(helpsteer2)      \
+  X(helpsteer3)      \
   X(preference_700k) \
   X(nectar)          \
   X(hh_rlhf)         \
