@@ -14,7 +14,9 @@ import math
 import os
 import random
 import re
+import subprocess
 import sys
+import tempfile
 from collections import Counter, defaultdict
 
 BOW_LIMIT = 0.65
@@ -316,6 +318,26 @@ def main():
             problem(base, 0, f"{name}: words and length tell the chosen response in {best:.1%}")
         if not LENGTH_LIMITS[0] <= longer <= LENGTH_LIMITS[1]:
             problem(base, 0, f"{name}: the longer response is chosen in {longer:.1%}")
+
+    following = os.path.join(base, "following")
+    if os.path.isdir(following):
+        pairs, prompts = [], {}
+        for split in ("train", "test"):
+            rows = read(os.path.join(following, split + ".jsonl"))
+            prompts[split] = {r["prompt"] for _, r in rows}
+            pairs += [(r["prompt"], r["chosen"], r["rejected"]) for _, r in rows]
+        if prompts["train"] & prompts["test"]:
+            problem(following, 0, "a held-out prompt is in train.jsonl")
+        best, longer = max(form_accuracy(pairs, l2, 0) for l2 in (1e-4, 1e-2)), longer_chosen(pairs)
+        print(f"following: {len(pairs)} pairs; held-out accuracy from words and length {best:.1%} (limit {BOW_LIMIT:.0%}); "
+              f"longer is better in {longer:.1%}")
+        if best > BOW_LIMIT or not LENGTH_LIMITS[0] <= longer <= LENGTH_LIMITS[1]:
+            problem(following, 0, "words or length tell the chosen response")
+        with tempfile.TemporaryDirectory() as made:
+            subprocess.run([sys.executable, os.path.join(base, "following.py"), made], check=True)
+            for split in ("train", "test"):
+                if open(os.path.join(made, split + ".jsonl"), "rb").read() != open(os.path.join(following, split + ".jsonl"), "rb").read():
+                    problem(following, 0, f"{split}.jsonl is not what following.py writes")
 
     if len(training) >= 100:  # the check itself: a word that half of the chosen responses carry must be found
         planted = [(p, c + " Indeed." if i % 2 else c, r) for i, (p, c, r) in enumerate(training)]
