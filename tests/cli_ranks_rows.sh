@@ -24,7 +24,7 @@ score() { "$reward" "${args[@]}" "$@"; }
 many() { ranks "$1" "$reward" "${args[@]}" "${@:2}"; }
 # what the program says, without mpirun's own words and the speed
 said() { grep -a '^reward ' "$1" | grep -v 'tokens/s\|bound to one core'; }
-same() { cmp "$tmp/whole.$2" "$1" && cmp "$tmp/whole.$2.run.json" "$1.run.json" && [ ! -e "$1.parts" ] || fail "$3: not what one process gives"; }
+same() { cmp "$tmp/whole.$2" "$1" && cmp "$tmp/whole.$2.run.json" "$1.run.json" && [ ! -e "$1.parts" ] && [ ! -e "$1.partial" ] || fail "$3: not what one process gives"; }
 for end in jsonl jsonl.gz jsonl.zst; do score "$tmp/rows.jsonl" -o "$tmp/whole.$end" 2>"$tmp/whole.said"; done
 ends=(jsonl jsonl.zst jsonl.gz jsonl)
 for n in 1 2 3 4; do

@@ -58,14 +58,15 @@ static rw_status take_journal(parting *p, rw_error *err) {
   const score_file_options *o = p->r.o;
   char *path = mem_printf("%s.partial", o->output);
   journal *from = NULL;
-  bool any = false;
+  bool kept = false, any = false;
   rw_status s = path ? RW_OK : rw_nomem(err, o->output);
   if (!s && file_exists(path)) {
-    s = journal_open(&from, o->output, o->resume, &any, p->r.context, err);
+    s = journal_open(&from, o->output, o->resume, &kept, p->r.context, err);
+    any = kept;
     if (!s && any) s = journal_begin(from, (slice){p->r.identity.p, p->r.identity.len}, err);
     for (size_t i = 0; !s && any; i++) s = move_rows(p, from, i, &any, err);
     if (from) journal_close(from, NULL);
-    if (!s && any && unlink(path) != 0) s = rw_fail(err, RW_IO, "%s: cannot remove it", path);
+    if (!s && kept && unlink(path) != 0) s = rw_fail(err, RW_IO, "%s: cannot remove it", path);
   }
   mem_free(path);
   return s;
