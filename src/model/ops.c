@@ -231,13 +231,14 @@ rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err) {
   if (!s) s = buffer_need(m, &m->cos[which], rows, half, T_F32, err);
   if (!s) s = buffer_need(m, &m->sin[which], rows, half, T_F32, err);
   if (!s) {
-    for (size_t r = 0; r < rows; r++) {
-      if (r % positions == 0) rope_frequencies(&m->w->cfg.ropes[which], m->w->cfg.rotary_dim, r >= positions, inv);
-      for (size_t i = 0; i < half; i++) {
-        float angle = (float)(r % positions) * inv[i];
-        t[r * half + i] = (float)(cos((double)angle) * scale);
-        t[(rows + r) * half + i] = (float)(sin((double)angle) * scale);
-      }
+    for (size_t part = 0, r = 0; r < rows; part++) {
+      rope_frequencies(&m->w->cfg.ropes[which], m->w->cfg.rotary_dim, part == 1, inv);
+      for (size_t p = 0; p < positions; p++, r++)
+        for (size_t k = 0; k < half; k++) {
+          float angle = (float)p * inv[k];
+          t[r * half + k] = (float)(cos((double)angle) * scale);
+          t[(rows + r) * half + k] = (float)(sin((double)angle) * scale);
+        }
     }
     m->be->put(m->be, m->cos[which].p, t, rows * half * sizeof(float));
     m->be->put(m->be, m->sin[which].p, t + rows * half, rows * half * sizeof(float));
