@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/half.h"
 #include "base/mem.h"
 #include "ops_measure.h"
 #include "ops_mix.h"
@@ -32,10 +31,6 @@ static void must_sync(backend *be) {
 }
 
 /* ---- products ---- */
-
-static void round_all(float *x, size_t n) {
-  for (size_t i = 0; i < n; i++) x[i] = half_from_bf16(half_to_bf16(x[i]));
-}
 
 /* bf16: the factors are rounded first, so they are here too; then only the sums' roundings differ. */
 static void check_linear(backend *be, const char *level, bool bf16) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -20,6 +21,9 @@ static double *widen(const float *x, size_t n) {
   double *p = malloc(n * sizeof *p);
   for (size_t i = 0; i < n; i++) p[i] = x[i];
   return p;
+}
+static void round_all(float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) x[i] = half_from_bf16(half_to_bf16(x[i]));
 }
 /* Largest |a - b| over the largest |b|. */
 static double distance(const float *a, const double *b, size_t n) {
