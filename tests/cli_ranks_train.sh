@@ -73,8 +73,8 @@ data=$tmp/few.jsonl alike 8 3 # a batch of fewer rows than slices, and a rank wi
 model=$tmp/texts data=$tmp/rankings.jsonl
 alike 4 3 --loss plackett-luce
 data=$tmp/pairs.jsonl
-# many values: more than one piece on its way, stretches that end within a tensor and within a block of squares
+# many values: more than two pieces on their way, stretches that end within a tensor and within a block of squares
 model=$tmp/wide
 alike 4 3 --steps 2
 alike 4 2 --steps 2 --optimizer-states 8bit --save-every 1 --keep 1
-alike 2 3 --steps 2
+alike 2 2 --steps 2

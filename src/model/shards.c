@@ -22,15 +22,10 @@ typedef struct {
 
 static size_t blocks_before(size_t value) { return (value + SQUARES_BLOCK - 1) / SQUARES_BLOCK; }
 
-/* The gradients that rank r needs: its own stretch, and what is left of the block of squares at its end. */
-static stretch needed(const trainer *t, int r) {
-  size_t from = t->cut[r], to = blocks_before(t->cut[r + 1]) * SQUARES_BLOCK;
-  if (to > t->n_trained) to = t->n_trained;
-  return (stretch){from, t->cut[r + 1] > from ? to - from : 0};
-}
+static stretch stretch_of(const trainer *t, int r) { return (stretch){t->cut[r], t->cut[r + 1] - t->cut[r]}; }
 
 static stretch piece_of(const trainer *t, int r, size_t k) {
-  stretch s = needed(t, r);
+  stretch s = stretch_of(t, r);
   size_t at = k * t->piece < s.n ? k * t->piece : s.n;
   return (stretch){s.from + at, s.n - at < t->piece ? s.n - at : t->piece};
 }
@@ -38,12 +33,13 @@ static stretch piece_of(const trainer *t, int r, size_t k) {
 /* Values whose sums over rounds of slices are kept apart from the gradients of the slice under way. */
 static size_t summed(const model *m, size_t slices) {
   const comm *c = ranks_of(m);
-  return slices <= (size_t)c->size ? 0 : needed(&m->tr, c->rank).n;
+  return slices <= (size_t)c->size ? 0 : stretch_of(&m->tr, c->rank).n;
 }
 
 static size_t piece_for(const comm *c, size_t values) {
   size_t piece = (size_t)STAGED / (size_t)c->size;
   if (piece > MOST_PIECE) piece = MOST_PIECE;
+  if (piece < SQUARES_BLOCK) piece = SQUARES_BLOCK; /* see share_tails */
   return piece < values ? piece : values;
 }
 
@@ -184,6 +180,34 @@ static void add_piece(model *m, int here, bool first, bool last, size_t k) {
   if (last && sum != own) be->copy(be, mat_f32(own, mine.n), mat_f32(sum, mine.n), 1, mine.n);
 }
 
+/* A block of squares that begins in a rank's stretch and ends behind it: the sums of what is left of it come from
+ * those that have made them. Only when all sums are made: until then every rank's own gradients are waited for. */
+static rw_status share_tails(model *m, rw_error *err) {
+  trainer *t = &m->tr;
+  comm *c = ranks_of(m);
+  bool host = m->be->traits.maps_host;
+  comm_part *out = t->parts, *in = t->parts + c->size;
+  size_t n_out = 0, n_in = 0;
+  for (int r = 0; r < c->size; r++) {
+    size_t end = blocks_before(t->cut[r + 1]) * SQUARES_BLOCK;
+    if (end > t->n_trained) end = t->n_trained;
+    for (int q = r + 1; q < c->size && t->cut[r + 1] > t->cut[r] && t->cut[q] < end; q++) {
+      size_t to = t->cut[q + 1] < end ? t->cut[q + 1] : end, bytes = (to - t->cut[q]) * sizeof(float);
+      float *sums = t->grads + t->cut[q];
+      if (c->rank == q) {
+        float *from = host ? sums : t->out[0] + (size_t)r * t->piece;
+        if (!host) m->be->get(m->be, from, sums, bytes);
+        out[n_out++] = (comm_part){r, from, bytes};
+      }
+      if (c->rank == r) in[n_in++] = (comm_part){q, host ? sums : t->in[0] + (size_t)q * t->piece, bytes};
+    }
+  }
+  RW_TRY(c->begin(c, 0, out, n_out, in, n_in, err));
+  RW_TRY(c->end(c, 0, err));
+  for (size_t i = 0; !host && i < n_in; i++) m->be->put(m->be, t->grads + t->cut[in[i].peer], in[i].p, in[i].bytes);
+  return RW_OK;
+}
+
 rw_status model_add_slices(model *m, int here, bool first, bool last, rw_error *err) {
   trainer *t = &m->tr;
   backend *be = m->be;
@@ -199,7 +223,7 @@ rw_status model_add_slices(model *m, int here, bool first, bool last, rw_error *
   }
   RW_TRY(be->sync(be, err));
   for (int r = 0; r < c->size; r++) {
-    size_t some = (needed(t, r).n + t->piece - 1) / t->piece;
+    size_t some = (stretch_of(t, r).n + t->piece - 1) / t->piece;
     if (some > pieces) pieces = some;
   }
   for (size_t k = 0; k <= pieces; k++) { /* one piece is on its way while the one before is added */
@@ -208,6 +232,7 @@ rw_status model_add_slices(model *m, int here, bool first, bool last, rw_error *
     RW_TRY(c->end(c, (int)((k - 1) & 1), err));
     add_piece(m, here, first, last, k - 1);
   }
+  if (last) RW_TRY(share_tails(m, err));
   return be->sync(be, err);
 }
 

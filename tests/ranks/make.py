@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What the tests of several processes train on: make.py DIR writes pairs, evaluations and few rows, as ids that
-every tiny model has, rankings as text, and DIR/wide, a model of 2.8 million values with one layer."""
+every tiny model has, rankings as text, and DIR/wide, a model of 7 million values with one layer."""
 import json, random, struct, sys
 from pathlib import Path
 
@@ -25,7 +25,7 @@ rows("eval.jsonl", 23, pair)
 word = lambda: "".join(random.choice("abcdefgh ") for _ in range(random.randrange(1, 20)))
 rows("rankings.jsonl", 20, lambda i: {"prompt": word(), "responses": [word() + str(k) for k in range(2 + i % 3)], "scores": [3, 1, 2, 0][:2 + i % 3]})
 
-HIDDEN, FF, HEADS, VOCAB = 64, 96, 4, 43000
+HIDDEN, FF, HEADS, VOCAB = 64, 96, 4, 110000
 shapes = {"model.embed_tokens.weight": [VOCAB, HIDDEN], "model.norm.weight": [HIDDEN], "score.weight": [1, HIDDEN]}
 layer = {"input_layernorm": [HIDDEN], "post_attention_layernorm": [HIDDEN], "mlp.gate_proj": [FF, HIDDEN], "mlp.up_proj": [FF, HIDDEN],
          "mlp.down_proj": [HIDDEN, FF], **{f"self_attn.{k}_proj": [HIDDEN, HIDDEN] for k in "qkvo"}}
