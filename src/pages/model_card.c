@@ -256,8 +256,12 @@ rw_status model_card_write(const char *out, rw_context *context, bool *written, 
   char *path = file_join(out, "README.md");
   *written = false;
   if (!path) return rw_nomem(err, out);
-  rw_status st = is_foreign(path) ? RW_OK : run_set_read(&s, &out, 1, context, &unread, err);
-  if (!st && !is_foreign(path)) {
+  if (is_foreign(path)) {
+    mem_free(path);
+    return RW_OK;
+  }
+  rw_status st = run_set_read(&s, &out, 1, context, &unread, err);
+  if (!st) {
     if (s.n_runs == 1 && s.runs[0].info.doc) st = write_card(out, path, &s.runs[0], err);
     *written = !st;
     run_set_free(&s);
