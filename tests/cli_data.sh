@@ -106,4 +106,10 @@ expect 0 "are cut at the front; --overlong error, truncate or drop decides it" \
   "$reward" eval --suite pairs --model "$model" --data "$tmp/plain.jsonl" --max-length 40 --overlong truncate
 printf 'name: h\nstages:\n  - source: helpsteer2\n' >"$tmp/hs.yaml"
 fails 1 "plain.jsonl:1: read as helpsteer2: response: expected a string" "$reward" curate "$tmp/hs.yaml" --input "helpsteer2=$tmp/plain.jsonl" -o "$tmp/hs"
+# prompts of other names, on either side
+printf '{"ask": "one two three four five"}\n{"ask": "six"}\n' >"$tmp/ask.jsonl"
+printf '{"turns": ["zero one two three four", "seven"]}\n' >"$tmp/turns.jsonl"
+expect 0 "contaminated        1" "$reward" decontaminate --train "$tmp/ask.jsonl" --field train:ask --bench "$tmp/turns.jsonl" --ngram 4 -o "$tmp/asked"
+expect 0 "contaminated        2" "$reward" decontaminate --train "$tmp/ask.jsonl" --field ask --bench "$tmp/ask.jsonl" --ngram 4 -o "$tmp/both-asked"
+fails 1 "nothing: expected a string or messages" "$reward" decontaminate --train "$tmp/ask.jsonl" --bench "$tmp/turns.jsonl" --field bench:nothing -o "$tmp/none"
 exit $bad

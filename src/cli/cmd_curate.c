@@ -112,5 +112,5 @@ const cli_command cmd_curate = {.name = "curate",
                                 .parts = {{table}},
                                 .values = sizeof(options),
                                 .max_words = 1,
-                                .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
+                                .common = CLI_MODEL | CLI_SEED | (CLI_ROWS & ~CLI_MAP),
                                 .run = run_command};

@@ -8,7 +8,7 @@
 
 typedef struct {
   decon_run_options run;
-  option_list train, bench;
+  option_list train, bench, fields;
   int gist;
   bool force;
 } options;
@@ -20,6 +20,8 @@ static const option table[] = {
      .help = "training rows"},
     {"bench", .kind = OPTION_LIST, .many = true, .field = offsetof(options, bench), .value = "FILE…",
      .help = "benchmark rows"},
+    {"field", .kind = OPTION_LIST, .field = offsetof(options, fields), .value = "[train:|bench:]NAME",
+     .help = "the field of the prompt, where it has another name; repeatable"},
     {"ngram", .kind = OPTION_INT, .field = offsetof(options, run.options.ngram), .value = "N",
      .initial = OPTION_INITIAL(DECON_NGRAM), .range = OPTION_BETWEEN(1, 64),
      .help = "consecutive words in common that make a match"},
@@ -35,6 +37,13 @@ static int run_command(cli *c, void *values) {
   decon_run_options o = given->run;
   const option_list train = given->train, bench = given->bench;
   if (train.n == 0 || bench.n == 0 || !o.out) return cli_missing(c, "--train, --bench and -o DIR are needed");
+  for (size_t i = 0; i < given->fields.n; i++) {
+    const char *name = given->fields.items[i];
+    bool of_train = strncmp(name, "train:", 6) == 0, of_bench = strncmp(name, "bench:", 6) == 0;
+    if (of_train || of_bench) name += 6;
+    if (!of_bench) o.options.train_field = name;
+    if (!of_train) o.options.bench_field = name;
+  }
   o.options.gist = given->gist;
   if (o.options.gist && !cli_given(c, "ngram")) o.options.ngram = DECON_GIST_NGRAM;
   int status;

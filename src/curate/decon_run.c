@@ -63,7 +63,14 @@ static rw_status split_turns(json_doc *d, arena *a, const conv_row *row, rw_erro
 }
 
 /* A training row; one that holds no response counts by its user messages. */
-static rw_status read_row(json_doc *d, arena *a, const row_map *called, conv_row *row, rw_error *err) {
+static rw_status read_row(json_doc *d, arena *a, const row_map *called, const char *field, conv_row *row,
+                          rw_error *err) {
+  if (field) {
+    slice text;
+    *row = (conv_row){.source = json_string(d, json_get(d, 0, "source"))};
+    RW_TRY(src_text(d, 0, field, &text, err));
+    return src_single(row, a, text, SLICE(""), err);
+  }
   rw_status s = conv_read(row, d, 0, called, a, err);
   if (!s) return split_turns(d, a, row, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
@@ -101,7 +108,7 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   size_t n;
   (void)line;
   RW_TRY(json_parse(lane->doc, row.p, row.len, err));
-  RW_TRY(read_row(lane->doc, lane->mem, r->o->context->map, &c, err));
+  RW_TRY(read_row(lane->doc, lane->mem, r->o->context->map, r->o->options.train_field, &c, err));
   RW_TRY(decon_check(r->d, *scratch, &c, &m, &n, err));
   return decon_found_keep(result, lane->keep, &c, m, n) ? RW_OK : rw_nomem(err, "a row");
 }

@@ -174,7 +174,9 @@ static slice subset_of(json_doc *doc) {
 /* file: kept by the index. */
 static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t line, rw_error *err) {
   json_val p = json_get(doc, 0, "prompt"), id = json_get(doc, 0, "id");
-  if (p == JSON_NONE) p = json_get(doc, 0, "question");
+  static const char *const others[] = {"question", "instruction", "problem", "turns", "text"};
+  for (size_t i = 0; p == JSON_NONE && i < sizeof others / sizeof *others; i++) p = json_get(doc, 0, others[i]);
+  if (d->o.bench_field) p = json_get(doc, 0, d->o.bench_field);
   if (id == JSON_NONE) id = json_get(doc, 0, "pair_id");
   char number[32];
   slice name = json_raw(doc, id);
@@ -185,6 +187,11 @@ static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t lin
   if (!vec_push(d->rows, d->n_rows, d->cap_rows, r)) return rw_nomem(err, "the benchmark's index");
   if (json_kind(doc, p) == JSON_ARRAY) {
     for (json_val m = json_first(doc, p); m != JSON_NONE; m = json_next(doc, m)) {
+      slice turn = json_string(doc, m); /* MT-Bench's turns */
+      if (turn.p) {
+        RW_TRY(add_prompt(d, turn, err));
+        continue;
+      }
       slice role = json_string(doc, json_get(doc, m, "role")), text = json_string(doc, json_get(doc, m, "content"));
       if (!role.p || !text.p) return rw_fail(err, RW_DATA, "prompt: expected messages with role and content");
       if (slice_is(role, "user")) RW_TRY(add_prompt(d, text, err));
@@ -193,7 +200,8 @@ static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t lin
   }
   slice text = json_string(doc, p);
   if (!text.p)
-    return rw_fail(err, RW_DATA, "prompt: expected a string or messages, got %s",
+    return rw_fail(err, RW_DATA, "%s: expected a string or messages, got %s",
+                   d->o.bench_field ? d->o.bench_field : "prompt",
                    p == JSON_NONE ? "nothing" : json_kind_name(json_kind(doc, p)));
   return add_prompt(d, text, err);
 }

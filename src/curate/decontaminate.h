@@ -14,6 +14,7 @@ typedef struct {
   int64_t ngram; /* 8: the Skywork-Reward report's ">7-gram" */
   bool gist;     /* the public script behind the report's table: 7 words, words of two characters or more, no short
                     prompts */
+  const char *train_field, *bench_field; /* where rows have their prompt; NULL: by the names that are known */
 } decon_options;
 #define DECON_NGRAM 8 /* a macro: the table of options writes it out */
 enum { DECON_GIST_NGRAM = 7 };
