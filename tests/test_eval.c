@@ -82,6 +82,26 @@ static void test_pairs(void **state) {
   eval_data_free(d);
 }
 
+/* micro over all pairs, macro over the four sections */
+static void test_judgebench_macro(void **state) {
+  (void)state;
+#define ROW(id, source)                              \
+  "{\"pair_id\": \"" id "\", \"source\": \"" source  \
+  "\", \"question\": \"q\", \"response_A\": \"1\", " \
+  "\"response_B\": \"2\", \"label\": \"A>B\"}\n"
+  eval_data *d =
+      load(EVAL_JUDGEBENCH, ROW("a", "mmlu-pro-law") ROW("b", "mmlu-pro-law") ROW("c", "livebench-reasoning")
+                                ROW("d", "livebench-math") ROW("e", "livecodebench"));
+  eval_result r = measure(d,
+                          "{\"scores\": [2, 1]}\n{\"scores\": [1, 2]}\n{\"scores\": [2, 1]}\n"
+                          "{\"scores\": [2, 1]}\n{\"scores\": [1, 2]}\n",
+                          &no_intervals);
+  near(r.overall.percent, 60);
+  near(eval_macro(&r), (50 + 100 + 100 + 0) / 4.0);
+  eval_result_free(&r);
+  eval_data_free(d);
+}
+
 static void test_judgebench_ties(void **state) {
   (void)state;
   /* the public code reads equal scores as B>A, so the second is right and the first is not */
@@ -103,6 +123,7 @@ static void test_judgebench_ties(void **state) {
   near(section(&r, "coding")->percent, 100);
   assert_int_equal(r.n_sections, 2); /* nothing is averaged over sections, so none can be missing */
   assert_int_equal(r.ties, 2);
+  assert_true(isnan(eval_macro(&r))); /* two sections are missing */
   eval_result_free(&r);
   r = measure(d, "{\"scores\": [2, 1]}\n{\"scores\": [1, 2]}\n{\"scores\": [2, 1]}\n", &no_intervals);
   near(r.overall.percent, 200.0 / 3);
@@ -278,9 +299,10 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_recorded),      cmocka_unit_test(test_pairs),   cmocka_unit_test(test_judgebench_ties),
-      cmocka_unit_test(test_ties_by_hand),  cmocka_unit_test(test_missing), cmocka_unit_test(test_rows_refused),
-      cmocka_unit_test(test_out_of_memory),
+      cmocka_unit_test(test_recorded),        cmocka_unit_test(test_pairs),
+      cmocka_unit_test(test_judgebench_ties), cmocka_unit_test(test_judgebench_macro),
+      cmocka_unit_test(test_ties_by_hand),    cmocka_unit_test(test_missing),
+      cmocka_unit_test(test_rows_refused),    cmocka_unit_test(test_out_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,6 +120,8 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *s,
 rw_status eval_run(eval_result *r, const eval_data *d, scorer *model, const eval_options *o, rw_error *err);
 
 /* The figure that stands for a result: the overall one, or all items' where there is none. */
+double eval_macro(
+    const eval_result *r); /* the mean of the sections, each counting once; NAN where one is missing */
 const eval_figure *eval_main_figure(const eval_result *r);
 /* Members of results.json, into an object that is open. */
 void eval_result_json(json_writer *w, const eval_result *r);

@@ -18,6 +18,12 @@ static void sections_table(rep_table *t, const eval_result *r) {
   for (int l = 0; r->suite == EVAL_RM_BENCH && l < LEVELS; l++) figure_row(t, &r->level[l]);
   rep_total(t);
   figure_row(t, &r->overall);
+  if (r->suite == EVAL_JUDGEBENCH) {
+    rep_cell(t, "macro: mean of sections");
+    rep_cell_num(t, eval_macro(r), 1);
+    rep_cell(t, "%s", "");
+    rep_cell(t, "%s", "");
+  }
   if (r->n_sections && !suite_specs[r->suite].over_items) figure_row(t, &r->items);
 }
 

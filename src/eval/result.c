@@ -88,12 +88,22 @@ const eval_figure *eval_main_figure(const eval_result *r) {
   return isnan(r->overall.percent) ? &r->items : &r->overall;
 }
 
+double eval_macro(const eval_result *r) {
+  double sum = isnan(r->overall.percent) || r->n_sections < suite_section_count(r->suite) ? NAN : 0;
+  for (size_t i = 0; i < r->n_sections; i++) sum += r->sections[i].percent / (double)r->n_sections;
+  return sum;
+}
+
 void eval_result_json(json_writer *w, const eval_result *r) {
   bool rm_bench = r->suite == EVAL_RM_BENCH;
   jw_string(w, "suite", eval_suite_words[r->suite].text);
   jw_string(w, "unit", "percent");
   jw_num(w, "overall", r->overall.percent);
   interval(w, "interval", &r->overall);
+  if (r->suite == EVAL_JUDGEBENCH) {
+    jw_num(w, "micro", r->overall.percent);
+    jw_num(w, "macro", eval_macro(r));
+  }
   jw_object(w, "sections");
   for (size_t i = 0; i < r->n_sections; i++) jw_num(w, r->sections[i].name, r->sections[i].percent);
   for (int l = 0; rm_bench && l < LEVELS; l++) jw_num(w, level_name[l], r->level[l].percent);
