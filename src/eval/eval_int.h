@@ -59,6 +59,8 @@ bool is_ties(const eval_data *d, size_t subset_index);
 
 rw_status scores_new(eval_scores *s, const eval_data *d, rw_error *err);
 
+/* Warns of items that are too long, which is known before anything is scored. */
+void scores_warn_overlong(const eval_data *d, scorer *model);
 /* Scores n items from `from` on by a model, together. */
 rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n, rw_error *err);
 

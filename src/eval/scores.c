@@ -95,8 +95,7 @@ rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, siz
   return st;
 }
 
-/* What is too long is known before anything is scored. */
-static void warn_overlong(const eval_data *d, scorer *model) {
+void scores_warn_overlong(const eval_data *d, scorer *model) {
   size_t n = 0, longest = 0;
   overlong policy = scorer_overlong(model, d->rows, d->n_items, &n, &longest);
   static const char *const becomes[] = {[OVERLONG_ERROR] = "cannot be scored, and nothing is averaged without them",
@@ -111,7 +110,7 @@ static void warn_overlong(const eval_data *d, scorer *model) {
 
 rw_status eval_scores_model(eval_scores *s, const eval_data *d, scorer *model, rw_error *err) {
   RW_TRY(scores_new(s, d, err));
-  warn_overlong(d, model);
+  scores_warn_overlong(d, model);
   rw_status st = RW_OK;
   progress p;
   progress_start(&p, scorer_context(model), eval_suite_words[d->suite].text, "items", d->n_items);

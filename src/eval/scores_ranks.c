@@ -102,6 +102,7 @@ rw_status eval_scores_ranks(eval_scores *s, const eval_data *d, scorer *model, r
   comm *ranks = scorer_context(model)->ranks;
   if (ranks->size == 1) return eval_scores_model(s, d, model, err);
   RW_TRY(comm_agree(ranks, scores_new(s, d, err), err));
+  if (ranks->rank == 0) scores_warn_overlong(d, model);
   rw_status st = comm_agree(ranks, score_own(s, d, model, err), err);
   if (!st) st = share(s, d, ranks, err);
   if (st) eval_scores_free(s);
