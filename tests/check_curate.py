@@ -189,7 +189,7 @@ with tempfile.TemporaryDirectory() as tmp:
     assert bad.returncode == 2 and "agree" in bad.stderr, bad.stderr
     (tmp / "offsetbias.jsonl").write_text('{"instruction": "x", "output_1": "a", "output_2": "b", "label": 3}\n')
     bad = subprocess.run(args + ["--scores", f"{tmp}/scores.jsonl", "-o", f"{tmp}/y"], capture_output=True, text=True)
-    assert bad.returncode == 1 and "offsetbias.jsonl:1: label" in bad.stderr and not (tmp / "y/train.jsonl").exists(), bad.stderr
+    assert bad.returncode == 1 and "offsetbias.jsonl:1: read as offsetbias: label" in bad.stderr and not (tmp / "y/train.jsonl").exists(), bad.stderr
 print(f"{len(kept)} pairs kept of {sum(map(len, data.values()))} rows, as the rules say")
 
 
@@ -298,7 +298,7 @@ with tempfile.TemporaryDirectory() as tmp:
     for rewards, got in (([0.1, 0.2], "number"), ([two[0], None], "null"), ([two[0], "0.2"], "string")):
         write(tmp / "w.jsonl", [air(0, "Math", two), air(1, "Math", rewards)])
         say = curate(tmp, "shape", ["source: magpie-air"], [("magpie-air", tmp / "w.jsonl")], fails=True)
-        assert f"w.jsonl:2: rewards_armorm: expected objects with a score, got {got}" in say, say
+        assert f"w.jsonl:2: read as magpie-air: rewards_armorm: expected objects with a score, got {got}" in say, say
     # shards: the same pairs as of the one file, wherever it is cut
     ids = lambda name, rows, cuts: {f"{name}:{i + 1}": f"{name}:" + (f"{f}:" if f > 1 else "") + str(i + 1 - c)
                                     for i in range(len(rows)) for f, c in [max((f, c) for f, c in enumerate([0, *cuts], 1) if c <= i)]}

@@ -398,7 +398,7 @@ static int plan(grid *g) {
 static int run_command(cli *c, void *values) {
   grid g = {.c = c, .o = values, .memory = c->memory};
   int status = cli_agree(c, plan(&g));
-  if (status < 0) status = run_all(&g);
+  if (status < 0 && g.runs) status = run_all(&g);
   mem_free(g.sets);
   return status;
 }

@@ -182,6 +182,6 @@ void family_list(char out[256], bool gguf) {
   size_t n = 0, at = 0;
   for (size_t i = 0; i < FAMILIES; i++)
     if (!gguf || families[i].gguf) name[n++] = gguf ? families[i].gguf : families[i].type;
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = 0; i < n && at < 256; i++)
     at += (size_t)snprintf(out + at, 256 - at, "%s%s", i == 0 ? "" : i + 1 == n ? " or " : ", ", name[i]);
 }
