@@ -138,7 +138,7 @@ wrong() { # TEXT OPTION…
 wrong "--lr: expected 0 or more, got -1" --lr -1
 wrong "--lr: expected a number, got 'nan'" --lr nan
 wrong "--lr: expected a number, got '1e400'" --lr 1e400
-wrong "--loss: expected bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce, got 'log'" --loss log
+wrong "--loss: expected bt|focal|focal-penalty|hinge|margin-mse|ce|tempered-log|temperature-bt|plackett-luce|mse|bce, got 'log'" --loss log
 wrong "--gamma: expected 0 or more, got -1" --loss focal --gamma -1
 wrong "--tempered-t: expected 0 <= t < 1, got 1" --loss tempered-log --tempered-t 1
 wrong "--tempered-t: expected 0 <= t < 1, got -0.1" --loss tempered-log --tempered-t -0.1

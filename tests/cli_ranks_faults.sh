@@ -49,16 +49,21 @@ expect 0 "sent_bytes_a_step" ranks 2 "${train[@]}" --dry-run
 [ "$(grep -c "^ranks  *2$" "$tmp/stdout")" = 1 ] || fail "$(cat "$tmp/stdout")"
 
 # signals: to the launcher, and to one rank alone; the run is saved, and goes on at another number of ranks
-long=("$reward" train "${options[@]}" --data "$tmp/pairs.jsonl" --steps 3000)
+long=("$reward" train "${options[@]}" --data "$tmp/pairs.jsonl" --steps 100000)
 stopped() { # SIGNAL WHOM RANKS: 130 after a save
-  "${mpirun[@]}" --mca odls_base_sigkill_timeout 20 -n "$3" "${long[@]}" --out "$tmp/stopped" 2>"$tmp/said" &
+  # Open MPI 4.1's mpirun waits these seconds before it hands on SIGTERM, and again before it kills
+  "${mpirun[@]}" --mca odls_base_sigkill_timeout 3 -n "$3" "${long[@]}" --out "$tmp/stopped" 2>"$tmp/said" &
   local launcher=$! whom i status=0
   for i in $(seq 300); do [ ! -s "$tmp/stopped/metrics.jsonl" ] || break; sleep 0.1; done
   case $2 in launcher) whom=$launcher ;; *) whom=$(pgrep -P $launcher -f "$tmp/stopped" | tail -n 1) ;; esac
   kill -s "$1" "$whom"
   wait $launcher || status=$?
-  [ $status = 130 ] || [ "$1 $2" = "TERM launcher" ] || fail "$*: exit status $status: $(cat "$tmp/said")"
-  [ "$(grep -c "stopped after step" "$tmp/said")" = 1 ] || fail "$*: $(cat "$tmp/said")"
+  if [ "$1 $2" = "TERM launcher" ]; then # mpirun has a status of its own then, and may drop what its ranks say
+    [ -e "$tmp"/stopped/checkpoint-*/model.safetensors ] || fail "$*: nothing was saved: $(cat "$tmp/said")"
+  else
+    [ $status = 130 ] || fail "$*: exit status $status: $(cat "$tmp/said")"
+    [ "$(grep -c "stopped after step" "$tmp/said")" = 1 ] || fail "$*: $(cat "$tmp/said")"
+  fi
   nobody
 }
 stopped USR1 launcher 3
@@ -72,8 +77,8 @@ rm -rf "$tmp/stopped"
 
 # a disk that fills up in mid-run: steps go on unsaved, said once, and what comes after has the same bits
 if small_disk 5m; then
-  "${long[@]/3000/300}" --out "$tmp/short"
-  ranks 3 "${long[@]/3000/300}" --save-every 1 --out "$tmp/small/rm" 2>"$tmp/said" &
+  "${long[@]/100000/300}" --out "$tmp/short"
+  ranks 3 "${long[@]/100000/300}" --save-every 1 --out "$tmp/small/rm" 2>"$tmp/said" &
   pid=$!
   for i in $(seq 300); do [ ! -s "$tmp/small/rm/metrics.jsonl" ] || break; sleep 0.1; done
   dd if=/dev/zero of="$tmp/small/fill" bs=16K 2>/dev/null || true

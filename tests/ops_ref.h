@@ -96,7 +96,7 @@ static inline void ref_attention(double *o, const double *qkv, const forest *f, 
 static float flushed(float x) { return fabsf(x) < FLT_MIN ? 0.0f : x; }
 static float fma_flushed(float a, float b, float sum) { return flushed(fmaf(flushed(a), flushed(b), sum)); }
 /* Pair by pair, its second product first. */
-static float ref_pairs(const float *x, const float *w, size_t n) {
+static inline float ref_pairs(const float *x, const float *w, size_t n) {
   float sum = 0;
   for (size_t k = 0; k < n; k += 2) {
     if (k + 1 < n) sum = fma_flushed(x[k + 1], w[k + 1], sum);
@@ -105,7 +105,7 @@ static float ref_pairs(const float *x, const float *w, size_t n) {
   return sum;
 }
 /* Of 32 at a time those at even and at odd places each by themselves, then their sum. */
-static float ref_tiles(const float *x, const float *w, size_t n) {
+static inline float ref_tiles(const float *x, const float *w, size_t n) {
   float sum = 0;
   for (size_t k = 0; k < n;) {
     float half[2] = {0, 0};

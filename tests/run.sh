@@ -73,7 +73,7 @@ build() {
   local want=() i
   for i in "${!names[@]}"; do [ "${folders[i]}" != "$1" ] || [ -z "${targets[i]}" ] || want+=("${targets[i]}"); done
   [ ${#want[@]} -gt 0 ] || return 0
-  LIMIT=2400 one "build in $1" make -s -j"$(nproc)" WERROR="${WERROR:-1}" BUILD="$1" SAN="$2" $(printf '%s\n' "${want[@]}" | sort -u)
+  LIMIT=2400 one "build in $1" make -s -k -j"$(nproc)" WERROR="${WERROR:-1}" BUILD="$1" SAN="$2" $(printf '%s\n' "${want[@]}" | sort -u)
 }
 
 mode=${1:-}

@@ -418,11 +418,11 @@ static void passes_keep_the_order(void **state) {
 }
 
 /* While results are handed on, later rows are worked on: the first result waits for one that comes later than all
- * that were read with it. Or the sink has the threads for itself. */
+ * that were worked on together with it. Or the sink has the threads for itself. */
 typedef struct {
   rw_context context;
   atomic_uint_fast64_t highest; /* line that was worked on */
-  uint64_t first, seen;
+  uint64_t first, last, together, seen;
   atomic_size_t own_tasks;
   bool overlap, early;
 } meeting;
@@ -443,15 +443,19 @@ static void own_task(void *ctx, size_t number, int thread) {
 
 static rw_status meet_sink(void *ctx, slice row, uint64_t line, void *result, rw_error *e) {
   meeting *m = ctx;
-  (void)row, (void)line, (void)result, (void)e;
-  if (m->seen++ > 0) return RW_OK;
-  m->first = m->highest;
-  if (m->overlap)
-    for (int i = 0; i < 20000 && m->highest == m->first; i++)
+  (void)row, (void)result, (void)e;
+  if (m->seen++ == 0 && m->overlap) {
+    for (int i = 0; i < 20000 && m->highest <= m->together; i++)
       nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-  else
+    m->early = m->highest > m->together;
+  } else if (m->seen == 1) {
+    m->first = m->highest;
     pool_run(m->context.threads, 9, own_task, m);
-  m->early = m->highest > m->first;
+    m->early = m->highest > m->first;
+  } else if (!m->overlap && m->together == 0 && m->highest != m->first) {
+    m->together = m->last; /* more was worked on between that row and this one */
+  }
+  m->last = line;
   return RW_OK;
 }
 
@@ -460,8 +464,9 @@ static void sinks_meet_the_work_on_later_rows(void **state) {
   str s = many_rows();
   rows_in *in;
   OK(file_put(in_dir("many"), s.p, s.len, &err));
+  uint64_t together = 0; /* the last of the rows that are read and worked on with the first */
   for (int overlap = 0; overlap < 2; overlap++) {
-    meeting m = {.overlap = overlap};
+    meeting m = {.overlap = overlap, .together = together};
     rows_job job = {.work = meet_work, .sink = meet_sink, .ctx = &m, .sink_runs_pool = !overlap};
     context_init(&m.context, NULL, NULL);
     OK(context_start(&m.context, 2, &err));
@@ -471,6 +476,8 @@ static void sinks_meet_the_work_on_later_rows(void **state) {
     context_end(&m.context);
     assert_int_equal(m.seen, MANY - MANY / 7);
     assert_int_equal(m.early, overlap);
+    together = m.together;
+    assert_true(together > 0 && together < MANY);
     assert_int_equal(m.own_tasks, overlap ? 0 : 9);
   }
   str_free(&s);

@@ -90,7 +90,7 @@ static int make(void **state) {
   put("bad/metrics.jsonl", METRICS(1, 0.5) "{\"loss\": 1}\n");
   put("cut/metrics.jsonl", METRICS(1, 0.5) "{\"step\": 2, \"lo");
   put("sources/metrics.jsonl",
-      "{\"step\": 1, \"sources\": {\"a\": {\"n\": 2, \"accuracy\": 1, \"margin\": null}}}\n");
+      "{\"step\": 1, \"sources\": {\"a\": {\"n\": 2, \"accuracy\": 1, \"margin\": \"x\"}}}\n");
   put("set/report.json",
       "{\"recipe\": \"my <recipe>\", \"sources\": {\"s1\": {\"rows\": 10, \"rows_in_no_pair\": 1, \"pairs\": 9, "
       "\"kept\": 3}, \"s2\": {\"rows\": 5, \"rows_in_no_pair\": 0, \"pairs\": 3, \"kept\": 1}}, "
@@ -203,7 +203,7 @@ static void test_refused(void **state) {
   (void)state;
   const char *const cases[][2] = {{"bad", "metrics.jsonl:2: step: expected a number"},
                                   {"cut", "metrics.jsonl:2"},
-                                  {"sources", "metrics.jsonl:1: sources: margin: expected a number, got null"},
+                                  {"sources", "metrics.jsonl:1: sources: margin: expected a number, got string"},
                                   {"empty", "expected metrics.jsonl, report.json or results.json"},
                                   {"other.json", "other.json: expected results of `reward eval`"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -39,7 +39,7 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
   o.dtype = c->common.dtype;
   o.context = cli_threads(c);
   if (!o.context) return rw_nomem(err, "threads");
-  scorer *sc;
+  scorer *sc = NULL;
   comm *ranks = c->context->ranks;
   rw_status st = cli_model_dir(c, &o.model, err);
   o.base = c->common.base;

@@ -43,9 +43,10 @@ static rw_status find_inputs(curation *r, rw_error *err) {
       rows_files files;
       RW_TRY(rows_files_of(&files, eq + 1, r->mem, err));
       for (size_t f = 0; f < files.n; f++) {
+        number++;
         input in = {.src = s->named[0],
                     .path = files.paths[f],
-                    .number = ++number,
+                    .number = number,
                     .offset = rows->offset,
                     .form = rows->form};
         if (!vec_push(r->inputs, r->n_inputs, cap, in)) return rw_nomem(err, "inputs");

@@ -36,7 +36,7 @@ static rw_status put(const answers *a, const char *p, size_t len, rw_error *err)
 static rw_status read_lines(const answers *a, void (*take)(void *ctx, slice key, slice body), void *ctx,
                             rw_context *context, rw_error *err) {
   rows_in *in;
-  RW_TRY(rows_open(&in, a->path, NULL, err));
+  RW_TRY(rows_open_lines(&in, a->path, NULL, err));
   json_doc *d = json_new();
   rw_status st = d ? RW_OK : rw_nomem(err, a->path);
   slice row;

@@ -65,7 +65,7 @@ static rw_status drop_torn_line(journal *j, rw_error *err) {
 static rw_status open_kept(journal *j, bool *any, rw_error *err) {
   uint64_t line;
   RW_TRY(drop_torn_line(j, err));
-  RW_TRY(rows_open(&j->kept, j->path, NULL, err));
+  RW_TRY(rows_open_lines(&j->kept, j->path, NULL, err));
   RW_TRY(rows_next(j->kept, &j->record, &line, err));
   *any = j->record.p != NULL;
   return RW_OK;
@@ -171,7 +171,7 @@ static rw_status copy_rows(const journal *j, rows_out *out, rw_error *err) {
   rows_in *in;
   slice row;
   uint64_t line;
-  RW_TRY(rows_open(&in, j->path, NULL, err));
+  RW_TRY(rows_open_lines(&in, j->path, NULL, err));
   rw_status s = rows_next(in, &row, &line, err); /* the record */
   for (size_t i = 0; !s && i < j->n; i++) {
     s = rows_next(in, &row, &line, err);

@@ -216,6 +216,8 @@ static rw_status find_layout(jsonl_in *in, rw_error *err) {
   return RW_OK;
 }
 
+void jsonl_lines(jsonl_in *in) { in->rows = LINES; }
+
 static rw_status array_broken(const jsonl_in *in, const char *expected, const char *got, rw_error *err) {
   return rw_fail(err, RW_DATA, "%s:%llu: expected %s, got %s; is the file whole, or JSONL that begins with a list?",
                  in->path, (unsigned long long)in->line + 1, expected, got);

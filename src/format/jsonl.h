@@ -10,6 +10,7 @@
 
 typedef struct jsonl_in jsonl_in;
 rw_status jsonl_open(jsonl_in **in, const char *path, rw_context *context, rw_error *err);
+void jsonl_lines(jsonl_in *in); /* before the first row: they are lines, also where the first begins with [ */
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
 /* May a row have so many bytes? RW_DATA of the line, by the context's max_row_bytes. */
 rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err);

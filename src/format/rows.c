@@ -81,6 +81,12 @@ rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_err
   return s;
 }
 
+rw_status rows_open_lines(rows_in **out, const char *path, rw_context *context, rw_error *err) {
+  RW_TRY(rows_open(out, path, context, err));
+  jsonl_lines((*out)->jsonl);
+  return RW_OK;
+}
+
 static rw_status next_of_file(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
   if (!in->parquet) return jsonl_next(in->jsonl, row, line, err);
   rw_status s = parquet_in_next(in->parquet, row, err);

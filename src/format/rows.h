@@ -16,6 +16,8 @@
 
 typedef struct rows_in rows_in;
 rw_status rows_open(rows_in **in, const char *path, rw_context *context, rw_error *err);
+/* A file of this program's own: lines, whatever they begin with. */
+rw_status rows_open_lines(rows_in **in, const char *path, rw_context *context, rw_error *err);
 /* The next row; *line counts from 1. RW_OK with row->p NULL at the end. The bytes stay valid until the next
  * call. A truncated compressed file is an error, not an end. */
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);

@@ -32,6 +32,7 @@ static rw_status bad(const char *path, slice name, rw_error *err, const char *wh
 static rw_status add(void *ctx, slice name, st_tensor *t, rw_error *err) {
   st_set *s = ctx;
   bool was_new;
+  if (!name.p) return rw_nomem(err, t->file);
   if (memchr(name.p, 0, name.len)) return bad(t->file, name, err, "expected a name without a zero byte");
   t->name = arena_strndup(s->names, name.p, name.len);
   if (!t->name || !map_put(s->by_name, name.p, name.len, (int64_t)s->n, &was_new) ||

@@ -449,9 +449,11 @@ static rw_status read_zip(machine *m, slice file, rw_status (*take_one)(void *, 
   m->prefix = folder.len;
   m->start = m->p = pickle->bytes.p;
   m->end = m->p + pickle->bytes.len;
-  RW_TRY(run(m, &top));
-  if (top.kind != P_DICT) return bad(m, "expected a dictionary of tensors");
-  return give(m, top.items, take_one, ctx);
+  rw_status s = run(m, &top);
+  if (!s && top.kind != P_DICT) s = bad(m, "expected a dictionary of tensors");
+  if (!s) s = give(m, top.items, take_one, ctx);
+  m->zip = NULL;
+  return s;
 }
 
 rw_status torch_file_read(slice file, const char *path,

@@ -118,7 +118,8 @@ static void add_data(str *s, const train_run_files *r) {
   json_val rows = json_get(d, 0, "rows"), hash = json_first(d, json_get(d, json_get(d, 0, "identity"), "data"));
   str_addz(s, "\n## Data\n\n| file | SHA-256 |\n|---|---|\n");
   for (json_val v = json_first(d, json_get(d, 0, "data")); v != JSON_NONE; v = json_next(d, v)) {
-    slice h = hash == JSON_NONE ? (slice){0} : json_string(d, hash);
+    slice h = {0};
+    if (hash != JSON_NONE) h = json_string(d, hash);
     str_addz(s, "| ");
     add_plain(s, last_part(text_of(r, v, "path")));
     str_printf(s, " | `%.*s` |\n", (int)h.len, h.p ? h.p : "");

@@ -151,7 +151,7 @@ static void bind_macro(tctx *c, const node *def, const targs *args) {
     if (!have && p->kid[0]) v = tmpl_eval(c, p->kid[0]);
     tmpl_assign(c, p->text, v);
   }
-  if (c->st) return;
+  if (c->st || !used) return;
   tv caller = TV_UNDEFINED;
   tdict *rest = tmpl_new_dict(c);
   size_t left = args->n > def->n ? args->n - def->n : 0;

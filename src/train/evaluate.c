@@ -151,7 +151,7 @@ rw_status trainer_eval_step(trainer_eval *e, train_state *state, int64_t steps, 
   int64_t k = state->step, every = e->o->eval_every;
   if (k != 0 && k != steps && !(every > 0 && k % every == 0)) return RW_OK;
   for (size_t i = 0; i < e->o->eval.n; i++) {
-    double figure;
+    double figure = NAN;
     RW_TRY(comm_agree(ranks_of(e), evaluate(e, i, k, &figure, err), err));
     if (i > 0 || !(isnan(state->best) || figure > state->best)) continue;
     state->best = figure;

@@ -152,7 +152,7 @@ rw_status forecast_print(run *t, rw_error *err) {
   comm *c = t->ranks;
   RW_TRY(comm_agree(c, disk_forecast(t, err), err));
   RW_TRY(comm_agree(c, model_train(t->m, &t->how, err), err));
-  double each, later;
+  double each = 0, later;
   RW_TRY(comm_agree(c, time_passes(t, &each, err), err));
   later = each;
   char *dir = file_nearest_dir(o->out ? o->out : "."); /* on whose disk the run will lie */
