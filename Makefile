@@ -251,7 +251,7 @@ help:
 	@echo "make fuzz       fuzz targets of the parsers (clang), in build-fuzz/"
 	@echo "make demo       the whole job on example data"
 	@echo "make bench      speeds beside peers and the machine's limit, and of curation at full size (10 GB of disk)"
-	@echo "make bench-quick ours, the peers and the limit for one size, in under three minutes"
+	@echo "make bench-quick ours, the peers and the limit for one size: a short run"
 	@echo "make bench-json the JSON reader alone: ROWS=FILE"
 
 clean:
