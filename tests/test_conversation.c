@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "data/conversation.h"
 #include "data/transcript.h"
 
 static rw_error err;

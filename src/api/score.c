@@ -224,7 +224,7 @@ typedef struct {
   char **out;
 } json_rows;
 
-static rw_status json_text(void *ctx, size_t i, str *out, rw_error *err) {
+static rw_status row_text(void *ctx, size_t i, str *out, rw_error *err) {
   const json_rows *r = ctx;
   (void)err;
   str_addz(out, r->json[i]);
@@ -246,7 +246,7 @@ static rw_status json_take(void *ctx, size_t i, const score_row *h, const score_
 rw_status rw_score_rows(rw_model *m, const char *const *json, size_t n, char **out, rw_error *err) {
   for (size_t i = 0; i < n; i++) out[i] = NULL;
   json_rows r = {m, json, out};
-  rw_status s = run(m, &(work){n, json_text, json_take, &r}, err);
+  rw_status s = run(m, &(work){n, row_text, json_take, &r}, err);
   for (size_t i = 0; s && i < n; i++) {
     rw_free(out[i]);
     out[i] = NULL;

@@ -45,15 +45,11 @@ const char *curate_near(char hint[CURATE_HINT], slice name) {
 }
 
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err) {
-  return rw_fail(err, RW_DATA, "%s: expected %s, got %s", field, expected,
-                 v == JSON_NONE ? "nothing" : json_kind_name(json_kind(d, v)));
+  return json_wrong(d, v, field, expected, err);
 }
 
 rw_status src_text(json_doc *d, json_val obj, const char *field, slice *out, rw_error *err) {
-  json_val v = json_get(d, obj, field);
-  *out = json_string(d, v);
-  if (!out->p && json_kind(d, v) == JSON_STRING) return rw_nomem(err, field);
-  return out->p ? RW_OK : src_wrong(d, v, field, "a string", err);
+  return json_text(d, json_get(d, obj, field), field, out, err);
 }
 
 rw_status src_number(json_doc *d, json_val obj, const char *field, double *out, rw_error *err) {

@@ -23,25 +23,8 @@ typedef struct {
   bool checked;    /* whole conversations beside it must begin with it */
 } prompt_part;
 
-static const char *got(const reader *r, json_val v) {
-  return v == JSON_NONE ? "nothing" : json_kind_name(json_kind(r->d, v));
-}
-
-static rw_status need(const reader *r, const char *field, const char *what, json_val v) {
-  return rw_fail(r->err, RW_DATA, "%s: expected %s, got %s", field, what, got(r, v));
-}
-
-/* A string of the row, kept in the arena when it had to be unescaped. */
-static rw_status get_text(reader *r, const char *field, json_val v, slice *out) {
-  *out = json_string(r->d, v);
-  if (!out->p)
-    return json_kind(r->d, v) == JSON_STRING && v != JSON_NONE ? rw_nomem(r->err, field)
-                                                               : need(r, field, "a string", v);
-  return RW_OK;
-}
-
 static rw_status get_ids(reader *r, const char *field, json_val v, conversation *c) {
-  if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a list of token ids", v);
+  if (json_kind(r->d, v) != JSON_ARRAY) return json_wrong(r->d, v, field, "a list of token ids", r->err);
   c->n_ids = json_count(r->d, v);
   if (c->n_ids == 0)
     return rw_fail(r->err, RW_DATA, "%s: expected at least one token id, got an empty list", field);
@@ -86,8 +69,9 @@ static rw_status get_prompt(reader *r, const char *field, json_val v, prompt_par
   if (v == JSON_NONE) return RW_OK;
   if (json_kind(r->d, v) == JSON_ARRAY) return conv_messages(&p->m, &p->n, r->d, v, field, r->a, r->err);
   slice s;
-  if (json_kind(r->d, v) != JSON_STRING) return need(r, field, "a string or a list of messages", v);
-  RW_TRY(get_text(r, field, v, &s));
+  if (json_kind(r->d, v) != JSON_STRING)
+    return json_wrong(r->d, v, field, "a string or a list of messages", r->err);
+  RW_TRY(json_text(r->d, v, field, &s, r->err));
   if (!transcript_is(s)) return add_message(r, p, ROLE_USER, s);
   p->transcript = true;
   RW_TRY(transcript_read(s, &p->m, &p->n, r->a, r->err));
@@ -99,8 +83,8 @@ static rw_status get_prompt(reader *r, const char *field, json_val v, prompt_par
 /* "instruction" with the text of "input" under it, as LLaMA-Factory puts them together. */
 static rw_status add_input(reader *r, const char *field, json_val prompt, json_val input, prompt_part *p) {
   slice ask, more;
-  RW_TRY(get_text(r, field, prompt, &ask));
-  RW_TRY(get_text(r, "input", input, &more));
+  RW_TRY(json_text(r->d, prompt, field, &ask, r->err));
+  RW_TRY(json_text(r->d, input, "input", &more, r->err));
   if (more.len == 0) return add_message(r, p, ROLE_USER, ask);
   char *text = arena_alloc(r->a, ask.len + more.len + 1, 1);
   if (!text) return rw_nomem(r->err, field);
@@ -112,16 +96,17 @@ static rw_status add_input(reader *r, const char *field, json_val prompt, json_v
 
 /* [[question, answer], …]: the turns before the prompt. */
 static rw_status add_history(reader *r, json_val list, prompt_part *p) {
-  if (json_kind(r->d, list) != JSON_ARRAY) return need(r, "history", "a list of [question, answer]", list);
+  if (json_kind(r->d, list) != JSON_ARRAY)
+    return json_wrong(r->d, list, "history", "a list of [question, answer]", r->err);
   size_t n = 0;
   message *m = arena_alloc(r->a, 2 * json_count(r->d, list), sizeof *m);
   if (!m) return rw_nomem(r->err, "history");
   for (json_val e = json_first(r->d, list); e != JSON_NONE; e = json_next(r->d, e)) {
     if (json_kind(r->d, e) != JSON_ARRAY || json_count(r->d, e) != 2)
-      return need(r, "history", "lists of a question and its answer", e);
+      return json_wrong(r->d, e, "history", "lists of a question and its answer", r->err);
     for (size_t k = 0; k < 2; k++, n++) {
       m[n] = conv_message(k ? ROLE_ASSISTANT : ROLE_USER, SLICE(""));
-      RW_TRY(get_text(r, "history", json_at(r->d, e, k), &m[n].content));
+      RW_TRY(json_text(r->d, json_at(r->d, e, k), "history", &m[n].content, r->err));
     }
   }
   return add_messages(r, p, m, n);
@@ -136,7 +121,7 @@ static rw_status read_prompt(reader *r, const data_form *f, json_val v, prompt_p
     bool list = json_kind(r->d, prompt) == JSON_ARRAY;
     json_val system = row_get(r->d, v, r->called, "system"), history = row_get(r->d, v, r->called, "history");
     slice text = {0};
-    if (system != JSON_NONE) RW_TRY(get_text(r, "system", system, &text));
+    if (system != JSON_NONE) RW_TRY(json_text(r->d, system, "system", &text, r->err));
     if (text.len) RW_TRY(add_message(r, p, ROLE_SYSTEM, text));
     if (!list && history != JSON_NONE) RW_TRY(add_history(r, history, p));
     if (!list) input = row_get(r->d, v, r->called, "input");
@@ -190,7 +175,7 @@ static rw_status get_branch(reader *r, const char *field, json_val v, const prom
   size_t n = 1;
   if (json_kind(r->d, v) == JSON_STRING) {
     message one = conv_message(ROLE_ASSISTANT, SLICE(""));
-    RW_TRY(get_text(r, field, v, &one.content));
+    RW_TRY(json_text(r->d, v, field, &one.content, r->err));
     if ((p->n == 0 || p->transcript) && transcript_is(one.content)) {
       RW_TRY(transcript_read(one.content, &m, &n, r->a, r->err));
       return whole(r, field, p, m, n, c);
@@ -207,7 +192,7 @@ static rw_status get_branch(reader *r, const char *field, json_val v, const prom
     RW_TRY(conv_one_message(&one, r->d, v, field, r->a, r->err));
     return join(r, field, p, &one, 1, c);
   }
-  if (json_kind(r->d, v) != JSON_ARRAY) return need(r, field, "a string or a list of messages", v);
+  if (json_kind(r->d, v) != JSON_ARRAY) return json_wrong(r->d, v, field, "a string or a list of messages", r->err);
   RW_TRY(conv_messages(&m, &n, r->d, v, field, r->a, r->err));
   if (m[0].role == ROLE_USER || instructs(&m[0]) || (p->n == 0 && m[0].role == ROLE_OTHER))
     return whole(r, field, p, m, n, c);
@@ -248,7 +233,8 @@ static rw_status read_pair(reader *r, const data_form *f, conv_row *row, json_va
   RW_TRY(read_prompt(r, f, v, &p));
   for (int k = 0; k < 2; k++) {
     sides[k] = row_get(r->d, v, r->called, names[k]);
-    if (sides[k] == JSON_NONE) return need(r, names[k], "a string, messages or a list of responses", sides[k]);
+    if (sides[k] == JSON_NONE)
+      return json_wrong(r->d, sides[k], names[k], "a string, messages or a list of responses", r->err);
     list[k] = is_response_list(r, sides[k]);
     n[k] = list[k] ? json_count(r->d, sides[k]) : 1;
   }
@@ -265,12 +251,12 @@ static rw_status read_pair(reader *r, const data_form *f, conv_row *row, json_va
 
 /* A number by which the row's branches are in order. */
 static rw_status get_score(reader *r, const char *field, json_val v, double *out) {
-  return json_number(r->d, v, out) && isfinite(*out) ? RW_OK : need(r, field, "a number", v);
+  return json_number(r->d, v, out) && isfinite(*out) ? RW_OK : json_wrong(r->d, v, field, "a number", r->err);
 }
 
 static rw_status open_list(reader *r, const data_form *f, conv_row *row, json_val v, prompt_part *p) {
   json_val list = row->responses = row_get(r->d, v, r->called, f->answer);
-  if (json_kind(r->d, list) != JSON_ARRAY) return need(r, f->answer, "a list", list);
+  if (json_kind(r->d, list) != JSON_ARRAY) return json_wrong(r->d, list, f->answer, "a list", r->err);
   RW_TRY(read_prompt(r, f, v, p));
   row->kind = ROW_RESPONSES;
   row->n_branches = json_count(r->d, list);
@@ -286,7 +272,7 @@ static rw_status read_responses(reader *r, const data_form *f, conv_row *row, js
   if (scores == JSON_NONE) return RW_OK;
   if (json_kind(r->d, scores) != JSON_ARRAY || json_count(r->d, scores) != row->n_branches)
     return rw_fail(r->err, RW_DATA, "scores: expected a list of %zu numbers, one a response, got %s of %zu",
-                   row->n_branches, got(r, scores), json_count(r->d, scores));
+                   row->n_branches, json_kind_name(json_kind(r->d, scores)), json_count(r->d, scores));
   row->scores = arena_alloc(r->a, row->n_branches, sizeof *row->scores);
   if (!row->scores) return rw_nomem(r->err, "scores");
   size_t i = 0;
@@ -329,10 +315,10 @@ static rw_status read_single(reader *r, const data_form *f, conv_row *row, json_
   if (!row->branch) return rw_nomem(r->err, "a row");
   conversation *c = row->branch;
   if (strcmp(f->answer, "input_ids") == 0) return get_ids(r, f->answer, answer, c);
-  if (strcmp(f->answer, "text") == 0) return get_text(r, f->answer, answer, &c->text);
+  if (strcmp(f->answer, "text") == 0) return json_text(r->d, answer, f->answer, &c->text, r->err);
   bool messages = strcmp(f->answer, "messages") == 0, share = strcmp(f->answer, "conversations") == 0;
   if ((messages || share) && json_kind(r->d, answer) != JSON_ARRAY)
-    return need(r, f->answer, "a list of messages", answer);
+    return json_wrong(r->d, answer, f->answer, "a list of messages", r->err);
   if (share) { /* its messages are what it has for a prompt */
     data_form turns = *f;
     turns.prompt = f->answer;
@@ -391,7 +377,7 @@ static rw_status read_form(reader *r, const data_form *f, conv_row *row, json_va
 rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a, rw_error *err) {
   reader r = {d, a, err, called};
   *row = (conv_row){0};
-  if (json_kind(d, v) != JSON_OBJECT) return need(&r, "row", "an object", v);
+  if (json_kind(d, v) != JSON_OBJECT) return json_wrong(d, v, "row", "an object", err);
   read_labels(&r, row, v);
   json_val margin = row_get(d, v, called, "margin");
   row->prompt = label(&r, row_get(d, v, called, "prompt"));

@@ -1,30 +1,12 @@
 /* conversation.h - rows as the commands see them: conversations of messages, pairs, rankings.
  *
  * One reader for every row form of the public contract. Message lists that begin with a user, system or developer
- * message are whole conversations; otherwise they continue `prompt`. Strings are one message. What a message has
- * beside its role and text is kept as JSON, for the template (text/tmpl_chat.c).
+ * message are whole conversations; otherwise they continue `prompt`. Strings are one message.
  */
 #ifndef DATA_CONVERSATION_H
 #define DATA_CONVERSATION_H
 
-#include "data/form.h"
-
-typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_OTHER } conv_role;
-
-typedef struct {
-  conv_role role;
-  slice content; /* UTF-8; the texts of a list of parts one after another; empty where tool calls stand instead */
-  slice other_role; /* ROLE_OTHER: what it is called */
-  slice json;       /* the whole message as JSON where it has more than a role and a text; else p NULL */
-  bool parts;       /* its content was a list of parts */
-} message;
-/* A message that is no more than a role and a text. */
-static inline message conv_message(conv_role role, slice content) {
-  return (message){.role = role, .content = content};
-}
-slice conv_role_name(const message *m);
-/* Of the same role and text, and of the same fields where both have more? */
-bool conv_same_message(const message *a, const message *b);
+#include "data/message.h"
 
 /* What one branch of a row is: exactly one of messages, text or ids is set. */
 typedef struct {
@@ -66,19 +48,5 @@ rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_
 
 /* Makes a ranking of two responses of unequal score a pair. false: the row is none. */
 bool conv_as_pair(conv_row *row);
-
-/* One message, of a list or alone; and whether its role and content are called from and value. */
-rw_status conv_one_message(message *m, json_doc *d, json_val v, const char *field, arena *a, rw_error *err);
-bool conv_is_share(const json_doc *d, json_val v);
-
-/* A list of messages as it stands, whoever speaks last; *m lives in the arena. field: for messages. */
-rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,
-                        rw_error *err);
-
-/* The row's `tools` (a list of objects, or such a list as JSON in a string) as JSON; p NULL: it has none. */
-rw_status conv_tools(slice *tools, json_doc *d, json_val row, const row_map *called, rw_error *err);
-
-/* [{"role":…,"content":…},…] as JSON, with the messages' other fields. */
-void conv_write(str *out, const message *m, size_t n);
 
 #endif

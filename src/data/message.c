@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "data/conversation.h"
+#include "data/message.h"
 #include "format/json_write.h"
 
 static const char *const role_names[] = {"system", "user", "assistant"};
@@ -24,17 +24,6 @@ typedef struct {
   arena *a;
   rw_error *err;
 } reader;
-
-static rw_status need(const reader *r, const char *field, const char *what, json_val v) {
-  return rw_fail(r->err, RW_DATA, "%s: expected %s, got %s", field, what,
-                 v == JSON_NONE ? "nothing" : json_kind_name(json_kind(r->d, v)));
-}
-
-static rw_status get_text(reader *r, const char *field, json_val v, slice *out) {
-  *out = json_string(r->d, v);
-  if (out->p) return RW_OK;
-  return json_kind(r->d, v) == JSON_STRING ? rw_nomem(r->err, field) : need(r, field, "a string", v);
-}
 
 /* ShareGPT's names of those who speak. */
 static slice speaker(slice from) {
@@ -56,13 +45,13 @@ static rw_status get_parts(reader *r, const char *field, json_val list, slice *o
     slice type = json_string(r->d, json_get(r->d, e, "type")), text;
     snprintf(name, sizeof name, "%s[%zu].text", field, i);
     if (type.p && slice_is(type, "text")) {
-      if (!(s = get_text(r, name, json_get(r->d, e, "text"), &text))) str_add(&all, text.p, text.len);
+      if (!(s = json_text(r->d, json_get(r->d, e, "text"), name, &text, r->err))) str_add(&all, text.p, text.len);
     } else if (type.p) {
       s = rw_fail(r->err, RW_DATA, "%s[%zu].type: expected \"text\", got \"%.*s\"; other parts cannot be read",
                   field, i, (int)(type.len < 40 ? type.len : 40), type.p);
     } else {
       name[strlen(name) - 5] = 0; /* the part itself */
-      s = need(r, name, "an object with type and text", e);
+      s = json_wrong(r->d, e, name, "an object with type and text", r->err);
     }
   }
   if (!s && (all.oom || !(out->p = arena_strndup(r->a, all.p ? all.p : "", all.len)))) s = rw_nomem(r->err, field);
@@ -81,18 +70,19 @@ static rw_status get_content(reader *r, const char *field, json_val v, bool othe
     m->content = json_raw(r->d, v);
     return RW_OK;
   }
-  return get_text(r, field, v, &m->content);
+  return json_text(r->d, v, field, &m->content, r->err);
 }
 
 static rw_status get_message(reader *r, const char *field, size_t i, json_val v, message *m) {
   char name[96];
   snprintf(name, sizeof name, "%s[%zu]", field, i);
-  if (json_kind(r->d, v) != JSON_OBJECT) return need(r, name, "an object with role and content", v);
+  if (json_kind(r->d, v) != JSON_OBJECT)
+    return json_wrong(r->d, v, name, "an object with role and content", r->err);
   slice role;
   bool share = conv_is_share(r->d, v);
   const char *who = share ? "from" : "role", *what = share ? "value" : "content";
   snprintf(name, sizeof name, "%s[%zu].%s", field, i, who);
-  RW_TRY(get_text(r, name, json_get(r->d, v, who), &role));
+  RW_TRY(json_text(r->d, json_get(r->d, v, who), name, &role, r->err));
   if (share) role = speaker(role);
   int k = 0;
   while (k < ROLE_OTHER && !slice_is(role, role_names[k])) k++;
@@ -121,7 +111,7 @@ rw_status conv_one_message(message *m, json_doc *d, json_val v, const char *fiel
 rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, const char *field, arena *a,
                         rw_error *err) {
   reader r = {d, a, err};
-  if (json_kind(d, list) != JSON_ARRAY) return need(&r, field, "a list of messages", list);
+  if (json_kind(d, list) != JSON_ARRAY) return json_wrong(d, list, field, "a list of messages", err);
   *n = json_count(d, list);
   if (*n == 0) return rw_fail(err, RW_DATA, "%s: expected at least one message, got an empty list", field);
   *m = arena_alloc(a, *n, sizeof **m);
@@ -133,10 +123,9 @@ rw_status conv_messages(message **m, size_t *n, json_doc *d, json_val list, cons
 }
 
 static rw_status check_tools(json_doc *d, json_val v, rw_error *err) {
-  const reader r = {.d = d, .err = err};
-  if (json_kind(d, v) != JSON_ARRAY) return need(&r, "tools", "a list of objects", v);
+  if (json_kind(d, v) != JSON_ARRAY) return json_wrong(d, v, "tools", "a list of objects", err);
   for (json_val e = json_first(d, v); e != JSON_NONE; e = json_next(d, e))
-    if (json_kind(d, e) != JSON_OBJECT) return need(&r, "tools", "a list of objects", e);
+    if (json_kind(d, e) != JSON_OBJECT) return json_wrong(d, e, "tools", "a list of objects", err);
   return RW_OK;
 }
 

@@ -2,7 +2,7 @@
 #ifndef DATA_TRANSCRIPT_H
 #define DATA_TRANSCRIPT_H
 
-#include "data/conversation.h"
+#include "data/message.h"
 
 /* Does it begin as one? */
 bool transcript_is(slice text);

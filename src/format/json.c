@@ -338,6 +338,17 @@ const char *json_kind_name(json_type t) {
   return names[t];
 }
 
+rw_status json_wrong(const json_doc *d, json_val v, const char *field, const char *expected, rw_error *err) {
+  return rw_fail(err, RW_DATA, "%s: expected %s, got %s", field, expected,
+                 v == JSON_NONE ? "nothing" : json_kind_name(json_kind(d, v)));
+}
+
+rw_status json_text(json_doc *d, json_val v, const char *field, slice *out, rw_error *err) {
+  *out = json_string(d, v);
+  if (out->p) return RW_OK;
+  return json_kind(d, v) == JSON_STRING ? rw_nomem(err, field) : json_wrong(d, v, field, "a string", err);
+}
+
 slice json_raw(const json_doc *d, json_val v) {
   const node *n = at(d, v);
   return n ? (slice){d->text + n->at, n->len} : (slice){0};

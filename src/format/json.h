@@ -28,8 +28,12 @@ rw_status json_parse(json_doc *d, const char *text, size_t len, rw_error *err);
 
 json_type json_kind(const json_doc *d, json_val v); /* JSON_NULL for JSON_NONE */
 const char *json_kind_name(json_type t);            /* "string", "object", … */
-slice json_raw(const json_doc *d, json_val v);      /* the value's bytes in the text */
-size_t json_count(const json_doc *d, json_val v);   /* elements of an array, members of an object */
+/* RW_DATA: "FIELD: expected EXPECTED, got KIND", or nothing where v is JSON_NONE. */
+rw_status json_wrong(const json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
+/* A string as text; it lives as json_string's does. RW_DATA where v is none. */
+rw_status json_text(json_doc *d, json_val v, const char *field, slice *out, rw_error *err);
+slice json_raw(const json_doc *d, json_val v);    /* the value's bytes in the text */
+size_t json_count(const json_doc *d, json_val v); /* elements of an array, members of an object */
 json_val json_get(const json_doc *d, json_val object, const char *key); /* JSON_NONE: absent or no object */
 json_val json_at(const json_doc *d, json_val array, size_t i); /* O(i); iterate with json_first/json_next */
 /* Children in order. For an object these are the values; json_key gives the (unescaped) key. */
