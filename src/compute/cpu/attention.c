@@ -11,7 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 enum { QUERY_BLOCK = 64 }; /* at most */
 

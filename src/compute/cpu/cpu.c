@@ -1,6 +1,7 @@
 /* cpu.c - the CPU backend: picks the kernels for this processor, holds memory, reports faults. Operations: gemm.c,
  * attention.c, rows.c, vectors.c, optimizer.c, which share their work out by tasks.c. */
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 #include <string.h>
 

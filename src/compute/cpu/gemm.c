@@ -11,7 +11,9 @@
  */
 #include <string.h>
 
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/operand.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 enum {
   LEAST_ROWS = 64,       /* fewer in a task: it takes a span of b's panels */

@@ -1,5 +1,5 @@
 /* operand.c - the panels that a factor of a product is packed in. */
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/operand.h"
 
 size_t operand_panels(const operand *o, size_t width) {
   if (o->along_k) return ceil_div(o->n, width);

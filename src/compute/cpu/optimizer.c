@@ -2,7 +2,8 @@
  * caller. */
 #include <string.h>
 
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 typedef struct {
   const kernels *k;

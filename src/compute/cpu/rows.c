@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 /* ---- norms ---- */
 

@@ -1,6 +1,6 @@
 /* tasks.c - how the CPU's operations run: work shared out among the threads, the first fault kept until the sync,
  * buffers that grow. */
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/tasks.h"
 
 bool scratch_need(scratch *s, size_t floats) {
   if (floats <= s->cap) return true;

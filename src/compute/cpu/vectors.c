@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compute/cpu/cpu.h"
+#include "compute/cpu/ops.h"
+#include "compute/cpu/tasks.h"
 
 typedef struct {
   const kernels *k;
