@@ -8,7 +8,7 @@ MODEL is a reward model's folder. Measured, a table each:
   - the GRPO groups: groups x responses single requests, each prompt `responses` times: a group's after one another at
     64 connections, and all of them at once in any order;
   - `reward score` on the same rows: as `responses`, and unrelated with --share no. It pays for opening the model:
-    the seconds of a run over one row are taken off;
+    the seconds of a run over one short row are taken off;
   - the processor's seconds of a row, of the server's process and of score's: on a shared machine they say most;
   - with and without --prefix-cache: responses of 100 tokens to a prompt of 2,000, one after another;
   - with --peer, a Python that has torch, transformers and uvicorn: the model behind a small ASGI server, a batch a
@@ -102,7 +102,7 @@ def score(rows, *options):
             raise SystemExit("reward score failed")
         return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
 
-    whole, opening = run(rows), run(rows[:1])
+    whole, opening = run(rows), run([{"prompt": "a", "response": "b"}])
     return count / (whole[0] - opening[0]), "", "", (whole[1] - opening[1]) / count
 
 
