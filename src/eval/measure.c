@@ -82,7 +82,7 @@ static void find_missing(eval_result *r, const eval_data *d, const selection *s)
     if (s->start[k + 1] == s->start[k] && s->unscored[k] == 0) add_missing(r, d->subsets[k].name);
 }
 
-static const char *own(eval_result *r, const char *name) { return arena_strndup(r->memory, name, strlen(name)); }
+static const char *keep(eval_result *r, const char *name) { return arena_strndup(r->memory, name, strlen(name)); }
 
 static rw_status name_unscored(eval_result *r, const eval_data *d, const eval_scores *scores, rw_error *err) {
   if (!(r->unscored = arena_alloc(r->memory, scores->unscored, sizeof *r->unscored)))
@@ -92,9 +92,9 @@ static rw_status name_unscored(eval_result *r, const eval_data *d, const eval_sc
     const item *it = &d->items[i];
     eval_unscored *u = &r->unscored[r->n_unscored++];
     *u = (eval_unscored){.id = it->id.p ? arena_strndup(r->memory, it->id.p, it->id.len) : NULL,
-                         .path = own(r, rows_label(d->paths[it->file])),
-                         .subset = own(r, d->subsets[it->subset].name),
-                         .why = own(r, scores->why[i]),
+                         .path = keep(r, rows_label(d->paths[it->file])),
+                         .subset = keep(r, d->subsets[it->subset].name),
+                         .why = keep(r, scores->why[i]),
                          .line = it->line};
     if ((it->id.p && !u->id) || !u->path || !u->subset || !u->why) return rw_nomem(err, "results");
   }
@@ -127,7 +127,7 @@ static rw_status fill(eval_result *r, const eval_data *d, const selection *s, co
     if (n == 0 && s->unscored[k] == 0) continue;
     const double *of = t->subset + k * COLUMNS;
     eval_subset *u = &r->subsets[r->n_subsets++];
-    *u = (eval_subset){.name = own(r, d->subsets[k].name),
+    *u = (eval_subset){.name = keep(r, d->subsets[k].name),
                        .section = d->subsets[k].section < 0 ? NULL : names[d->subsets[k].section],
                        .n = n,
                        .unscored = s->unscored[k],

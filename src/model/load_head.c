@@ -151,7 +151,7 @@ static rw_status load_logit(loader *l, const char *spec) {
 }
 
 /* A tensor's values on the host. */
-static rw_status values(const model *m, int i, float **out, rw_error *err) {
+static rw_status host_values(const model *m, int i, float **out, rw_error *err) {
   const tensor *t = &m->w->t[i];
   *out = mem_alloc(t->pub.count, sizeof **out);
   if (!*out) return rw_nomem(err, t->pub.name);
@@ -172,8 +172,8 @@ static rw_status load_gated(loader *l) {
   single(m, regression);
   RW_TRY(load_take(l, "reward_transform_matrix", c->n_outputs, c->n_outputs, &transform));
   RW_TRY(load_take(l, "gating.logit_scale", 1, 0, &scale));
-  RW_TRY(values(m, transform, &m->w->transform, l->err));
-  RW_TRY(values(m, scale, &m->w->gate_scale, l->err));
+  RW_TRY(host_values(m, transform, &m->w->transform, l->err));
+  RW_TRY(host_values(m, scale, &m->w->gate_scale, l->err));
   for (size_t i = 0; i <= c->gate_layers; i++) {
     size_t in = i ? c->gate_hidden : c->hidden, out = i < c->gate_layers ? c->gate_hidden : c->n_outputs;
     char name[64];

@@ -90,7 +90,7 @@ static rw_status load_adapter(model *m, st_set *f, const char *dir, const peft_c
 }
 
 /* The adapter's own head over the base's. */
-static rw_status load_head(model *m, st_set *f, const char *dir, const char *name, bool new_head, rw_error *err) {
+static rw_status read_head(model *m, st_set *f, const char *dir, const char *name, bool new_head, rw_error *err) {
   float *values;
   if (!st_find(f, name)) {
     if (!m->w->head_is_new || new_head) return RW_OK;
@@ -148,7 +148,7 @@ rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_he
   if (!s && m->w->lora_rank == 0)
     s = rw_fail(err, RW_UNSUPPORTED, "%s: target_modules: names no projection of a %s model", c->path,
                 m->w->cfg.type);
-  if (!s) s = load_head(m, f, dir, head, new_head, err);
+  if (!s) s = read_head(m, f, dir, head, new_head, err);
   if (!s) s = check_all_used(m, f, head, err);
   st_close(f);
   mem_free(older);

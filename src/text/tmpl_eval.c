@@ -318,7 +318,7 @@ static bool compare(tctx *c, int op, tv a, tv b) {
   return op == '<' ? order < 0 : op == '>' ? order > 0 : op == OP2('<', '=') ? order <= 0 : order >= 0;
 }
 
-static tv eval_compare(tctx *c, const node *n) {
+static tv eval_chain(tctx *c, const node *n) {
   tv left = tmpl_eval(c, n->kid[0]);
   for (size_t i = 0; i < n->n && !c->st; i++) {
     tv right = tmpl_eval(c, n->items[i]->kid[0]);
@@ -385,7 +385,7 @@ static tv eval_kind(tctx *c, const node *n) {
       }
       return tbuf_take(c, &s);
     }
-    case N_COMPARE: return eval_compare(c, n);
+    case N_COMPARE: return eval_chain(c, n);
     case N_COND:
       a = tmpl_eval(c, n->kid[0]);
       if (c->st) return a;

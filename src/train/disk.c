@@ -24,7 +24,7 @@ rw_status disk_forecast(run *t, rw_error *err) {
   train_options texts = *o;
   texts.base = model_dir(t->m);
   model_file_bytes f = model_files(t->m, &t->how);
-  uint64_t result = f.saved + text_bytes(&texts), best = strcmp(o->keep, "best") == 0 ? f.weights : 0;
+  uint64_t result = f.saved + text_files_bytes(&texts), best = strcmp(o->keep, "best") == 0 ? f.weights : 0;
   int64_t keep = train_kept_checkpoints(o), n = saves(t), stay = keep > 0 ? keep : 1;
   uint64_t each = f.states + (keep > 0 ? result : 0), /* the new one is whole before an old one goes */
       staying = each * (uint64_t)(n < stay ? n : stay), saving = each * (uint64_t)(n <= stay ? n : stay + 1);

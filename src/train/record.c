@@ -330,7 +330,7 @@ rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_e
   return s;
 }
 
-uint64_t text_bytes(const train_options *o) {
+uint64_t text_files_bytes(const train_options *o) {
   uint64_t sum = 0;
   for (size_t i = 0; i < COPIED; i++) {
     char *path = file_join(text_dir(o->model, o->base), copied[i]);

@@ -47,7 +47,8 @@ rw_status text_check(const train_options *o, const char *base, rw_error *err);
 /* Copies the tokenizer and the template of the input model into OUT, so that every program renders as training did;
  * the pad token becomes `pad` (see pad_choose). */
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err);
-uint64_t text_bytes(const train_options *o); /* of the files that text_copy copies; o->base: the weights' folder */
+uint64_t text_files_bytes(
+    const train_options *o); /* of the files that text_copy copies; o->base: the weights' folder */
 /* A pad token that no conversation ends with: transformers pools at the last token that is not the pad. -1: the
  * vocabulary has none to spare (only single rows are then safe there). */
 int32_t pad_choose(const model_config *c, const renderer *r, const dataset *d);
