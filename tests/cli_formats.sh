@@ -16,6 +16,9 @@ expect 0 "are 27 tokens" "$reward" inspect "$tmp/hf"
 expect 0 "model.layers.1.mlp.down_proj.weight" "$reward" inspect "$tmp/hf" --tensors
 expect 0 "loads       yes" "$reward" inspect tests/data/model/gemma2
 expect 0 "window      16 tokens in 2 of 4 layers" "$reward" inspect tests/data/model/gemma2
+expect 0 "LongRoPE: other divisors beyond 20 tokens" "$reward" inspect tests/data/model/llama_long
+expect 0 "v_head.summary.4.weight [1, 40]" "$reward" inspect tests/data/model/grm_mlp
+expect 0 "lm_head.weight [200, 32] (of the language model)" "$reward" inspect tests/data/model/logit
 expect 0 "head        score.weight [1, 32]" "$reward" inspect tests/data/model/llama/model.safetensors
 expect 0 "19 attributes, weighed by the prompt" "$reward" inspect tests/data/model/armorm
 expect 0 "of which the last 5" "$reward" inspect tests/data/model/nemotron9

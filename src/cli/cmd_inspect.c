@@ -20,16 +20,29 @@ static const char EXAMPLES[] =
     "  reward inspect rm\n"
     "  reward inspect SmolLM2-135M-Instruct.Q4_1.gguf --tensors\n";
 
-static void line(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void line(const char *what, const char *fmt, ...) {
+/* Prints with control characters shown. */
+static void vput(const char *fmt, va_list ap) {
   str text = {0};
+  str_vprintf(&text, fmt, ap);
+  if (text.p) utf8_show(text.p, false);
+  fputs(text.p && !text.oom ? text.p : "?", stdout);
+  str_free(&text);
+}
+static void put(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void put(const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  str_vprintf(&text, fmt, ap);
+  vput(fmt, ap);
   va_end(ap);
-  if (text.p) utf8_show(text.p, false);
-  printf("%-11s %s\n", what, text.p && !text.oom ? text.p : "?");
-  str_free(&text);
+}
+static void line(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void line(const char *what, const char *fmt, ...) {
+  printf("%-11s ", what);
+  va_list ap;
+  va_start(ap, fmt);
+  vput(fmt, ap);
+  va_end(ap);
+  putchar('\n');
 }
 static void print_shape(const int64_t *shape, int n) {
   putchar('[');
@@ -39,13 +52,6 @@ static void print_shape(const int64_t *shape, int n) {
 static void print_text(slice s) { /* a token or key, its control characters escaped */
   str out = {0};
   str_json(&out, s.p, s.len);
-  if (out.p) utf8_show(out.p, false);
-  fputs(out.p && !out.oom ? out.p : "?", stdout);
-  str_free(&out);
-}
-static void print_tensor(const char *type, int width, const char *name) {
-  str out = {0};
-  str_printf(&out, "  %-5s %-*s ", type, width, name);
   if (out.p) utf8_show(out.p, false);
   fputs(out.p && !out.oom ? out.p : "?", stdout);
   str_free(&out);
@@ -84,13 +90,17 @@ static void print_tallies(const tally *t) {
   putchar('\n');
 }
 
+/* Is it a tensor of a head? All that is not of the decoder; the language model's is known by its name. */
+static bool of_head(const char *name) {
+  static const char *const decoder[] = {"model.", "transformer.", "layers.", "embed_tokens.", "norm.", "backbone."};
+  static const char adapter[] = "base_model.model.";
+  if (strncmp(name, adapter, sizeof adapter - 1) == 0) name += sizeof adapter - 1;
+  for (size_t i = 0; i < sizeof decoder / sizeof *decoder; i++)
+    if (strncmp(name, decoder[i], strlen(decoder[i])) == 0) return false;
+  return true;
+}
+
 static rw_status show_weights(const char *path, bool tensors, rw_error *err) {
-  static const char *const heads[] = {"score.weight",
-                                      "v_head.weight",
-                                      "regression_layer.weight",
-                                      "lm_head.weight",
-                                      "base_model.model.score.weight",
-                                      "base_model.model.v_head.weight"};
   st_set *s;
   RW_TRY(st_open(&s, path, err));
   tally t[TALLIES] = {0};
@@ -100,18 +110,18 @@ static rw_status show_weights(const char *path, bool tensors, rw_error *err) {
   }
   print_tallies(t);
   bool any = false;
-  for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-    const st_tensor *x = st_find(s, heads[i]);
-    if (!x) continue;
-    printf("%-11s %s ", any ? "" : "head", heads[i]);
+  for (size_t i = 0; i < st_count(s); i++) {
+    const st_tensor *x = st_at(s, i);
+    if (!of_head(x->name)) continue;
+    put("%-11s %s ", any ? "" : "head", x->name);
     print_shape(x->shape, x->n_dims);
-    puts(i == 3 ? " (of the language model; not used)" : "");
+    puts(strcmp(x->name, "lm_head.weight") == 0 ? " (of the language model)" : "");
     any = true;
   }
   if (!any) line("head", "none");
   for (size_t i = 0; tensors && i < st_count(s); i++) {
     const st_tensor *x = st_at(s, i);
-    print_tensor(st_dtype_name(x->dtype), 60, x->name);
+    put("  %-5s %-60s ", st_dtype_name(x->dtype), x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }
@@ -128,6 +138,9 @@ static void show_rope(const rope_config *r) {
     line("rotary", "theta %g, linear scaling by %g", r->theta, r->factor);
   else if (r->kind == ROPE_YARN)
     line("rotary", "theta %g, YaRN by %g from %lld tokens, cosine and sine times %g", r->theta, r->factor,
+         (long long)r->original_max_positions, r->attention_factor);
+  else if (r->kind == ROPE_LONG)
+    line("rotary", "theta %g, LongRoPE: other divisors beyond %lld tokens, cosine and sine times %g", r->theta,
          (long long)r->original_max_positions, r->attention_factor);
   else if (r->kind == ROPE_DYNAMIC)
     line("rotary", "theta %g, dynamic scaling beyond the limit (not supported there)", r->theta);
@@ -323,7 +336,7 @@ static rw_status show_gguf(const char *path, bool tensors, rw_error *err) {
   for (size_t i = 0; i < gguf_keys(g); i++) show_key(g, gguf_key(g, i));
   for (size_t i = 0; tensors && i < gguf_count(g); i++) {
     const gguf_tensor *x = gguf_at(g, i);
-    print_tensor(x->type_name, 40, x->name);
+    put("  %-5s %-40s ", x->type_name, x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }
