@@ -1,44 +1,16 @@
 /* test_base_file.c - files that appear whole or not at all, folders that two processes want, and what is refused.
  */
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/file.h"
+#include "folder.h"
 
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
 #define SAYS(part) assert_non_null(strstr(err.text, part))
 
-static char dir[] = "/tmp/reward-file-XXXXXX";
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  return file_remove_tree(dir, NULL) ? -1 : 0;
-}
-static const char *in_dir(const char *name) {
-  static char path[4][128];
-  static int turn;
-  char *p = path[turn++ % 4];
-  snprintf(p, sizeof *path, "%s/%s", dir, name);
-  return p;
-}
 static void holds(const char *path, const char *want) {
   str s = {0};
   OK(file_read(path, 1 << 24, &s, &err));
@@ -303,5 +275,5 @@ int main(void) {
       cmocka_unit_test(an_empty_file_maps_and_hashes),
       cmocka_unit_test(folders_are_replaced_and_removed_whole),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -1,17 +1,7 @@
 /* test_heads.c - heads with attributes against PyTorch's recorded answers (tests/reference/make.py): scores and
  * attributes alone and with a shared prompt, and what is refused.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "model/model.h"
+#include "recorded.h"
 
 enum { MOST = 10 };
 static const struct {
@@ -25,39 +15,6 @@ static const struct {
 };
 enum { HEADS = sizeof heads / sizeof *heads };
 
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
-
-typedef struct {
-  rw_context context;
-  model *m;
-  st_set *want;
-} fixture;
-
-static void open_head(fixture *f, const char *name) {
-  char dir[256], path[300];
-  snprintf(dir, sizeof dir, "tests/data/model/%s", name);
-  snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  context_init(&f->context, NULL, NULL);
-  OK(context_start(&f->context, 2, &err));
-  OK(model_open(&f->m, dir, &(model_options){.context = &f->context}, &err));
-  OK(st_open(&f->want, path, &err));
-}
-static void close_head(fixture *f) {
-  model_free(f->m);
-  st_close(f->want);
-  context_end(&f->context);
-}
-static const void *want(const fixture *f, const char *what, size_t n) {
-  char name[64];
-  snprintf(name, sizeof name, "%s.%zu", what, n);
-  const st_tensor *t = st_find(f->want, name);
-  if (!t) fail_msg("expected.safetensors lacks %s", name);
-  return t->data;
-}
 static void must_be_near(const char *what, size_t n, const float *got, const void *ref, size_t count) {
   for (size_t i = 0; i < count; i++) {
     float r;
@@ -72,7 +29,7 @@ static void scores_and_attributes_match(void **state) {
   for (int k = 0; k < HEADS; k++) {
     fixture f;
     const char *const *names;
-    open_head(&f, heads[k].name);
+    open_recorded(&f, "model", heads[k].name, 2, NULL);
     size_t n = heads[k].n, na = model_attributes(f.m, &names);
     assert_int_equal(na, heads[k].attributes);
     assert_string_equal(names[0], heads[k].first);
@@ -80,13 +37,13 @@ static void scores_and_attributes_match(void **state) {
     const int32_t *ids[MOST];
     float alone[MOST], alone_attr[MOST][32], together[MOST];
     for (size_t i = 0; i < n; i++) {
-      ids[i] = want(&f, "ids", heads[k].lengths[i]);
+      ids[i] = want(&f, "ids.%zu", heads[k].lengths[i])->data;
       id_group g = {&ids[i], &heads[k].lengths[i], 1};
       OK(model_score(f.m, &g, 1, true, &alone[i], &err));
       memcpy(alone_attr[i], model_attribute_values(f.m), na * 4);
-      must_be_near("score", heads[k].lengths[i], &alone[i], want(&f, "score", heads[k].lengths[i]), 1);
-      must_be_near("attributes", heads[k].lengths[i], alone_attr[i], want(&f, "attributes", heads[k].lengths[i]),
-                   na);
+      must_be_near("score", heads[k].lengths[i], &alone[i], want(&f, "score.%zu", heads[k].lengths[i])->data, 1);
+      must_be_near("attributes", heads[k].lengths[i], alone_attr[i],
+                   want(&f, "attributes.%zu", heads[k].lengths[i])->data, na);
     }
     for (int share = 0; share < 2; share++) { /* the gate's token stands in the prompt or in the branch */
       id_group g[2] = {{ids, heads[k].lengths, n - 2}, {ids + n - 2, heads[k].lengths + n - 2, 2}};
@@ -95,7 +52,7 @@ static void scores_and_attributes_match(void **state) {
       for (size_t i = 0; i < n; i++)
         assert_memory_equal(alone_attr[i], model_attribute_values(f.m) + i * na, na * 4);
     }
-    close_head(&f);
+    close_recorded(&f);
   }
 }
 
@@ -103,7 +60,7 @@ static void scores_and_attributes_match(void **state) {
 static void gate_in_a_shared_prompt(void **state) {
   (void)state;
   fixture f;
-  open_head(&f, "armorm");
+  open_recorded(&f, "model", "armorm", 2, NULL);
   int32_t a[12] = {7, 8, 190, 191, 192, 193, 194, 20, 21, 22, 23, 24}, b[10];
   memcpy(b, a, sizeof b);
   b[9] = 40;
@@ -114,13 +71,13 @@ static void gate_in_a_shared_prompt(void **state) {
   for (int i = 0; i < 2; i++) OK(model_score(f.m, &(id_group){&ids[i], &len[i], 1}, 1, true, &alone[i], &err));
   assert_memory_equal(shared, alone, sizeof shared);
   assert_true(shared[0] != shared[1]);
-  close_head(&f);
+  close_recorded(&f);
 }
 
 static void what_cannot_be_is_refused(void **state) {
   (void)state;
   fixture f;
-  open_head(&f, "armorm");
+  open_recorded(&f, "model", "armorm", 2, NULL);
   int32_t ids[] = {7, 8, 190, 191, 192, 193, 20};
   const int32_t *p = ids;
   size_t len = 7;
@@ -130,7 +87,7 @@ static void what_cannot_be_is_refused(void **state) {
   assert_int_equal(model_check_ids(f.m, ids, 7, &err), RW_DATA);
   assert_int_equal(model_train(f.m, &(model_train_options){0}, &err), RW_UNSUPPORTED);
   assert_non_null(strstr(err.text, "attributes"));
-  close_head(&f);
+  close_recorded(&f);
 }
 
 /* The logit of one token of the output matrix, its own or the embedding's, soft-capped where the model has it. */
@@ -151,14 +108,14 @@ static void logits_match(void **state) {
       OK(model_open(&f.m, dir, &(model_options){.context = &f.context, .head = head}, &err));
       OK(st_open(&f.want, path, &err));
       for (int i = 0; i < 3; i++) {
-        const int32_t *ids = want(&f, "ids", lengths[i]);
+        const int32_t *ids = want(&f, "ids.%zu", lengths[i])->data;
         float got;
         OK(model_score(f.m, &(id_group){&ids, &lengths[i], 1}, 1, true, &got, &err));
-        must_be_near(what, lengths[i], &got, want(&f, what, lengths[i]), 1);
+        must_be_near(what, lengths[i], &got, want(&f, "%s.%zu", what, lengths[i])->data, 1);
       }
       assert_int_equal(model_train_check(f.m, &(model_train_options){0}, &err), RW_UNSUPPORTED);
       assert_non_null(strstr(err.text, "output matrix"));
-      close_head(&f);
+      close_recorded(&f);
     }
   static const char *const wrong[] = {"logit:200", "logit:-1", "logit:", "logit:1x", "score"};
   rw_context context;

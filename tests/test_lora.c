@@ -2,110 +2,21 @@
  * eight steps of AdamW; dropout against finite differences and its promise that a row's bits depend on nothing
  * else; files that come back as they were written; configurations that must be refused.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/file.h"
 #include "format/peft.h"
-#include "model/model.h"
-#include "model_values.h"
+#include "recorded.h"
 
 static const char *const cases[] = {"llama", "qwen2", "gemma2", "nemotron", "llama_bias"};
 enum { CASES = sizeof cases / sizeof *cases };
-
-typedef struct {
-  rw_context context;
-  model *m;
-  st_set *want;
-} fixture;
-
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
-
-static void open_case(fixture *f, const char *name, int threads) {
-  char dir[256], path[300];
-  snprintf(dir, sizeof dir, "tests/data/lora/%s", name);
-  snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  context_init(&f->context, NULL, NULL);
-  OK(context_start(&f->context, threads, &err));
-  OK(model_open(&f->m, dir, &(model_options){.context = &f->context}, &err));
-  OK(st_open(&f->want, path, &err));
-}
-static void close_case(fixture *f) {
-  model_free(f->m);
-  st_close(f->want);
-  context_end(&f->context);
-}
-static const st_tensor *want(const fixture *f, const char *fmt, ...) {
-  char name[200];
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(name, sizeof name, fmt, ap);
-  va_end(ap);
-  const st_tensor *t = st_find(f->want, name);
-  if (!t) fail_msg("expected.safetensors lacks %s", name);
-  return t;
-}
-static double distance(const float *a, const float *b, size_t n) { /* ‖a-b‖/‖b‖ */
-  double d = 0, s = 0;
-  for (size_t i = 0; i < n; i++) {
-    d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    s += (double)b[i] * b[i];
-  }
-  return sqrt(d) / (sqrt(s) + 1e-30);
-}
-
-typedef struct {
-  const int32_t *ids[3][2];
-  size_t len[3][2];
-  id_group g[3];
-} pairs;
-static void get_pairs(const fixture *f, pairs *p) {
-  for (int i = 0; i < 3; i++) {
-    for (int s = 0; s < 2; s++) {
-      const st_tensor *t = want(f, "pair.%d.%s", i, s ? "rejected" : "chosen");
-      p->ids[i][s] = t->data;
-      p->len[i][s] = (size_t)t->shape[0];
-    }
-    p->g[i] = (id_group){p->ids[i], p->len[i], 2};
-  }
-}
-/* Forward and backward of the mean Bradley-Terry loss, `per` pairs at a time; rewards [6]. */
-static double bt_step(model *m, const pairs *p, bool share, size_t per, float *rewards) {
-  double loss = 0;
-  model_zero_grad(m);
-  for (size_t at = 0; at < 3; at += per) {
-    size_t n = 3 - at < per ? 3 - at : per;
-    float *r = rewards + 2 * at, d[6];
-    OK(model_forward(m, p->g + at, n, share, r, &err));
-    for (size_t i = 0; i < n; i++) {
-      double x = (double)r[2 * i] - r[2 * i + 1];
-      loss += log1p(exp(-x)) / 3;
-      d[2 * i] = (float)(-1 / (1 + exp(x)) / 3);
-      d[2 * i + 1] = -d[2 * i];
-    }
-    OK(model_backward(m, d, &err));
-  }
-  return loss;
-}
 
 static void scores_match(void **state) {
   (void)state;
   static const size_t lengths[] = {1, 7, 31, 64, 257};
   for (int k = 0; k < CASES; k++) {
     fixture f;
-    open_case(&f, cases[k], 2);
+    open_recorded(&f, "lora", cases[k], 2, NULL);
     for (int i = 0; i < 5; i++) {
       const int32_t *ids = want(&f, "ids.%zu", lengths[i])->data;
       id_group g = {&ids, &lengths[i], 1};
@@ -114,7 +25,7 @@ static void scores_match(void **state) {
       memcpy(&ref, want(&f, "score.%zu", lengths[i])->data, 4);
       if (!(fabsf(got - ref) <= 1e-4f)) fail_msg("%s, %zu tokens: %g, PEFT %g", cases[k], lengths[i], got, ref);
     }
-    close_case(&f);
+    close_recorded(&f);
   }
 }
 
@@ -125,7 +36,7 @@ static void gradients_match(void **state) {
     fixture f;
     pairs p;
     float r[6], loss;
-    open_case(&f, cases[k], 2);
+    open_recorded(&f, "lora", cases[k], 2, NULL);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     double got = bt_step(f.m, &p, true, 3, r);
@@ -147,7 +58,7 @@ static void gradients_match(void **state) {
       if (!(d < 1e-4)) fail_msg("%s: gradient of %s is off by %g", cases[k], params[i].name, d);
     }
     assert_int_equal(trained, recorded);
-    close_case(&f);
+    close_recorded(&f);
   }
 }
 
@@ -157,7 +68,7 @@ static void training_matches(void **state) {
     fixture f;
     pairs p;
     float r[6];
-    open_case(&f, cases[k], 2);
+    open_recorded(&f, "lora", cases[k], 2, NULL);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     const float *loss = want(&f, "train.loss")->data, *norm = want(&f, "train.norm")->data;
@@ -170,7 +81,7 @@ static void training_matches(void **state) {
       double clip = 1 / (g + 1e-6);
       model_update(f.m, &o, clip < 1 ? clip : 1);
     }
-    close_case(&f);
+    close_recorded(&f);
   }
 }
 
@@ -184,7 +95,7 @@ static void dropout_gradients_are_right(void **state) {
     fixture f;
     pairs p;
     float r[6];
-    open_case(&f, cases[k], 1);
+    open_recorded(&f, "lora", cases[k], 1, NULL);
     get_pairs(&f, &p);
     model_set_dropout(f.m, 0.3);
     model_drop_by(f.m, 5, 11);
@@ -213,7 +124,7 @@ static void dropout_gradients_are_right(void **state) {
         fail_msg("%s: %s: slope %g, gradient %g", cases[k], params[i].name, slope, sqrt(square));
       free(way), free(was), free(now);
     }
-    close_case(&f);
+    close_recorded(&f);
   }
 }
 
@@ -224,8 +135,8 @@ static void dropout_keeps_bits(void **state) {
   fixture f, h;
   pairs p, q;
   float a[6], b[6], c[6], plain[6], scored[6];
-  open_case(&f, "llama", 1);
-  open_case(&h, "llama", 3);
+  open_recorded(&f, "lora", "llama", 1, NULL);
+  open_recorded(&h, "lora", "llama", 3, NULL);
   get_pairs(&f, &p);
   get_pairs(&h, &q);
   OK(model_score(f.m, p.g, 3, true, plain, &err));
@@ -256,8 +167,8 @@ static void dropout_keeps_bits(void **state) {
   assert_memory_not_equal(a, b, sizeof a);
   assert_memory_not_equal(a, c, sizeof a);
   assert_memory_not_equal(b, c, sizeof a);
-  close_case(&f);
-  close_case(&h);
+  close_recorded(&f);
+  close_recorded(&h);
 }
 
 /* Of a conversation of one token, the columns of an A whose gradient is zero are those that were dropped: other
@@ -273,7 +184,7 @@ static void projections_drop_apart(void **state) {
   size_t len = 1, dropped = 0, n;
   id_group g = {&ids, &len, 1};
   float r, d = 1;
-  open_case(&f, "llama", 1);
+  open_recorded(&f, "lora", "llama", 1, NULL);
   model_set_dropout(f.m, 0.25);
   OK(model_train(f.m, &(model_train_options){0}, &err));
   const model_param *p;
@@ -296,7 +207,7 @@ static void projections_drop_apart(void **state) {
   }
   /* 2,560 draws: standard deviation 0.0086 */
   assert_true(fabs((double)dropped / (N * H * STEPS) - 0.25) < 0.035);
-  close_case(&f);
+  close_recorded(&f);
 }
 
 /* ---- files ---- */
@@ -309,7 +220,7 @@ static void written_adapters_come_back(void **state) {
     fixture f;
     pairs p;
     float r[6], a[6], b[6];
-    open_case(&f, cases[k], 1);
+    open_recorded(&f, "lora", cases[k], 1, NULL);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     bt_step(f.m, &p, true, 3, r);
@@ -332,7 +243,7 @@ static void written_adapters_come_back(void **state) {
     OK(model_score(again, p.g, 3, true, b, &err));
     for (int i = 0; i < 6; i++) assert_true(fabsf(a[i] - b[i]) < 1e-4f);
     model_free(again);
-    close_case(&f);
+    close_recorded(&f);
   }
   file_remove_tree(dir, NULL);
 }

@@ -1,22 +1,12 @@
 /* test_model.c - every family against PyTorch's recorded answers (tests/reference/make.py): scores, hidden states,
  * every gradient, eight steps of AdamW; and the promise that a conversation's bits depend on nothing else.
  */
-#include <math.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/file.h"
-#include "model/model.h"
-#include "model_values.h"
+#include "recorded.h"
 
 static const char *const families[] = {
     "llama",      "llama3",       "mistral",      "qwen2",          "qwen3",    "gemma2",        "gemma3_text",
@@ -27,57 +17,11 @@ static const char *const families[] = {
 enum { FAMILIES = sizeof families / sizeof *families, N_LENGTHS = 10 };
 static const size_t lengths[N_LENGTHS] = {1, 2, 3, 7, 8, 17, 31, 64, 128, 257};
 
-typedef struct {
-  rw_context context;
-  model *m;
-  st_set *want;
-} fixture;
-
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
-
-static void open_family(fixture *f, const char *name, int threads, const char *level) {
-  char dir[256], path[300];
-  snprintf(dir, sizeof dir, "tests/data/model/%s", name);
-  snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-  context_init(&f->context, NULL, NULL);
-  OK(context_start(&f->context, threads, &err));
-  model_options o = {.context = &f->context, .level = level};
-  OK(model_open(&f->m, dir, &o, &err));
-  OK(st_open(&f->want, path, &err));
-}
-static void close_family(fixture *f) {
-  model_free(f->m);
-  st_close(f->want);
-  context_end(&f->context);
-}
-static const st_tensor *want(const fixture *f, const char *fmt, ...) {
-  char name[200];
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(name, sizeof name, fmt, ap);
-  va_end(ap);
-  const st_tensor *t = st_find(f->want, name);
-  if (!t) fail_msg("expected.safetensors lacks %s", name);
-  return t;
-}
-static double distance(const float *a, const float *b, size_t n) { /* ‖a-b‖/‖b‖ */
-  double d = 0, s = 0;
-  for (size_t i = 0; i < n; i++) {
-    d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    s += (double)b[i] * b[i];
-  }
-  return sqrt(d) / (sqrt(s) + 1e-30);
-}
-
 static void scores_match(void **state) {
   (void)state;
   for (int k = 0; k < FAMILIES; k++) {
     fixture f;
-    open_family(&f, families[k], 2, NULL);
+    open_recorded(&f, "model", families[k], 2, NULL);
     for (int i = 0; i < N_LENGTHS; i++) {
       const int32_t *ids = want(&f, "ids.%zu", lengths[i])->data;
       id_group g = {&ids, &lengths[i], 1};
@@ -87,7 +31,7 @@ static void scores_match(void **state) {
       if (!(fabsf(got - ref) <= 1e-4f))
         fail_msg("%s, %zu tokens: score %g, PyTorch %g", families[k], lengths[i], got, ref);
     }
-    close_family(&f);
+    close_recorded(&f);
   }
 }
 
@@ -95,7 +39,7 @@ static void hidden_states_match(void **state) {
   (void)state;
   for (int k = 0; k < FAMILIES; k++) {
     fixture f;
-    open_family(&f, families[k], 1, NULL);
+    open_recorded(&f, "model", families[k], 1, NULL);
     float out[31 * 64];
     const model_config *c = model_info(f.m);
     for (size_t l = 0; l < c->layers; l++) {
@@ -103,43 +47,8 @@ static void hidden_states_match(void **state) {
       double d = distance(out, want(&f, "hidden.%zu", l)->data, 31 * c->hidden);
       if (!(d < 1e-5)) fail_msg("%s: hidden state after %zu layers is off by %g", families[k], l, d);
     }
-    close_family(&f);
+    close_recorded(&f);
   }
-}
-
-/* The three recorded pairs as groups. */
-typedef struct {
-  const int32_t *ids[3][2];
-  size_t len[3][2];
-  id_group g[3];
-} pairs;
-static void get_pairs(const fixture *f, pairs *p) {
-  for (int i = 0; i < 3; i++) {
-    for (int s = 0; s < 2; s++) {
-      const st_tensor *t = want(f, "pair.%d.%s", i, s ? "rejected" : "chosen");
-      p->ids[i][s] = t->data;
-      p->len[i][s] = (size_t)t->shape[0];
-    }
-    p->g[i] = (id_group){p->ids[i], p->len[i], 2};
-  }
-}
-/* Forward and backward of the mean Bradley-Terry loss, `per` pairs at a time. */
-static double bt_step(model *m, const pairs *p, bool share, size_t per) {
-  double loss = 0;
-  model_zero_grad(m);
-  for (size_t at = 0; at < 3; at += per) {
-    size_t n = 3 - at < per ? 3 - at : per;
-    float r[6], d[6];
-    OK(model_forward(m, p->g + at, n, share, r, &err));
-    for (size_t i = 0; i < n; i++) {
-      double x = (double)r[2 * i] - r[2 * i + 1];
-      loss += log1p(exp(-x)) / 3;
-      d[2 * i] = (float)(-1 / (1 + exp(x)) / 3);
-      d[2 * i + 1] = -d[2 * i];
-    }
-    OK(model_backward(m, d, &err));
-  }
-  return loss;
 }
 
 static void gradients_match(void **state) {
@@ -148,10 +57,10 @@ static void gradients_match(void **state) {
     for (int share = 0; share < 2; share++) {
       fixture f;
       pairs p;
-      open_family(&f, families[k], 2, NULL);
+      open_recorded(&f, "model", families[k], 2, NULL);
       get_pairs(&f, &p);
       OK(model_train(f.m, &(model_train_options){0}, &err));
-      double loss = bt_step(f.m, &p, share, 3);
+      double loss = bt_step(f.m, &p, share, 3, NULL);
       float ref;
       memcpy(&ref, want(&f, "loss")->data, 4);
       assert_true(fabs(loss - ref) < 1e-5);
@@ -162,7 +71,7 @@ static void gradients_match(void **state) {
         if (!(d < 1e-4))
           fail_msg("%s, share %d: gradient of %s is off by %g", families[k], share, params[i].name, d);
       }
-      close_family(&f);
+      close_recorded(&f);
     }
 }
 
@@ -176,13 +85,13 @@ static void training_matches(void **state) {
     double loose = bf16 ? 100 : 1, norm_loose = bf16 ? 150 : 1;
     fixture f;
     pairs p;
-    open_family(&f, families[k], 2, NULL);
+    open_recorded(&f, "model", families[k], 2, NULL);
     model_set_bf16(f.m, bf16);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     const float *losses = want(&f, "train.loss")->data, *norms = want(&f, "train.norm")->data;
     for (uint64_t t = 1; t <= 8; t++) {
-      double loss = bt_step(f.m, &p, true, 3), norm = norm_of(f.m), clip = 1 / (norm + 1e-6);
+      double loss = bt_step(f.m, &p, true, 3, NULL), norm = norm_of(f.m), clip = 1 / (norm + 1e-6);
       if (!(fabs(loss - losses[t - 1]) < loose * 2e-4 * (1 + fabs(losses[t - 1]))))
         fail_msg("%s, step %d, bf16 %d: loss %g, PyTorch %g", families[k], (int)t, bf16, loss, losses[t - 1]);
       if (!(fabs(norm - norms[t - 1]) < norm_loose * (1e-3 * norms[t - 1] + 1e-4)))
@@ -190,7 +99,7 @@ static void training_matches(void **state) {
       model_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, true, true, t};
       model_update(f.m, &o, clip < 1 ? clip : 1);
     }
-    close_family(&f);
+    close_recorded(&f);
   }
 }
 
@@ -221,7 +130,7 @@ static void bits_depend_on_nothing_else(void **state) {
         model_free(s ? NULL : m);
         context_end(&context);
         if (s == RW_UNSUPPORTED) continue; /* this CPU lacks the level */
-        open_family(&f, families[k], threads, level);
+        open_recorded(&f, "model", families[k], threads, level);
         model_set_bf16(f.m, bf16);
         get_pairs(&f, &p);
         float r[6], one;
@@ -237,7 +146,7 @@ static void bits_depend_on_nothing_else(void **state) {
             OK(model_score(f.m, &g, 1, true, &one, &err));
             assert_memory_equal(&first[2 * i + b], &one, 4);
           }
-        close_family(&f);
+        close_recorded(&f);
       }
   }
 }
@@ -249,24 +158,24 @@ static void accumulation_keeps_bits(void **state) {
     int k = i / 2;
     fixture f, h;
     pairs p, q;
-    open_family(&f, families[k], 1, NULL);
-    open_family(&h, families[k], 3, NULL);
+    open_recorded(&f, "model", families[k], 1, NULL);
+    open_recorded(&h, "model", families[k], 3, NULL);
     model_set_bf16(f.m, i % 2);
     model_set_bf16(h.m, i % 2);
     get_pairs(&f, &p);
     get_pairs(&h, &q);
     OK(model_train(f.m, &(model_train_options){0}, &err));
     OK(model_train(h.m, &(model_train_options){.recompute = true}, &err));
-    bt_step(f.m, &p, true, 3);
-    bt_step(h.m, &q, true, 1);
+    bt_step(f.m, &p, true, 3, NULL);
+    bt_step(h.m, &q, true, 1, NULL);
     const model_param *a, *b;
     size_t n = model_params(f.m, &a);
     model_params(h.m, &b);
     for (size_t j = 0; j < n; j++)
       if (memcmp(host_grad(f.m, &a[j]), host_grad(h.m, &b[j]), a[j].count * 4) != 0)
         fail_msg("%s: gradient of %s", families[k], a[j].name);
-    close_family(&f);
-    close_family(&h);
+    close_recorded(&f);
+    close_recorded(&h);
   }
 }
 
@@ -274,11 +183,11 @@ static void frozen_layers_stay(void **state) {
   (void)state;
   fixture f;
   pairs p;
-  open_family(&f, "llama", 2, NULL);
+  open_recorded(&f, "model", "llama", 2, NULL);
   get_pairs(&f, &p);
   float before[6], after[6];
   OK(model_train(f.m, &(model_train_options){.freeze_layers = 1}, &err));
-  bt_step(f.m, &p, true, 3);
+  bt_step(f.m, &p, true, 3, NULL);
   const model_param *params;
   size_t n = model_params(f.m, &params), trained = 0;
   for (size_t i = 0; i < n; i++) {
@@ -295,7 +204,7 @@ static void frozen_layers_stay(void **state) {
   model_update(f.m, &o, 1);
   OK(model_score(f.m, p.g, 3, true, after, &err));
   assert_memory_not_equal(before, after, sizeof before);
-  close_family(&f);
+  close_recorded(&f);
 }
 
 /* The states below the trained layers from their file, or computed each time: the same bits, also when the file is
@@ -319,7 +228,7 @@ static void kept_frozen_states_change_no_bit(void **state) {
     pairs p;
     float scores[2][6];
     for (int k = 0; k < 2; k++) {
-      open_family(&f[k], cases[i].family, 2, NULL);
+      open_recorded(&f[k], "model", cases[i].family, 2, NULL);
       get_pairs(&f[k], &p);
       size_t freeze = cases[i].freeze == 2 ? model_info(f[k].m)->layers : cases[i].freeze;
       OK(model_train(f[k].m, &(model_train_options){.freeze_layers = freeze}, &err));
@@ -329,7 +238,7 @@ static void kept_frozen_states_change_no_bit(void **state) {
       few = (struct rlimit){cases[i].limit < all.rlim_max ? cases[i].limit : all.rlim_max, all.rlim_max};
       setrlimit(RLIMIT_FSIZE, &few);
       for (uint64_t step = 1; step <= 4; step++) {
-        bt_step(f[k].m, &p, cases[i].share, step < 3 ? 3 : 1);
+        bt_step(f[k].m, &p, cases[i].share, step < 3 ? 3 : 1, NULL);
         model_adamw o = {1e-2, 0.9, 0.999, 1e-8, 0, true, true, step};
         model_update(f[k].m, &o, 1);
         OK(model_score(f[k].m, p.g, 3, cases[i].share, scores[k], &err));
@@ -341,7 +250,7 @@ static void kept_frozen_states_change_no_bit(void **state) {
     assert_int_equal(model_frozen_used(f[0].m).bytes, 0);
     assert_true(u.bytes <= cases[i].max);
     assert_int_equal(u.hits > 10, cases[i].max > 3000 && cases[i].limit > 3000); /* the first pass fills it */
-    for (int k = 0; k < 2; k++) close_family(&f[k]);
+    for (int k = 0; k < 2; k++) close_recorded(&f[k]);
   }
 }
 
@@ -352,10 +261,10 @@ static void saved_model_scores_alike(void **state) {
   for (int k = 0; k < FAMILIES; k++) {
     fixture f;
     pairs p;
-    open_family(&f, families[k], 1, NULL);
+    open_recorded(&f, "model", families[k], 1, NULL);
     get_pairs(&f, &p);
     OK(model_train(f.m, &(model_train_options){0}, &err));
-    bt_step(f.m, &p, true, 3);
+    bt_step(f.m, &p, true, 3, NULL);
     model_adamw o = {1e-2, 0.9, 0.999, 1e-8, 0, true, true, 1};
     model_update(f.m, &o, 1);
     float a[6], b[6];
@@ -367,7 +276,7 @@ static void saved_model_scores_alike(void **state) {
     OK(model_score(again, p.g, 3, true, b, &err));
     assert_memory_equal(a, b, sizeof a);
     model_free(again);
-    close_family(&f);
+    close_recorded(&f);
   }
   file_remove_tree(dir, NULL);
 }
@@ -385,7 +294,7 @@ static void saved_dtype_is_the_inputs(void **state) {
     st_set *in, *out;
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "tests/data/model/%s", cases[k].family);
-    open_family(&f, cases[k].family, 1, NULL);
+    open_recorded(&f, "model", cases[k].family, 1, NULL);
     OK(model_train(f.m, &(model_train_options){.freeze_layers = 1}, &err));
     OK(model_save(f.m, dir, -1, 0, &err));
     OK(st_open(&in, path, &err));
@@ -399,7 +308,7 @@ static void saved_dtype_is_the_inputs(void **state) {
     }
     st_close(in);
     st_close(out);
-    close_family(&f);
+    close_recorded(&f);
     file_remove_tree(dir, NULL);
   }
 }
@@ -407,7 +316,7 @@ static void saved_dtype_is_the_inputs(void **state) {
 static void bad_ids_are_named(void **state) {
   (void)state;
   fixture f;
-  open_family(&f, "llama", 1, NULL);
+  open_recorded(&f, "model", "llama", 1, NULL);
   int32_t bad[] = {5, 200, 7};
   const int32_t *ids = bad;
   size_t len = 3;
@@ -416,7 +325,7 @@ static void bad_ids_are_named(void **state) {
   assert_int_equal(model_score(f.m, &g, 1, true, &r, &err), RW_DATA);
   assert_non_null(strstr(err.text, "input_ids[1]"));
   assert_non_null(strstr(err.text, "200"));
-  close_family(&f);
+  close_recorded(&f);
 }
 
 /* Dynamic rotary scaling is as none up to max_position_embeddings, and refused beyond. */
@@ -428,12 +337,12 @@ static void dynamic_scaling_has_a_limit(void **state) {
   size_t len = 513;
   id_group g = {&ids, &len, 1};
   float r;
-  open_family(&f, "internlm2", 1, NULL);
+  open_recorded(&f, "model", "internlm2", 1, NULL);
   assert_int_equal(model_score(f.m, &g, 1, true, &r, &err), RW_DATA);
   assert_non_null(strstr(err.text, "dynamic"));
   len = 512;
   OK(model_score(f.m, &g, 1, true, &r, &err));
-  close_family(&f);
+  close_recorded(&f);
 }
 
 int main(void) {

@@ -2,43 +2,17 @@
  * reads back, damage at any byte is a named error. tests/data/parquet/ is by tests/reference/make_parquet.py.
  */
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/rng.h"
+#include "folder.h"
 #include "format/parquet.h"
 #include "format/rows.h"
 
 #define DATA "tests/data/parquet/"
 
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
 #define NEEDS_ARROW() \
   if (parquet_check("", NULL)) skip()
 
-static char dir[] = "/tmp/reward-parquet-XXXXXX";
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  return file_remove_tree(dir, NULL) ? -1 : 0;
-}
-static const char *in_dir(const char *name) {
-  static char path[64];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  return path;
-}
 static int entries(void) {
   DIR *d = opendir(dir);
   int n = 0;
@@ -353,5 +327,5 @@ int main(void) {
       cmocka_unit_test(what_has_no_columns_is_refused),
       cmocka_unit_test(memory_that_runs_out_is_told),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -2,69 +2,14 @@
  * never an end; an output appears whole or not at all; parallel passes keep the order of rows and of failures.
  */
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
-#include <cmocka.h>
-
 #include "base/rng.h"
-#include "format/rows.h"
-
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
-
-static char dir[] = "/tmp/reward-rows-XXXXXX";
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  return file_remove_tree(dir, NULL) ? -1 : 0;
-}
-static const char *in_dir(const char *name) {
-  static char path[64];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  return path;
-}
-
-/* The rows of a file as "LINE:row|LINE:row|…". */
-static rw_status read_all(const char *path, str *out) {
-  rows_in *in;
-  str_clear(out);
-  rw_status s = rows_open(&in, path, NULL, &err);
-  if (s) return s;
-  for (;;) {
-    slice row;
-    uint64_t line;
-    if ((s = rows_next(in, &row, &line, &err)) || !row.p) break;
-    str_printf(out, "%llu:", (unsigned long long)line);
-    str_add(out, row.p, row.len);
-    str_addc(out, '|');
-  }
-  rows_close(in);
-  return s;
-}
-static void reads_as(const char *bytes, size_t len, const char *want) {
-  str got = {0};
-  OK(file_put(in_dir("rows"), bytes, len, &err));
-  OK(read_all(in_dir("rows"), &got));
-  assert_string_equal(got.p ? got.p : "", want);
-  str_free(&got);
-}
-#define READS(lit, want) reads_as("" lit, sizeof(lit) - 1, want)
+#include "row_file.h"
 
 static void lines(void **state) {
   (void)state;
@@ -542,5 +487,5 @@ int main(void) {
       cmocka_unit_test(the_first_failure_ends_the_pass),
       cmocka_unit_test(damage_comes_after_the_rows_before_it),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -2,42 +2,14 @@
  * wrote (tests/reference/make_formats.py), and what must be refused.
  */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
+#include "folder.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 
-static rw_error err;
-static char dir[] = "/tmp/reward-test-XXXXXX";
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
-
 static const char LAYOUT[] = "tests/data/format/layout.safetensors";
 
-static int make_dir(void **state) {
-  (void)state;
-  memcpy(dir + sizeof dir - 7, "XXXXXX", 6);
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int remove_dir(void **state) {
-  (void)state;
-  return file_remove_tree(dir, NULL) ? -1 : 0;
-}
-static const char *in_dir(const char *name) {
-  static char path[300];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  return path;
-}
 /* Without the syncing of file_put: these tests write thousands of files. */
 static const char *put(const char *name, const void *p, size_t len) {
   FILE *f = fopen(in_dir(name), "wb");

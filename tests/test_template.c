@@ -2,26 +2,14 @@
  * (tests/reference/make_templates.py); spans mark exactly what came from content; the date; bounds and mistakes end
  * in an error that names the place.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-
-#include <cmocka.h>
 
 #include "base/file.h"
 #include "text/template.h"
+#include "unit.h"
 
-static rw_error err;
 static json_file expected;
 static arena *mem;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
 
 static int setup(void **state) {
   (void)state;

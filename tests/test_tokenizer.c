@@ -2,25 +2,13 @@
  * tokenizers that stand in tests/data and for real ones in ../shared, and those that SentencePiece gave for models
  * without tokenizer.json (make_spm.py); control tokens in content; what is refused.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/file.h"
 #include "format/json.h"
 #include "text/tokenizer.h"
+#include "unit.h"
 
-static rw_error err;
 static json_file expected, expected_spm, expected_added;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
 
 static int setup(void **state) {
   (void)state;

@@ -1,24 +1,12 @@
 /* test_torch_file.c - files of torch.save (tests/reference/make_torch.py) hold what safetensors has of the same
  * tensors, whole, in shards and in zip64; what is no plain tensor is refused by name, and nothing is ever run.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "format/safetensors.h"
+#include "unit.h"
 
-static rw_error err;
-#define OK(e)                                           \
-  do {                                                  \
-    if ((e) != RW_OK) fail_msg("%s: %s", #e, err.text); \
-  } while (0)
 #define DATA "tests/data/torch/"
 
 static void same_tensors(const char *path) {
