@@ -47,27 +47,43 @@ def tensors(folder):
     return {k: v for k, v in json.loads(data[8:8 + n]).items() if k != "__metadata__"}, data[8 + n:]
 
 
+def put_tensors(folder, parts):
+    """parts: of each name its shape and its values, in f32."""
+    header, body = {}, b""
+    for name, (shape, piece) in sorted(parts.items()):
+        header[name] = dict(dtype="F32", shape=shape, data_offsets=[len(body), len(body) + len(piece)])
+        body += piece
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
 def set_config(folder, **fields):
     c = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**c, **fields}))
 
 
+def parts_of(folder):
+    header, values = tensors(folder)
+    return {name: (t["shape"], values[slice(*t["data_offsets"])]) for name, t in header.items()}
+
+
 def athene(folder):
     """A head that reads token 128003, so a vocabulary that has it."""
-    header, values = tensors(folder)
-    embed = header["transformer.embed_tokens.weight"]
-    at, end = embed["data_offsets"]
-    body, out = b"", {}
-    for name, t in sorted(header.items()):
-        piece = values[slice(*t["data_offsets"])]
-        if t is embed:
-            rows, width = 128256, t["shape"][1]
-            piece, t = (piece * (rows * width * 4 // len(piece) + 1))[:rows * width * 4], {**t, "shape": [rows, width]}
-        out[name.replace("transformer.", "model.")] = {**t, "data_offsets": [len(body), len(body) + len(piece)]}
-        body += piece
-    text = json.dumps(out).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+    parts = {name.replace("transformer.", "model."): part for name, part in parts_of(folder).items()}
+    (_, width), piece = parts["model.embed_tokens.weight"]
+    size = 128256 * width * 4
+    parts["model.embed_tokens.weight"] = [128256, width], (piece * (size // len(piece) + 1))[:size]
+    put_tensors(folder, parts)
     set_config(folder, vocab_size=128256, architectures=["AtheneForSequenceClassification"])
+
+
+def flat_gate(folder):
+    """ArmoRM with a gate of one layer."""
+    parts = parts_of(folder)
+    (_, first), last = parts["gating.layers.0.weight"], parts["gating.layers.3.bias"]
+    parts = {name: part for name, part in parts.items() if not name.startswith("gating.layers.")}
+    put_tensors(folder, parts | {"gating.layers.0.weight": ([19, 32], first[:19 * 32 * 4]), "gating.layers.0.bias": last})
+    set_config(folder, gating_n_hidden=0)
 
 
 work = tempfile.mkdtemp()
@@ -87,6 +103,11 @@ try:
     check("rewards_armorm" not in both, "Magpie's column in a row that is not of its form")
     none = run("score", "--model", armo, rows=[{"text": "no turns"}, {"messages": [user, say(a)]}], status=1)
     check("assistant turn" in none[0]["error"] and none[1]["score"] == single[0]["score"], none[0])
+
+    shutil.copytree(armo, flat := Path(work) / "flat")
+    flat_gate(flat)
+    flat_row = run("score", "--model", flat, rows=[{"messages": [user, say(a)]}])[0]
+    check(flat_row["attributes"] == single[0]["attributes"] and flat_row["score"] != single[0]["score"], "a gate of one layer")
 
     magpie = [dict(uuid=str(i), instruction=f"What is {i}?", responses=[a, b, f"Maybe {i}."], task_category="Math",
                    rewards_armorm=[{"score": 9.0}] * 3, chosen=[user, say(b)], rejected=[user, say(a)]) for i in range(40)]

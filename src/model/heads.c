@@ -72,7 +72,7 @@ rw_status head_need(model *m, rw_error *err) {
                   gate = hidden_columns(m, &m->w->gate, &wide[1]);
   tensor_type act = m->be->traits.act;
   RW_TRY(buffer_need(m, &m->rewards, nb, m->w->cfg.n_outputs, T_F32, err));
-  if (gate) RW_TRY(buffer_need(m, &m->gate_out, nb, m->w->cfg.n_outputs, T_F32, err));
+  if (m->w->gate.n) RW_TRY(buffer_need(m, &m->gate_out, nb, m->w->cfg.n_outputs, T_F32, err));
   RW_TRY(buffer_need(m, &m->head_acts, nb, top > gate ? top : gate, act, err));
   return buffer_need(m, &m->head_work, nb, wide[0] > wide[1] ? wide[0] : wide[1], act, err);
 }
