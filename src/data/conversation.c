@@ -152,6 +152,7 @@ static rw_status join(reader *r, const char *field, const prompt_part *p, const 
   if (p->n) memcpy(c->messages, p->m, p->n * sizeof *m);
   memcpy(c->messages + p->n, m, n * sizeof *m);
   c->n_messages = p->n + n;
+  c->n_prompt = p->n;
   return finish(r, field, c);
 }
 
@@ -165,6 +166,7 @@ static rw_status whole(reader *r, const char *field, const prompt_part *p, messa
                      i);
   c->messages = m;
   c->n_messages = n;
+  c->n_prompt = p->n > 0 && p->checked ? p->n + skip : n - 1;
   return finish(r, field, c);
 }
 
@@ -323,7 +325,7 @@ static rw_status read_single(reader *r, const data_form *f, conv_row *row, json_
     data_form turns = *f;
     turns.prompt = f->answer;
     RW_TRY(read_prompt(r, &turns, v, &p));
-    *c = (conversation){.messages = p.m, .n_messages = p.n};
+    *c = (conversation){.messages = p.m, .n_messages = p.n, .n_prompt = p.n - 1};
     return finish(r, f->answer, c);
   }
   RW_TRY(read_prompt(r, f, v, &p));
@@ -353,13 +355,36 @@ static void read_labels(reader *r, conv_row *row, json_val v) {
   row->source = label(r, row_get(r->d, v, r->called, "source"));
 }
 
-/* Every conversation of the row may call its tools. */
-static rw_status give_tools(const reader *r, conv_row *row, json_val v) {
-  slice tools = {0};
+/* The text of `reference`, that of messages one under another. p NULL: it is neither; models that compare with none
+ * have rows where it means something else. */
+static rw_status get_reference(reader *r, json_val v, slice *text) {
+  json_val value = row_get(r->d, v, r->called, "reference");
+  message *m;
+  size_t n, len = 0;
+  *text = json_string(r->d, value);
+  if (json_kind(r->d, value) != JSON_ARRAY || conv_messages(&m, &n, r->d, value, "reference", r->a, NULL))
+    return RW_OK;
+  for (size_t i = 0; i < n; i++) len += m[i].content.len + 1;
+  char *all = arena_alloc(r->a, len, 1), *at = all;
+  if (!all) return rw_nomem(r->err, "reference");
+  for (size_t i = 0; i < n; i++) {
+    if (i) *at++ = '\n';
+    if (m[i].content.len) memcpy(at, m[i].content.p, m[i].content.len);
+    at += m[i].content.len;
+  }
+  *text = (slice){all, len - 1};
+  return RW_OK;
+}
+
+/* Every conversation of the row may call its tools, and is compared with its reference. */
+static rw_status give_common(reader *r, conv_row *row, json_val v) {
+  slice tools = {0}, reference = {0};
   for (size_t b = 0; b < row->n_branches; b++) {
     if (!row->branch[b].messages) continue;
     if (b == 0) RW_TRY(conv_tools(&tools, r->d, v, r->called, r->err));
+    if (b == 0) RW_TRY(get_reference(r, v, &reference));
     row->branch[b].tools = tools;
+    row->branch[b].reference = reference;
   }
   return RW_OK;
 }
@@ -392,7 +417,7 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *calle
   const data_form *f = form_of(d, v, called, err);
   if (!f) return RW_DATA;
   RW_TRY(read_form(&r, f, row, v));
-  return give_tools(&r, row, v);
+  return give_common(&r, row, v);
 }
 
 rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a,
@@ -401,7 +426,7 @@ rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_
   reader r = {d, a, err, called};
   read_labels(&r, row, v);
   RW_TRY(read_responses(&r, &magpie, row, v));
-  return give_tools(&r, row, v);
+  return give_common(&r, row, v);
 }
 
 bool conv_as_pair(conv_row *row) {

@@ -20,15 +20,16 @@ const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, fa
                                 {"completion", FORM_SINGLE, "prompt", "completion", false},
                                 {"ShareGPT", FORM_SINGLE, NULL, "conversations", true},
                                 {"Alpaca", FORM_SINGLE, "instruction", "output", true},
+                                {"POLAR", FORM_SINGLE, "prompt", "output", false},
                                 {"whole response", FORM_SINGLE, NULL, "response", false},
                                 {"text", FORM_SINGLE, NULL, "text", false},
                                 {"token ids", FORM_SINGLE, NULL, "input_ids", false},
                                 {.title = NULL}};
 
 /* Names of fields beside those of the table. */
-static const char *const other_names[] = {"chosen", "rejected", "chosen_ids", "rejected_ids", "scores", "system",
-                                          "input",  "history",  "margin",     "id",           "source", "tools",
-                                          "score",  NULL};
+static const char *const other_names[] = {"chosen", "rejected", "chosen_ids", "rejected_ids", "scores",
+                                          "system", "input",    "history",    "margin",       "id",
+                                          "source", "tools",    "score",      "reference",    NULL};
 
 /* ---- names ---- */
 

@@ -36,7 +36,9 @@ static rw_status keep_row(loader *l, const conv_row *in, conv_row *out, rw_error
     *to = (conversation){.n_messages = from->n_messages,
                          .n_ids = from->n_ids,
                          .text = keep(l, from->text, &oom),
-                         .tools = keep(l, from->tools, &oom)};
+                         .tools = keep(l, from->tools, &oom),
+                         .reference = keep(l, from->reference, &oom),
+                         .n_prompt = from->n_prompt};
     if (from->messages) {
       to->messages = arena_alloc(l->d->memory, from->n_messages, sizeof *to->messages);
       if (!to->messages) return rw_nomem(err, "benchmark rows");

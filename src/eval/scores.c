@@ -199,7 +199,7 @@ static bool same_conversation(const conversation *a, const conversation *b, cons
   if (a->ids || b->ids)
     return a->ids && b->ids && a->n_ids == b->n_ids && memcmp(a->ids, b->ids, a->n_ids * sizeof *a->ids) == 0;
   if (a->text.p || b->text.p) return a->text.p && b->text.p && slice_eq(a->text, b->text);
-  if (!slice_eq(a->tools, b->tools)) return false;
+  if (!slice_eq(a->tools, b->tools) || !slice_eq(a->reference, b->reference)) return false;
   for (size_t i = 0; i < a->n_messages || i < b->n_messages; i++) {
     *was = i < a->n_messages ? &a->messages[i] : &none;
     *is = i < b->n_messages ? &b->messages[i] : &none;

@@ -7,11 +7,14 @@
 #include "base/log.h"
 #include "format/peft.h"
 
+#define COMPARED "<|reward|>"
+
 struct renderer {
   tokenizer *tok;           /* NULL: dir has none */
   chat_template *tmpl;      /* NULL: none */
   rw_error no_tok, no_tmpl; /* why not; said when a row needs it */
   int32_t append;           /* -1: none */
+  bool compares;            /* with a reference, behind COMPARED */
 };
 
 struct render_scratch {
@@ -73,7 +76,11 @@ rw_status renderer_need_text(const renderer *r, rw_error *err) {
 
 const tokenizer *renderer_tokenizer(const renderer *r) { return r->tok; }
 
-void renderer_append(renderer *r, int32_t id) { r->append = id; }
+void renderer_append(renderer *r, int32_t id) {
+  r->append = id;
+  int32_t between = r->tok && id >= 0 ? tok_id(r->tok, COMPARED) : -1;
+  r->compares = between >= 0 && between != id && tok_is_special(r->tok, between);
+}
 
 render_scratch *render_scratch_new(const renderer *r) {
   render_scratch *s = mem_zalloc(1, sizeof *s);
@@ -126,6 +133,48 @@ static rw_status render_messages(const renderer *r, render_scratch *s, const con
   return RW_OK;
 }
 
+static void add_span(rendered *t, slice s, bool content, bool *ok) {
+  tok_span span = {t->text.len, t->text.len + s.len, content};
+  str_add(&t->text, s.p ? s.p : "", s.len);
+  if (t->n_spans > 0 && t->spans[t->n_spans - 1].content == content)
+    t->spans[t->n_spans - 1].end = span.end;
+  else
+    *ok &= vec_push(t->spans, t->n_spans, t->cap_spans, span);
+}
+
+/* POLAR's text (https://github.com/InternLM/POLAR): contents one under another, without roles; those before the
+ * answer with the reference, then with the answer. */
+static rw_status compare_text(const conversation *c, rendered *t, rw_error *err) {
+  bool ok = true;
+  str_clear(&t->text);
+  t->n_spans = 0;
+  for (size_t i = 0; i < c->n_prompt; i++) {
+    add_span(t, c->messages[i].content, true, &ok);
+    add_span(t, SLICE("\n"), true, &ok);
+  }
+  add_span(t, c->reference, true, &ok);
+  add_span(t, SLICE(COMPARED), false, &ok);
+  for (size_t i = 0; i < c->n_messages; i++) {
+    if (i) add_span(t, SLICE("\n"), true, &ok);
+    add_span(t, c->messages[i].content, true, &ok);
+  }
+  return ok && !t->text.oom ? RW_OK : rw_nomem(err, "a text with its reference");
+}
+
+static rw_status render_compared(const renderer *r, render_scratch *s, const conversation *c, ids *out,
+                                 rw_error *err) {
+  int32_t bos = tok_bos(r->tok);
+  if (!c->reference.p)
+    return rw_fail(
+        err, RW_DATA,
+        "reference: expected a text or messages, got none; the model compares an answer with a reference");
+  RW_TRY(compare_text(c, &s->text, err));
+  if (bos >= 0 && !vec_push(out->p, out->len, out->cap, bos)) return rw_nomem(err, "token ids");
+  RW_TRY(tok_encode(r->tok, s->tok, (slice){s->text.text.p, s->text.text.len}, s->text.spans, s->text.n_spans, out,
+                    &s->notes.escaped, err));
+  return vec_push(out->p, out->len, out->cap, r->append) ? RW_OK : rw_nomem(err, "token ids");
+}
+
 rw_status render_ids(const renderer *r, render_scratch *s, const conversation *c, ids *out, rw_error *err) {
   if (c->ids) {
     if (!mem_grow((void **)&out->p, &out->cap, out->len + c->n_ids, sizeof *out->p))
@@ -138,6 +187,7 @@ rw_status render_ids(const renderer *r, render_scratch *s, const conversation *c
     if (err) *err = r->no_tok;
     return r->no_tok.code;
   }
+  if (c->messages && r->compares) return render_compared(r, s, c, out, err);
   if (c->messages) return render_messages(r, s, c, out, err);
   return tok_encode(r->tok, s->tok, c->text, NULL, 0, out, NULL, err);
 }

@@ -25,7 +25,8 @@ void renderer_free(renderer *r);
 /* RW_DATA, what is missing, where text cannot be rendered for want of a tokenizer. */
 rw_status renderer_need_text(const renderer *r, rw_error *err);
 const tokenizer *renderer_tokenizer(const renderer *r); /* NULL: dir has none */
-/* A token that is appended to every templated conversation from now on (InternLM2's reward token); -1: none. */
+/* A token that is appended to every templated conversation from now on (InternLM2's reward token); -1: none. A
+ * tokenizer with a control token <|reward|> beside it is POLAR's: conversations are compared with a reference. */
 void renderer_append(renderer *r, int32_t id);
 
 render_scratch *render_scratch_new(const renderer *r); /* NULL: no memory */
