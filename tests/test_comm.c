@@ -22,6 +22,9 @@ static void alone(void **s) {
   assert_int_equal(c->size, 1);
   assert_int_equal(c->node_size, 1);
   assert_int_equal(c->begin(c, 0, NULL, 0, NULL, 0, &err), RW_OK);
+  bool done = false;
+  assert_int_equal(c->test(c, 0, &done, &err), RW_OK);
+  assert_true(done);
   assert_int_equal(c->end(c, 0, &err), RW_OK);
   assert_int_equal(c->begin(c, 0, &(comm_part){0, all, 4}, 1, NULL, 0, &err), RW_USAGE);
   assert_int_equal(c->gather(c, all, (size_t[]){0, 4}, &err), RW_OK);

@@ -21,6 +21,10 @@ static rw_status alone_begin(comm *c, int slot, const comm_part *out, size_t n_o
   return n_out || n_in ? rw_fail(err, RW_USAGE, "one process has no other ranks") : RW_OK;
 }
 static rw_status alone_end(comm *c, int slot, rw_error *err) { return (void)c, (void)slot, (void)err, RW_OK; }
+static rw_status alone_test(comm *c, int slot, bool *done, rw_error *err) {
+  *done = true;
+  return alone_end(c, slot, err);
+}
 static rw_status alone_bcast(comm *c, void *p, size_t bytes, int root, rw_error *err) {
   return (void)c, (void)p, (void)bytes, (void)root, (void)err, RW_OK;
 }
@@ -39,6 +43,7 @@ comm comm_alone(void) {
                 .name = "one process",
                 .begin = alone_begin,
                 .end = alone_end,
+                .test = alone_test,
                 .bcast = alone_bcast,
                 .gather = alone_gather,
                 .most = alone_most,

@@ -13,6 +13,8 @@
 
 #include "base/status.h"
 
+enum { COMM_SLOTS = 3 };
+
 typedef struct {
   int peer;
   void *p; /* read for a send, written for a receive */
@@ -29,11 +31,13 @@ struct comm {
   bool agreed;              /* the last comm_agree found a failure: all ranks know of it */
 
   /* Everything in out goes, everything in in comes; parts of one peer arrive in the order in which they are sent,
-   * of the size that was sent. Begun and ended apart, so that work can stand between; `slot` (0 or 1) says which of
-   * two. */
+   * of the size that was sent. Begun and ended apart, so that work can stand between; `slot` says which of
+   * COMM_SLOTS. Of slot 0 nothing may be under way at a gather. */
   rw_status (*begin)(comm *c, int slot, const comm_part *out, size_t n_out, const comm_part *in, size_t n_in,
                      rw_error *err);
   rw_status (*end)(comm *c, int slot, rw_error *err);
+  /* Gets on with what is under way, without waiting; *done: end would not wait. */
+  rw_status (*test)(comm *c, int slot, bool *done, rw_error *err);
   rw_status (*bcast)(comm *c, void *p, size_t bytes, int root, rw_error *err);
   /* all: the parts of all ranks, that of rank r at bytes [at[r], at[r + 1]); each rank has filled its own. */
   rw_status (*gather)(comm *c, void *all, const size_t *at, rw_error *err);
@@ -46,7 +50,7 @@ struct comm {
 
 /* What opens the plugin's ranks, its one exported name; the number is that of this struct. */
 #define COMM_MPI_PLUGIN "libreward_mpi.so"
-#define COMM_MPI_OPEN   reward_comm_mpi_1
+#define COMM_MPI_OPEN   reward_comm_mpi_2
 typedef rw_status (*comm_opener)(comm **out, rw_error *err);
 
 comm comm_alone(void); /* one process */

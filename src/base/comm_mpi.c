@@ -9,8 +9,8 @@ enum { MOST_BYTES = 1 << 30 }; /* of one message: MPI counts in int */
 
 typedef struct {
   MPI_Comm world;
-  MPI_Request *q[2]; /* of each slot */
-  int n[2], cap[2];
+  MPI_Request *q[COMM_SLOTS];
+  int n[COMM_SLOTS], cap[COMM_SLOTS];
   char name[MPI_MAX_LIBRARY_VERSION_STRING];
 } state;
 
@@ -65,6 +65,14 @@ static rw_status mpi_end(comm *c, int slot, rw_error *err) {
   return RW_OK;
 }
 
+static rw_status mpi_test(comm *c, int slot, bool *done, rw_error *err) {
+  state *s = c->state;
+  int all;
+  TRY("cannot exchange", MPI_Testall(s->n[slot], s->q[slot], &all, MPI_STATUSES_IGNORE)); /* end may follow it */
+  *done = all;
+  return RW_OK;
+}
+
 static rw_status mpi_bcast(comm *c, void *p, size_t bytes, int root, rw_error *err) {
   state *s = c->state;
   for (size_t at = 0; at < bytes; at += MOST_BYTES)
@@ -96,8 +104,7 @@ static void mpi_close(comm *c) {
   state *s = c->state;
   MPI_Comm_free(&s->world);
   MPI_Finalize();
-  free(s->q[0]);
-  free(s->q[1]);
+  for (int i = 0; i < COMM_SLOTS; i++) free(s->q[i]);
   free(s);
   free(c);
 }
@@ -130,6 +137,7 @@ rw_status COMM_MPI_OPEN(comm **out, rw_error *err) {
               .name = s->name,
               .begin = mpi_begin,
               .end = mpi_end,
+              .test = mpi_test,
               .bcast = mpi_bcast,
               .gather = mpi_gather,
               .most = mpi_most,

@@ -1,6 +1,7 @@
-/* exchange.c - comm.h under a launcher: every rank sends every other one parts of odd sizes, in two slots at once;
- * a broadcast, a gather of uneven parts, the largest of numbers, and what ranks agree on. Exit status 0: all as it
- * should be. With a word: "abort", "differ" (rank 1 fails and all exit as one), "die" (rank 1 is gone).
+/* exchange.c - comm.h under a launcher: every rank sends every other one parts of odd sizes, in all slots at once,
+ * and asks whether they are there or waits; a broadcast, a gather of uneven parts, the largest of numbers, and what
+ * ranks agree on. Exit status 0: all as it should be. With a word: "abort", "differ" (rank 1 fails and all exit as
+ * one), "die" (rank 1 is gone).
  */
 #include <signal.h>
 #include <stdio.h>
@@ -28,9 +29,9 @@ static size_t size_of(int from, int to, int part) {
 static uint8_t byte_of(int from, int to, size_t i) { return (uint8_t)(i * 31 + (size_t)(from * 7 + to * 3)); }
 
 static void exchange(void) {
-  comm_part out[2][MOST * PARTS], in[2][MOST * PARTS];
+  comm_part out[COMM_SLOTS][MOST * PARTS], in[COMM_SLOTS][MOST * PARTS];
   size_t n = 0;
-  for (int slot = 0; slot < 2; slot++) {
+  for (int slot = 0; slot < COMM_SLOTS; slot++) {
     n = 0;
     for (int peer = 0; peer < c->size; peer++)
       for (int k = 0; k < PARTS && peer != c->rank; k++, n++) {
@@ -41,7 +42,8 @@ static void exchange(void) {
       }
     check(c->begin(c, slot, out[slot], n, in[slot], n, &err) == RW_OK, "begin");
   }
-  for (int slot = 1; slot >= 0; slot--) {
+  for (int slot = COMM_SLOTS - 1; slot >= 0; slot--) {
+    for (bool done = slot == 0; !done;) check(c->test(c, slot, &done, &err) == RW_OK, "test");
     check(c->end(c, slot, &err) == RW_OK, "end");
     for (size_t j = 0; j < n; j++) {
       bool same = true;
