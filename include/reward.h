@@ -95,14 +95,14 @@ typedef enum { RW_OVERLONG_ERROR, RW_OVERLONG_TRUNCATE, RW_OVERLONG_DROP } rw_ov
  * rw_model_open alone. */
 typedef struct {
   rw_context *context;       /* NULL: one of the model's own, on all cores, without messages */
-  const char *base;          /* of an adapter: its base model's directory; NULL: the one that it names */
+  const char *base;          /* an adapter's base model's directory; NULL: the one that it names */
   const char *chat_template; /* file with a Jinja template; NULL: the model's own */
   const char *date;          /* "YYYY-MM-DD", what strftime_now returns in the template; NULL: 2024-07-26 */
   const char *device;        /* "auto", "cpu", "cuda", "cuda:N" */
-  const char *dtype;         /* of the large products: "auto" (for scoring f32), "f32", "bf16" */
+  const char *dtype;         /* the large products': "auto" (for scoring f32), "f32", "bf16" */
   int64_t max_length;        /* tokens a conversation may have; 0: the model's limit */
-  rw_overlong overlong;      /* of a longer one: an error, its beginning is cut, or it is left out with an error */
-  int64_t batch_tokens;      /* of one forward pass; no score depends on it; 0: a default */
+  rw_overlong overlong;      /* a longer one is an error, its beginning is cut, or it is left out with an error */
+  int64_t batch_tokens;      /* tokens of one forward pass; no score depends on it; 0: a default */
   bool no_golden_check;      /* open a model although it does not give the scores that its reward.json records */
 } rw_options;
 RW_API void rw_options_defaults(rw_options *o);
@@ -161,7 +161,7 @@ typedef struct {
 typedef struct {
   rw_context *context;     /* NULL: one of the call's own, on all cores, without messages */
   const char *model;       /* to start from, as for rw_model_open; a missing head is drawn at random */
-  const char *base;        /* of an adapter as the model; NULL: the one that it names */
+  const char *base;        /* an adapter's base, where the model is one; NULL: the one that it names */
   const char *const *data; /* files of pairs or rankings: .jsonl, .gz, .zst, .parquet */
   size_t n_data;
   const char *out;         /* the checkpoint directory to make */
@@ -176,7 +176,7 @@ typedef struct {
 RW_API void rw_train_defaults(rw_train_options *o);
 
 typedef struct {
-  int64_t steps;         /* that were made */
+  int64_t steps;         /* steps made */
   double loss, accuracy; /* recent means */
 } rw_train_result;
 /* Writes the checkpoint with metrics.jsonl and run.json beside it. RW_INTERRUPTED: what is done is saved, and
@@ -193,7 +193,7 @@ typedef struct {
   size_t n_data;
   rw_model *model;
   const char *scores; /* a file of rows as `reward score` writes them */
-  uint64_t seed;      /* of the resamples */
+  uint64_t seed;      /* the resamples' seed */
   int resamples;      /* 2000; 0: no interval */
 } rw_eval_options;
 RW_API void rw_eval_defaults(rw_eval_options *o);
@@ -201,7 +201,7 @@ RW_API void rw_eval_defaults(rw_eval_options *o);
 /* Percentages; NaN: there is none, because a subset that it stands for has no rows, or no score. */
 typedef struct {
   double overall, lo, hi; /* the suite's figure and its 95% interval */
-  double items_percent;   /* of all items, whatever their subset */
+  double items_percent;   /* over all items, whatever their subset */
   size_t items, unscored;
 } rw_eval_result;
 /* result and json may be NULL. *json: all figures, with the members of `reward eval`'s results.json. */
@@ -220,9 +220,9 @@ typedef struct {
   const char *const *bench; /* benchmark files of the decontaminate stages */
   size_t n_bench;
   const char *out;            /* the folder to make */
-  const char *model, *scores; /* of the agree stage: a reward model, or scored rows */
+  const char *model, *scores; /* for the agree stage: a reward model, or scored rows */
   const char *base, *device, *dtype;
-  const int64_t *seed;          /* of the sample stages; NULL: what the recipe says */
+  const int64_t *seed;          /* the sample stages' seed; NULL: what the recipe says */
   bool parquet, lenient, force; /* as the program's --format parquet, --lenient, --force */
 } rw_curate_options;
 RW_API void rw_curate_defaults(rw_curate_options *o);

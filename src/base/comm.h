@@ -23,7 +23,7 @@ typedef struct {
 
 typedef struct comm comm;
 struct comm {
-  int rank, size;           /* of the run; 0 of 1 in one process */
+  int rank, size;           /* 0 of 1 in one process */
   int node_rank, node_size; /* among those of this machine, which share its memory */
   int cores;                /* this rank's share of those that it may run on; 0: all of them */
   bool bound;               /* to one core, and other cores of the machine are left to no rank */

@@ -19,7 +19,7 @@ struct rw_context {
   double progress_seconds; /* between two lines of progress */
   pthread_mutex_t saying;
   atomic_bool interrupted;
-  size_t max_row_bytes;      /* of a row of a file that is read; 0: 64 MiB */
+  size_t max_row_bytes;      /* the longest row that is read; 0: 64 MiB */
   const struct row_map *map; /* what rows' fields are called (data/form.h); NULL: as their forms have them */
   comm *ranks;               /* the processes that work together; &alone unless the program says otherwise */
   comm alone;

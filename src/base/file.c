@@ -505,7 +505,7 @@ rw_status file_hash(const char *path, char out[33], rw_error *err) {
   enum { BLOCK = 1 << 20 };
   int fd;
   uint64_t size;
-  RW_TRY(file_open_input(&fd, &size, path, err)); /* of a pipe there would be nothing left to read */
+  RW_TRY(file_open_input(&fd, &size, path, err)); /* a pipe would have nothing left to read */
   XXH3_state_t *state = XXH3_createState();
   char *block = mem_alloc(BLOCK, 1);
   rw_status s = !state || !block ? rw_nomem(err, path) : RW_OK;

@@ -99,7 +99,7 @@ uint64_t file_size_limit(void);
 /* Are there fewer than `need` bytes? False where the file system does not say. */
 bool file_room_short(const char *dir, uint64_t need);
 void file_size_text(char out[32], uint64_t bytes); /* "2.9 GB", "350 MB", "12 KB" */
-uint64_t file_tree_bytes(const char *path);        /* of all files in it, as far as they can be seen */
+uint64_t file_tree_bytes(const char *path);        /* all files in it, as far as they can be seen */
 /* Removes a file, or a link and not what it leads to. RW_OK where there is none; a folder is RW_IO. */
 rw_status file_remove(const char *path, rw_error *err);
 /* Removes a folder with all in it, too; follows no link. */

@@ -42,7 +42,8 @@ typedef struct {
 typedef enum {
   OPTION_NOTHING,   /* no bit of what is kept: speed, memory, messages */
   OPTION_PUBLISHED, /* what is written or measured, but no computed number */
-  OPTION_CHOSEN, /* which of the computed weights are published, and in what form: a finished run must have the same
+  OPTION_CHOSEN, /* decides which of the computed weights are published, and in what form: a finished run must have
+                  * the same
                   */
   OPTION_INPUT,  /* names input, which a fingerprint knows by its contents */
   OPTION_BITS,   /* the bits of the result: a run that goes on must have the same */

@@ -148,7 +148,7 @@ rw_status sha256_file_until(const char *path, char out[SHA256_HEX], const atomic
   enum { BLOCK = 1 << 20 };
   int fd;
   uint64_t size;
-  RW_TRY(file_open_input(&fd, &size, path, err)); /* of a pipe there would be nothing left to read */
+  RW_TRY(file_open_input(&fd, &size, path, err)); /* a pipe would have nothing left to read */
   char *block = mem_alloc(BLOCK, 1);
   rw_status st = block ? RW_OK : rw_nomem(err, path);
   sha256 s;

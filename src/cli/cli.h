@@ -59,7 +59,7 @@ typedef struct {
   const char *examples; /* lines as they are */
   cli_part parts[CLI_PARTS];
   size_t values;                    /* bytes of the struct that the options fill */
-  size_t max_words;                 /* that are no options */
+  size_t max_words;                 /* words that are no options */
   unsigned common;                  /* those of the common options that have an effect */
   bool ranks;                       /* works together with the ranks that a launcher has started */
   int (*run)(cli *c, void *values); /* the exit status */
@@ -98,7 +98,7 @@ struct cli {
   char **argv;
   void *values;
   cli_common common;
-  option_list words; /* that are no options */
+  option_list words; /* words that are no options */
   cli_given_option *given;
   size_t n_given;
   const option *greedy; /* the last list option that took more words than one, and the last that it took */

@@ -263,7 +263,7 @@ static int print_plan(const grid *g) {
 static int run_train(const grid *g, option_list *words, const char *dir) {
   rw_error err;
   char threads[16];
-  snprintf(threads, sizeof threads, "%d", g->c->context->ranks->cores); /* of several ranks this one's share */
+  snprintf(threads, sizeof threads, "%d", g->c->context->ranks->cores); /* this rank's share */
   if (g->c->context->ranks->cores && !cli_given(g->c, "threads") &&
       (!cli_push(g->c, words, "--threads") || !cli_push(g->c, words, threads)))
     return cli_nomem(g->c);

@@ -71,7 +71,7 @@ typedef struct {
   const char *path;
   char hash[SHA256_HEX];
 } hashed_file;
-typedef struct hashing hashing; /* of what is read, beside the work (hashes.h) */
+typedef struct hashing hashing; /* hashes what is read, beside the work (hashes.h) */
 
 struct curation {
   const curate_options *o;
@@ -96,7 +96,7 @@ struct curation {
   hashed_file *also, *written; /* written: rows and what stages write */
   size_t n_also, n_written;
   hashing *hashing;
-  char model_hash[SHA256_HEX]; /* of the weights of --model, once a stage has opened it */
+  char model_hash[SHA256_HEX]; /* hash of --model's weights, once a stage has opened it */
   size_t row_bytes;            /* bytes of the kept rows as JSON */
   size_t shards;               /* files of the kept rows as Parquet; 0: train.jsonl */
 };

@@ -37,9 +37,9 @@ struct decon_tally {
   decon_options o;
   decon_counts counts;
   size_t same_chosen, same_rejected, flipped; /* contaminated rows; one can count in several */
-  uint8_t *matched;                           /* which benchmark rows were matched */
+  uint8_t *matched;                           /* by benchmark row: was it matched? */
   tallies sources, subsets, files;
-  map *met; /* which source matched which benchmark row: no more entries than the matches found */
+  map *met; /* pairs of a source and a benchmark row that it matched: no more than the matches found */
   shown shown[SHOWN_MATCHES];
   size_t n_shown;
   arena *mem;

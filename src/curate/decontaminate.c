@@ -62,7 +62,7 @@ typedef struct { /* a run of a prompt's words */
 struct decon_scratch {
   const decon_index *d;
   words w;
-  slice message; /* whose words they are */
+  slice message; /* the message that has the words */
   decon_match *m;
   size_t n, cap;
   uint32_t *of_row; /* 1 + the row's match in this check; valid where stamp says so */

@@ -40,7 +40,7 @@ typedef struct {
   slice span;     /* the longest shared run of words, as normalized text; valid until the next check */
   size_t words;   /* words in the span */
   slice prompt;   /* the benchmark's prompt (message) */
-  size_t message; /* which user message of the training row, from 0 */
+  size_t message; /* the training row's user message, counted from 0 */
   slice text;     /* that message; valid as long as the row */
   size_t from, to, bench_from, bench_to; /* the run's bytes in text and in prompt */
   int preference;                        /* decon_preference bits */

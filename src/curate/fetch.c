@@ -42,7 +42,7 @@ typedef struct {
   size_t n_lanes, opened;
   conversation **half; /* [candidates]: of a pair over two rows the side that came first, each one allocation */
   joined *chunk;       /* [CHUNK] of pairs over two rows */
-  conversation *halves[2 * CHUNK]; /* that the chunk uses, for mem_free */
+  conversation *halves[2 * CHUNK]; /* what the chunk uses, for mem_free */
   size_t n_chunk, n_halves;
 } fetching;
 

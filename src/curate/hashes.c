@@ -61,7 +61,7 @@ void hashes_free(curation *r) {
 typedef struct {
   const curation *r;
   rw_error *err;
-  atomic_int status; /* of the first that failed */
+  atomic_int status; /* the first failure's */
 } hashing_written;
 
 static void hash_written(void *ctx, size_t i, int thread) {

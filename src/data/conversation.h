@@ -12,9 +12,9 @@
 typedef struct {
   message *messages;
   size_t n_messages;
-  slice tools;     /* of messages: the row's tools as a JSON list; p NULL: none */
-  slice reference; /* of messages: the row's answer to compare with, for models that do; p NULL: none */
-  size_t n_prompt; /* of messages: those before the answer */
+  slice tools;     /* beside messages: the row's tools as a JSON list; p NULL: none */
+  slice reference; /* beside messages: the row's answer to compare with, for models that do; p NULL: none */
+  size_t n_prompt; /* messages before the answer */
   slice text;      /* p != NULL: as is, no template, no BOS */
   int32_t *ids;
   size_t n_ids; /* already tokenized (ids != NULL) */

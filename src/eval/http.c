@@ -29,7 +29,7 @@ typedef struct {
   slot_state state;
   size_t id;
   int64_t tries;
-  long redirects; /* that this try has followed */
+  long redirects; /* followed in this try */
   double due;
   str body, reply;
   bool too_long;

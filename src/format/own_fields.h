@@ -8,7 +8,7 @@
 
 typedef struct {
   const char *name; /* NULL: none such yet */
-  size_t rows;      /* that had the field, and something in it */
+  size_t rows;      /* rows that had the field, and something in it */
 } own_field;
 
 /* One warning that names the fields and counts the rows; nothing where there are none. */

@@ -14,9 +14,9 @@
 /* ---- reading ---- */
 
 struct rows_in {
-  jsonl_in *jsonl;     /* of a Parquet file: its path and size, no rows */
+  jsonl_in *jsonl;     /* a Parquet file's has its path and size, no rows */
   parquet_in *parquet; /* NULL: JSONL */
-  uint64_t line;       /* of Parquet */
+  uint64_t line;       /* Parquet's */
   arena *mem;
   rw_context *context;
   rows_files files;

@@ -37,7 +37,7 @@ typedef struct {
   rows_lane *lanes; /* [threads] */
   batch batches[BATCHES];
   size_t n_lanes, n_chunks, most; /* most: bytes of a batch, about */
-  batch *coming, *now, *done;     /* that is read, worked on, handed on */
+  batch *coming, *now, *done;     /* one is read, one worked on, one handed on */
   size_t read_at;                 /* the task that reads; SIZE_MAX: none */
   bool handed;                    /* `done` is handed on */
   rw_status read, sunk;
@@ -71,7 +71,7 @@ static void work_chunk(mapping *m, chunk *c, int thread) {
 static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   c->n = 0;
   c->status = RW_OK;
-  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
+  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* grown by a long row */
     str_free(&c->text);
   else
     str_clear(&c->text);

@@ -28,7 +28,7 @@ typedef enum {
 
 typedef struct value value;
 typedef struct {
-  value *items; /* of a dictionary: key, value, key, value… */
+  value *items; /* a dictionary's: key, value, key, value… */
   size_t n, cap;
 } items;
 

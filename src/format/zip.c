@@ -40,7 +40,7 @@ static const char *find_end(slice f) {
 }
 
 typedef struct {
-  uint64_t n, at, len; /* of the central directory */
+  uint64_t n, at, len; /* the central directory's entries, offset and bytes */
 } central;
 
 static rw_status read_end(const reader *r, central *c) {

@@ -16,7 +16,7 @@ typedef struct {
   const char *norm_in, *q, *k, *v, *o, *norm_mid, *gate, *up, *down;
   const char *qkv; /* one matrix in place of q, k and v; NULL: three */
   bool grouped;    /* its rows: per key-value head its query heads, its key, its value; else all of each */
-  const char *router, *expert; /* of a mixture; expert N is expert.N */
+  const char *router, *expert; /* a mixture's; expert N is expert.N */
   const char *expert_gate, *expert_up, *expert_down;
   const char *post_attn, *post_mlp; /* norms after each branch, where the family has them */
   const char *score, *causal_head;  /* the reward head's; that of a language model's head, which is passed over */

@@ -16,7 +16,7 @@ enum { GOLDEN_ROWS = 4, GOLDEN_TOKENS = 64 };
 double golden_bound(void);
 
 typedef struct {
-  const char *on; /* which rows, in words */
+  const char *on; /* the rows, in words */
   size_t n;       /* items of an evaluation, or training batches */
   double mean, sd;
 } golden_calibration;

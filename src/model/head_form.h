@@ -16,10 +16,10 @@
 typedef enum { HIDDEN_NONE, HIDDEN_ONE, HIDDEN_VHEAD } head_hidden;
 
 typedef struct {
-  const char *class; /* of config.json's architectures */
+  const char *class; /* as config.json's architectures name it */
   const char *stem;  /* STEM.weight, or with hidden layers STEM.0.weight, STEM.2.weight, … */
   head_hidden hidden;
-  bool bias;     /* of each layer */
+  bool bias;     /* each layer has one */
   int32_t token; /* appended to every templated conversation, and read there; 0: none */
 } head_form;
 

@@ -20,7 +20,7 @@ rw_status model_identity_begin(json_writer *w, const model *m, const char *dir, 
                                rw_error *err);
 rw_status model_identity_end(json_writer *w, const model *m, rw_error *err);
 rw_status model_weights_hash(const model *m, char out[SHA256_HEX], rw_error *err); /* the member "weights" */
-uint64_t model_weight_bytes(const model *m);                                       /* that the second step reads */
+uint64_t model_weight_bytes(const model *m);                                       /* what the second step reads */
 
 /* Members of an identity: those options of the table that affect so much, as they would be given; `but` (NULL:
  * none) is left out. What is not among them may change freely. */

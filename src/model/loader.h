@@ -6,7 +6,7 @@
 
 typedef struct {
   model *m;
-  bool *used; /* which of the file's tensors were used */
+  bool *used; /* by the file's tensor: was it used? */
   const char *prefix;
   rw_error *err;
 } loader;

@@ -64,7 +64,7 @@ typedef struct {
   float embed_scale;              /* multiplies embeddings */
   float attn_scale, attn_softcap;
   int32_t window[MODEL_MAX_LAYERS];  /* 0: full attention */
-  uint8_t rope_of[MODEL_MAX_LAYERS]; /* which of ropes; MODEL_NO_ROPE: none */
+  uint8_t rope_of[MODEL_MAX_LAYERS]; /* an index of ropes; MODEL_NO_ROPE: none */
   rope_config ropes[MODEL_ROPES];
   double initializer_range;
   int32_t pad_token_id;    /* -1: none */
@@ -73,7 +73,7 @@ typedef struct {
   size_t n_outputs;               /* outputs of the head */
   char class[64];                 /* architectures[0] */
   const head_form *form;          /* NULL: the family's own head */
-  double logit_softcap;           /* of the output matrix's logits; 0: none */
+  double logit_softcap;           /* caps the output matrix's logits; 0: none */
   size_t head_hidden, head_width; /* HEAD_SCALAR: hidden layers of the head, and their width */
   /* HEAD_GATED: hidden layers of the gate's network and their width; the ids that begin an assistant turn */
   size_t gate_layers, gate_hidden;
@@ -198,7 +198,7 @@ typedef struct {
   bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
   bool states_8bit;
   size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
-  size_t slices;    /* of a batch, whose gradients are summed one after another; 0: one */
+  size_t slices;    /* parts of a batch, whose gradients are summed one after another; 0: one */
   bool reopened;    /* for model_train_bytes: what is saved on the way is opened beside it and scored with */
   int save_dtype;   /* so saved: st_dtype, or -1: as in the input */
 } model_train_options;

@@ -19,7 +19,7 @@ enum { PIECE = 1 << 24 };
 
 typedef struct {
   file_map file;
-  uint8_t (*sum)[SHA256_BYTES]; /* of each piece */
+  uint8_t (*sum)[SHA256_BYTES]; /* by piece */
 } pieces;
 
 static void hash_piece(void *ctx, size_t i, int thread) {

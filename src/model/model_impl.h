@@ -42,8 +42,8 @@ typedef struct {
   int norm_in, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, norm_post_attn; /* grouped: all in q */
   int norm_mid, gate, up, gate_bias, up_bias, down, down_bias, norm_post_mlp;
   int norm_in_bias, norm_mid_bias; /* LayerNorm */
-  int router, experts; /* of a mixture, which has no gate, up and down: its first expert's, three tensors each */
-  int first;           /* of the layer's tensors, which stand together */
+  int router, experts; /* a mixture's, which has no gate, up and down: the first expert's, three tensors each */
+  int first;           /* the layer's first tensor: they stand together */
 } layer;
 
 /* Linear layers with ReLU between. */
@@ -61,7 +61,7 @@ typedef struct {
 /* What one layer keeps for its backward pass (or scratch, when only scoring). */
 typedef struct {
   mat x, qkv, o, x_mid, gate_up; /* [R, H] [R, (Q+2G)D] [R, QD] [R, H] [R, 2F], without a gate [R, F] */
-  float *router;                 /* of a mixture: [R, E] logits; gate_up is then [R·k, 2F] */
+  float *router;                 /* a mixture's logits [R, E]; gate_up is then [R·k, 2F] */
   float *lse;                    /* [R, Q] */
   float *rstd_in, *rstd_mid;     /* [R]; LayerNorm: [R, 2] */
   mat attn_out, mlp_out;         /* before the post norms (Gemma): [R, H] */
@@ -92,7 +92,7 @@ typedef struct {
 /* Immutable while more than one session uses them. */
 typedef struct {
   atomic_int sessions;
-  backend *be;          /* that holds them, and is the first session's */
+  backend *be;          /* holds them, and is the first session's */
   char *device, *level; /* as it was opened */
   model_config cfg;
   char *dir;
@@ -109,7 +109,7 @@ typedef struct {
   size_t lora_rank; /* the largest; 0: no adapters */
   double lora_alpha;
   char *lora_config;             /* adapter_config.json as read; NULL: the adapters are new */
-  network gate;                  /* of a gated head */
+  network gate;                  /* a gated head's */
   float *transform, *gate_scale; /* the same; host memory */
 } weights;
 
@@ -126,14 +126,14 @@ typedef struct {
   model_param *params;  /* for model_params */
   char *values;         /* one block each, trained tensors in order; 4 bytes a value */
   float *grads;         /* the same */
-  float *m1, *m2;       /* of this rank's stretch */
+  float *m1, *m2;       /* this rank's stretch */
   uint8_t *codes;       /* 8-bit states: both moments' codes, then m1 and m2 hold their scales */
   size_t n_trained;     /* values */
   size_t first;         /* the first trained tensor */
   /* shards.c */
   size_t *cut;                       /* [ranks + 1]: where each rank's stretch of the trained values begins */
   size_t piece;                      /* values on their way from one rank to another at a time */
-  float *sum;                        /* of slices so far, of this rank's stretch; NULL: not needed */
+  float *sum;                        /* the slices' so far, this rank's stretch; NULL: not needed */
   float *in[2], *out[2], *staged[2]; /* pieces of each rank, in host memory; on the device. NULL: not needed */
   comm_part *parts;
 } trainer;
@@ -180,7 +180,7 @@ struct model {
   buffer gate_out;
 
   buffer head_acts,
-      head_work; /* of hidden layers of the head or the gate: each one's outputs; one of any (heads.c) */
+      head_work; /* the head's or the gate's hidden layers: each one's outputs; one of any (heads.c) */
 };
 
 /* batch.c: fills m->f from the groups; checks ids and lengths. */

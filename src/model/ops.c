@@ -225,7 +225,8 @@ rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err) {
   positions = (positions + 511) / 512 * 512;
   size_t half = m->w->cfg.rotary_dim / 2;
   double scale = m->w->cfg.ropes[which].attention_factor;
-  size_t rows = (m->w->cfg.ropes[which].kind == ROPE_LONG ? 2 : 1) * positions; /* of short, then of long ones */
+  size_t rows = (m->w->cfg.ropes[which].kind == ROPE_LONG ? 2 : 1) *
+                positions; /* the short conversations' rows, then the long ones' */
   float *inv = mem_alloc(half, sizeof *inv), *t = mem_alloc(2 * rows * half, sizeof *t);
   rw_status s = inv && t ? RW_OK : rw_nomem(err, "rotary tables");
   if (!s) s = buffer_need(m, &m->cos[which], rows, half, T_F32, err);

@@ -143,7 +143,7 @@ rw_status scorer_render(const scorer *s, render_scratch *scratch, const conversa
 typedef struct {
   const scorer *s;
   const conv_row *rows;
-  render_scratch **scratch; /* of its own: what it notes is noted again when the rows are scored */
+  render_scratch **scratch; /* not the lanes': what it notes is noted again when the rows are scored */
   size_t *longest;          /* [rows] */
 } measure_job;
 

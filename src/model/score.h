@@ -60,7 +60,7 @@ prefix_figures scorer_prefix_figures(const scorer *s);
 const char *scorer_device(const scorer *s);
 const char *scorer_dtype(const scorer *s);
 rw_status scorer_hash(const scorer *s, char out[SHA256_HEX],
-                      rw_error *err); /* of its weights: model_weights_hash */
+                      rw_error *err); /* its weights' hash: model_weights_hash */
 int64_t scorer_max_length(const scorer *s);
 /* What rendering noticed so far: control tokens escaped, contents changed by the template. */
 void scorer_notes(const scorer *s, render_notes *sum);

@@ -11,18 +11,18 @@
 #include "model/score.h"
 
 typedef struct {
-  const score_options *model; /* that the scorer was opened with: the record names what is in it */
+  const score_options *model; /* what the scorer was opened with: the record names what is in it */
   const char *output;         /* "-": stdout */
   bool resume;                /* goes on with what an interrupted run has left of output */
   bool best;                  /* adds "best" and "best_response" to rows with responses, and to grouped rows */
   const char *group_by;       /* one-candidate rows with the same value of this field share their computation, as
                                  one row's responses do, wherever they stand; NULL: none. All rows are held. */
   bool stream;                /* each row is answered before the next is read */
-  const option *table; /* of the options that were given; those that it says affect bits are part of the identity */
+  const option *table; /* the options that were given; those that it says affect bits are part of the identity */
   const void *values;
-  /* of score_parts alone: */
+  /* for score_parts alone: */
   int64_t part_rows;  /* input rows of a part */
-  size_t task, tasks; /* of so many independent runs this one, from 1: parts task - 1, task - 1 + tasks, … are its;
+  size_t task, tasks; /* this run of so many independent ones, from 1: parts task - 1, task - 1 + tasks, … are its;
                          0: all are */
 } score_file_options;
 

@@ -27,7 +27,7 @@ typedef struct {
   slice held; /* p not NULL: a row that was read and is to come next */
   uint64_t held_line;
   size_t left;  /* rows of the part that are not read yet; SIZE_MAX: rows until the end, and there are no parts */
-  sha256 input; /* of the part's rows so far */
+  sha256 input; /* the part's rows so far */
   score_groups *groups; /* NULL: rows are taken as they come */
   rows_out *out;        /* stdout and devices; else: */
   journal *journal;     /* finished rows */
@@ -36,7 +36,7 @@ typedef struct {
   score_item *items;
   size_t *item_row; /* SIZE_MAX: the row has no item */
   size_t n_rows, cap_rows, cap_joins, cap_items, cap_item_row, chunk_rows;
-  score_file_counts counts;    /* of the file, or of the part */
+  score_file_counts counts;    /* the file's, or the part's */
   bad_row bad[SHOWN_BAD_ROWS]; /* the part's first */
   size_t n_bad;
   progress shown; /* its context NULL: none is shown */

@@ -14,7 +14,7 @@
 typedef struct {
   filing r;
   render_notes noticed; /* by the renderer, up to the last part */
-  size_t parts;         /* of the input, once it is read */
+  size_t parts;         /* the input's, once it is read */
   comm *ranks;
   size_t index, of; /* this rank or task, from 0, of so many */
 } parting;

@@ -18,7 +18,7 @@ size_t overlong_cut(int32_t *p, size_t len, size_t max, int32_t bos);
 
 const model *scorer_model(const scorer *s);
 const renderer *scorer_renderer(const scorer *s);
-int64_t scorer_batch_tokens(const scorer *s); /* that a pass should have */
+int64_t scorer_batch_tokens(const scorer *s); /* a pass's best size */
 /* Appends the conversation's ids, cut to `most` where the policy truncates; a conversation that cannot be scored is
  * RW_DATA. Any thread, with a scratch of its own. */
 rw_status scorer_render(const scorer *s, render_scratch *scratch, const conversation *c, overlong policy,

@@ -118,7 +118,7 @@ shard_bytes shards_bytes(const model *m, size_t slices, uint64_t trained) {
   shard_bytes b = {.sums = slices > n ? 4 * share : 0, .states = share};
   if (n == 1) return b;
   b.staged = 4 * (m->be->traits.maps_host ? staged : 2 * staged);
-  /* of a step: what this rank's slices send to the others, and its updated values */
+  /* a step's exchange: what this rank's slices send to the others, and its updated values */
   uint64_t rounds = (slices + n - 1) / n;
   b.exchanged = 4 * (rounds * (trained - share) + (n - 1) * share);
   return b;

@@ -11,7 +11,7 @@ typedef struct {
   const char *field, *title;
   bool noisy;   /* from step to step: drawn smoothed */
   bool percent; /* a share there, percent here */
-  bool aside;   /* of the machine, not of the result: folded away */
+  bool aside;   /* tells of the machine, not of the result: folded away */
 } run_curve;
 extern const run_curve run_curves[RUN_CURVES];
 

@@ -83,7 +83,7 @@ typedef struct {
   int colour;
   const double *lo, *hi; /* an interval around each point, drawn as a band; NULL: none */
   const double
-      *weight;        /* of each point in means; one below half of the largest is no point by itself. NULL: equal */
+      *weight; /* a point's weight in means; one below half of the largest is no point by itself. NULL: equal */
   const double *mark; /* the x of a point to be marked; NULL: none */
 } rep_series;
 /* Long series are thinned to the lowest and highest point of each pixel column. */

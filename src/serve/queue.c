@@ -51,7 +51,7 @@ struct queue {
   size_t *order, *ends; /* as forest_plan gives them */
   tree *trees;          /* by age; those before next_tree are done with */
   size_t n_trees, next_tree;
-  id_group *inputs; /* of a pass */
+  id_group *inputs; /* a pass's groups */
   const int32_t **ids;
   size_t *lens;
   float *rewards;

@@ -12,7 +12,7 @@
 #include "format/json_write.h"
 #include "text/tokenizer.h"
 
-enum { TEMPLATE_MAX_BYTES = 4 << 20 }; /* of a template's file */
+enum { TEMPLATE_MAX_BYTES = 4 << 20 }; /* a template's file */
 #define TEMPLATE_OF_TOOL_USE "additional_chat_templates/tool_use.jinja"
 typedef struct chat_template chat_template;
 

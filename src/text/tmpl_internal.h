@@ -98,7 +98,7 @@ struct tlist {
 struct tdict {
   tv *keys, *values; /* insertion order */
   size_t n, cap;
-  bool *asked; /* of a message: which values the template has looked at; else NULL */
+  bool *asked; /* a message's: by value, has the template looked at it? else NULL */
 };
 
 /* ---- syntax tree ---- */

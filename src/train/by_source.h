@@ -13,7 +13,7 @@ typedef struct {
 
 /* One row's rewards r[x->n] into the sums. */
 void reward_sums_add(reward_sums *s, const example *x, const float *r);
-double reward_accuracy(const reward_sums *s); /* of the ordered rows; NAN: there are none */
+double reward_accuracy(const reward_sums *s); /* the ordered rows'; NAN: there are none */
 double reward_margin(const reward_sums *s);   /* the same */
 double reward_mean(const reward_sums *s);
 double reward_sd(const reward_sums *s); /* around the mean, over all responses */

@@ -12,7 +12,7 @@ struct lines {
   char *path;
   rw_context *context;
   str waiting;
-  bool said; /* that something waits */
+  bool said; /* that something waits: was it said? */
 };
 
 /* The lines up to `step` of the file as it is. */

@@ -28,7 +28,7 @@ typedef struct {
   int64_t steps;
   const char *const *data_hashes; /* [n_data] */
   const char *model_hash;
-  int64_t batch_tokens; /* that took effect */
+  int64_t batch_tokens; /* what took effect */
   bool finished, recompute;
   double peak_bytes;
   const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */
@@ -48,7 +48,7 @@ rw_status text_check(const train_options *o, const char *base, rw_error *err);
  * the pad token becomes `pad` (see pad_choose). */
 rw_status text_copy(const train_options *o, const renderer *r, int32_t pad, rw_error *err);
 uint64_t text_files_bytes(
-    const train_options *o); /* of the files that text_copy copies; o->base: the weights' folder */
+    const train_options *o); /* the files that text_copy copies; o->base: the weights' folder */
 /* A pad token that no conversation ends with: transformers pools at the last token that is not the pad. -1: the
  * vocabulary has none to spare (only single rows are then safe there). */
 int32_t pad_choose(const model_config *c, const renderer *r, const dataset *d);

@@ -31,11 +31,11 @@ typedef struct {
   id_group *groups;
   const example **pass; /* the rows of one forward pass */
   float *rewards, *d_rewards;
-  /* of the step's rows: */
+  /* about the step's rows: */
   int *slice_of;
   size_t *cost, *branch;       /* tokens that are computed; where its rewards begin in all_rewards. [rows + 1] */
-  size_t *row;                 /* of the rows of t->pass: which they are */
-  float *all_rewards, *packed; /* of the whole batch; the same by ranks, on their way */
+  size_t *row;                 /* the rows of t->pass */
+  float *all_rewards, *packed; /* the whole batch's; the same by ranks, on their way */
   double *d_row;
   reward_sums sums, *source_sums; /* sums of the step; by source [dataset_sources] */
   size_t widest;                  /* branches of the widest row */

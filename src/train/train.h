@@ -58,7 +58,7 @@ struct train_options {
   schedule_kind schedule;
   double warmup, min_lr; /* ratios */
   int64_t batch_size;    /* pairs a step */
-  int64_t slices;        /* whose gradients are summed in order */
+  int64_t slices;        /* parts of a batch whose gradients are summed in order */
   int64_t epochs, steps; /* steps > 0 wins; as effective, epochs is then 0 */
   bool shuffle;
   int64_t max_length;
@@ -113,7 +113,7 @@ typedef struct {
 typedef struct {
   int64_t steps, published; /* done; of which step the published weights are */
   double loss, accuracy;    /* means that forget a tenth a step */
-  double seconds;           /* of training, over all sittings */
+  double seconds;           /* spent training, over all sittings */
   train_figures held_out;   /* by the first --eval */
   size_t texts;             /* training texts in reward.json */
 } train_result;

@@ -234,7 +234,7 @@ static void multiply(const engine *e, size_t chunks, panels packed_a, panels pac
 engine engine_tiles(size_t parts) {
   enum {
     ROWS = 256,
-    MOST_TILES = 54 /* of a panel of a in one go: with ROWS 864 KB, which stay in the second-level cache */
+    MOST_TILES = 54 /* tiles of a's panel in one go: with ROWS 864 KB, which stay in the second-level cache */
   };
   return (engine){.width = {SIDE, SIDE},
                   .inner = INNER,

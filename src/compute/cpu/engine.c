@@ -3,7 +3,7 @@
 #include "compute/cpu/engine.h"
 
 enum {
-  ROWS = 96, /* of c in a task, a multiple of every level's panels; with COLUMNS 144 KB of sums */
+  ROWS = 96, /* rows of c in a task, a multiple of every level's panels; with COLUMNS 144 KB of sums */
   COLUMNS = 384,
   INNER = 256, /* so many floats of a panel of b fit the first-level cache */
   PACK_COLUMNS = 576

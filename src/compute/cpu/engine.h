@@ -24,13 +24,13 @@ typedef struct {
 
 typedef struct engine engine;
 struct engine {
-  size_t width[2]; /* of panels, by factor */
+  size_t width[2]; /* a panel's rows, by factor */
   size_t inner;    /* values in a chunk; a short one is filled with zeros */
   size_t words;    /* floats of memory that a chunk takes for one row or column, for each part */
   size_t parts;    /* values that an f32 value becomes */
   struct {
-    size_t rows, panels; /* of c and of b in a task, at most */
-    size_t chunks;       /* of the inner index in one go, at most */
+    size_t rows, panels; /* a task's rows of c and panels of b, at most */
+    size_t chunks;       /* chunks of the inner index in one go, at most */
     size_t pack;         /* panels packed by a task, chunks of one go */
   } suits;               /* the caches */
 
@@ -44,7 +44,7 @@ struct engine {
 
   /* Of engines by register tiles: c[m, n] (+)= one panel's product with another, m and n at most their widths. */
   void (*tile)(size_t chunks, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc);
-  const kernels *k; /* of chains */
+  const kernels *k; /* what computes chains */
   bool round;       /* chains: factors to bf16 */
 };
 

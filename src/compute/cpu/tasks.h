@@ -1,5 +1,5 @@
-/* tasks.h - the state of a CPU backend, and how its operations run: work shared out among the threads, the first fault
- * kept until the sync. */
+/* tasks.h - the state of a CPU backend, and how its operations run: work shared out among the threads, the first
+ * fault kept until the sync. */
 #ifndef COMPUTE_CPU_TASKS_H
 #define COMPUTE_CPU_TASKS_H
 
@@ -21,7 +21,7 @@ typedef struct {
   cpu_products products;
   struct {
     engine layers, attention, head;
-  } engines; /* of products, by what they are of */
+  } engines; /* the engine of each kind of product */
   pool *threads;
   rw_error fault;      /* the first since the last sync; its code RW_OK: none */
   scratch a, b, runs;  /* packed operands of a product; how its inner index is cut */

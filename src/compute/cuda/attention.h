@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
   int32_t stretch, at;
 } attention_tile;
-enum { ATTENTION_QUERIES = 128, ATTENTION_KEYS = 128 }; /* of a tile */
+enum { ATTENTION_QUERIES = 128, ATTENTION_KEYS = 128 }; /* a tile's */
 
 /* The lists of a forest for `share` query heads a key-value head, on the host: bytes to copy to the device, to any
  * address that is a multiple of 4. Heavy tiles come first. */
@@ -56,7 +56,7 @@ typedef struct {
   void *dqkv; /* [rows, ldd]: overwritten whole */
   size_t ldd;
   float *delta; /* [rows, Q]: scratch of the backward pass */
-  size_t rows;  /* of the forest: backward */
+  size_t rows;  /* the forest's, for the backward pass */
   void *stream; /* a cudaStream_t */
 } attention_call;
 

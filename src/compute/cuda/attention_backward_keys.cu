@@ -13,7 +13,7 @@ enum { DV = 1, DK = 2 };
 template <int D, bool CAP>
 struct keys_config {
   enum {
-    QUERIES = CAP && D > 64 && D <= 128 ? 32 : 64, /* of a tile; a cap takes registers */
+    QUERIES = CAP && D > 64 && D <= 128 ? 32 : 64, /* a tile's; a cap takes registers */
     WARPS = D <= 128 ? 8 : 4,
     ROWS = 16 * WARPS, /* keys of a block */
     STAGES = D <= 128 ? 2 : 1,

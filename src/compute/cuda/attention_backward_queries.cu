@@ -5,7 +5,7 @@
  */
 #include "compute/cuda/attention_tile.h"
 
-enum { KEYS = 64 }; /* of a tile */
+enum { KEYS = 64 }; /* a tile's */
 
 template <int D>
 struct queries_config {

@@ -20,7 +20,7 @@ typedef enum { PRODUCT_Y, PRODUCT_DX, PRODUCT_DW } product_kind;
 typedef struct {
   product_kind kind;
   size_t n, k, lda, ldb, ldc;
-  tensor_type out; /* of c; a and b are bf16 */
+  tensor_type out; /* c's type; a and b are bf16 */
 } product_shape;
 
 typedef struct products products;

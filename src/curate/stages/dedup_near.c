@@ -57,7 +57,7 @@ typedef struct {
   size_t n_nodes, cap_nodes;
   keeping *kept;  /* [n] */
   uint32_t *seen; /* [n]: 1 + the item that was last compared with this one */
-  arena *mem;     /* of signatures */
+  arena *mem;     /* holds the signatures */
   int fd;         /* the file of shingles; -1: none yet */
   uint64_t end;   /* its length */
   shingles other; /* read from it */
