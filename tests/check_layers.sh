@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A folder of src/ includes only folders below it, messages name fields, and each header compiles alone.
+# A folder of src/ includes only folders below it, messages name fields, each header compiles alone, and a machine that is no
+# x86-64 leaves out the kernels of x86-64 alone.
 set -eu
 cd "$(dirname "$0")/.."
 order="base format data text compute model report eval train curate pages serve api cli"
@@ -18,4 +19,7 @@ for h in src/*/*.h src/curate/*/*.h; do
   case $h in */kernels_impl.h | */avx512.h) continue ;; esac # the body of kernels_LEVEL.c, and for one level only
   echo "#include \"${h#src/}\"" | ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Isrc -Iinclude -fsyntax-only -x c - || { echo "$h does not compile alone"; bad=1; }
 done
+left=$(comm -23 <(ls src/*/*.c src/*/*/*.c | sort) <(make -pn X86= 2>/dev/null | sed -n 's/^SRC := //p' | tr ' ' '\n' | sort))
+left=$(grep -vE '^src/(base/comm_mpi|compute/cuda/.*|compute/cpu/(amx|pairs|kernels_avx2|kernels_avx512))\.c$' <<<"$left" || true)
+[ -z "$left" ] || { echo "left out where the machine is no x86-64: $left"; bad=1; }
 exit $bad
