@@ -251,8 +251,10 @@ static rw_status read_pair(reader *r, const data_form *f, conv_row *row, json_va
   return get_side(r, names[1], sides[1], &p, row->branch + n[0], n[1], list[1]);
 }
 
-/* A number by which the row's branches are in order. */
+/* A number by which the row's branches are in order; true is above false. */
 static rw_status get_score(reader *r, const char *field, json_val v, double *out) {
+  *out = json_kind(r->d, v) == JSON_TRUE;
+  if (json_kind(r->d, v) == JSON_TRUE || json_kind(r->d, v) == JSON_FALSE) return RW_OK;
   return json_number(r->d, v, out) && isfinite(*out) ? RW_OK : json_wrong(r->d, v, field, "a number", r->err);
 }
 
@@ -266,11 +268,9 @@ static rw_status open_list(reader *r, const data_form *f, conv_row *row, json_va
   return row->branch ? RW_OK : rw_nomem(r->err, "a row");
 }
 
-static rw_status read_responses(reader *r, const data_form *f, conv_row *row, json_val v) {
-  prompt_part p;
+/* The row's `scores`, where it has them. */
+static rw_status read_scores(reader *r, conv_row *row, json_val v) {
   json_val scores = row_get(r->d, v, r->called, "scores");
-  RW_TRY(open_list(r, f, row, v, &p));
-  RW_TRY(get_side(r, f->answer, row->responses, &p, row->branch, row->n_branches, true));
   if (scores == JSON_NONE) return RW_OK;
   if (json_kind(r->d, scores) != JSON_ARRAY || json_count(r->d, scores) != row->n_branches)
     return rw_fail(r->err, RW_DATA, "scores: expected a list of %zu numbers, one a response, got %s of %zu",
@@ -282,6 +282,59 @@ static rw_status read_responses(reader *r, const data_form *f, conv_row *row, js
     char name[48];
     snprintf(name, sizeof name, "scores[%zu]", i);
     RW_TRY(get_score(r, name, e, &row->scores[i]));
+  }
+  return RW_OK;
+}
+
+static rw_status read_responses(reader *r, const data_form *f, conv_row *row, json_val v) {
+  prompt_part p;
+  RW_TRY(open_list(r, f, row, v, &p));
+  RW_TRY(get_side(r, f->answer, row->responses, &p, row->branch, row->n_branches, true));
+  return read_scores(r, row, v);
+}
+
+/* response_1, response_2, … as far as they go. */
+static rw_status read_numbered(reader *r, const data_form *f, conv_row *row, json_val v) {
+  char name[32];
+  prompt_part p;
+  do snprintf(name, sizeof name, "response_%zu", ++row->n_branches);
+  while (row_get(r->d, v, r->called, name) != JSON_NONE);
+  row->n_branches--;
+  row->kind = ROW_RESPONSES;
+  row->responses = JSON_NONE;
+  row->branch = arena_alloc(r->a, row->n_branches, sizeof *row->branch);
+  if (!row->branch) return rw_nomem(r->err, "a row");
+  RW_TRY(read_prompt(r, f, v, &p));
+  for (size_t b = 0; b < row->n_branches; b++) {
+    snprintf(name, sizeof name, "response_%zu", b + 1);
+    RW_TRY(get_branch(r, name, row_get(r->d, v, r->called, name), &p, &row->branch[b]));
+  }
+  return read_scores(r, row, v);
+}
+
+/* RMB's rows, whose messages and answers say more than is rendered (`language`, `llm_name`). */
+static rw_status read_answers(reader *r, const data_form *f, conv_row *row, json_val v) {
+  bool best = strcmp(f->answer, "bon_best") == 0;
+  json_val first = row_get(r->d, v, r->called, best ? f->answer : "chosen");
+  json_val others = row_get(r->d, v, r->called, best ? "loser_list" : f->answer);
+  json_val e = best ? json_first(r->d, others) : others;
+  prompt_part p;
+  if (best && (json_kind(r->d, others) != JSON_ARRAY || e == JSON_NONE))
+    return json_wrong(r->d, others, "loser_list", "a list of answers", r->err);
+  RW_TRY(read_prompt(r, f, v, &p));
+  for (size_t i = 0; i < p.n; i++) p.m[i].json = (slice){0};
+  row->kind = ROW_PAIR;
+  row->n_chosen = 1;
+  row->n_branches = 1 + (best ? json_count(r->d, others) : 1);
+  row->rejected_is_list = best;
+  row->branch = arena_alloc(r->a, row->n_branches, sizeof *row->branch);
+  if (!row->branch) return rw_nomem(r->err, "a row");
+  RW_TRY(
+      get_branch(r, best ? "bon_best.answer" : "chosen.answer", json_get(r->d, first, "answer"), &p, row->branch));
+  for (size_t b = 1; b < row->n_branches; b++, e = json_next(r->d, e)) {
+    char name[48];
+    snprintf(name, sizeof name, best ? "loser_list[%zu].answer" : "reject.answer", b - 1);
+    RW_TRY(get_branch(r, name, json_get(r->d, e, "answer"), &p, &row->branch[b]));
   }
   return RW_OK;
 }
@@ -395,6 +448,8 @@ static rw_status read_form(reader *r, const data_form *f, conv_row *row, json_va
     case FORM_PAIR: return read_pair(r, f, row, v);
     case FORM_RESPONSES: return read_responses(r, f, row, v);
     case FORM_RANKS: return read_ranks(r, f, row, v);
+    case FORM_NUMBERED: return read_numbered(r, f, row, v);
+    case FORM_ANSWERS: return read_answers(r, f, row, v);
     default: return read_single(r, f, row, v);
   }
 }

@@ -36,7 +36,7 @@ typedef struct {
   bool has_margin;
   double margin;
   slice id, source, prompt; /* p NULL: absent. id and prompt as raw text when not a string */
-  json_val responses;       /* ROW_RESPONSES: the list as it stands in the row */
+  json_val responses;       /* ROW_RESPONSES: the list as it stands in the row; JSON_NONE: numbered fields */
 } conv_row;
 
 /* Reads a parsed row (node `v`) of any form (data/form.h) into *row; called NULL: by the forms' own names.

@@ -5,6 +5,8 @@
 #include <string.h>
 
 const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, false},
+                                {"RMB pair", FORM_ANSWERS, "conversation_input", "reject", false},
+                                {"RMB best of N", FORM_ANSWERS, "conversation_input", "bon_best", false},
                                 {"pair", FORM_PAIR, "prompt", NULL, false},
                                 {"ShareGPT pair", FORM_PAIR, "conversations", NULL, true},
                                 {"Orca pair", FORM_PAIR, "question", NULL, true},
@@ -14,6 +16,7 @@ const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, fa
                                 {"Magpie", FORM_RESPONSES, "instruction", "responses", false},
                                 {"whole responses", FORM_RESPONSES, NULL, "responses", false},
                                 {"completions", FORM_RESPONSES, "prompt", "completions", false},
+                                {"numbered responses", FORM_NUMBERED, "prompt", "response_1", false},
                                 {"NeMo ranking", FORM_RANKS, "context", "completions", false},
                                 {"messages", FORM_SINGLE, NULL, "messages", false},
                                 {"response", FORM_SINGLE, "prompt", "response", false},
@@ -27,9 +30,9 @@ const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, fa
                                 {.title = NULL}};
 
 /* Names of fields beside those of the table. */
-static const char *const other_names[] = {"chosen", "rejected", "chosen_ids", "rejected_ids", "scores",
-                                          "system", "input",    "history",    "margin",       "id",
-                                          "source", "tools",    "score",      "reference",    NULL};
+static const char *const other_names[] = {
+    "chosen", "rejected", "chosen_ids", "rejected_ids", "scores", "system",    "input",      "history",
+    "margin", "id",       "source",     "tools",        "score",  "reference", "loser_list", NULL};
 
 /* ---- names ---- */
 

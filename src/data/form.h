@@ -28,6 +28,8 @@ typedef enum {
   FORM_PAIR,      /* chosen, rejected */
   FORM_RESPONSES, /* a list, and scores where it is a ranking */
   FORM_RANKS,     /* a list of objects with completion and rank */
+  FORM_NUMBERED,  /* response_1, response_2, …, and scores where it is a ranking (PPE) */
+  FORM_ANSWERS,   /* objects with answer: chosen and reject, or bon_best and the list loser_list (RMB) */
   FORM_SINGLE     /* one conversation */
 } form_shape;
 
@@ -35,7 +37,7 @@ typedef struct {
   const char *title; /* in docs/data.md */
   form_shape shape;
   const char *prompt; /* field of what comes before the answers; NULL: none */
-  const char *answer; /* field of the list, or of the only conversation or response; NULL: chosen and rejected */
+  const char *answer; /* field of the list, or of the only or the first one; NULL: chosen and rejected */
   bool beside;        /* system, input and history stand beside the prompt */
 } data_form;
 extern const data_form data_forms[]; /* ends without title */

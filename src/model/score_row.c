@@ -159,6 +159,11 @@ static void add_best_of(json_writer *w, const score_row *h, const float *v, size
   for (size_t i = 1; i < n; i++)
     if (v[i] > v[best]) best = i;
   jw_uint(w, "best", best);
+  const conversation *c = &h->row.branch[best];
+  if (h->row.responses == JSON_NONE) {
+    jw_slice(w, "best_response", c->messages[c->n_messages - 1].content);
+    return;
+  }
   json_val response = json_at(h->doc, h->row.responses, best), inner = json_get(h->doc, response, "completion");
   jw_raw(w, "best_response", json_raw(h->doc, inner == JSON_NONE ? response : inner));
 }
