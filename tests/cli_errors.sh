@@ -123,7 +123,7 @@ fails 2 "1 to 1024, got 0" score --threads 0 /dev/null
 fails 2 "expected 0 or more" "$reward" train --model $model --data x --out "$tmp/none" --lr -1
 fails 2 "SUITE:FILE" "$reward" train --model $model --data x --out "$tmp/none" --eval pairs:nowhere
 for suites in train sweep; do # a suite that there is not is no part of a file's name
-  fails 2 "expected rewardbench, rewardbench2, rm-bench, judgebench or pairs before the colon" \
+  fails 2 "ppe-preference, ppe-correctness or rmb before the colon" \
     "$reward" $suites --model $model --data x --out "$tmp/none" --eval rewardbnch:README.md
 done
 # wrong options of train: said before anything is read or written

@@ -4,7 +4,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 data=tests/data/eval
 
-for suite in rewardbench rewardbench2 rm-bench judgebench; do
+for suite in rewardbench rewardbench2 rm-bench judgebench ppe-preference ppe-correctness rmb; do
   expect 0 "length baseline" "$reward" eval --suite $suite --data $data/$suite.jsonl --scores $data/$suite.jsonl \
     -o "$tmp/$suite.json" --html "$tmp/$suite.html"
   gzip -c $data/$suite.jsonl >"$tmp/$suite.gz"

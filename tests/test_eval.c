@@ -18,7 +18,8 @@ static void test_recorded(void **state) {
   json_file f;
   rw_error err;
   if (json_file_open(&f, "tests/data/eval/expected.json", &err)) fail_msg("%s", err.text);
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < EVAL_SUITES; i++) {
+    if (i == EVAL_PAIRS) continue; /* below, by hand */
     const char *name = eval_suite_words[i].text;
     char *path = mem_printf("tests/data/eval/%s.jsonl", name);
     eval_data *d;

@@ -1,8 +1,9 @@
 /* eval.h - published reward-model benchmarks: rows and scores in, the published figures out.
  *
- * Suites (formulas in src/eval/formula.c): RewardBench, RewardBench 2, RM-Bench, JudgeBench, and plain pairs. Rows
- * are loaded once and can be measured any number of times. All figures are percentages; NaN stands for a figure
- * that cannot be given because a subset of it has no rows: nothing is averaged without it.
+ * Suites (formulas in src/eval/formula.c): RewardBench, RewardBench 2, RM-Bench, JudgeBench, PPE's preferences and
+ * correctness (best_of.c), RMB, and plain pairs. Rows are loaded once and can be measured any number of times. All
+ * figures are percentages; NaN stands for a figure that cannot be given because a subset of it has no rows: nothing
+ * is averaged without it.
  */
 #ifndef EVAL_EVAL_H
 #define EVAL_EVAL_H
@@ -12,10 +13,20 @@
 #include "model/score.h"
 #include "report/report.h"
 
-typedef enum { EVAL_REWARDBENCH, EVAL_REWARDBENCH2, EVAL_RM_BENCH, EVAL_JUDGEBENCH, EVAL_PAIRS } eval_suite;
-enum { EVAL_SUITES = 5 };
+typedef enum {
+  EVAL_REWARDBENCH,
+  EVAL_REWARDBENCH2,
+  EVAL_RM_BENCH,
+  EVAL_JUDGEBENCH,
+  EVAL_PAIRS,
+  EVAL_PPE_PREFERENCE,
+  EVAL_PPE_CORRECTNESS,
+  EVAL_RMB
+} eval_suite;
+enum { EVAL_SUITES = EVAL_RMB + 1 };
 extern const option_word eval_suite_words[EVAL_SUITES + 1]; /* by eval_suite */
 bool eval_suite_of(slice name, eval_suite *out);            /* false: no such suite */
+size_t eval_suite_size(eval_suite s);                       /* items as published; 0: not fixed (pairs) */
 
 /* ---- rows ---- */
 
@@ -79,7 +90,17 @@ typedef struct {
   double correct;             /* sum of the n items' credits (each 0..1) */
   double accuracy, baseline;
   double level[3]; /* rm-bench: easy, normal, hard; else NaN */
+  size_t pairs;    /* ppe-correctness: what accuracy is a share of; else 0 */
 } eval_subset;
+
+/* ppe-correctness: how far choosing the best of K by score gets, of a set's prompts, or of those of one model. */
+typedef struct {
+  const char *set, *model;                 /* model NULL: all of the set's */
+  size_t prompts, k;                       /* K goes from 1 to k */
+  double accuracy, sampled, auc, max, end; /* percent; of conflict_pairs and sampled_conflict_pairs */
+  double loss;                             /* mean square of the two curves' distance, as shares */
+  double *curve, *ideal;                   /* percent: the chosen response is right; one of the K is */
+} eval_best_of;
 
 /* An item that should have a score and has none. */
 typedef struct {
@@ -97,6 +118,9 @@ typedef struct {
   eval_unscored *unscored;
   size_t n_sections, n_subsets, n_missing, n_unscored;
   size_t n_items, comparisons, ties, truncated, dropped;
+  size_t aside;       /* ppe-preference: rows without a preference */
+  eval_best_of *best; /* ppe-correctness, by a reward model: set after set, each followed by its models */
+  size_t n_best;
   double ties_part[5]; /* rewardbench2's Ties: accuracy on ref and on tied, P(tied margin > spread), P(min margin >
                           spread), mean tanh; the first four in percent */
   eval_judge judge;    /* all 0: no judge */

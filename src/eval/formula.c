@@ -1,7 +1,10 @@
 /* formula.c - the published formulas, and drawing items again for intervals.
  *
  * An item earns a credit of 0..1, and a subset's accuracy is the mean credit of its items:
- *   rewardbench, pairs  chosen > rejected, strictly
+ *   rewardbench, pairs, ppe-preference  chosen > rejected, strictly
+ *   rmb                 the chosen response above every other one, strictly
+ *   ppe-correctness     of an item's conflict_pairs, those whose right response is above the wrong one, strictly; a
+ *                       set's accuracy is the share of all its prompts' pairs
  *   judgebench          the same, but the public code reads equal scores as "B>A"
  *   rewardbench2        1/k when the correct response is among the k that share the highest score
  *   rm-bench            the 3x3 matrix of chosen styles (rows) against rejected styles (columns), strict >: hard is
@@ -57,6 +60,7 @@ static rw_status selection_alloc(selection *s, const eval_data *d, rw_error *err
 static bool takes_part(selection *s, const eval_data *d, size_t i, const eval_scores *const *sets, size_t n) {
   const item *it = &d->items[i];
   bool all = true, unscored = false;
+  if (is_aside(it)) return false;
   for (size_t k = 0; k < n; k++) {
     all &= has_scores(it, sets[k]->score);
     unscored |= sets[k]->why && sets[k]->why[i];
@@ -170,6 +174,7 @@ static ties_item ties_of(const item *it, const double *score) {
 
 size_t beats_at(const eval_data *d, size_t i) {
   if (d->suite == EVAL_RM_BENCH) return 9 * i;
+  if (d->suite == EVAL_PPE_CORRECTNESS) return i < d->n_items ? d->items[i].first_pair : d->n_pairs;
   return i < d->n_items ? d->items[i].first : d->n_branches;
 }
 
@@ -202,9 +207,36 @@ static double credit_best(credits *c, const item *it, const double *s, const int
   return 1.0 / (double)sharing;
 }
 
+/* Does the chosen response beat all others? */
+static bool credit_first(credits *c, const item *it, const double *s, const int8_t *beats) {
+  int least = 1;
+  for (size_t b = 1; b < it->n_branches; b++) {
+    int won = against(s, beats, 0, b, b - 1);
+    least = won < least ? won : least;
+  }
+  c->ties += least == 0;
+  return least > 0;
+}
+
+/* By a judge only the sampled pairs count: no others were asked. */
+static void credit_conflicts(credits *c, const eval_data *d, const item *it, const double *s, const int8_t *beats,
+                             double *out) {
+  uint32_t from = beats ? it->n_pairs : 0, to = beats ? it->n_pairs + it->n_sampled : it->n_pairs;
+  for (uint32_t k = from; k < to; k++) {
+    const conflict *p = &d->pairs[it->first_pair + k];
+    int won = against(s, beats, p->right, p->wrong, k);
+    out[0] += won > 0;
+    c->ties += won == 0;
+  }
+  out[1] = to - from;
+  c->comparisons += to - from;
+}
+
 rw_status credits_make(credits *c, const eval_data *d, const selection *sel, const eval_scores *scores,
                        rw_error *err) {
-  *c = (credits){.score = scores->score, .columns = d->suite == EVAL_RM_BENCH ? COLUMNS : 1};
+  bool weighted = d->suite == EVAL_PPE_CORRECTNESS;
+  *c = (credits){
+      .score = scores->score, .columns = d->suite == EVAL_RM_BENCH ? COLUMNS : 1 + weighted, .weighted = weighted};
   c->credit = mem_zalloc(d->n_items, (size_t)c->columns * sizeof *c->credit);
   if (!c->credit) return rw_nomem(err, "credits");
   for (size_t k = 0; k < sel->n_items; k++) {
@@ -217,6 +249,10 @@ rw_status credits_make(credits *c, const eval_data *d, const selection *sel, con
       credit_matrix(c, s, beats, out);
       continue;
     }
+    if (c->weighted) {
+      credit_conflicts(c, d, it, s, beats, out);
+      continue;
+    }
     c->comparisons++;
     if (is_ties(d, it->subset)) {
       ties_item t = ties_of(it, scores->score);
@@ -224,9 +260,12 @@ rw_status credits_make(credits *c, const eval_data *d, const selection *sel, con
       c->ties += t.equal;
     } else if (d->suite == EVAL_REWARDBENCH2) {
       *out = credit_best(c, it, s, beats);
+    } else if (d->suite == EVAL_RMB) {
+      *out = credit_first(c, it, s, beats);
     } else {
       int won = against(s, beats, 0, 1, 0);
-      *out = won > 0 || (won == 0 && it->label_b && !beats); /* the public code's rule for equal rewards only */
+      *out = won > 0 || (won == 0 && d->suite == EVAL_JUDGEBENCH && it->label_b &&
+                         !beats); /* the public code's rule for equal rewards only */
       c->ties += won == 0;
     }
   }
@@ -237,6 +276,11 @@ double item_margin(const eval_data *d, size_t i, const double *score) {
   const item *it = &d->items[i];
   const double *s = score + it->first;
   if (is_ties(d, it->subset)) return ties_of(it, score).margin;
+  if (d->right) {
+    double sum[2] = {0, 0}, n[2] = {0, 0};
+    for (size_t b = 0; b < it->n_branches; b++) sum[d->right[it->first + b]] += s[b], n[d->right[it->first + b]]++;
+    return n[0] > 0 && n[1] > 0 ? sum[1] / n[1] - sum[0] / n[0] : 0;
+  }
   if (d->suite == EVAL_RM_BENCH) return (s[0] + s[1] + s[2] - s[3] - s[4] - s[5]) / 3;
   double best = s[1];
   for (size_t b = 2; b < it->n_branches; b++) best = fmax(best, s[b]);
@@ -288,7 +332,7 @@ static void sections_run(tally *t, const eval_data *d, const selection *s) {
     memset(t->section[q], 0, sizeof t->section[q]);
     for (size_t k = 0; k < d->n_subsets; k++) {
       const subset *u = &d->subsets[k];
-      double n = (double)(s->start[k + 1] - s->start[k]);
+      double n = t->weight[k];
       /* fixed: the NaN of an empty subset stays; and so does that of one with unscored items */
       if (u->section != (int)q || (n == 0 && !spec->fixed && s->unscored[k] == 0)) continue;
       double w = u->weight > 0 ? u->weight : n;
@@ -302,15 +346,29 @@ static void sections_run(tally *t, const eval_data *d, const selection *s) {
   if (spec->over_items) t->overall = t->items;
 }
 
+rw_status tally_new(tally *t, const eval_data *d, rw_error *err) {
+  *t = (tally){.subset = mem_alloc(d->n_subsets, COLUMNS * sizeof *t->subset),
+               .weight = mem_alloc(d->n_subsets, sizeof *t->weight)};
+  return t->subset && t->weight ? RW_OK : rw_nomem(err, "figures");
+}
+
+void tally_free(tally *t) {
+  mem_free(t->subset);
+  mem_free(t->weight);
+}
+
 void tally_run(tally *t, const eval_data *d, const selection *s, const credits *c) {
-  double all = 0;
+  double all = 0, weight = 0;
+  int shown = c->weighted ? 1 : c->columns;
   for (size_t k = 0; k < d->n_subsets; k++) {
     double sum[COLUMNS] = {0}, n = (double)(s->start[k + 1] - s->start[k]);
     for (size_t i = s->start[k]; i < s->start[k + 1]; i++)
       for (int q = 0; q < c->columns; q++) sum[q] += c->credit[s->item[i] * (size_t)c->columns + (size_t)q];
+    if (c->weighted) n = sum[1];
     all += sum[0];
+    weight += t->weight[k] = n;
     double *out = t->subset + k * COLUMNS;
-    for (int q = 0; q < COLUMNS; q++) out[q] = q < c->columns && s->unscored[k] == 0 ? sum[q] / n : NAN;
+    for (int q = 0; q < COLUMNS; q++) out[q] = q < shown && s->unscored[k] == 0 ? sum[q] / n : NAN;
     if (!is_ties(d, k) || n == 0) continue;
     double figure = ties_figure(d, s, c->score, t->ties_part);
     if (s->unscored[k] == 0)
@@ -318,6 +376,6 @@ void tally_run(tally *t, const eval_data *d, const selection *s, const credits *
     else
       for (int i = 0; i < 5; i++) t->ties_part[i] = NAN;
   }
-  t->items = s->n_unscored ? NAN : all / (double)s->n_items;
+  t->items = s->n_unscored ? NAN : all / weight;
   sections_run(t, d, s);
 }

@@ -23,7 +23,7 @@ static void groups_free(groups *g) {
   selection_free(&g->drawn);
   mem_free(g->sets);
   mem_free(g->figure);
-  mem_free(g->t.subset);
+  tally_free(&g->t);
 }
 
 static void figures_of(groups *g, const selection *s) {
@@ -48,8 +48,7 @@ static rw_status groups_make(groups *g, const eval_scores *const *a, const eval_
   const eval_scores **both = mem_alloc(2 * g->n, sizeof *both);
   g->sets = mem_zalloc(2 * g->n, sizeof *g->sets);
   g->figure = mem_alloc(2 * g->n, sizeof *g->figure);
-  g->t.subset = mem_alloc(d->n_subsets, COLUMNS * sizeof *g->t.subset);
-  rw_status st = both && g->sets && g->figure && g->t.subset ? RW_OK : rw_nomem(err, "comparison");
+  rw_status st = both && g->sets && g->figure ? tally_new(&g->t, d, err) : rw_nomem(err, "comparison");
   for (size_t i = 0; !st && i < 2 * g->n; i++) both[i] = i < g->n ? a[i] : b[i - g->n];
   if (!st) st = selection_make(&g->all, d, both, 2 * g->n, err);
   if (!st && g->all.n_items == 0) st = rw_fail(err, RW_DATA, "no item is scored in all");

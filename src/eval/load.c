@@ -10,9 +10,10 @@ typedef struct {
   rw_context *context;
   eval_data *d;
   json_doc *doc;
-  arena *scratch; /* one row's */
-  map *seen;      /* "subset \0 id" to item + 1 */
-  map *names;     /* subset name to index */
+  arena *scratch;    /* one row's */
+  map *seen;         /* "subset \0 id" to item + 1 */
+  map *names;        /* subset name to index */
+  const char *where; /* the file at hand */
 } loader;
 
 static slice keep(loader *l, slice s, bool *oom) {
@@ -95,14 +96,18 @@ static rw_status read_judgebench(loader *l, conv_row *row, item *it, rw_error *e
 /* Is it a row of the shape that the suite has? */
 static rw_status check_shape(eval_suite suite, const conv_row *row, rw_error *err) {
   size_t chosen = row->n_chosen, rejected = row->n_branches - row->n_chosen;
+  if (suite == EVAL_PPE_CORRECTNESS || (suite == EVAL_PPE_PREFERENCE && row->n_branches == 0)) return RW_OK;
   if (row->kind != ROW_PAIR)
     return rw_fail(err, RW_DATA, "expected an item with chosen and rejected, got a row without them");
   size_t want = suite == EVAL_RM_BENCH ? 3 : 1;
-  if (suite == EVAL_REWARDBENCH2 ? chosen < 1 || rejected < 1 : chosen != want || rejected != want)
+  if (suite == EVAL_RMB            ? chosen != 1 || rejected < 1
+      : suite == EVAL_REWARDBENCH2 ? chosen < 1 || rejected < 1
+                                   : chosen != want || rejected != want)
     return rw_fail(err, RW_DATA, "chosen, rejected: expected %s, got %zu and %zu",
-                   suite == EVAL_REWARDBENCH2 ? "at least one response each"
-                   : want == 3                ? "three responses each"
-                                              : "one response each",
+                   suite == EVAL_RMB            ? "one chosen response and others"
+                   : suite == EVAL_REWARDBENCH2 ? "at least one response each"
+                   : want == 3                  ? "three responses each"
+                                                : "one response each",
                    chosen, rejected);
   return RW_OK;
 }
@@ -127,11 +132,13 @@ static rw_status read_ties(loader *l, const conv_row *row, item *it, rw_error *e
   return RW_OK;
 }
 
-static rw_status find_subset(loader *l, item *it, rw_error *err) {
+/* name: what the suite's own reader says, else p NULL. */
+static rw_status find_subset(loader *l, item *it, slice name, rw_error *err) {
   eval_data *d = l->d;
   const suite_spec *spec = &suite_specs[d->suite];
-  slice name = SLICE("all");
-  if (d->suite != EVAL_PAIRS || json_kind(l->doc, json_get(l->doc, 0, spec->subset_field)) == JSON_STRING)
+  if (!name.p) name = SLICE("all");
+  if (spec->subset_field &&
+      (d->suite != EVAL_PAIRS || json_kind(l->doc, json_get(l->doc, 0, spec->subset_field)) == JSON_STRING))
     RW_TRY(want_string(l, spec->subset_field, &name, err));
   if (spec->fixed) {
     for (size_t k = 0; k < d->n_subsets; k++)
@@ -141,7 +148,7 @@ static rw_status find_subset(loader *l, item *it, rw_error *err) {
       }
   }
   int section = suite_section(d->suite, name);
-  if (spec->fixed || (d->suite == EVAL_RM_BENCH && section < 0))
+  if (spec->fixed || ((d->suite == EVAL_RM_BENCH || d->suite == EVAL_RMB) && section < 0))
     return rw_fail(err, RW_DATA, "%s: expected a subset of %s, got \"%.*s\"; is " FIELD(suite) " right?",
                    spec->subset_field, eval_suite_words[d->suite].text, (int)(name.len > 100 ? 100 : name.len),
                    name.p);
@@ -154,9 +161,12 @@ static rw_status find_subset(loader *l, item *it, rw_error *err) {
   return oom || !vec_push(d->subsets, d->n_subsets, d->cap_subsets, s) ? rw_nomem(err, "subsets") : RW_OK;
 }
 
-/* A benchmark that holds an item twice gives another figure than the published one. */
+/* A benchmark that holds an item twice gives another figure than the published one. PPE's question_id need not be
+ * an item's alone. */
 static rw_status check_id(loader *l, const item *it, rw_error *err) {
-  if (!it->id.p || l->d->suite == EVAL_PAIRS) return RW_OK;
+  eval_suite suite = l->d->suite;
+  if (!it->id.p || suite == EVAL_PAIRS || suite == EVAL_PPE_PREFERENCE || suite == EVAL_PPE_CORRECTNESS)
+    return RW_OK;
   str key = {0};
   str_printf(&key, "%u ", it->subset);
   str_add(&key, it->id.p, it->id.len);
@@ -179,19 +189,43 @@ static double response_length(const conversation *c) {
   return (double)n;
 }
 
+/* The row's id under the suite's own name for it. */
+static void own_id(const loader *l, conv_row *row) {
+  const char *const *names = suite_specs[l->d->suite].ids;
+  for (int k = 0; k < 2 && names[k]; k++) {
+    json_val v = json_get(l->doc, 0, names[k]);
+    if (json_kind(l->doc, v) == JSON_NULL) continue;
+    row->id = json_kind(l->doc, v) == JSON_STRING ? json_string(l->doc, v) : json_raw(l->doc, v);
+    return;
+  }
+}
+
+/* What the suite's rows have beside conversations. */
+static rw_status read_own(loader *l, conv_row *row, item *it, slice *subset_name, rw_error *err) {
+  eval_data *d = l->d;
+  if (d->suite == EVAL_PAIRS) conv_as_pair(row);
+  if (d->suite == EVAL_PPE_PREFERENCE || d->suite == EVAL_PPE_CORRECTNESS || d->suite == EVAL_RMB) own_id(l, row);
+  if (d->suite == EVAL_PPE_PREFERENCE) return ppe_preference_read(l->doc, row, it, err);
+  if (d->suite != EVAL_PPE_CORRECTNESS) return RW_OK;
+  RW_TRY(ppe_correctness_read(d, l->doc, l->where, row, it, subset_name, l->scratch, err));
+  row->n_chosen = row->n_branches; /* one list */
+  return RW_OK;
+}
+
 static rw_status add_row(loader *l, slice text, uint32_t file, uint64_t line, rw_error *err) {
   eval_data *d = l->d;
   item it = {.file = file, .line = line, .first = d->n_branches};
   conv_row row;
+  slice subset_name = {0};
   RW_TRY(json_parse(l->doc, text.p, text.len, err));
   if (json_kind(l->doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "expected an object, got %s", json_kind_name(json_kind(l->doc, 0)));
   RW_TRY(d->suite == EVAL_JUDGEBENCH
              ? read_judgebench(l, &row, &it, err)
              : conv_read(&row, l->doc, 0, l->context ? l->context->map : NULL, l->scratch, err));
-  if (d->suite == EVAL_PAIRS) conv_as_pair(&row);
+  RW_TRY(read_own(l, &row, &it, &subset_name, err));
   RW_TRY(check_shape(d->suite, &row, err));
-  RW_TRY(find_subset(l, &it, err));
+  RW_TRY(find_subset(l, &it, subset_name, err));
   if (is_ties(d, it.subset)) RW_TRY(read_ties(l, &row, &it, err));
   it.n_chosen = (uint32_t)row.n_chosen;
   it.n_branches = (uint32_t)row.n_branches;
@@ -218,12 +252,15 @@ static rw_status load_file(loader *l, uint32_t file, rw_error *err) {
   rw_status s;
   slice row;
   uint64_t line;
-  while (!(s = rows_next(in, &row, &line, err)) && row.p)
+  while (!(s = rows_next(in, &row, &line, err)) && row.p) {
+    uint64_t own = line;
+    l->where = rows_file(in, &own);
     if ((s = add_row(l, row, file, line, err))) {
       const char *name = rows_file(in, &line);
       s = rw_prefix(err, s, "%s:%llu", name, (unsigned long long)line);
       break;
     }
+  }
   rows_close(in);
   return s;
 }
@@ -273,6 +310,8 @@ void eval_data_free(eval_data *d) {
   mem_free(d->items);
   mem_free(d->rows);
   mem_free(d->length);
+  mem_free(d->right);
+  mem_free(d->pairs);
   mem_free(d->subsets);
   arena_free(d->memory);
   mem_free(d);

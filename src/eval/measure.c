@@ -5,7 +5,7 @@
 #include "format/rows.h"
 
 /* Every figure that has an interval, in one row: overall, items, the levels, the sections. */
-enum { FIGURES = 2 + LEVELS + MAX_SECTIONS };
+enum { FIGURES = 2 + LEVELS + MAX_SECTIONS, TAGS = 16 };
 
 static size_t figures_of(const tally *t, size_t n_sections, double out[FIGURES]) {
   out[0] = t->overall;
@@ -13,11 +13,6 @@ static size_t figures_of(const tally *t, size_t n_sections, double out[FIGURES])
   memcpy(out + 2, t->level, sizeof t->level);
   for (size_t q = 0; q < n_sections; q++) out[2 + LEVELS + q] = t->section[q][0];
   return 2 + LEVELS + n_sections;
-}
-
-static rw_status tally_new(tally *t, const eval_data *d, rw_error *err) {
-  *t = (tally){.subset = mem_alloc(d->n_subsets, COLUMNS * sizeof *t->subset)};
-  return t->subset ? RW_OK : rw_nomem(err, "figures");
 }
 
 /* The intervals of the figures of a, or, with b, of the differences b - a over the same draws. */
@@ -44,7 +39,7 @@ static rw_status intervals(const eval_data *d, const selection *s, const credits
   }
   for (size_t f = 0; !st && f < n; f++) percentile_interval(sample + f * rounds, rounds, &lo[f], &hi[f]);
   selection_free(&drawn);
-  mem_free(t.subset);
+  tally_free(&t);
   mem_free(sample);
   return st;
 }
@@ -101,6 +96,28 @@ static rw_status name_unscored(eval_result *r, const eval_data *d, const eval_sc
   return RW_OK;
 }
 
+/* ppe-preference: its categories, which overlap, as subsets of no section. */
+static void fill_tags(eval_result *r, const eval_data *d, const selection *s, const eval_scores *scores,
+                      const credits *c, const credits *length) {
+  for (size_t i = 0; i < d->n_items; i++) r->aside += is_aside(&d->items[i]);
+  for (int k = 0; d->suite == EVAL_PPE_PREFERENCE && suite_tags[k]; k++) {
+    eval_subset u = {.name = suite_tags[k], .level = {NAN, NAN, NAN}};
+    double baseline = 0;
+    for (size_t i = 0; i < d->n_items; i++)
+      u.unscored += scores->why && scores->why[i] && d->items[i].tags >> k & 1;
+    for (size_t i = 0; i < s->n_items; i++) {
+      if (!(d->items[s->item[i]].tags >> k & 1)) continue;
+      u.n++;
+      u.correct += c->credit[s->item[i]];
+      baseline += length->credit[s->item[i]];
+    }
+    if (u.n + u.unscored == 0) continue;
+    u.accuracy = u.unscored ? NAN : 100 * u.correct / (double)u.n;
+    u.baseline = u.unscored ? NAN : 100 * baseline / (double)u.n;
+    r->subsets[r->n_subsets++] = u;
+  }
+}
+
 static rw_status fill(eval_result *r, const eval_data *d, const selection *s, const credits *c, const tally *t,
                       const tally *base, const eval_options *o, rw_error *err) {
   double v[FIGURES], b[FIGURES], lo[FIGURES], hi[FIGURES];
@@ -109,7 +126,7 @@ static rw_status fill(eval_result *r, const eval_data *d, const selection *s, co
   figures_of(base, n_sections, b);
   RW_TRY(intervals(d, s, c, NULL, o, lo, hi, err));
   r->sections = arena_alloc(r->memory, n_sections, sizeof *r->sections);
-  r->subsets = arena_alloc(r->memory, d->n_subsets, sizeof *r->subsets);
+  r->subsets = arena_alloc(r->memory, d->n_subsets + TAGS, sizeof *r->subsets);
   r->missing = arena_alloc(r->memory, n_sections + d->n_subsets, sizeof *r->missing);
   if (!r->sections || !r->subsets || !r->missing) return rw_nomem(err, "results");
   r->overall = figure("overall", v[0], lo[0], hi[0], b[0]);
@@ -132,6 +149,7 @@ static rw_status fill(eval_result *r, const eval_data *d, const selection *s, co
                        .n = n,
                        .unscored = s->unscored[k],
                        .accuracy = 100 * of[0],
+                       .pairs = c->weighted ? (size_t)t->weight[k] : 0,
                        .baseline = 100 * base->subset[k * COLUMNS]};
     if (!u->name) return rw_nomem(err, "results");
     for (size_t i = s->start[k]; i < s->start[k + 1]; i++) u->correct += c->credit[s->item[i] * (size_t)c->columns];
@@ -170,12 +188,14 @@ rw_status eval_measure(eval_result *r, const eval_data *d, const eval_scores *sc
     r->comparisons = c.comparisons;
     r->ties = c.ties;
     st = fill(r, d, &s, &c, &t, &base, o, err);
+    if (!st) fill_tags(r, d, &s, scores, &c, &length);
+    if (!st && !scores->beats) st = best_of_measure(r, d, &s, scores->score, err);
   }
   selection_free(&s);
   credits_free(&c);
   credits_free(&length);
-  mem_free(t.subset);
-  mem_free(base.subset);
+  tally_free(&t);
+  tally_free(&base);
   if (st) eval_result_free(r);
   return st;
 }
@@ -239,7 +259,7 @@ rw_status eval_compare(eval_comparison *out, const eval_data *d, const eval_scor
   selection_free(&s);
   credits_free(&ca);
   credits_free(&cb);
-  mem_free(t.subset);
+  tally_free(&t);
   if (st) eval_comparison_free(out);
   return st;
 }

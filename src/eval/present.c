@@ -47,6 +47,9 @@ static void subsets_table(rep_table *t, const eval_result *r) {
   }
 }
 
+/* The table for a terminal has no lines of RMB's 98 categories. */
+static bool has_subset_table(const eval_result *r) { return r->suite != EVAL_RMB; }
+
 static const char *const section_columns[] = {"", ">percent", ">95% interval", ">length baseline"};
 static const char *const subset_columns[] = {"subset",   "section",  ">items",
                                              ">correct", ">percent", ">length baseline"};
@@ -72,6 +75,7 @@ static void remarks(str *out, const eval_result *r) {
                                         : "); so no figure that needs them is given. ");
   }
   str_printf(out, "Items %zu, ties %zu of %zu comparisons", r->n_items, r->ties, r->comparisons);
+  if (r->aside) str_printf(out, ", rows without a preference %zu", r->aside);
   if (r->truncated) str_printf(out, ", truncated %zu", r->truncated);
   if (r->dropped) str_printf(out, ", dropped as too long %zu", r->dropped);
   str_addz(out, ".");
@@ -91,8 +95,9 @@ rw_status eval_print(str *out, const eval_result *r, rw_error *err) {
   rep_table *t = rep_table_new(subset_columns, 6), *s = rep_table_new(section_columns, 4);
   if (t) subsets_table(t, r);
   if (s) sections_table(s, r);
-  rw_status st = rep_table_print(t, out, err);
-  str_addc(out, '\n');
+  rw_status st = has_subset_table(r) ? rep_table_print(t, out, err) : RW_OK;
+  if (has_subset_table(r)) str_addc(out, '\n');
+  if (!st) st = best_of_print(out, r, err);
   if (!st) st = rep_table_print(s, out, err);
   str_addc(out, '\n');
   remarks(out, r);
@@ -384,6 +389,7 @@ void eval_page(rep_page *p, const eval_result *const *r, const char *const *name
     rep_note(p, "%s: %s", names[i], note.p ? note.p : "");
     str_free(&note);
   }
+  best_of_page(p, r, names, ink, n);
   page_tables(p, r, names, n);
   if (r[0]->suite == EVAL_REWARDBENCH) beside_published(p, r, names, ink, n);
   mem_free(plain);

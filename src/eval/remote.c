@@ -46,9 +46,15 @@ static rw_status ask_both_orders(remote *r, size_t i, size_t a, size_t b, rw_err
 
 static rw_status ask_item(remote *r, size_t i, rw_error *err) {
   const item *it = &r->d->items[i];
+  if (is_aside(it)) return RW_OK;
   if (r->o->kind == ENDPOINT_REWARD || is_ties(r->d, it->subset)) {
     ask_kind kind = r->o->kind == ENDPOINT_REWARD ? ASK_REWARD : ASK_RATING;
     for (size_t b = 0; b < it->n_branches; b++) RW_TRY(ask(r, i, b, b, kind, err));
+  } else if (r->d->suite == EVAL_PPE_CORRECTNESS) {
+    for (size_t k = 0; k < it->n_sampled; k++) {
+      const conflict *c = &r->d->pairs[it->first_pair + it->n_pairs + k];
+      RW_TRY(ask_both_orders(r, i, c->right, c->wrong, err));
+    }
   } else if (r->d->suite == EVAL_RM_BENCH) {
     for (size_t c = 0; c < 3; c++)
       for (size_t j = 3; j < 6; j++) RW_TRY(ask_both_orders(r, i, c, j, err));
@@ -286,6 +292,7 @@ static rw_status share_answers(remote *r, rw_error *err) {
 static rw_status fill_scores(eval_scores *s, const remote *r, rw_error *err) {
   const eval_data *d = r->d;
   bool chat = r->o->kind == ENDPOINT_CHAT;
+  size_t before = SIZE_MAX, sampled = 0; /* which of its item's sampled pairs a question is of */
   for (size_t i = 0; i < d->n_items; i++)
     for (size_t b = 0; b < d->items[i].n_branches; b++) s->score[d->items[i].first + b] = s->why[i] ? NAN : 0;
   if (chat && !(s->beats = mem_zalloc(beats_at(d, d->n_items), 1))) return rw_nomem(err, "scores");
@@ -302,7 +309,11 @@ static rw_status fill_scores(eval_scores *s, const remote *r, rw_error *err) {
       continue;
     }
     int won = outcome(&s->judge, d->suite, a, r->a[++i]);
-    size_t slot = d->suite == EVAL_RM_BENCH ? q->a * 3 + q->b - 3 : q->b - 1;
+    sampled = q->item == before ? sampled + 1 : 0;
+    before = q->item;
+    size_t slot = d->suite == EVAL_RM_BENCH          ? q->a * 3 + q->b - 3
+                  : d->suite == EVAL_PPE_CORRECTNESS ? it->n_pairs + sampled
+                                                     : q->b - 1;
     s->beats[beats_at(d, q->item) + slot] = (int8_t)won;
     if (chat) count_answer(&s->judge, r->a[i]);
     /* for people: the share of its comparisons that a response wins, a tie being half of one */

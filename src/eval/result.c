@@ -25,6 +25,7 @@ static void subset_json(json_writer *w, const eval_result *r, const eval_subset 
   if (u->section) jw_string(w, "section", u->section);
   jw_uint(w, "n", u->n);
   jw_uint(w, "unscored", u->unscored);
+  if (u->pairs) jw_uint(w, "pairs", u->pairs);
   jw_num(w, "correct", u->correct);
   jw_num(w, "accuracy", u->accuracy);
   for (int l = 0; r->suite == EVAL_RM_BENCH && l < LEVELS; l++) jw_num(w, level_name[l], u->level[l]);
@@ -129,6 +130,8 @@ void eval_result_json(json_writer *w, const eval_result *r) {
   jw_uint(w, "ties", r->ties);
   jw_uint(w, "truncated", r->truncated);
   jw_uint(w, "dropped", r->dropped);
+  if (r->suite == EVAL_PPE_PREFERENCE) jw_uint(w, "without_preference", r->aside);
+  best_of_json(w, r);
   unscored_json(w, r);
   if (r->judge.comparisons + r->judge.ratings > 0) judge_json(w, &r->judge);
   jw_object(w, "bootstrap");
@@ -227,7 +230,8 @@ static rw_status read_members(eval_result *r, json_doc *d, const char **model, r
                        number(d, v, "correct"),
                        number(d, v, "accuracy"),
                        number(d, v, "length_baseline"),
-                       {0}};
+                       {0},
+                       whole(d, v, "pairs")};
     if (!u->name) return rw_nomem(err, "results");
     for (int l = 0; l < LEVELS; l++) u->level[l] = number(d, v, level_name[l]);
     for (int i = 0; i < 5 && json_get(d, v, ties_name[0]) != JSON_NONE; i++)
@@ -236,6 +240,8 @@ static rw_status read_members(eval_result *r, json_doc *d, const char **model, r
   for (json_val v = json_first(d, missing); v != JSON_NONE; v = json_next(d, v))
     if ((r->missing[r->n_missing] = own(r, json_string(d, v)))) r->n_missing++;
   RW_TRY(read_unscored(r, d, err));
+  RW_TRY(best_of_parse(r, d, err));
+  r->aside = whole(d, 0, "without_preference");
   r->n_items = whole(d, items, "n");
   r->comparisons = whole(d, 0, "comparisons");
   r->ties = whole(d, 0, "ties");
@@ -307,7 +313,8 @@ static void score_list(json_writer *w, const char *name, const double *v, size_t
 void eval_public_item(str *out, const eval_data *d, const eval_scores *s, size_t i) {
   const item *it = &d->items[i];
   const double *score = s->score + it->first;
-  const conversation *c = &d->rows[i].branch[0];
+  static const conversation none = {0};
+  const conversation *c = is_aside(it) ? &none : &d->rows[i].branch[0];
   json_writer writer = {.out = out}, *w = &writer;
   jw_object(w, NULL);
   if (it->id.p) jw_slice(w, "id", it->id);

@@ -78,18 +78,21 @@ static rw_status take_item(eval_scores *s, const eval_data *d, size_t i, const s
 }
 
 rw_status scores_of_items(eval_scores *s, const eval_data *d, scorer *model, size_t from, size_t n, rw_error *err) {
-  size_t branches = 0;
+  size_t branches = 0, m = 0;
   for (size_t i = 0; i < n; i++) branches += d->items[from + i].n_branches;
   score_item *batch = mem_alloc(n, sizeof *batch);
   float *score = mem_alloc(branches, sizeof *score);
   rw_status st = batch && score ? RW_OK : rw_nomem(err, "scores");
   branches = 0;
   for (size_t i = 0; !st && i < n; i++) {
-    batch[i] = (score_item){.row = &d->rows[from + i], .score = score + branches};
+    if (is_aside(&d->items[from + i])) continue;
+    batch[m++] = (score_item){.row = &d->rows[from + i], .score = score + branches};
     branches += d->items[from + i].n_branches;
   }
-  if (!st) st = score_items(model, batch, n, err);
-  for (size_t i = 0; !st && i < n; i++) st = take_item(s, d, from + i, &batch[i], err);
+  if (!st) st = score_items(model, batch, m, err);
+  m = 0;
+  for (size_t i = 0; !st && i < n; i++)
+    if (!is_aside(&d->items[from + i])) st = take_item(s, d, from + i, &batch[m++], err);
   mem_free(batch);
   mem_free(score);
   return st;
@@ -158,15 +161,31 @@ static rw_status read_side(const json_doc *doc, const char *one, const char *man
   return RW_OK;
 }
 
+/* score_1, score_2, …, as PPE's own results have them: numbers, or lists of one. */
+static rw_status read_numbered(const json_doc *doc, size_t n, double *out, bool *found, rw_error *err) {
+  char field[32];
+  *found = json_get(doc, 0, "score_1") != JSON_NONE;
+  for (size_t i = 0; *found && i < n; i++) {
+    snprintf(field, sizeof field, "score_%zu", i + 1);
+    json_val v = json_get(doc, 0, field);
+    if (json_kind(doc, v) == JSON_ARRAY) v = json_first(doc, v);
+    RW_TRY(want_number(doc, v, field, &out[i], err));
+  }
+  return RW_OK;
+}
+
 static rw_status read_scores(json_doc *doc, const item *it, bool swapped, double *out, rw_error *err) {
   size_t rejected = it->n_branches - it->n_chosen;
-  bool have_chosen, have_rejected;
-  RW_TRY(read_side(doc, "chosen_score", "chosen_scores", it->n_chosen, out, &have_chosen, err));
-  RW_TRY(read_side(doc, "rejected_score", "rejected_scores", rejected, out + it->n_chosen, &have_rejected, err));
+  bool have_chosen = false, have_rejected = false;
+  if (rejected) {
+    RW_TRY(read_side(doc, "chosen_score", "chosen_scores", it->n_chosen, out, &have_chosen, err));
+    RW_TRY(read_side(doc, "rejected_score", "rejected_scores", rejected, out + it->n_chosen, &have_rejected, err));
+  }
   if (have_chosen && have_rejected) return RW_OK;
   if (!have_chosen && !have_rejected) {
     /* rows scored as {"prompt", "responses"} */
-    RW_TRY(read_side(doc, NULL, "scores", it->n_branches, out, &have_chosen, err));
+    RW_TRY(read_numbered(doc, it->n_branches, out, &have_chosen, err));
+    if (!have_chosen) RW_TRY(read_side(doc, NULL, "scores", it->n_branches, out, &have_chosen, err));
     if (have_chosen && swapped) {
       double a = out[0];
       out[0] = out[1];
@@ -175,11 +194,14 @@ static rw_status read_scores(json_doc *doc, const item *it, bool swapped, double
     if (have_chosen) return RW_OK;
   }
   return rw_fail(err, RW_DATA, "%s: expected scores as `reward score` writes them, got nothing",
-                 have_chosen ? "rejected_score" : "chosen_score");
+                 !rejected     ? "scores"
+                 : have_chosen ? "rejected_score"
+                               : "chosen_score");
 }
 
 static rw_status check_identity(json_doc *doc, const eval_data *d, const item *it, rw_error *err) {
-  const char *field = d->suite == EVAL_JUDGEBENCH ? "pair_id" : "id";
+  const char *const *names = suite_specs[d->suite].ids;
+  const char *field = names[1] && json_get(doc, 0, names[0]) == JSON_NONE ? names[1] : names[0];
   json_val v = json_get(doc, 0, field);
   if (v == JSON_NONE || !it->id.p) return RW_OK;
   slice id = json_kind(doc, v) == JSON_STRING ? json_string(doc, v) : json_raw(doc, v);
@@ -235,6 +257,7 @@ static rw_status check_texts(const kept *k, size_t i, bool *swapped, rw_error *e
   conv_row row;
   const message *was, *is, *ignored[2];
   *swapped = it->label_b;
+  if (is_aside(it)) return RW_OK;
   arena_reset(k->scratch);
   rw_status s = conv_read(&row, k->doc, 0, k->context ? k->context->map : NULL, k->scratch, NULL);
   if (s == RW_DATA) return RW_OK;
@@ -242,7 +265,10 @@ static rw_status check_texts(const kept *k, size_t i, bool *swapped, rw_error *e
   if (row.n_branches != it->n_branches) return RW_OK;
   size_t b = 0;
   while (b < row.n_branches && same_conversation(&row.branch[b], &want->branch[b], &was, &is)) b++;
-  *swapped = false;
+  /* two equal responses tell nothing of their order */
+  bool alike = row.kind == ROW_RESPONSES && b == 2 && row.n_branches == 2 &&
+               same_conversation(&row.branch[0], &row.branch[1], &ignored[0], &ignored[1]);
+  *swapped = alike && it->label_b;
   if (b == row.n_branches) return RW_OK;
   *swapped = row.kind == ROW_RESPONSES && row.n_branches == 2 &&
              same_conversation(&row.branch[0], &want->branch[1], &ignored[0], &ignored[1]) &&
@@ -252,6 +278,7 @@ static rw_status check_texts(const kept *k, size_t i, bool *swapped, rw_error *e
 
 /* RW_DATA: the item's scores are not there, and why. */
 static rw_status item_scores(eval_scores *s, json_doc *doc, const item *it, bool swapped, rw_error *err) {
+  if (is_aside(it)) return RW_OK;
   if (json_kind(doc, 0) != JSON_OBJECT)
     return rw_fail(err, RW_DATA, "expected an object, got %s", json_kind_name(json_kind(doc, 0)));
   if (json_kind(doc, json_get(doc, 0, "dropped")) == JSON_TRUE) {
@@ -315,7 +342,7 @@ rw_status eval_scores_read(eval_scores *s, const eval_data *d, const char *path,
 }
 
 static void side_scores(json_writer *w, const item *it, const double *score) {
-  jw_array(w, "chosen_scores");
+  jw_array(w, it->n_chosen == it->n_branches ? "scores" : "chosen_scores");
   for (size_t b = 0; b < it->n_branches; b++) {
     if (b == it->n_chosen) {
       jw_end(w);
@@ -327,7 +354,7 @@ static void side_scores(json_writer *w, const item *it, const double *score) {
 }
 
 rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char *path, rw_error *err) {
-  const char *id_field = d->suite == EVAL_JUDGEBENCH ? "pair_id" : "id";
+  const char *id_field = suite_specs[d->suite].ids[0];
   rows_out *out;
   str line = {0};
   RW_TRY(rows_create(&out, path, err));
@@ -341,9 +368,9 @@ rw_status eval_scores_write(const eval_scores *s, const eval_data *d, const char
     if (it->id.p) jw_slice(&w, id_field, it->id);
     if (s->why[i])
       jw_string(&w, "error", s->why[i]);
-    else if (isnan(score[0]))
+    else if (!is_aside(it) && isnan(score[0]))
       jw_bool(&w, "dropped", true);
-    else
+    else if (!is_aside(it))
       side_scores(&w, it, score);
     jw_end(&w);
     st = line.oom ? rw_nomem(err, path) : rows_write(out, line.p, line.len, err);

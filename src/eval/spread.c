@@ -9,7 +9,8 @@ typedef struct {
   double margin, sum, squares;
 } spread;
 
-static void add(spread *s, const item *it, const double *score) {
+static void add(spread *s, const eval_data *d, size_t i, const double *score) {
+  const item *it = &d->items[i];
   double side[2] = {0, 0};
   for (size_t b = 0; b < it->n_branches; b++) {
     side[b >= it->n_chosen] += score[b];
@@ -18,7 +19,8 @@ static void add(spread *s, const item *it, const double *score) {
   }
   s->items++;
   s->responses += it->n_branches;
-  s->margin += side[0] / it->n_chosen - side[1] / (it->n_branches - it->n_chosen);
+  s->margin += d->right ? item_margin(d, i, score - it->first)
+                        : side[0] / it->n_chosen - side[1] / (it->n_branches - it->n_chosen);
 }
 
 static void members(json_writer *w, const spread *s) {
@@ -35,9 +37,9 @@ rw_status eval_rewards_json(json_writer *w, const eval_data *d, const eval_score
   for (size_t i = 0; i < d->n_items; i++) {
     const item *it = &d->items[i];
     const double *score = scores->score + it->first;
-    if (isnan(score[0])) continue; /* dropped */
-    add(&all, it, score);
-    add(&of[it->subset], it, score);
+    if (is_aside(it) || isnan(score[0])) continue; /* dropped */
+    add(&all, d, i, score);
+    add(&of[it->subset], d, i, score);
   }
   jw_object(w, "rewards");
   if (all.items) {

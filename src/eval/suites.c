@@ -14,15 +14,32 @@ const option_word eval_suite_words[EVAL_SUITES + 1] = {{"rewardbench", EVAL_REWA
                                                        {"rm-bench", EVAL_RM_BENCH},
                                                        {"judgebench", EVAL_JUDGEBENCH},
                                                        {"pairs", EVAL_PAIRS},
+                                                       {"ppe-preference", EVAL_PPE_PREFERENCE},
+                                                       {"ppe-correctness", EVAL_PPE_CORRECTNESS},
+                                                       {"rmb", EVAL_RMB},
                                                        {NULL, 0}};
 
 const suite_spec suite_specs[EVAL_SUITES] = {
-    [EVAL_REWARDBENCH] = {{"Chat", "Chat Hard", "Safety", "Reasoning"}, "subset", true, false},
-    [EVAL_REWARDBENCH2] = {{"Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"}, "subset", true, false},
-    [EVAL_RM_BENCH] = {{"chat", "math", "code", "safety"}, "domain", false, false},
-    [EVAL_JUDGEBENCH] = {{"knowledge", "reasoning", "math", "coding"}, "source", false, true},
-    [EVAL_PAIRS] = {{NULL}, "source", false, true},
+    [EVAL_REWARDBENCH] = {{"Chat", "Chat Hard", "Safety", "Reasoning"}, "subset", {"id"}, 2985, true, false},
+    [EVAL_REWARDBENCH2] =
+        {{"Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"}, "subset", {"id"}, 1865, true, false},
+    [EVAL_RM_BENCH] = {{"chat", "math", "code", "safety"}, "domain", {"id"}, 1327, false, false},
+    [EVAL_JUDGEBENCH] = {{"knowledge", "reasoning", "math", "coding"}, "source", {"pair_id"}, 350, false, true},
+    [EVAL_PAIRS] = {{NULL}, "source", {"id"}, 0, false, true},
+    [EVAL_PPE_PREFERENCE] = {{NULL}, NULL, {"question_id", "id"}, 16038, false, true},
+    [EVAL_PPE_CORRECTNESS] =
+        {{"MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval"}, NULL, {"question_id", "id"}, 2555, false, false},
+    [EVAL_RMB] = {{"Helpfulness pairwise", "Helpfulness BoN", "Harmlessness pairwise", "Harmlessness BoN"},
+                  "category_path",
+                  {"pair_uid", "bon_uid"},
+                  20917,
+                  false,
+                  false},
 };
+
+const char *const suite_tags[] = {
+    "hard_prompt",    "easy_prompt",        "if_prompt",      "is_code",        "math_prompt",
+    "english_prompt", "non_english_prompt", "chinese_prompt", "russian_prompt", NULL};
 
 static const subset rewardbench[] = {
     {"alpacaeval-easy", 0, 100, 0},
@@ -71,14 +88,17 @@ const subset *suite_subsets(eval_suite s) {
 }
 
 int suite_section(eval_suite s, slice name) {
-  /* JudgeBench's sources by its four categories; RM-Bench's domains begin with their section's name */
-  static const char *const source[] = {"mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench"};
-  const char *const *prefix = s == EVAL_JUDGEBENCH ? source : suite_specs[s].sections;
-  for (int i = 0; i < 4; i++)
-    if (s != EVAL_PAIRS && name.len >= strlen(prefix[i]) && memcmp(name.p, prefix[i], strlen(prefix[i])) == 0)
-      return i;
+  /* JudgeBench's sources by its four categories, RMB's by goal and set; other names begin with their section's */
+  static const char *const source[] = {"mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench", NULL};
+  static const char *const category[] = {"Pairwise_set/Helpfulness", "BoN_set/Helpfulness",
+                                         "Pairwise_set/Harmlessness", "BoN_set/Harmlessness", NULL};
+  const char *const *prefix = s == EVAL_JUDGEBENCH ? source : s == EVAL_RMB ? category : suite_specs[s].sections;
+  for (int i = 0; prefix[i]; i++)
+    if (name.len >= strlen(prefix[i]) && memcmp(name.p, prefix[i], strlen(prefix[i])) == 0) return i;
   return -1;
 }
+
+size_t eval_suite_size(eval_suite s) { return suite_specs[s].items; }
 
 size_t suite_section_count(eval_suite s) {
   size_t n = 0;
