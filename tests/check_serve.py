@@ -274,6 +274,21 @@ def connections(s):
     c.sendall(body)
     check(b"200 OK" in c.recv(65536), "after 100-continue")
     c.close()
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\n"
+    for text, status, what in [
+        (one, b"200", "half-closed behind its request"),
+        (head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1;x=y\r\n%c\r\n" % b for b in body) + b"0\r\nAfter: all\r\n\r\n", b"200", "chunks of a byte"),
+        (head + b"Expect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n", b"413", "Expect: 100-continue of too long a body"),
+        (head + b"Content-Length: -5\r\n\r\n" + body, b"400", "a length below 0"),
+        (head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"400", "a chunk without a size"),
+    ]:
+        c = socket.create_connection(("127.0.0.1", s.port))
+        c.settimeout(30)
+        c.sendall(text)
+        c.shutdown(socket.SHUT_WR)
+        got = b"".join(iter(lambda: c.recv(65536), b""))
+        check(got[9:12] == status and (status != b"200" or b'"probs"' in got), f"{what}: {got[:200]}")
+        c.close()
     [c.close() for c in idle]
 
 
@@ -407,6 +422,60 @@ def slow():
     [c.close() for c in [promised, flood, *heads]]
 
 
+def late():
+    """Clients that drip lose their connections; a slow upload, an idle connection and a busy server's clients do not."""
+    s = Server("--client-timeout", "2", "--api-key-env", "SERVE_TEST_KEY", env={"SERVE_TEST_KEY": "sesame"})
+    head = b"POST /reward HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sesame\r\n"
+    body = json.dumps({"prompt": "a", "response": "b"}).encode()
+    whole = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    answered = s.ask("/reward", body, headers={"Authorization": "Bearer sesame"})[1].encode()
+    begun = {"the request line": b"POST /rew", "headers": head, "a body": head + b"Content-Length: 1000\r\n\r\n{", "a chunked body":
+             head + b"Transfer-Encoding: chunked\r\n\r\n1;", "headers of a second request": whole, "half-closed": head + b"Content-Length: 9\r\n\r\n{"}
+    drips = {}
+    for name, text in begun.items():
+        drips[name] = c = socket.create_connection(("127.0.0.1", s.port))
+        c.sendall(text)
+        if text is whole:
+            check(c.recv(4096).endswith(answered), "before the second request")
+            c.sendall(b"GET /hea")
+        if name == "half-closed":
+            c.shutdown(socket.SHUT_WR)
+    quiet = socket.create_connection(("127.0.0.1", s.port))
+    slow = socket.create_connection(("127.0.0.1", s.port))
+    spaces = 40 * 8192  # over 4 s, 82 KB each
+    slow.sendall(head + b"Content-Length: %d\r\n\r\n" % (spaces + len(body)))
+    ended, began = {}, time.time()
+    while time.time() - began < 4 or (len(ended) < len(drips) and time.time() - began < 20):
+        time.sleep(0.1)
+        if spaces:
+            slow.sendall(b" " * 8192)
+            spaces -= 8192
+        for name, c in drips.items():
+            try:
+                if name not in ended and name != "half-closed":
+                    c.sendall(b"x")
+                if name not in ended and (c.setblocking(False), c.recv(1) == b"")[1]:
+                    ended[name] = time.time() - began
+            except BlockingIOError:
+                c.setblocking(True)
+            except OSError:
+                ended[name] = time.time() - began
+    check(len(ended) == len(drips) and min(ended[k] for k in ended if k != "half-closed") > 1.5, f"clients that drip are let go: {ended}")
+    for c, text, what in (slow, b" " * spaces + body, "a slow upload"), (quiet, whole, "an idle connection"):
+        c.settimeout(30)
+        c.sendall(text)
+        got = c.recv(4096)
+        check(got.startswith(b"HTTP/1.1 200") and got.endswith(answered), f"{what}: {got}")
+        c.close()
+    figures = s.ask("/metrics", headers={"Authorization": "Bearer sesame"})[1]
+    found = re.search(r"reward_connections_late_total (\d+)", figures)[1]
+    check(int(found) >= len(drips) - 1, f"connections that ended since their clients were late: {found}")
+    big = " " * (8 << 20)  # an answer before the end of a body would be lost with the connection
+    check(s.ask("/reward", big)[0] == 401 and s.ask("/nowhere", big)[0] == 404, "a refusal behind a large body")
+    s.end()
+    [c.close() for c in drips.values()]
+
+
 def places():
     path = work / "socket"
     s = Server(listen=f"unix:{path}")
@@ -483,6 +552,7 @@ try:
         s.end()
     limits()
     slow()
+    late()
     places()
     endings()
     policies()

@@ -24,15 +24,17 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "serve/client.h"
 #include "serve/protocols.h"
 #include "serve/routes.h"
 
-enum { FRONT_THREADS = 4, IDLE_SECONDS = 600, BODY_SECONDS = 60, HEADER_BYTES = 64 << 10 };
+enum { FRONT_THREADS = 4, HEADER_BYTES = 64 << 10 };
 
 struct front {
   server *s;
   rw_context *context;
   struct MHD_Daemon *daemon;
+  clients *clients;
   int fd;
   char *unix_path; /* to be removed at the end */
   str cert, key;
@@ -48,11 +50,12 @@ typedef struct {
   ticket t;
   front *f;
   struct MHD_Connection *connection;
+  client *client;
   double began, read, answered; /* clock_seconds */
   int status;                   /* 0: not known yet */
   double retry;                 /* seconds, of 429 and 503 */
   str out;
-  bool too_long, scored, working;
+  bool too_long, whole, scored, working;
   size_t body_seen;
 } exchange;
 
@@ -220,15 +223,28 @@ static enum MHD_Result send_answer(exchange *x) {
   x->answered = clock_seconds();
   meter_answer(server_meter(x->f->s), x->q.route ? x->q.route->path : "", x->status, x->answered - x->read);
   log_line(x);
+  client_takes(x->client, x->out.len);
   enum MHD_Result sent = MHD_queue_response(x->connection, (unsigned)x->status, r);
   MHD_destroy_response(r);
   return sent;
 }
 
+/* A body that nobody will read is let come all the same, up to this: an answer before its end would be lost on a
+ * client that is still sending, since the connection closes behind it. */
+static uint64_t most_dropped(const front *f) { return 2 * (uint64_t)server_options(f->s)->max_body + (1 << 20); }
+
+/* A request that is refused before its body: one that asks whether to send it, or would send too much. */
+static bool answered_early(const exchange *x) {
+  const char *length = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Content-Length"),
+             *expect = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Expect");
+  return x->status && (expect || (length && strtoull(length, NULL, 10) > most_dropped(x->f)));
+}
+
 static exchange *exchange_new(front *f, struct MHD_Connection *c, const char *path, const char *method) {
   exchange *x = mem_zalloc(1, sizeof *x);
   if (!x) return NULL;
-  *x = (exchange){.f = f, .connection = c, .began = clock_seconds()};
+  const union MHD_ConnectionInfo *from = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+  *x = (exchange){.f = f, .connection = c, .client = from->socket_context, .began = clock_seconds()};
   x->read = x->began;
   request *q = &x->q;
   q->server = f->s;
@@ -275,13 +291,15 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     *state = x = exchange_new(f, c, url, method);
     if (!x) return MHD_NO;
     atomic_fetch_add(&server_meter(f->s)->requests, 1);
-    return x->status == 413 || x->status == 401 || x->status == 503 ? send_answer(x) : MHD_YES;
+    client_reads(x->client);
+    return answered_early(x) ? send_answer(x) : MHD_YES;
   }
   if (*n > 0) {
     uint64_t most = (uint64_t)server_options(f->s)->max_body;
     x->body_seen += *n;
+    client_sent(x->client, *n);
     x->too_long |= x->body_seen > most;
-    if (x->body_seen > 2 * most + (1 << 20) || clock_seconds() - x->began > BODY_SECONDS) return MHD_NO;
+    if (x->body_seen > most_dropped(f)) return MHD_NO;
     if (!x->too_long && !x->status) str_add(&x->q.body, data, *n);
     *n = 0;
     return MHD_YES;
@@ -291,7 +309,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     return send_answer(x);
   }
   if (x->status) return send_answer(x);
+  /* libmicrohttpd calls again at once, and from then on reads nothing before the answer. Suspended at this call it
+   * would read when it is resumed, and take a client that has closed its own side, and listens, as gone. */
+  if (!x->whole) return x->whole = true, MHD_YES;
   x->read = clock_seconds();
+  client_waits(x->client);
   x->working = true;
   atomic_fetch_add(&f->working, 1);
   if (x->too_long)
@@ -310,6 +332,7 @@ static void on_end(void *cls, struct MHD_Connection *c, void **state, enum MHD_R
   exchange *x = *state;
   if (!x) return;
   if (x->working) atomic_fetch_sub(&f->working, 1);
+  client_idle(x->client);
   exchange_free(x);
   *state = NULL;
   atomic_fetch_sub(&server_meter(f->s)->requests, 1);
@@ -318,9 +341,12 @@ static void on_end(void *cls, struct MHD_Connection *c, void **state, enum MHD_R
 static void on_connection(void *cls, struct MHD_Connection *c, void **state,
                           enum MHD_ConnectionNotificationCode code) {
   front *f = cls;
-  (void)c;
-  (void)state;
-  atomic_fetch_add(&server_meter(f->s)->connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+  bool opened = code == MHD_CONNECTION_NOTIFY_STARTED;
+  if (opened)
+    *state = client_new(f->clients, MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+  else
+    client_gone(f->clients, *state);
+  atomic_fetch_add(&server_meter(f->s)->connections, opened ? 1 : -1);
 }
 
 /* ---- opening ---- */
@@ -399,12 +425,12 @@ static rw_status start(front *f, rw_error *err) {
                                  {MHD_OPTION_HTTPS_MEM_KEY, 0, f->key.p},
                                  {MHD_OPTION_END, 0, NULL}};
   unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (o->tls_cert ? MHD_USE_TLS : 0);
-  f->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, f, MHD_OPTION_LISTEN_SOCKET, f->fd,
-                               MHD_OPTION_THREAD_POOL_SIZE, (unsigned)FRONT_THREADS, MHD_OPTION_CONNECTION_LIMIT,
-                               (unsigned)o->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-                               MHD_OPTION_NOTIFY_COMPLETED, on_end, f, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-                               f, MHD_OPTION_ARRAY, o->tls_cert ? tls : tls + 2, MHD_OPTION_END);
+  f->daemon = MHD_start_daemon(
+      flags, 0, NULL, NULL, on_request, f, MHD_OPTION_LISTEN_SOCKET, f->fd, MHD_OPTION_THREAD_POOL_SIZE,
+      (unsigned)FRONT_THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->max_connections,
+      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CLIENT_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      (size_t)HEADER_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_end, f, MHD_OPTION_NOTIFY_CONNECTION, on_connection, f,
+      MHD_OPTION_ARRAY, o->tls_cert ? tls : tls + 2, MHD_OPTION_END);
   if (f->daemon) return RW_OK;
   return rw_fail(
       err, RW_IO, FIELD(listen) ": %s: the HTTP server does not start%s", o->listen,
@@ -442,6 +468,7 @@ rw_status front_open(front **out, server *s, rw_context *context, char **url, rw
   }
   bool local = strncmp(o->listen, "unix:", 5) == 0;
   if (!st) st = local ? listen_unix(f, o->listen + 5, err) : listen_inet(f, o->listen, url, err);
+  if (!st) st = clients_open(&f->clients, o->client_timeout, &server_meter(s)->late, err);
   if (!st && local && !(*url = mem_printf("%s", o->listen))) st = rw_nomem(err, o->listen);
   if (!st) st = start(f, err);
   if (st) {
@@ -469,6 +496,7 @@ void front_close(front *f) {
     MHD_stop_daemon(f->daemon); /* closes the listening socket, unless quiesced */
   else if (f->fd >= 0)
     close(f->fd);
+  clients_close(f->clients);
   if (f->unix_path) unlink(f->unix_path);
   if (f->log && f->log != stderr) fclose(f->log);
   mem_free(f->unix_path);

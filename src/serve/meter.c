@@ -78,4 +78,6 @@ void meter_write(const meter *m, str *out) {
   meter_value(out, "reward_requests_running", NULL, NULL, m->requests);
   meter_head(out, "reward_connections", "gauge", "Open connections.");
   meter_value(out, "reward_connections", NULL, NULL, m->connections);
+  meter_head(out, "reward_connections_late_total", "counter", "Connections ended because the client was too slow.");
+  meter_value(out, "reward_connections_late_total", NULL, NULL, (double)m->late);
 }

@@ -17,7 +17,8 @@ typedef struct {
   route_count route[METRIC_ROUTES];
   size_t n_routes;
   atomic_uint_fast64_t bucket[METRIC_BUCKETS + 1], sum_us; /* seconds from a request's end to its answer */
-  atomic_int requests, connections;                        /* now */
+  atomic_uint_fast64_t late;        /* connections ended since their clients were (client.h) */
+  atomic_int requests, connections; /* now */
 } meter;
 
 void meter_init(meter *m, const char *const *paths, size_t n);

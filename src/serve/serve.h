@@ -27,6 +27,7 @@ typedef struct {
   int64_t max_queue;              /* tokens that may wait */
   int64_t max_body;               /* bytes of a request */
   int64_t max_connections;
+  double client_timeout;    /* seconds that a client may be late (client.h); 0: any */
   double deadline;          /* seconds from a request's end to its answer; 0: none */
   double wait_ms;           /* an idle model waits so long for more */
   int64_t prefix_cache_mib; /* 0: none */
