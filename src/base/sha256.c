@@ -57,9 +57,16 @@ void sha256_blocks_plain(uint32_t sum[8], const uint8_t *p, size_t blocks) {
 }
 
 #if defined(__x86_64__)
-static int has_instructions(void) {
-  unsigned a, b = 0, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 && __builtin_cpu_supports("sse4.1");
+/* Asked once: cpuid takes microseconds in a virtual machine, longer than a short text. */
+static bool has_instructions(void) {
+  static atomic_int known; /* 0: not yet; 1: no; 2: yes */
+  int k = atomic_load_explicit(&known, memory_order_relaxed);
+  if (k == 0) {
+    unsigned a, b = 0, c, d;
+    k = __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 && __builtin_cpu_supports("sse4.1") ? 2 : 1;
+    atomic_store_explicit(&known, k, memory_order_relaxed);
+  }
+  return k == 2;
 }
 
 __attribute__((target("sha,sse4.1"))) static void blocks_x86(uint32_t h[8], const uint8_t *p, size_t blocks) {
