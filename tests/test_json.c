@@ -263,6 +263,34 @@ static void escapes(void **state) {
   REFUSED("\"\\\0\"", "an escape");
 }
 
+/* Bytes are looked at many at a time: whatever ends a run of plain ones does so at each place. */
+static void every_place_of_a_run(void **state) {
+  static const struct {
+    const char *text, *want; /* want NULL: refused */
+  } at[] = {{"\\n", "\n"},    {"\\\"", "\""}, {"\\u00e9", "é"}, {"é", "é"},
+            {"\x7f", "\x7f"}, {"\x1f", NULL}, {"\x80", NULL},   {"\\", NULL}};
+  (void)state;
+  for (size_t n = 0; n < 50; n++)
+    for (size_t place = 0; place <= n; place++)
+      for (size_t k = 0; k < sizeof at / sizeof *at; k++) {
+        char text[130], want[80], plain[51] = {0};
+        memset(plain, 'a', n);
+        int len = snprintf(text, sizeof text, "{\"%s\": \"%.*s%s%s\"}", plain, (int)place, plain, at[k].text,
+                           plain + place);
+        if (!at[k].want) {
+          assert_int_equal(json_parse(doc, text, (size_t)len, &err), RW_DATA);
+          continue;
+        }
+        snprintf(want, sizeof want, "%.*s%s%s", (int)place, plain, at[k].want, plain + place);
+        assert_int_equal(json_parse(doc, text, (size_t)len, &err), RW_OK);
+        assert_true(slice_is(json_string(doc, json_get(doc, 0, plain)), want));
+        len = snprintf(text, sizeof text, "{\"%.*s%s%s\": 1}", (int)place, plain, at[k].text, plain + place);
+        assert_int_equal(json_parse(doc, text, (size_t)len, &err), RW_OK);
+        assert_int_equal(json_get(doc, 0, want), 1);
+        assert_true(slice_is(json_key(doc, 1), want));
+      }
+}
+
 static void lone_surrogates(void **state) {
   (void)state;
   REFUSED("\"\\uD800\"", "lone surrogate");
@@ -493,6 +521,7 @@ int main(void) {
       cmocka_unit_test(generated_texts_read_alike),
       cmocka_unit_test(damaged_texts_are_judged_alike),
       cmocka_unit_test(escapes),
+      cmocka_unit_test(every_place_of_a_run),
       cmocka_unit_test(lone_surrogates),
       cmocka_unit_test(utf8_is_strict),
       cmocka_unit_test(control_characters),

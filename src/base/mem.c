@@ -103,9 +103,9 @@ struct arena {
 
 arena *arena_new(void) { return mem_zalloc(1, sizeof(arena)); }
 
-void *arena_alloc(arena *a, size_t count, size_t size) {
-  size_t n;
-  if (__builtin_mul_overflow(count, size, &n) || n > SIZE_MAX / 2) return NULL;
+/* n bytes with whatever is in them. */
+static void *arena_room(arena *a, size_t n) {
+  if (n > SIZE_MAX / 2) return NULL;
   n = (n + 15) & ~(size_t)15;
   while (a->now && a->now->size - a->now->used < n && a->now->next) {
     a->now = a->now->next;
@@ -126,13 +126,21 @@ void *arena_alloc(arena *a, size_t count, size_t size) {
   }
   void *p = a->now->data + a->now->used;
   a->now->used += n;
-  memset(p, 0, n);
+  return p;
+}
+
+void *arena_alloc(arena *a, size_t count, size_t size) {
+  size_t n;
+  void *p = __builtin_mul_overflow(count, size, &n) ? NULL : arena_room(a, n);
+  if (p) memset(p, 0, n);
   return p;
 }
 
 char *arena_strndup(arena *a, const char *s, size_t len) {
-  char *p = arena_alloc(a, len + 1, 1);
-  if (p && len) memcpy(p, s, len);
+  char *p = len < SIZE_MAX ? arena_room(a, len + 1) : NULL;
+  if (!p) return NULL;
+  if (len) memcpy(p, s, len);
+  p[len] = 0;
   return p;
 }
 

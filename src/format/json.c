@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/file.h"
 
@@ -23,6 +26,7 @@ typedef struct {
   uint32_t children; /* elements or members */
   uint8_t type;      /* json_type */
   uint8_t escaped;   /* string: has a backslash */
+  uint8_t key_escaped;
 } node;
 
 struct json_doc {
@@ -135,14 +139,20 @@ static rw_status check_escape(parser *s) {
   return RW_OK;
 }
 
-/* A byte of v below 0x20, above 0x7f, a quote or a backslash? (the usual carry tricks, 8 bytes at a time) */
-static inline bool plain8(const unsigned char *p) {
-  uint64_t v;
-  memcpy(&v, p, 8);
-  const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-  uint64_t quote = v ^ (ones * '"'), slash = v ^ (ones * '\\');
-  uint64_t bad = (v - ones * 0x20) | (quote - ones) | (slash - ones) | v;
-  return (bad & high) == 0;
+/* How many bytes at p come before one below 0x20, above 0x7f, a quote or a backslash. */
+static inline size_t plain_bytes(const unsigned char *p, const unsigned char *end) {
+  const unsigned char *from = p;
+#if defined(__SSE2__)
+  for (; end - p >= 16; p += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    __m128i special = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    special = _mm_or_si128(special, _mm_cmplt_epi8(v, _mm_set1_epi8(0x20))); /* above 0x7f is negative */
+    int at = _mm_movemask_epi8(special);
+    if (at) return (size_t)(p - from) + (size_t)__builtin_ctz((unsigned)at);
+  }
+#endif
+  while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
+  return (size_t)(p - from);
 }
 
 /* At the opening quote; leaves s->p behind the closing one. */
@@ -150,7 +160,7 @@ static rw_status scan_string(parser *s, bool *escaped) {
   const unsigned char *open = s->p++;
   *escaped = false;
   for (;;) {
-    while (s->end - s->p >= 8 && plain8(s->p)) s->p += 8;
+    s->p += plain_bytes(s->p, s->end);
     if (s->p >= s->end) return fail_at(s, open, "a string without its closing quote; is the row cut short?");
     unsigned char c = *s->p;
     if (c == '"') {
@@ -206,13 +216,22 @@ static bool word(parser *s, const char *w) {
   return true;
 }
 
-static rw_status new_node(parser *s, json_type type, uint32_t key_at, int32_t parent, int32_t *index) {
+/* Of a member's key; the node of its value has it. */
+typedef struct {
+  uint32_t at; /* UINT32_MAX: none */
+  bool escaped;
+} key_place;
+
+static rw_status new_node(parser *s, json_type type, key_place key, int32_t parent, int32_t *index) {
   json_doc *d = s->d;
   if (d->n >= JSON_MAX_NODES) return fail_at(s, s->p, "more than 16 million values in one text");
   if (!mem_grow((void **)&d->nodes, &d->cap, d->n + 1, sizeof *d->nodes)) return rw_nomem(s->err, "a JSON text");
   *index = (int32_t)d->n;
-  d->nodes[d->n++] =
-      (node){.at = (uint32_t)(s->p - s->start), .key_at = key_at, .parent = parent, .type = (uint8_t)type};
+  d->nodes[d->n++] = (node){.at = (uint32_t)(s->p - s->start),
+                            .key_at = key.at,
+                            .parent = parent,
+                            .type = (uint8_t)type,
+                            .key_escaped = key.escaped};
   return RW_OK;
 }
 
@@ -223,7 +242,7 @@ static void end_node(parser *s, int32_t i) {
 }
 
 /* A value that holds no others. */
-static rw_status scan_scalar(parser *s, uint32_t key_at, int32_t parent) {
+static rw_status scan_scalar(parser *s, key_place key, int32_t parent) {
   int32_t i = 0;
   if (s->p >= s->end) return expected(s, "a value");
   unsigned char c = *s->p;
@@ -232,7 +251,7 @@ static rw_status scan_scalar(parser *s, uint32_t key_at, int32_t parent) {
                    : c == 'f' ? JSON_FALSE
                    : c == 'n' ? JSON_NULL
                               : JSON_NUMBER;
-  RW_TRY(new_node(s, type, key_at, parent, &i));
+  RW_TRY(new_node(s, type, key, parent, &i));
   bool escaped = false, ok = true;
   if (type == JSON_STRING)
     RW_TRY(scan_string(s, &escaped));
@@ -261,16 +280,15 @@ static rw_status scan(parser *s) {
   int32_t open = -1;
   int depth = 0;
   for (;;) {
-    uint32_t key_at = UINT32_MAX;
+    key_place key = {UINT32_MAX, false};
     skip_space(s);
     bool closes = open >= 0 && s->p < s->end && d->nodes[open].children == 0 &&
                   *s->p == (d->nodes[open].type == JSON_OBJECT ? '}' : ']');
     if (!closes) {
       if (open >= 0 && d->nodes[open].type == JSON_OBJECT) {
-        bool escaped;
         if (s->p >= s->end || *s->p != '"') return expected(s, "a key in quotes");
-        key_at = (uint32_t)(s->p - s->start);
-        RW_TRY(scan_string(s, &escaped));
+        key.at = (uint32_t)(s->p - s->start);
+        RW_TRY(scan_string(s, &key.escaped));
         skip_space(s);
         if (s->p >= s->end || *s->p != ':') return expected(s, "':' after a key");
         s->p++;
@@ -280,12 +298,12 @@ static rw_status scan(parser *s) {
       if (s->p < s->end && (*s->p == '{' || *s->p == '[')) {
         if (++depth > JSON_MAX_DEPTH) return fail_at(s, s->p, "nested deeper than 256 levels");
         int32_t i;
-        RW_TRY(new_node(s, *s->p == '{' ? JSON_OBJECT : JSON_ARRAY, key_at, open, &i));
+        RW_TRY(new_node(s, *s->p == '{' ? JSON_OBJECT : JSON_ARRAY, key, open, &i));
         s->p++;
         open = i;
         continue;
       }
-      RW_TRY(scan_scalar(s, key_at, open));
+      RW_TRY(scan_scalar(s, key, open));
     }
     /* a value has ended: close what ends here, or go on to the next */
     for (;;) {
@@ -373,31 +391,35 @@ json_val json_at(const json_doc *d, json_val array, size_t i) {
   return v;
 }
 
-/* Unescapes the string whose opening quote is at `at` and which the parser has checked. */
-static slice unescape(json_doc *d, uint32_t from) {
-  const unsigned char *p = (const unsigned char *)d->text + from + 1, *q = p;
-  bool escaped = false;
-  while (*q != '"') {
-    if (*q == '\\') {
-      escaped = true;
-      q++;
-    }
-    q++;
+/* Copies the bytes before the first backslash, or all n; returns how many. Of out, n bytes may be written. */
+static inline size_t copy_plain(char *out, const unsigned char *p, size_t n) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  for (; n - i >= 16; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+    _mm_storeu_si128((__m128i *)(out + i), v);
+    int at = _mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    if (at) return i + (size_t)__builtin_ctz((unsigned)at);
   }
-  if (!escaped) return (slice){(const char *)p, (size_t)(q - p)};
-  char *out = arena_alloc(d->strings, (size_t)(q - p) + 1, 1), *o = out;
+#endif
+  for (; i < n && p[i] != '\\'; i++) out[i] = (char)p[i];
+  return i;
+}
+
+/* Unescapes what stands between the quotes of a string that the parser has checked. */
+static slice unescape(json_doc *d, const char *text, size_t len) {
+  const unsigned char *p = (const unsigned char *)text, *q = p + len;
+  char *out = arena_alloc(d->strings, len + 1, 1), *o = out;
   if (!out) return (slice){0};
-  while (p < q) {
-    const unsigned char *run = memchr(p, '\\', (size_t)(q - p));
-    size_t n = (size_t)((run ? run : q) - p);
-    memcpy(o, p, n);
+  for (;;) {
+    size_t n = copy_plain(o, p, (size_t)(q - p));
     o += n;
     p += n;
     if (p >= q) break;
-    static const char from_char[] = "\"\\/bfnrt", to_char[] = "\"\\/\b\f\n\r\t";
-    const char *simple = strchr(from_char, p[1]);
-    if (simple) {
-      *o++ = to_char[simple - from_char];
+    static const char to_char[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                      ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+    if (to_char[p[1]]) {
+      *o++ = to_char[p[1]];
       p += 2;
       continue;
     }
@@ -426,26 +448,28 @@ static slice unescape(json_doc *d, uint32_t from) {
   return (slice){out, (size_t)(o - out)};
 }
 
+/* n: a member. Its key's closing quote is the first that no backslash stands before. */
+static slice key_of(json_doc *d, const node *n) {
+  const char *p = d->text + n->key_at + 1, *q = p;
+  for (; *q != '"'; q++) q += *q == '\\';
+  return n->key_escaped ? unescape(d, p, (size_t)(q - p)) : (slice){p, (size_t)(q - p)};
+}
+
 slice json_key(json_doc *d, json_val v) {
   const node *n = at(d, v);
-  return n && n->key_at != UINT32_MAX ? unescape(d, n->key_at) : (slice){0};
+  return n && n->key_at != UINT32_MAX ? key_of(d, n) : (slice){0};
 }
 
 json_val json_get(const json_doc *d, json_val object, const char *key) {
   if (json_kind(d, object) != JSON_OBJECT) return JSON_NONE;
   json_val found = JSON_NONE;
   size_t len = strlen(key);
-  bool plain = !memchr(key, '\\', len); /* else the quote behind an equal text may be an escaped one */
   for (json_val v = json_first(d, object); v != JSON_NONE; v = json_next(d, v)) {
-    const char *k = d->text + d->nodes[v].key_at + 1;
-    /* the usual case without unescaping; keys with escapes take the long way */
-    if (plain && d->nodes[v].key_at + 1 + len < d->len && memcmp(k, key, len) == 0 && k[len] == '"') {
-      found = v;
-    } else if (memchr(k, '\\',
-                      len + 1 < d->len - d->nodes[v].key_at - 1 ? len + 1 : d->len - d->nodes[v].key_at - 1)) {
-      slice u = unescape((json_doc *)d, d->nodes[v].key_at);
-      if (slice_is(u, key)) found = v;
-    }
+    const node *n = &d->nodes[v];
+    const char *k = d->text + n->key_at + 1;
+    bool same = n->key_escaped ? slice_eq(key_of((json_doc *)d, n), (slice){key, len})
+                               : n->key_at + 1 + len < d->len && k[len] == '"' && memcmp(k, key, len) == 0;
+    if (same) found = v;
   }
   return found;
 }
@@ -453,7 +477,8 @@ json_val json_get(const json_doc *d, json_val object, const char *key) {
 slice json_string(json_doc *d, json_val v) {
   const node *n = at(d, v);
   if (!n || n->type != JSON_STRING) return (slice){0};
-  return n->escaped ? unescape(d, n->at) : (slice){d->text + n->at + 1, n->len - 2};
+  slice inside = {d->text + n->at + 1, n->len - 2};
+  return n->escaped ? unescape(d, inside.p, inside.len) : inside;
 }
 
 bool json_number(const json_doc *d, json_val v, double *out) {
