@@ -151,6 +151,15 @@ void sha256_end_hex(sha256 *s, char out[SHA256_HEX]) {
   out[SHA256_HEX - 1] = 0;
 }
 
+void sha256_key(const void *p, size_t n, uint64_t out[2]) {
+  uint8_t sum[SHA256_BYTES];
+  sha256 s;
+  sha256_begin(&s);
+  sha256_add(&s, p, n);
+  sha256_end(&s, sum);
+  memcpy(out, sum, 2 * sizeof *out);
+}
+
 rw_status sha256_file_until(const char *path, char out[SHA256_HEX], const atomic_bool *stop, rw_error *err) {
   enum { BLOCK = 1 << 20 };
   int fd;

@@ -23,6 +23,8 @@ void sha256_begin(sha256 *s);
 void sha256_add(sha256 *s, const void *p, size_t n);
 void sha256_end(sha256 *s, uint8_t out[SHA256_BYTES]);
 void sha256_end_hex(sha256 *s, char out[SHA256_HEX]);
+/* The first 128 bits of a text's SHA-256: where a hash decides that two texts are one. */
+void sha256_key(const void *p, size_t n, uint64_t out[2]);
 /* In plain C alone, for tests and to measure. */
 void sha256_blocks_plain(uint32_t sum[8], const uint8_t *p, size_t blocks);
 

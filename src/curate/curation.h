@@ -18,21 +18,21 @@ typedef struct {
 
 /* A possible pair: one row, or two of the same source. */
 typedef struct {
-  uint32_t input;            /* input of its later row */
-  uint32_t chosen, rejected; /* PAIR_IN_ROW: response numbers */
-  place row[2];              /* rows of the chosen and the rejected response; equal for PAIR_IN_ROW */
-  double score;              /* adjusted mean; NAN: none */
-  uint64_t prompt[2], texts[2];
-  uint32_t category;   /* index into categories */
-  uint32_t own;        /* own_field bits */
-  uint64_t pass;       /* by stage: those whose row() its rows pass */
-  uint64_t written;    /* by stage: those with a file that it reached */
-  size_t twin;         /* dedup: 1 + the kept candidate that this one repeats; 0: none */
-  double jaccard;      /* near duplicates: how alike */
-  const stage *by;     /* removed: by which stage */
-  const char *reason;  /* and why; NULL: alive */
-  const char *counted; /* the reason that it is counted under; NULL: the same */
-  const char *matches; /* decontaminate: a JSON list of all of them, or NULL */
+  uint32_t input;              /* input of its later row */
+  uint32_t chosen, rejected;   /* PAIR_IN_ROW: response numbers */
+  place row[2];                /* rows of the chosen and the rejected response; equal for PAIR_IN_ROW */
+  double score;                /* adjusted mean; NAN: none */
+  uint64_t prompt[2], pair[2]; /* keys: of the prompt; of prompt, chosen and rejected text (scan.keyless) */
+  uint32_t category;           /* index into categories */
+  uint32_t own;                /* own_field bits */
+  uint64_t pass;               /* by stage: those whose row() its rows pass */
+  uint64_t written;            /* by stage: those with a file that it reached */
+  size_t twin;                 /* dedup: 1 + the kept candidate that this one repeats; 0: none */
+  double jaccard;              /* near duplicates: how alike */
+  const stage *by;             /* removed: by which stage */
+  const char *reason;          /* and why; NULL: alive */
+  const char *counted;         /* the reason that it is counted under; NULL: the same */
+  const char *matches;         /* decontaminate: a JSON list of all of them, or NULL */
 } candidate;
 
 /* A row that is part of no candidate. */

@@ -30,6 +30,7 @@ typedef struct {
   uint32_t index;
   progress *p;
   size_t *done, n_wrong;
+  bool keyless; /* as scan's */
   /* PAIR_CONSECUTIVE: the row that waits for its second */
   bool waiting;
   figures first;
@@ -39,7 +40,7 @@ typedef struct {
   struct group {
     place of[2]; /* compliance, refusal; line 0: none yet */
     figures row;
-    uint64_t texts[2], pass[2];
+    uint64_t texts[2][2], pass[2];
   } * g;
   size_t n_groups, cap_groups;
   struct member { /* rows of groups, to be loose unless taken */
@@ -83,7 +84,7 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   const scanning *s = ctx;
   scanned *out = result;
   scan_list *pairs = lane->own;
-  scan found = {.score = NAN, .rank = NAN};
+  scan found = {.score = NAN, .rank = NAN, .keyless = s->keyless};
   (void)line;
   pairs->n = 0;
   rw_status st = json_parse(lane->doc, row.p, row.len, err);
@@ -129,7 +130,12 @@ static rw_status add_candidate(scanning *s, const figures *f, place chosen, plac
                  .score = s->in->src->scored ? f->s.score + s->in->offset : NAN,
                  .pass = f->pass};
   memcpy(c.prompt, f->s.prompt, sizeof c.prompt);
-  memcpy(c.texts, f->s.texts, sizeof c.texts);
+  if (!s->keyless) {
+    uint64_t keys[3][2];
+    memcpy(keys[0], f->s.prompt, sizeof keys[0]);
+    memcpy(keys[1], f->s.texts, sizeof f->s.texts);
+    sha256_key(keys, sizeof keys, c.pair);
+  }
   c.input = curation_later(&c).input;
   return vec_push(s->r->c, s->r->n, s->r->cap, c) ? RW_OK : rw_nomem(err, "candidates");
 }
@@ -146,11 +152,13 @@ static rw_status group_row(scanning *s, const figures *f, place row, rw_error *e
   struct member m = {row, (uint32_t)*k};
   if (g->of[f->s.refusal].line == 0) {
     g->of[f->s.refusal] = row;
-    g->texts[f->s.refusal] = f->s.texts[0];
+    memcpy(g->texts[f->s.refusal], f->s.texts[0], sizeof f->s.texts[0]);
     g->pass[f->s.refusal] = f->pass;
   }
   return vec_push(s->members, s->n_members, s->cap_members, m) ? RW_OK : rw_nomem(err, "prompts");
 }
+
+static bool same_key(const uint64_t a[2], const uint64_t b[2]) { return a[0] == b[0] && a[1] == b[1]; }
 
 /* The row that waits gets no second. */
 static rw_status end_wait(scanning *s, rw_error *err) {
@@ -166,7 +174,7 @@ static rw_status consecutive_row(scanning *s, const figures *f, place row, rw_er
     s->first_row = row;
     return RW_OK;
   }
-  if (memcmp(s->first.s.prompt, f->s.prompt, sizeof f->s.prompt) != 0) {
+  if (!same_key(s->first.s.prompt, f->s.prompt)) {
     if (!s->r->o->lenient)
       return rw_fail(
           err, RW_DATA,
@@ -176,7 +184,7 @@ static rw_status consecutive_row(scanning *s, const figures *f, place row, rw_er
     return consecutive_row(s, f, row, err);
   }
   s->waiting = false;
-  bool equal = s->first.s.rank == f->s.rank, same = s->first.s.texts[0] == f->s.texts[0];
+  bool equal = s->first.s.rank == f->s.rank, same = same_key(s->first.s.texts[0], f->s.texts[0]);
   if (equal || same) {
     const char *why = equal ? "equal scores" : "equal texts";
     RW_TRY(add_loose(s->r, s->first_row, why, err));
@@ -185,8 +193,8 @@ static rw_status consecutive_row(scanning *s, const figures *f, place row, rw_er
   bool second = f->s.rank > s->first.s.rank;
   figures pair = *f;
   pair.pass &= s->first.pass;
-  pair.s.texts[0] = second ? f->s.texts[0] : s->first.s.texts[0];
-  pair.s.texts[1] = second ? s->first.s.texts[0] : f->s.texts[0];
+  memcpy(pair.s.texts[0], second ? f->s.texts[0] : s->first.s.texts[0], sizeof pair.s.texts[0]);
+  memcpy(pair.s.texts[1], second ? s->first.s.texts[0] : f->s.texts[0], sizeof pair.s.texts[1]);
   return add_candidate(s, &pair, second ? row : s->first_row, second ? s->first_row : row, err);
 }
 
@@ -240,8 +248,8 @@ static rw_status close_groups(scanning *s, rw_error *err) {
     if (order[0] < 0 || order[1] < 0) continue; /* the later row makes the pair */
     figures f = g->row;
     size_t chosen = f.s.harmful ? 1 : 0;
-    f.s.texts[0] = g->texts[chosen];
-    f.s.texts[1] = g->texts[1 - chosen];
+    memcpy(f.s.texts[0], g->texts[chosen], sizeof f.s.texts[0]);
+    memcpy(f.s.texts[1], g->texts[1 - chosen], sizeof f.s.texts[1]);
     f.pass = g->pass[0] & g->pass[1];
     RW_TRY(add_candidate(s, &f, g->of[chosen], g->of[1 - chosen], err));
   }
@@ -298,9 +306,12 @@ rw_status curation_scan(curation *r, rw_error *err) {
   rw_status s = RW_OK;
   progress p;
   size_t done = 0;
+  bool keyless = true;
+  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++)
+    if (g->kind->asks_keys) keyless = false;
   progress_start(&p, r->o->context, "reading", "rows", 0);
   for (size_t i = 0; !s && i < r->n_inputs;) {
-    scanning sc = {.r = r, .p = &p, .done = &done};
+    scanning sc = {.r = r, .p = &p, .done = &done, .keyless = keyless};
     s = scan_source(r, i, &i, &sc, err);
   }
   progress_end(&p);

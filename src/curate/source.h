@@ -33,8 +33,9 @@ typedef struct {
   double score;              /* mean of the responses' scores; NAN: the source has none */
   double rank;               /* PAIR_CONSECUTIVE: the row's own score */
   slice category;            /* task category as written, any length; in the row's document; len 0: none */
-  uint64_t prompt[2];        /* hash of the prompt, for pairing and duplicates */
-  uint64_t texts[2];         /* hash of chosen and rejected text, for duplicates */
+  uint64_t prompt[2];        /* key of the prompt, for pairing and duplicates: equal for equal texts alone */
+  uint64_t texts[2][2];      /* keys of chosen and rejected text, for duplicates */
+  bool keyless;              /* given: no stage asks for duplicates, texts need no keys */
   bool refusal, harmful;
   bool ranking; /* FORM_RANKING: not a pair */
   uint32_t own; /* own_field bits: columns of its own that text() will give */
@@ -74,6 +75,7 @@ rw_status src_number(json_doc *d, json_val obj, const char *field, double *out, 
 bool src_null(json_doc *d, json_val obj, const char *field); /* absent or null */
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
 void src_hash(slice text, uint64_t out[2]);
+void src_hash_messages(const message *m, size_t n, uint64_t out[2]); /* of their roles and contents */
 void src_hash_texts(scan *s, slice chosen, slice rejected);
 bool src_put(scan_list *out, scan s); /* false: no memory */
 /* Conversations of a user's prompt and an assistant's response: two of them as a pair; one. */

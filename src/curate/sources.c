@@ -2,10 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/nearest.h"
+#include "base/sha256.h"
 #include "curate/source.h"
 
 /* One line a source: src/curate/sources/ has a file that defines source_NAME. */
@@ -62,18 +61,25 @@ bool src_null(json_doc *d, json_val obj, const char *field) {
   return v == JSON_NONE || json_kind(d, v) == JSON_NULL;
 }
 
-void src_hash(slice text, uint64_t out[2]) {
-  XXH128_hash_t h = XXH3_128bits(text.p ? text.p : "", text.len);
-  out[0] = h.low64;
-  out[1] = h.high64;
+void src_hash(slice text, uint64_t out[2]) { sha256_key(text.p, text.len, out); }
+
+void src_hash_messages(const message *m, size_t n, uint64_t out[2]) {
+  uint8_t sum[SHA256_BYTES];
+  sha256 all;
+  sha256_begin(&all);
+  for (size_t i = 0; i < n; i++) {
+    uint64_t head[2] = {(uint64_t)m[i].role, m[i].content.len};
+    sha256_add(&all, head, sizeof head);
+    sha256_add(&all, m[i].content.p, m[i].content.len);
+  }
+  sha256_end(&all, sum);
+  memcpy(out, sum, 2 * sizeof *out);
 }
 
 void src_hash_texts(scan *s, slice chosen, slice rejected) {
-  uint64_t h[2];
-  src_hash(chosen, h);
-  s->texts[0] = h[0];
-  src_hash(rejected, h);
-  s->texts[1] = h[0];
+  if (s->keyless) return;
+  src_hash(chosen, s->texts[0]);
+  src_hash(rejected, s->texts[1]);
 }
 
 bool src_put(scan_list *out, scan s) { return vec_push(out->s, out->n, out->cap, s); }

@@ -63,6 +63,7 @@ typedef struct {
   bool (*ready)(const curation *r);
   const char *needs, *why;
   bool (*ends)(const curation *r); /* is the run over behind it? NULL: no */
+  bool asks_keys;                  /* run() asks candidates for their keys */
   /* Looks at a row while it is read: is there what the stage asks about, and does the row pass? On any thread. */
   void (*row)(const stage *s, json_doc *d, bool *has, bool *pass);
   rw_status (*run)(curation *r, const stage *s, rw_error *err); /* NULL: reading was all */

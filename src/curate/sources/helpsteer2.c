@@ -16,9 +16,7 @@ static rw_status helpsteer_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   RW_TRY(src_text(d, 0, "response", &response, err));
   RW_TRY(src_number(d, 0, "helpfulness", &s->rank, err));
   src_hash(prompt, s->prompt);
-  uint64_t h[2];
-  src_hash(response, h);
-  s->texts[0] = h[0];
+  src_hash(response, s->texts[0]);
   return RW_OK;
 }
 

@@ -21,12 +21,7 @@ static rw_status scan_row(json_doc *d, arena *a, scan *s, rw_error *err) {
   RW_TRY(read_row(d, a, &r, err));
   if (!json_int(d, v, &by) || by < -3 || by > 3)
     return src_wrong(d, v, "overall_preference", "a whole number from -3 to 3", err);
-  for (size_t i = 0; i < r.n; i++) { /* a chain over the conversation's messages */
-    uint64_t h[2];
-    src_hash(r.context[i].content, h);
-    s->prompt[0] = s->prompt[0] * 31 + h[0] + r.context[i].role;
-    s->prompt[1] = s->prompt[1] * 37 + h[1];
-  }
+  src_hash_messages(r.context, r.n, s->prompt);
   s->chosen = by > 0;
   s->rejected = 1 - s->chosen;
   src_hash_texts(s, r.response[s->chosen], r.response[s->rejected]);

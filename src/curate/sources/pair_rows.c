@@ -6,18 +6,8 @@ rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error
   if (!conv_as_pair(row) || row->n_branches != 2 || !row->branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
   const conversation *c = &row->branch[0], *r = &row->branch[1];
-  slice last[2] = {c->messages[c->n_messages - 1].content, r->messages[r->n_messages - 1].content};
-  uint64_t h[2];
-  for (int k = 0; k < 2; k++) {
-    src_hash(last[k], h);
-    s->texts[k] = h[0];
-  }
-  /* the prompt is all that stands before the response; its hash chains the messages' */
-  for (size_t i = 0; i + 1 < c->n_messages; i++) {
-    src_hash(c->messages[i].content, h);
-    s->prompt[0] = s->prompt[0] * 31 + h[0] + c->messages[i].role;
-    s->prompt[1] = s->prompt[1] * 37 + h[1];
-  }
+  src_hash_texts(s, c->messages[c->n_messages - 1].content, r->messages[r->n_messages - 1].content);
+  src_hash_messages(c->messages, c->n_messages - 1, s->prompt); /* all that stands before the response */
   bool equal = c->n_messages == r->n_messages;
   for (size_t i = 0; equal && i < c->n_messages; i++) equal = conv_same_message(&c->messages[i], &r->messages[i]);
   if (equal) s->drop = "equal texts";

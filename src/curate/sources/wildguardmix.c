@@ -37,9 +37,7 @@ static rw_status wildguard_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
     return RW_OK;
   }
   RW_TRY(src_text(d, 0, "response", &response, err));
-  uint64_t h[2];
-  src_hash(response, h);
-  s->texts[0] = h[0];
+  src_hash(response, s->texts[0]);
   if (missing) s->drop = "a label is missing";
   return RW_OK;
 }

@@ -67,11 +67,10 @@ static rw_status dedup_exact(curation *r, const stage *s, rw_error *err) {
   rw_status st = seen ? RW_OK : rw_nomem(err, "duplicates");
   for (size_t i = 0; !st && i < r->n; i++) {
     candidate *c = &r->c[i];
-    uint64_t key[4] = {c->prompt[0], c->prompt[1], c->texts[0], c->texts[1]};
     bool was_new;
     if (!curation_wants(r, s, i)) continue;
     int64_t *at =
-        map_put(seen, (const char *)key, o->of_prompt ? sizeof c->prompt : sizeof key, (int64_t)i, &was_new);
+        map_put(seen, (const char *)(o->of_prompt ? c->prompt : c->pair), sizeof c->pair, (int64_t)i, &was_new);
     if (!at) st = rw_nomem(err, "duplicates");
     if (st || was_new) continue;
     curation_remove(r, s, i, o->of_prompt ? "the same prompt stands earlier" : "the same pair stands earlier");
@@ -98,4 +97,5 @@ const stage_kind stage_dedup = {.name = "dedup",
                                 .value = read_value,
                                 .check = dedup_check,
                                 .describe = dedup_describe,
+                                .asks_keys = true,
                                 .run = dedup_run};
