@@ -8,11 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "model/model_impl.h"
 
 struct frozen_cache {
@@ -70,9 +69,14 @@ static bool transfer(frozen_cache *c, bool out, uint64_t at, size_t bytes) {
 }
 
 /* Rows [first, first + n) of the batch are a group's: their ids and positions tell its tokens and its branches. */
-static XXH128_hash_t key_of(const model *m, size_t first, size_t n) {
-  XXH64_hash_t places = XXH3_64bits_withSeed(m->pos + first, n * sizeof *m->pos, m->bf16);
-  return XXH3_128bits_withSeed(m->ids + first, n * sizeof *m->ids, places);
+static void key_of(const model *m, size_t first, size_t n, uint8_t key[SHA256_BYTES]) {
+  uint64_t head[2] = {n, m->bf16};
+  sha256 s;
+  sha256_begin(&s);
+  sha256_add(&s, head, sizeof head);
+  sha256_add(&s, m->pos + first, n * sizeof *m->pos);
+  sha256_add(&s, m->ids + first, n * sizeof *m->ids);
+  sha256_end(&s, key);
 }
 
 /* x: [the batch's rows, H], of which a group's are contiguous; after the last layer one row a branch is left. */
@@ -83,8 +87,9 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, 
   for (size_t g = 0; g < n && c->fd >= 0; g++) {
     size_t rows = model_group_tokens(&groups[g], batch_shares(m, &groups[g], share)),
            kept = last ? groups[g].n : rows, bytes = kept * h * type_size(x.type);
-    XXH128_hash_t key = key_of(m, row, rows);
-    int64_t *at = map_get(c->at, (const char *)&key, sizeof key);
+    uint8_t key[SHA256_BYTES];
+    key_of(m, row, rows, key);
+    int64_t *at = map_get(c->at, (const char *)key, sizeof key);
     if (!at && !store) return false;
     if (!mem_grow((void **)&c->host, &c->cap, bytes, 1)) return false; /* computing needs none */
     if (!store) {
@@ -93,7 +98,7 @@ static bool walk(model *m, const id_group *groups, size_t n, bool share, mat x, 
     } else if (!at && c->bytes + bytes <= c->max_bytes) {
       m->be->get(m->be, c->host, mat_from(x, out, 0).p, bytes);
       if (!transfer(c, true, c->bytes, bytes) ||
-          !map_put(c->at, (const char *)&key, sizeof key, (int64_t)c->bytes, NULL))
+          !map_put(c->at, (const char *)key, sizeof key, (int64_t)c->bytes, NULL))
         return false;
       c->bytes += bytes;
     }
