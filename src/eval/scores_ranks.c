@@ -23,7 +23,9 @@ static rw_status score_own(eval_scores *s, const eval_data *d, scorer *model, rw
     progress_set(&p, i + n, NULL); /* the others are about as far */
   }
   progress_end(&p);
-  return st;
+  rw_error late;
+  rw_status end = scorer_attend(model, st ? &late : err);
+  return st ? st : end;
 }
 
 /* ---- what a rank tells ---- */

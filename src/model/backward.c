@@ -124,10 +124,25 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   RW_TRY(buffer_need(m, &m->d_rewards, nb, 1, T_F32, err));
   mat dr = mat_f32(m->d_rewards.p, 1), dx = model_mat(m, &m->dx, h), dh = model_mat(m, &m->dh, h);
   be->put(be, dr.p, d_rewards, nb * sizeof *d_rewards);
+  RW_TRY(gathered_backward(m, err));
+  bool adapters = m->w->lora_rank > 0; /* then all that is trained is one unit */
+  size_t rest = shards_rest(m), embed = shards_embed(m);
+  gathered_need_down(m, rest);
+  gathered_begin_grad(m, rest);
   head_backward(m, dr, dh);
   model_norm_bwd(m, dx, m->w->norm_final, m->w->norm_final_bias, dh, model_mat(m, &m->final, h), m->rstd_final.p,
                  ROWS_LAST, false);
-  for (size_t l = c->layers; l-- > m->tr.freeze;) backward_layer(m, l, l + 1 == c->layers);
+  if (!adapters) shards_done(m, rest);
+  for (size_t l = c->layers; l-- > m->tr.freeze;) {
+    size_t u = shards_layer(m, l);
+    gathered_need_down(m, u);
+    gathered_begin_grad(m, u);
+    backward_layer(m, l, l + 1 == c->layers);
+    shards_done(m, u);
+  }
+  gathered_begin_grad(m, embed);
   if (grad_of(m, m->w->embed)) be->embed_bwd(be, grad_of(m, m->w->embed), dx, m->batch, h, c->embed_scale);
+  shards_done(m, adapters ? rest : embed);
+  RW_TRY(gathered_backward_end(m, err));
   return be->sync(be, err);
 }

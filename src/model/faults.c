@@ -8,9 +8,14 @@ const char *model_bad_weight(const model *m, size_t *index) {
   float part[PART];
   for (size_t i = 0; i < m->w->n_tensors; i++) {
     const tensor *t = &m->w->t[i];
-    for (size_t at = 0; at < t->pub.count; at += PART) {
-      size_t n = t->pub.count - at < PART ? t->pub.count - at : PART;
-      tensor_read(m, t, at, n, part);
+    bool apart = m->tr.apart && i >= m->tr.first; /* then what this rank has of it */
+    size_t from = apart ? t->pub.first : 0, end = apart ? from + t->pub.owned : t->pub.count;
+    for (size_t at = from; at < end; at += PART) {
+      size_t n = end - at < PART ? end - at : PART;
+      if (apart)
+        model_get_values(m, &t->pub, at, n, part);
+      else
+        tensor_read(m, t, at, n, part);
       for (size_t k = 0; k < n; k++)
         if (!isfinite(part[k])) {
           *index = at + k;
@@ -23,26 +28,30 @@ const char *model_bad_weight(const model *m, size_t *index) {
 
 static bool bad(const model *m, int tensor_index) {
   const model_param *p = &m->w->t[tensor_index].pub;
-  return p->grad && m->be->first_bad(m->be, mat_f32(p->grad, p->count), 1, p->count) < p->count;
+  const float *g = m->tr.apart ? p->own_grad : p->grad; /* what this rank has of it */
+  size_t n = m->tr.apart ? p->owned : p->count;
+  return g && m->be->first_bad(m->be, mat_f32(g, n), 1, n) < n;
 }
 
-/* In the order of the backward pass: the head, then layers from the last. Within a layer the file's order. */
+/* The order of the backward pass: the head, the final norm, layers from the last. */
+static int64_t place_of(const model *m, int i) {
+  const weights *w = m->w;
+  if (i >= w->head && i < (int)head_end(w)) return 0;
+  if (i == w->norm_final) return 1;
+  for (size_t l = w->cfg.layers; l-- > 0;)
+    if (i >= w->layers[l].first && i < w->norm_final) return 2 + (int64_t)(w->cfg.layers - l);
+  return 3 + (int64_t)w->cfg.layers;
+}
+
+/* Within a layer the file's order. */
 const char *model_bad_gradient(model *m) {
-  for (size_t i = (size_t)m->w->head; i < head_end(m->w); i++)
-    if (bad(m, (int)i)) return m->w->t[i].pub.name;
-  if (bad(m, m->w->norm_final)) return m->w->t[m->w->norm_final].pub.name;
-  const char *name = NULL;
-  int layer_of_name = -1;
-  for (int i = 0; i < (int)m->w->n_tensors; i++) {
-    int l = -1;
-    for (size_t k = 0; k < m->w->cfg.layers && l < 0; k++) {
-      int end = k + 1 < m->w->cfg.layers ? m->w->layers[k + 1].first : m->w->norm_final;
-      if (i >= m->w->layers[k].first && i < end) l = (int)k;
-    }
-    if ((!name || l > layer_of_name) && bad(m, i)) {
-      name = m->w->t[i].pub.name;
-      layer_of_name = l;
-    }
+  int n = (int)m->w->n_tensors;
+  int64_t first = -INT64_MAX; /* the earlier the larger */
+  for (int i = 0; i < n; i++) {
+    int64_t at = -(place_of(m, i) * n + i);
+    if (at > first && bad(m, i)) first = at;
   }
-  return name;
+  comm *c = m->context->ranks;
+  if (m->tr.apart && c->most(c, &first, 1, NULL)) return NULL;
+  return first == -INT64_MAX ? NULL : m->w->t[-first % n].pub.name;
 }

@@ -136,13 +136,24 @@ static rw_status scoring_acts(model *m, acts *s, rw_error *err) {
 }
 
 static void embed(model *m, mat x) {
+  gathered_need_up(m, shards_embed(m));
   weight e = model_matrix(m, m->w->embed, -1);
   m->be->embed(m->be, x, &e, m->batch, m->w->cfg.embed_scale);
 }
 
+static void run_layer(model *m, size_t l, acts *s, mat out) {
+  gathered_need_up(m, shards_layer(m, l));
+  forward_layer(m, l, s, &out, l + 1 == m->w->cfg.layers);
+}
+
 /* Runs layers [from, end) with nothing kept; the state is in s->x. */
 static void run_layers(model *m, acts *s, size_t from, size_t end) {
-  for (size_t l = from; l < end; l++) forward_layer(m, l, s, &s->x, l + 1 == m->w->cfg.layers);
+  for (size_t l = from; l < end; l++) run_layer(m, l, s, s->x);
+}
+
+static rw_status run_head(model *m, mat x, float *rewards, rw_error *err) {
+  gathered_need_up(m, shards_rest(m));
+  return head_run(m, x, rewards, err);
 }
 
 /* The embedding and layers [0, end) with nothing kept; the state is in s->x. */
@@ -181,19 +192,16 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
                  name, m->pos[token], advice);
 }
 
-/* A reward is not finite: runs the batch again, layer by layer, to say where it began. */
-static rw_status blame(model *m, bool training, rw_error *err) {
+/* Runs the batch layer by layer, to say where it first was not finite. */
+static rw_status blame_layers(model *m, bool training, rw_error *err) {
   acts s;
-  size_t h = m->w->cfg.hidden, at;
-  const char *weight_name = model_bad_weight(m, &at);
-  if (weight_name)
-    return rw_fail(err, RW_NUMERIC, "tensor %s: the weight at index %zu is not finite", weight_name, at);
+  size_t h = m->w->cfg.hidden;
   RW_TRY(scoring_acts(m, &s, err));
   for (size_t l = 0; l <= m->w->cfg.layers; l++) {
     if (l == 0)
       run_below(m, &s, 0);
     else
-      forward_layer(m, l - 1, &s, &s.x, l == m->w->cfg.layers);
+      run_layer(m, l - 1, &s, s.x);
     size_t rows = model_rows(m, l == m->w->cfg.layers ? ROWS_LAST : ROWS_ALL),
            bad = m->be->first_bad(m->be, s.x, rows, h);
     RW_TRY(m->be->sync(m->be, err));
@@ -210,10 +218,26 @@ static rw_status blame(model *m, bool training, rw_error *err) {
                  training ? "; a lower learning rate may help" : "");
 }
 
+/* A reward is not finite. */
+static rw_status blame(model *m, bool training, rw_error *err) {
+  size_t at;
+  const char *name = model_bad_weight(m, &at);
+  if (name) return rw_fail(err, RW_NUMERIC, "tensor %s: the weight at index %zu is not finite", name, at);
+  RW_TRY(gathered_forward(m, err));
+  return gathered_forward_end(m, blame_layers(m, training, err), err);
+}
+
 static rw_status check(model *m, const float *rewards, bool training, rw_error *err) {
   for (size_t i = 0; i < m->rows.f.n_branches; i++)
     if (!isfinite(rewards[i])) return blame(m, training, err);
   return RW_OK;
+}
+
+static rw_status run_scoring(model *m, const id_group *groups, size_t n, bool share, acts *s, float *rewards,
+                             rw_error *err) {
+  RW_TRY(run_frozen(m, groups, n, share, false, s, err));
+  run_layers(m, s, m->tr.freeze, m->w->cfg.layers);
+  return run_head(m, s->x, rewards, err);
 }
 
 static rw_status score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
@@ -221,9 +245,8 @@ static rw_status score(model *m, const id_group *groups, size_t n, bool share, f
   RW_TRY(prepare(m, groups, n, share, false, err));
   if (m->rows.f.n_branches == 0) return RW_OK;
   RW_TRY(scoring_acts(m, &s, err));
-  RW_TRY(run_frozen(m, groups, n, share, false, &s, err));
-  run_layers(m, &s, m->tr.freeze, m->w->cfg.layers);
-  RW_TRY(head_run(m, s.x, rewards, err));
+  RW_TRY(gathered_forward(m, err));
+  RW_TRY(gathered_forward_end(m, run_scoring(m, groups, n, share, &s, rewards, err), err));
   return check(m, rewards, false, err);
 }
 
@@ -249,14 +272,11 @@ prefix_figures model_prefix_figures(const model *m) {
   return m->prefixes ? prefix_cache_figures(m->prefixes) : (prefix_figures){0};
 }
 
-rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
-  RW_TRY(prepare(m, groups, n, share, m->tr.dropout > 0, err));
-  if (m->rows.f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
+static rw_status run_training(model *m, const id_group *groups, size_t n, bool share, float *rewards,
+                              rw_error *err) {
   const model_config *c = &m->w->cfg;
   backend *be = m->be;
   size_t rows = m->rows.f.rows, last = m->rows.n_last, trained = c->layers - m->tr.freeze;
-  RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->tr.recompute), err));
-  RW_TRY(buffer_need(m, &m->final, last, c->hidden, be->traits.act, err));
   mat final = model_mat(m, &m->final, c->hidden);
   if (m->tr.freeze > 0) {
     acts below;
@@ -271,11 +291,19 @@ rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, 
   }
   for (size_t l = m->tr.freeze; l < c->layers; l++) {
     acts s = kept_acts(m, l);
-    bool is_last = l + 1 == c->layers;
-    mat out = is_last ? final : kept_acts(m, l + 1).x;
-    forward_layer(m, l, &s, &out, is_last);
+    run_layer(m, l, &s, l + 1 == c->layers ? final : kept_acts(m, l + 1).x);
   }
-  RW_TRY(head_run(m, final, rewards, err));
+  return run_head(m, final, rewards, err);
+}
+
+rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
+  RW_TRY(prepare(m, groups, n, share, m->tr.dropout > 0, err));
+  if (m->rows.f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
+  size_t rows = m->rows.f.rows, trained = m->w->cfg.layers - m->tr.freeze;
+  RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->tr.recompute), err));
+  RW_TRY(buffer_need(m, &m->final, m->rows.n_last, m->w->cfg.hidden, m->be->traits.act, err));
+  RW_TRY(gathered_forward(m, err));
+  RW_TRY(gathered_forward_end(m, run_training(m, groups, n, share, rewards, err), err));
   RW_TRY(check(m, rewards, true, err));
   m->have_forward = true;
   return RW_OK;

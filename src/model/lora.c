@@ -92,6 +92,7 @@ void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc) 
     mat in = x, u = low(m, a, &in, rows);
     m->be->linear(m->be, mat_from(y, 0, column), u, &b, 1, n, true);
   }
+  shards_go_on(m, NO_UNIT);
 }
 
 static float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
@@ -136,6 +137,7 @@ void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set row
   be->linear_dx(be, dx, dy, w, nw, n, false);
   for (int i = 0; i < nw; i++)
     if (m->w->t[p.w[i]].adapter) adapter_dx(m, m->w->t[p.w[i]].adapter, dx, du[i], rows);
+  shards_go_on(m, NO_UNIT);
 }
 
 /* The widest input of an adapter's projection. */

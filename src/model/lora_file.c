@@ -290,9 +290,8 @@ rw_status lora_save(model *m, const char *dir, int dtype, rw_error *err) {
     if (t->pub.count > largest) largest = t->pub.count;
   }
   writer w = {m, specs, mem_alloc(largest, sizeof(float))};
-  rw_status s = specs && head && w.values
-                    ? st_write(dir, "adapter_model", specs, n, UINT64_MAX, read_tensor, &w, err)
-                    : rw_nomem(err, dir);
+  rw_status s = specs && head && w.values ? gathered_hold(m, first, err) : rw_nomem(err, dir);
+  if (!s) s = st_write(dir, "adapter_model", specs, n, UINT64_MAX, read_tensor, &w, err);
   if (!s) s = write_config(m, dir, err);
   mem_free(w.values);
   mem_free(specs);

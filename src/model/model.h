@@ -161,6 +161,8 @@ typedef struct {
   master w;            /* device memory, as all here: model_get and model_put reach it. Frozen: all NULL */
   float *grad;         /* [count] */
   size_t first, owned; /* what this rank updates: values [first, first + owned); all of them in one process */
+  master own;          /* these, and their gradients */
+  float *own_grad;
   float *m1, *m2;      /* [owned] */
   adamw8_state q1, q2; /* instead of m1, m2 with 8-bit states; first is then where a block begins */
   size_t count;
@@ -199,6 +201,7 @@ typedef struct {
   bool states_8bit;
   size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
   size_t slices;    /* parts of a batch, whose gradients are summed one after another; 0: one */
+  bool apart;       /* no one of several ranks keeps all values and gradients (ZeRO-3); a slice is then one pass */
   bool reopened;    /* for model_train_bytes: what is saved on the way is opened beside it and scored with */
   int save_dtype;   /* so saved: st_dtype, or -1: as in the input */
 } model_train_options;
@@ -207,7 +210,8 @@ typedef struct {
 rw_status model_train_check(const model *m, const model_train_options *o, rw_error *err);
 /* Makes trainable copies of what is trained, the final norm and the head among it, with gradients (zeroed) and
  * optimizer states (zeroed). Of several ranks (context.h) each has all values and gradients, and of the states
- * those of its own stretch. */
+ * those of its own stretches. Of weights that are apart it has its own stretches of everything: then all ranks run
+ * passes together, and one that has nothing to do, to compute or to save, calls model_attend. */
 rw_status model_train(model *m, const model_train_options *o, rw_error *err);
 size_t model_params(const model *m, const model_param **params);
 /* Between device and host memory; and a parameter's values (of n from `at` on) as f32. model_sync tells of faults
@@ -215,7 +219,8 @@ size_t model_params(const model *m, const model_param **params);
 void model_get(const model *m, void *host, const void *device, size_t bytes);
 void model_put(model *m, void *device, const void *host, size_t bytes);
 void model_get_values(const model *m, const model_param *p, size_t at, size_t n, float *host);
-void model_put_values(model *m, const model_param *p, const float *host);
+void model_put_values(model *m, const model_param *p,
+                      const float *host); /* [count], of which the rank takes what it keeps */
 rw_status model_sync(const model *m, rw_error *err);
 /* From now on the states below the trained layers are kept, up to max_bytes, in a nameless file in the folder dir,
  * and taken from there when model_forward (forward) or model_score (score) see the same group again. The same bits
@@ -236,10 +241,19 @@ void model_rest(model *m);
 /* After model_train: gives back gradients and optimizer states too. What is left can be scored with and saved. */
 void model_end_training(model *m);
 void model_zero_grad(model *m);
-/* All ranks together: the gradients that the first `here` of them have computed, each of one slice, are added in
- * the order of the ranks to those of earlier rounds (first: there are none). After the last round this rank's
- * stretch of the gradients is the batch's; beyond it they mean nothing. */
-rw_status model_add_slices(model *m, int here, bool first, bool last, rw_error *err);
+/* All ranks together: from here on the first `here` of them compute a slice's gradient each; model_end_round adds
+ * them in the order of the ranks to those of earlier rounds (first: there are none). After the last round this
+ * rank's stretches of the gradients are the batch's; beyond them they mean nothing. What has failed on this rank in
+ * a round does not spare it the end. */
+void model_begin_round(model *m, int here, bool first, bool last);
+/* The next model_backward is the last of this rank's slice: what it leaves goes on its way while it runs. */
+void model_close_slice(model *m);
+rw_status model_end_round(model *m, rw_error *err);
+/* Takes part in what the other ranks do, until none of them wants more of it. */
+rw_status model_attend(model *m, rw_error *err);
+/* The same, then what all ranks make of `mine` (comm_agree): for what some of them did alone. */
+rw_status model_agree(model *m, rw_status mine, rw_error *err);
+uint64_t model_sent(const model *m); /* bytes to other ranks so far, but for figures */
 /* sqrt of the sum of squares of all gradients; all ranks together. */
 rw_status model_grad_norm(model *m, double *norm, rw_error *err);
 typedef struct {
@@ -247,7 +261,7 @@ typedef struct {
   bool decay_norm, decay_bias;
   uint64_t t; /* update number, from 1 */
 } model_adamw;
-/* Of this rank's stretch; model_share_values then gives all ranks the values of all. */
+/* Of this rank's stretches; model_share_values then gives all ranks the values of all. */
 void model_update(model *m, const model_adamw *o, double clip);
 rw_status model_share_values(model *m, rw_error *err);
 /* The name of the first parameter, in the order of the backward pass, with a non-finite gradient, or NULL. */

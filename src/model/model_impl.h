@@ -4,11 +4,12 @@
  * Each file uses only those before it:
  *   family.c, config.c   what config.json says
  *   tensor.c             a tensor's values on the device and on the host
+ *   shards.c, gathered.c what is trained, parted among ranks
  *   batch.c              conversations as a forest
  *   ops.c, lora.c        the decoder's parts: memory, norms, projections with their adapters
  *   experts.c            mixtures of experts
  *   frozen.c, heads.c, faults.c
- *   forward.c, backward.c, shards.c, trainer.c
+ *   forward.c, backward.c, trainer.c
  *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, session.c, save.c
  * Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
@@ -113,6 +114,25 @@ typedef struct {
   float *transform, *gate_scale; /* the same; host memory */
 } weights;
 
+/* Trained tensors that are used together: the embedding, a layer, what follows the layers; with adapters all that
+ * is trained. */
+typedef struct {
+  size_t from, n;      /* its values, of all trained ones */
+  size_t first, end;   /* its tensors */
+  size_t *cut;         /* [ranks + 1]: where each rank's stretch of it begins, among all trained values */
+  size_t own;          /* where this rank's begins among those of its stretches */
+  float *value, *grad; /* where it is gathered; where its gradient is computed */
+} trained_unit;
+#define NO_UNIT SIZE_MAX
+
+/* A piece of a unit's gradient, of those that go from the last unit to the first. */
+typedef struct {
+  size_t left, piece; /* piece of unit left - 1 */
+  size_t count;       /* pieces before it */
+} piece_at;
+
+enum { MODEL_PLACES = 4, WEIGHTS_SLOT = 2 };
+
 /* What a session that trains has besides. */
 typedef struct {
   bool training;
@@ -126,16 +146,32 @@ typedef struct {
   model_param *params;  /* for model_params */
   char *values;         /* one block each, trained tensors in order; 4 bytes a value */
   float *grads;         /* the same */
-  float *m1, *m2;       /* this rank's stretch */
+  float *m1, *m2;       /* this rank's stretches, as values and grads when weights are apart */
   uint8_t *codes;       /* 8-bit states: both moments' codes, then m1 and m2 hold their scales */
   size_t n_trained;     /* values */
   size_t first;         /* the first trained tensor */
   /* shards.c */
-  size_t *cut;                       /* [ranks + 1]: where each rank's stretch of the trained values begins */
+  trained_unit *units;               /* NULL: one process */
+  size_t n_units, own;               /* own: values of this rank's stretches */
   size_t piece;                      /* values on their way from one rank to another at a time */
-  float *sum;                        /* the slices' so far, this rank's stretch; NULL: not needed */
+  float *sum;                        /* the slices' so far, this rank's stretches; NULL: not needed */
   float *in[2], *out[2], *staged[2]; /* pieces of each rank, in host memory; on the device. NULL: not needed */
   comm_part *parts;
+  struct {
+    int here;                 /* see model_begin_round */
+    bool first, last, passed; /* passed: weights are apart, and a backward pass was */
+  } round;
+  bool closing;          /* the passes to come leave gradients that may go */
+  size_t ready;          /* units from here on may */
+  piece_at begun, added; /* the next one to begin, to add */
+  uint64_t sent;         /* bytes, to other ranks */
+  rw_error fault;        /* the first one of an exchange in a pass; it stays */
+  /* gathered.c */
+  bool apart;                 /* no rank has all values */
+  float *room;                /* for all places */
+  size_t holds[MODEL_PLACES]; /* units */
+  size_t coming;              /* the one of them that is under way, or NO_UNIT */
+  size_t visited;             /* units of the forward pass so far */
 } trainer;
 
 /* A session. */
@@ -248,17 +284,50 @@ void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *ou
 /* session.c: the device of new weights and their first session; level as in model_options. f32: asked for by name.
  */
 rw_status session_device(model *m, const char *device, const char *level, bool f32, rw_error *err);
-/* shards.c, for trainer.c: stretches of all ranks, each parameter's part of this one's; room for sums and exchange.
- */
+/* shards.c: units and stretches of all ranks, each parameter's part of this one's; room for sums and exchange. */
 rw_status shards_cut(model *m, rw_error *err);
 rw_status shards_room(model *m, size_t slices, rw_error *err);
 void shards_free(model *m); /* the room */
 typedef struct {
-  uint64_t sums, staged; /* bytes */
-  uint64_t states;       /* values whose states a rank keeps */
-  uint64_t exchanged;    /* bytes that a rank sends in a step */
+  uint64_t values, gradients, sums, staged, gathered; /* bytes */
+  uint64_t states;                                    /* values whose states a rank keeps */
+  uint64_t exchanged;                                 /* bytes that a rank sends in a step */
 } shard_bytes;
 shard_bytes shards_bytes(const model *m, size_t slices, uint64_t trained);
+/* The first tensor of each unit, and one past the last unit's, when tensors from `first` on are trained: begins
+ * [MODEL_MAX_LAYERS + 3]. Returns how many. */
+size_t shards_units(const model *m, size_t first, size_t *begins);
+/* The embedding's unit, a layer's, and that of what follows; NO_UNIT: it is in none, or there is one process. */
+size_t shards_embed(const model *m);
+size_t shards_layer(const model *m, size_t l);
+size_t shards_rest(const model *m);
+/* From now on units' gradients may go to their owners, from the last to the first; this one's and those behind it
+ * are complete; waits until units from `until` on are added (NO_UNIT: only goes on with what is under way). Faults
+ * wait for shards_fault. */
+void shards_begin(model *m);
+void shards_done(model *m, size_t u);
+void shards_go_on(model *m, size_t until);
+rw_status shards_fault(model *m, rw_error *err);
+rw_status shards_end_round(model *m, rw_error *err);
+rw_status shards_share_values(model *m, rw_error *err);
+/* gathered.c: room for units; the bytes of it all, when tensors from `first` on are trained; forgets what is held.
+ */
+rw_status gathered_room(model *m, rw_error *err);
+shard_bytes gathered_bytes(const model *m, size_t slices, size_t first, uint64_t trained);
+void gathered_forget(model *m);
+void gathered_free(model *m);
+/* All of the next do nothing where weights are not apart, or with NO_UNIT. Begin and end of a pass that this rank
+ * computes, s: how it went; between them units in their order, as they are needed. */
+rw_status gathered_forward(model *m, rw_error *err);
+rw_status gathered_forward_end(model *m, rw_status s, rw_error *err);
+rw_status gathered_backward(model *m, rw_error *err);
+rw_status gathered_backward_end(model *m, rw_error *err);
+void gathered_need_up(model *m, size_t u);
+void gathered_need_down(model *m, size_t u);
+/* Zeros where the gradient of unit u is to be computed. */
+void gathered_begin_grad(model *m, size_t u);
+/* Outside of passes: tensor i's values are there when it returns. */
+rw_status gathered_hold(model *m, size_t i, rw_error *err);
 /* ops.c: a tensor (-1: no bias) as an operand, trained or as stored. */
 weight model_matrix(const model *m, int i, int bias);
 /* A norm over whole rows of H, of the family's kind; kept: what its backward pass needs (may be NULL). */

@@ -64,6 +64,7 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   const writer *w = ctx;
   const tensor *t = &w->m->w->t[i];
   bool merged = t->adapter != 0, f32 = w->specs[i].dtype == DT_F32;
+  RW_TRY(gathered_hold(w->m, merged ? (size_t)t->adapter : i, err));
   if (!merged && !t->pub.w.value && t->file && t->file->dtype == w->specs[i].dtype) {
     memcpy(out, t->file->data, t->file->bytes);
     return RW_OK;

@@ -79,6 +79,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
 
 size_t scorer_attributes(const scorer *s, const char *const **names) { return model_attributes(s->m, names); }
 bool scorer_is_armorm(const scorer *s) { return model_info(s->m)->head == HEAD_GATED; }
+rw_status scorer_attend(scorer *s, rw_error *err) { return model_attend(s->m, err); }
 rw_context *scorer_context(const scorer *s) { return s->context; }
 prefix_figures scorer_prefix_figures(const scorer *s) { return model_prefix_figures(s->m); }
 const char *scorer_device(const scorer *s) { return model_device(s->m); }

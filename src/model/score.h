@@ -52,6 +52,8 @@ typedef struct {
  * go on (memory, interruption, a number that is not finite). */
 rw_status score_items(scorer *s, score_item *items, size_t n, rw_error *err);
 
+/* Takes part in what the model's other ranks score, until none of them wants more (model_attend). */
+rw_status scorer_attend(scorer *s, rw_error *err);
 rw_context *scorer_context(const scorer *s);
 /* How many of the rows have a conversation with more tokens than the scorer's limit, and the most that one has;
  * returns what the scorer does with them. Rows that cannot be rendered count as short. */

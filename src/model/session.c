@@ -94,6 +94,7 @@ void model_free(model *m) {
     be->release(be, MEM_DEVICE, m->tr.values);
     be->release(be, MEM_DEVICE, m->tr.grads);
     shards_free(m);
+    gathered_free(m);
     void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
     for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
     prefix_cache_free(m->prefixes);
@@ -101,7 +102,8 @@ void model_free(model *m) {
     if (be != m->w->be) be->close(be);
   }
   frozen_free(m->tr.frozen);
-  void *host[] = {m->tr.cut,    m->tr.parts, m->tr.params,    m->ids,        m->pos,   m->rope_rows,
+  for (size_t i = 0; i < m->tr.n_units; i++) mem_free(m->tr.units[i].cut);
+  void *host[] = {m->tr.units,  m->tr.parts, m->tr.params,    m->ids,        m->pos,   m->rope_rows,
                   m->trees,     m->branches, m->last,         m->attributes, m->gates, m->drop_rows,
                   m->drop_last, m->ends,     m->known_blocks, m->new_blocks};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) mem_free(host[i]);
@@ -114,10 +116,17 @@ void model_get(const model *m, void *host, const void *device, size_t bytes) {
 }
 void model_put(model *m, void *device, const void *host, size_t bytes) { m->be->put(m->be, device, host, bytes); }
 void model_get_values(const model *m, const model_param *p, size_t at, size_t n, float *host) {
-  m->be->get_master(m->be, host, p->w, at, n);
+  if (m->tr.apart)
+    m->be->get_master(m->be, host, p->own, at - p->first, n);
+  else
+    m->be->get_master(m->be, host, p->w, at, n);
 }
 void model_put_values(model *m, const model_param *p, const float *host) {
-  m->be->put_master(m->be, p->w, 0, host, p->count);
+  if (m->tr.apart)
+    m->be->put_master(m->be, p->own, 0, host + p->first, p->owned);
+  else
+    m->be->put_master(m->be, p->w, 0, host, p->count);
+  gathered_forget(m);
 }
 rw_status model_sync(const model *m, rw_error *err) { return m->be->sync(m->be, err); }
 
@@ -140,6 +149,7 @@ void model_warn_length(rw_context *context, const model_config *c, int64_t max_l
         "at positions that the model was not made for",
         (long long)max_length, (long long)c->max_positions);
 }
+uint64_t model_sent(const model *m) { return m->tr.sent; }
 bool model_head_is_new(const model *m) { return m->w->head_is_new; }
 
 size_t model_params(const model *m, const model_param **params) {

@@ -26,6 +26,11 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
   if (o->freeze_layers > m->w->cfg.layers)
     return rw_fail(err, RW_USAGE, FIELD(freeze_layers) ": expected 0 to %zu (the model's layers), got %zu",
                    m->w->cfg.layers, o->freeze_layers);
+  if (o->apart && (!m->be->traits.maps_host || m->be->traits.trained != T_F32))
+    return rw_fail(
+        err, RW_UNSUPPORTED,
+        FIELD(shard) " all: expected a device whose memory is the host's, got %s; use " FIELD(shard) " states",
+        m->be->traits.name);
   if (m->w->reads_logit)
     return rw_fail(err, RW_UNSUPPORTED, "%s: a logit of the output matrix can be scored with, not trained",
                    m->w->dir);
@@ -41,8 +46,12 @@ rw_status model_train_check(const model *m, const model_train_options *o, rw_err
 /* Is what the tensor has on the device a copy of its file's values, beside them? */
 static bool device_copy(const model *m, const tensor *t) { return !m->be->traits.maps_host && t->file && t->copy; }
 
-/* Tensor i's trained value, at `at`: 4 bytes a value, as f32 or as bf16 with what it lacks behind it. Norms,
- * biases, the head and adapters are f32. */
+static master master_from(master w, size_t at) {
+  return (master){(char *)w.value + at * type_size(w.type), w.low ? w.low + at : NULL, w.type};
+}
+
+/* Tensor i's trained values, at `at`: 4 bytes a value, as f32 or as bf16 with what it lacks behind it. Norms,
+ * biases, the head and adapters are f32. Where weights are apart, this rank's of them. */
 static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
   enum { PART = 1 << 18 }; /* values */
   backend *be = m->be;
@@ -52,12 +61,14 @@ static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
     w = (master){at, (int16_t *)at + t->pub.count, T_BF16};
   float *part = be->alloc(be, MEM_STAGING, PART * sizeof *part);
   if (!part) return rw_nomem(err, t->pub.name);
-  for (size_t from = 0; from < t->pub.count; from += PART) {
-    size_t n = t->pub.count - from < PART ? t->pub.count - from : PART;
-    tensor_read(m, t, from, n, part);
+  size_t first = m->tr.apart ? t->pub.first : 0, count = m->tr.apart ? t->pub.owned : t->pub.count;
+  for (size_t from = 0; from < count; from += PART) {
+    size_t n = count - from < PART ? count - from : PART;
+    tensor_read(m, t, first + from, n, part);
     be->put_master(be, w, from, part, n);
   }
   be->release(be, MEM_STAGING, part);
+  t->pub.own = m->tr.apart ? w : master_from(w, t->pub.first);
   t->pub.w = w;
   if (device_copy(m, t)) { /* the master is what counts now; its file has the values as they were */
     RW_TRY(be->sync(be, err));
@@ -68,11 +79,25 @@ static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
   return RW_OK;
 }
 
+/* Units' gradients; where weights are apart, passes find a tensor's values and gradient where its unit is gathered.
+ */
+static void place_units(model *m) {
+  for (size_t k = 0; k < m->tr.n_units; k++) {
+    trained_unit *u = &m->tr.units[k];
+    if (!m->tr.apart) u->grad = m->tr.grads + u->from;
+    for (size_t i = u->first, at = 0; m->tr.apart && i < u->end; at += m->w->t[i++].pub.count) {
+      m->w->t[i].pub.w = (master){u->value + at, NULL, T_F32};
+      m->w->t[i].pub.grad = u->grad + at;
+    }
+  }
+}
+
 rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
   RW_TRY(model_train_check(m, o, err));
   m->tr.freeze = frozen_layers(m, o);
   m->tr.recompute = o->recompute;
   m->tr.most_rows = o->most_rows;
+  m->tr.apart = o->apart && m->context->ranks->size > 1;
   m->tr.n_trained = 0;
   size_t first = m->tr.first = first_trained(m, m->tr.freeze), scales = 0, owned = 0;
   for (size_t i = first; i < m->w->n_tensors; i++) m->tr.n_trained += m->w->t[i].pub.count;
@@ -81,31 +106,36 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
     owned += m->w->t[i].pub.owned;
     scales += blocks_of(m->w->t[i].pub.owned);
   }
-  m->tr.values = m->be->alloc(m->be, MEM_DEVICE, m->tr.n_trained * sizeof(float));
+  size_t kept = m->tr.apart ? owned : m->tr.n_trained;
+  m->tr.values = m->be->alloc(m->be, MEM_DEVICE, kept * sizeof(float) + 1); /* a rank may own nothing */
   if (!m->tr.values) return rw_nomem(err, "trained tensors");
   char *at = m->tr.values;
-  for (size_t i = first; i < m->w->n_tensors; at += m->w->t[i++].pub.count * sizeof(float))
+  for (size_t i = first; i < m->w->n_tensors; i++) {
     RW_TRY(make_master(m, i, at, err));
+    at += (m->tr.apart ? m->w->t[i].pub.owned : m->w->t[i].pub.count) * sizeof(float);
+  }
   st_forget(m->w->file); /* the copies are what counts now; before the rest, for the peak's sake */
   size_t states = (o->states_8bit ? scales : owned) * sizeof(float);
   const struct {
     void **p;
     size_t bytes;
     mem_kind kind;
-  } block[] = {{(void **)&m->tr.grads, m->tr.n_trained * sizeof(float), MEM_DEVICE},
+  } block[] = {{(void **)&m->tr.grads, kept * sizeof(float), MEM_DEVICE},
                {(void **)&m->tr.m1, states, MEM_STATES},
                {(void **)&m->tr.m2, states, MEM_STATES},
                {(void **)&m->tr.codes, 2 * owned, MEM_STATES}};
   for (size_t b = 0; b < (o->states_8bit ? 4 : 3); b++) {
-    *block[b].p = m->be->alloc(m->be, block[b].kind, block[b].bytes + 1); /* a rank may own nothing */
+    *block[b].p = m->be->alloc(m->be, block[b].kind, block[b].bytes + 1);
     if (!*block[b].p) return rw_nomem(err, "gradients and optimizer states");
     m->be->zero(m->be, *block[b].p, block[b].bytes);
   }
   RW_TRY(shards_room(m, o->slices, err));
+  RW_TRY(gathered_room(m, err));
   size_t scale = 0, from = 0, state = 0;
   for (size_t i = first; i < m->w->n_tensors; i++) {
     model_param *p = &m->w->t[i].pub;
     p->grad = m->tr.grads + from;
+    p->own_grad = m->tr.apart ? m->tr.grads + state : p->grad + p->first;
     if (o->states_8bit) {
       p->q1 = (adamw8_state){m->tr.codes + state, m->tr.m1 + scale};
       p->q2 = (adamw8_state){m->tr.codes + owned + state, m->tr.m2 + scale};
@@ -117,6 +147,7 @@ rw_status model_train(model *m, const model_train_options *o, rw_error *err) {
     state += p->owned;
     from += p->count;
   }
+  place_units(m);
   m->tr.params = mem_alloc(m->w->n_tensors, sizeof *m->tr.params);
   if (!m->tr.params) return rw_nomem(err, "trained tensors");
   for (size_t i = 0; i < m->w->n_tensors; i++) m->tr.params[i] = m->w->t[i].pub;
@@ -147,10 +178,12 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
   /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o */
   pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c)) * type_size(m->be->traits.act);
   pass += m->be->scratch_bytes(m->be, n_tokens, most, widest);
-  shard_bytes shard = shards_bytes(m, o->slices, trained);
+  bool apart = o->apart && m->context->ranks->size > 1;
+  shard_bytes shard = apart ? gathered_bytes(m, o->slices ? o->slices : 1, first_trained(m, freeze), trained)
+                            : shards_bytes(m, o->slices, trained);
   uint64_t states = o->states_8bit ? 2 * shard.states + shard.states / 32 : 8 * shard.states,
            saving = 4 * largest > reopened ? 4 * largest : reopened; /* when the activations are given back */
-  model_bytes b = {.device = 8 * trained + shard.sums + states + pass,
+  model_bytes b = {.device = shard.values + shard.gradients + shard.gathered + shard.sums + states + pass,
                    .host = saving + shard.staged,
                    .exchanged = shard.exchanged};
   if (m->be->traits.maps_host)
@@ -194,22 +227,21 @@ void model_end_training(model *m) {
   model_rest(m);
   void *states[] = {m->tr.m1, m->tr.m2, m->tr.codes};
   shards_free(m);
+  gathered_free(m);
   m->be->release(m->be, MEM_DEVICE, m->tr.grads);
   for (size_t i = 0; i < sizeof states / sizeof *states; i++) m->be->release(m->be, MEM_STATES, states[i]);
   m->tr.grads = m->tr.m1 = m->tr.m2 = NULL;
   m->tr.codes = NULL;
   for (size_t i = 0; i < m->w->n_tensors; i++) {
     model_param *p = &m->w->t[i].pub;
-    p->grad = p->m1 = p->m2 = NULL;
+    p->grad = p->own_grad = p->m1 = p->m2 = NULL;
     p->q1 = p->q2 = (adamw8_state){NULL, NULL};
     m->tr.params[i] = *p;
   }
 }
 
-void model_zero_grad(model *m) { m->be->zero(m->be, m->tr.grads, m->tr.n_trained * sizeof(float)); }
-
-static master master_from(master w, size_t at) {
-  return (master){(char *)w.value + at * type_size(w.type), w.low ? w.low + at : NULL, w.type};
+void model_zero_grad(model *m) { /* apart, a pass does it, unit by unit */
+  if (!m->tr.apart) m->be->zero(m->be, m->tr.grads, m->tr.n_trained * sizeof(float));
 }
 
 void model_update(model *m, const model_adamw *o, double clip) {
@@ -224,9 +256,9 @@ void model_update(model *m, const model_adamw *o, double clip) {
                   0};
   for (size_t i = 0; i < m->w->n_tensors; i++) {
     const model_param *p = &m->w->t[i].pub;
+    master w = p->own;
+    float *g = p->own_grad;
     if (!p->w.value || p->owned == 0) continue;
-    master w = master_from(p->w, p->first);
-    float *g = p->grad + p->first;
     s.first = p->first;
     s.weight_decay = (p->is_norm && !o->decay_norm) || (p->is_bias && !o->decay_bias) ? 0 : o->weight_decay;
     if (p->q1.code)

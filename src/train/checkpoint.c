@@ -226,7 +226,7 @@ static rw_status save_folder(model *m, comm *ranks, const char *out, const char 
   if (!s && writes) s = file_remove_tree(partial, err);
   if (!s && writes) s = file_mkdirs(state, err);
   if (!s && writes && p && p->keep > 0) s = p->publish(p->ctx, partial, err);
-  s = comm_agree(ranks, s, err);
+  s = model_agree(m, s, err);
   if (!s) s = write_tensors(m, ranks, state, best_of ? WEIGHTS : PARTS, err);
   if (!s && writes) s = best_of ? write_best(state, t, best_of, err) : write_state(state, t, err);
   if (!s && writes) s = file_replace_dir(partial, final, err);

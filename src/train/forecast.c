@@ -42,11 +42,14 @@ rw_status forecast_memory(run *t, rw_error *err) {
   uint64_t batch = rows * (uint64_t)o->batch_size; /* the most that one holds */
   if (most > batch) most = batch;
   if (most > rows) rows = most;
+  bool apart = o->shard && t->ranks->size > 1;
+  if (apart) RW_TRY(step_widest(t, &rows, err));
   t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
                                  .recompute = strcmp(o->recompute, "full") == 0,
                                  .states_8bit = o->states_8bit != 0,
                                  .most_rows = rows,
                                  .slices = (size_t)o->slices,
+                                 .apart = apart,
                                  .reopened = train_kept_checkpoints(o) > 0,
                                  .save_dtype = o->save_dtype};
   /* what the machine has left is for all ranks that are on it */
@@ -132,6 +135,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
       sum += cost;
     }
     double start = clock_seconds();
+    model_begin_round(t->m, t->ranks->size, true, true);
     RW_TRY(step_pass(t, n, (double)n, 1, err));
     if (r == 0) {
       i = start_row;
@@ -153,20 +157,22 @@ rw_status forecast_print(run *t, rw_error *err) {
   RW_TRY(comm_agree(c, disk_forecast(t, err), err));
   RW_TRY(comm_agree(c, model_train(t->m, &t->how, err), err));
   double each = 0, later;
-  RW_TRY(comm_agree(c, time_passes(t, &each, err), err));
+  RW_TRY(model_agree(t->m, time_passes(t, &each, err), err));
   later = each;
   char *dir = file_nearest_dir(o->out ? o->out : "."); /* on whose disk the run will lie */
   rw_status kept = dir ? forecast_frozen(t, dir, err) : rw_nomem(err, "dry run");
   mem_free(dir);
   RW_TRY(comm_agree(c, kept, err));
   for (int i = 0; i < 2 && o->freeze_layers > 0 && t->steps > t->per_epoch; i++)
-    RW_TRY(comm_agree(c, time_passes(t, &later, err), err));
+    RW_TRY(model_agree(t->m, time_passes(t, &later, err), err));
   double start = clock_seconds();
   double norm;
   int64_t rounds = (o->slices + c->size - 1) / c->size;
-  for (int64_t i = 0; i < rounds; i++)
-    RW_TRY(model_add_slices(t->m, (int)(o->slices - i * c->size < c->size ? o->slices - i * c->size : c->size),
-                            i == 0, i + 1 == rounds, err));
+  for (int64_t i = 0; i < rounds; i++) {
+    int64_t left = o->slices - i * c->size;
+    model_begin_round(t->m, (int)(left < c->size ? left : c->size), i == 0, i + 1 == rounds);
+    RW_TRY(comm_agree(c, model_end_round(t->m, err), err));
+  }
   RW_TRY(model_grad_norm(t->m, &norm, err));
   model_update(t->m, &(model_adamw){.t = 1, .beta1 = o->betas[0], .beta2 = o->betas[1], .eps = o->eps}, 1);
   RW_TRY(model_share_values(t->m, err));

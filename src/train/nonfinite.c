@@ -11,6 +11,7 @@ enum { NAMED = 5 };
 /* RW_OK: this row alone is well. RW_NUMERIC: its fault, in err. */
 static rw_status probe_row(const nonfinite_probe *p, const example *x, bool backward, rw_error *err) {
   id_group g = {x->ids, x->len, x->n};
+  if (backward) model_begin_round(p->m, 1, true, true); /* all ranks look at the first one's gradient */
   model_zero_grad(p->m);
   RW_TRY(model_forward(p->m, &g, 1, p->share, p->rewards, err));
   if (!backward) return RW_OK;

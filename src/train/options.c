@@ -32,6 +32,7 @@ static const option_word rankings[] = {{"auto", RANKING_BY_LOSS},
                                         {NULL, 0}},
                          undecayed[] = {{"norm", NO_DECAY_NORM}, {"bias", NO_DECAY_BIAS}, {NULL, 0}},
                          states[] = {{"f32", 0}, {"8bit", 1}, {NULL, 0}},
+                         shards[] = {{"states", 0}, {"all", 1}, {NULL, 0}},
                          golden[] = {{"rows", 1}, {"none", 0}, {NULL, 0}};
 
 /* clang-format off */
@@ -90,6 +91,9 @@ const option train_option_table[] = {
     {"slices", .kind = OPTION_INT, .field = AT(slices), .value = "S", .initial = "1", .range = OPTION_COUNT_FROM(1),
      .affects = OPTION_BITS, .group = BATCHES, .later = true,
      .help = "parts of a batch whose gradients are added in order, each computed by one of the processes of a run"},
+    {"shard", .kind = OPTION_CHOICE, .field = AT(shard), .words = shards, .initial = "states", .group = BATCHES, .later = true,
+     .help = "what each of several processes keeps a part of: the optimizer's states, or all: weights and gradients too, "
+             "and a slice is one pass; the same result"},
     {"epochs", .kind = OPTION_INT, .field = AT(epochs), .value = "N", .initial = "2", .range = OPTION_COUNT_FROM(1),
      .affects = OPTION_BITS, .group = SCHEDULE, .help = "passes over the data"},
     {"steps", .kind = OPTION_INT, .field = AT(steps), .value = "N", .range = OPTION_COUNT_FROM(1),

@@ -146,6 +146,7 @@ rw_status run_write(const run_record *r, rw_error *err) {
   jw_uint(&w, "tokens", state->tokens);
   jw_num(&w, "seconds", round(state->seconds * 10) / 10);
   jw_num(&w, "peak_memory_bytes", r->peak_bytes);
+  if (r->sent_bytes) jw_uint(&w, "sent_bytes_a_step", r->sent_bytes);
   if (o->freeze_layers > 0) frozen_json(&w, r);
   if (!isnan(state->best)) {
     jw_int(&w, "best_step", state->best_step);

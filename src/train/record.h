@@ -31,6 +31,7 @@ typedef struct {
   int64_t batch_tokens; /* what took effect */
   bool finished, recompute;
   double peak_bytes;
+  uint64_t sent_bytes;        /* by the first rank in a step of this sitting; 0: it took none */
   const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */
 } run_record;
 /* OUT/dropped.jsonl: the rows that were left out; no file where there are none. */

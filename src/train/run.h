@@ -43,6 +43,8 @@ typedef struct {
   const char **hash_list;
   lines *metrics;
   tensorboard *board;
+  uint64_t sent;                                      /* bytes, by this rank in the steps of this sitting */
+  int64_t taken;                                      /* these steps */
   double peak;                                        /* bytes; 0: not known yet */
   char frozen_why_not[sizeof(((rw_error *)0)->text)]; /* see run_record */
   int lock;                                           /* the file that locks OUT; -1: none */
@@ -54,6 +56,8 @@ typedef struct {
 const example *step_row(run *t, int64_t k, size_t i, bool *end);
 /* Forward and backward over the n rows of t->pass; batch: rows of the step, which is number `step` from 1. */
 rw_status step_pass(run *t, size_t n, double batch, int64_t step, rw_error *err);
+/* Tokens of the largest slice of all steps. */
+rw_status step_widest(run *t, size_t *tokens, rw_error *err);
 /* The whole step, with its update; all ranks together, to the same figures and the same failure. */
 rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err);
 

@@ -1,5 +1,5 @@
-/* step.c - one step of training: its rows in slices, a slice's in forward passes of at most batch_tokens tokens,
- * and one update.
+/* step.c - one step of training: its rows in slices, a slice's in forward passes of at most batch_tokens tokens
+ * (one pass where no rank has all weights), and one update.
  *
  * The gradient of a row goes to the same sums in the same order however the passes are cut, and whichever rank has
  * its slice. One slice is the whole batch.
@@ -108,10 +108,26 @@ static rw_status lay_out(run *t, int64_t k, size_t *rows, rw_error *err) {
   for (const example *x; (x = step_row(t, k, n, &end)); n++) {
     t->cost[n] = model_group_tokens(&(id_group){x->ids, x->len, x->n}, t->o->share);
     t->branch[n + 1] = t->branch[n] + x->n;
-    for (size_t b = 0; b < x->n; b++) t->state.tokens += x->len[b];
   }
   *rows = n;
   return slices_cut(t->slice_of, t->cost, n, (int)t->o->slices, err);
+}
+
+rw_status step_widest(run *t, size_t *tokens, rw_error *err) {
+  size_t *of = mem_alloc((size_t)t->o->slices, sizeof *of), rows;
+  rw_status s = of ? RW_OK : rw_nomem(err, "slices");
+  *tokens = 0;
+  for (int64_t k = 0; !s && k < t->steps; k++) {
+    memset(of, 0, (size_t)t->o->slices * sizeof *of);
+    s = lay_out(t, k, &rows, err);
+    for (size_t i = 0; !s && i < rows; i++) {
+      size_t *load = &of[t->slice_of[i]];
+      *load += t->cost[i];
+      if (*load > *tokens) *tokens = *load;
+    }
+  }
+  mem_free(of);
+  return s;
 }
 
 /* The pass that is laid out in t->pass, and what its rows' rewards are. */
@@ -123,14 +139,14 @@ static rw_status end_pass(run *t, size_t n, size_t rows, int64_t k, rw_error *er
   return RW_OK;
 }
 
-/* The gradient of one slice alone, in passes of at most batch_tokens tokens, in the batch's order. */
+/* The gradient of one slice alone, in passes of at most batch_tokens tokens or in one, in the batch's order. */
 static rw_status run_slice(run *t, int64_t k, size_t rows, int which, rw_error *err) {
   size_t n = 0, tokens = 0;
   bool end;
   model_zero_grad(t->m);
   for (size_t i = 0; i < rows; i++) {
     if (t->slice_of[i] != which) continue;
-    if (n > 0 && tokens + t->cost[i] > (size_t)t->batch_tokens) {
+    if (n > 0 && !t->how.apart && tokens + t->cost[i] > (size_t)t->batch_tokens) {
       RW_TRY(end_pass(t, n, rows, k, err));
       n = tokens = 0;
     }
@@ -140,6 +156,7 @@ static rw_status run_slice(run *t, int64_t k, size_t rows, int which, rw_error *
     t->groups[n++] = (id_group){x->ids, x->len, x->n};
     tokens += t->cost[i];
   }
+  model_close_slice(t->m);
   return end_pass(t, n, rows, k, err);
 }
 
@@ -175,9 +192,11 @@ static rw_status run_slices(run *t, int64_t k, size_t rows, rw_error *err) {
   int slices = (int)t->o->slices;
   for (int base = 0; base < slices; base += c->size) {
     int here = slices - base < c->size ? slices - base : c->size;
+    model_begin_round(t->m, here, base == 0, base + here == slices);
     rw_status s = c->rank < here ? run_slice(t, k, rows, base + c->rank, err) : RW_OK;
-    RW_TRY(comm_agree(c, s, err));
-    RW_TRY(model_add_slices(t->m, here, base == 0, base + here == slices, err));
+    rw_error late;
+    rw_status end = model_end_round(t->m, s ? &late : err);
+    RW_TRY(comm_agree(c, s ? s : end, err));
   }
   return gather_rewards(t, rows, err);
 }
@@ -198,6 +217,10 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
   t->sums = (reward_sums){0};
   model_drop_by(t->m, o->seed, (uint64_t)k);
   RW_TRY(comm_agree(t->ranks, lay_out(t, k, &rows, err), err));
+  for (size_t i = 0; i < rows; i++) {
+    const example *x = step_row(t, k, i, &end);
+    for (size_t b = 0; b < x->n; b++) t->state.tokens += x->len[b];
+  }
   RW_TRY(run_slices(t, k, rows, err));
   add_figures(t, k, rows, s);
   RW_TRY(model_grad_norm(t->m, &s->grad_norm, err));
@@ -206,7 +229,7 @@ rw_status step_take(run *t, int64_t k, step_metrics *s, rw_error *err) {
     rw_fail(err, RW_NUMERIC, "the gradient of %s is not finite; a lower " FIELD(lr) " may help",
             bad ? bad : "the sum of squares");
     for (size_t i = 0; i < rows; i++) t->pass[i] = step_row(t, k, i, &end);
-    return comm_agree(t->ranks, blame(t, t->pass, rows, true, k + 1, err), err);
+    return model_agree(t->m, blame(t, t->pass, rows, true, k + 1, err), err);
   }
   double clip =
       o->max_grad_norm > 0 ? o->max_grad_norm / (s->grad_norm + 1e-6) : 1; /* as torch's clip_grad_norm_ */

@@ -43,6 +43,7 @@ static rw_status write_run(run *t, bool finished, rw_error *err) {
                   .finished = finished,
                   .recompute = t->how.recompute,
                   .batch_tokens = t->batch_tokens,
+                  .sent_bytes = t->taken > 0 ? t->sent / (uint64_t)t->taken : 0,
                   .peak_bytes = t->peak > 0 ? t->peak : memory_peak(),
                   .frozen_why_not = t->frozen_why_not};
   return run_write(&r, err);
@@ -74,7 +75,8 @@ static rw_status prepare(run *t, rw_error *err) {
     RW_TRY(golden_check(t->m, o->model, err));
   RW_TRY(text_check(o, model_dir(t->m), err));
   RW_TRY(adapters_prepare(o, t->m, err));
-  RW_TRY(model_train_check(t->m, &(model_train_options){.freeze_layers = (size_t)o->freeze_layers}, err));
+  model_train_options how = {.freeze_layers = (size_t)o->freeze_layers, .apart = o->shard && t->ranks->size > 1};
+  RW_TRY(model_train_check(t->m, &how, err));
   file_map template; /* it is copied when the model is written: from a pipe it could not be */
   if (o->chat_template) {
     RW_TRY(file_map_open(&template, o->chat_template, err));
@@ -212,7 +214,10 @@ static rw_status loop(run *t, rw_error *err) {
     step_metrics s;
     double start = clock_seconds();
     uint64_t before = t->state.tokens;
+    uint64_t sent = model_sent(t->m);
     RW_TRY(step_take(t, t->state.step, &s, err));
+    t->sent += model_sent(t->m) - sent;
+    t->taken++;
     s.num_tokens = t->state.tokens;
     s.tokens_per_s = (double)(t->state.tokens - before) / (clock_seconds() - start);
     t->state.step++;
@@ -269,7 +274,7 @@ static rw_status publish_or_save(void *ctx, rw_error *err) {
   ending *e = ctx;
   run *t = e->t;
   rw_error *published = &e->published;
-  published->code = comm_agree(t->ranks, writes(t) ? publish_model(t, t->o->out, published) : RW_OK, published);
+  published->code = model_agree(t->m, writes(t) ? publish_model(t, t->o->out, published) : RW_OK, published);
   if (!e->published.code || !save(t, NULL)) return RW_OK;
   *err = e->published;
   return err->code;

@@ -59,6 +59,7 @@ struct train_options {
   double warmup, min_lr; /* ratios */
   int64_t batch_size;    /* pairs a step */
   int64_t slices;        /* parts of a batch whose gradients are summed in order */
+  int shard;             /* 1: no one of several ranks keeps all weights and gradients */
   int64_t epochs, steps; /* steps > 0 wins; as effective, epochs is then 0 */
   bool shuffle;
   int64_t max_length;
