@@ -30,12 +30,11 @@ static void f32_end(in_f32 *x) {
   model_set_bf16(x->m, x->bf16);
 }
 
-rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
-                       rw_error *err) {
+rw_status golden_write(model *m, const char *dir, id_group rows, const golden_calibration *c, rw_error *err) {
   float score[GOLDEN_ROWS];
   in_f32 x;
   rw_status st = f32_begin(&x, m, err);
-  for (size_t i = 0; !st && i < n; i++) st = model_score(x.f, &rows[i], 1, false, &score[i], err);
+  if (!st && rows.n) st = model_score(x.f, &rows, 1, true, score, err);
   f32_end(&x);
   if (st) return st;
   str s = {0};
@@ -53,11 +52,11 @@ rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n
   jw_num(&w, "f32", golden_bound());
   jw_end(&w);
   jw_array_lines(&w, "rows");
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < rows.n; i++) {
     jw_object(&w, NULL);
     jw_f32(&w, "score", score[i]);
     jw_array(&w, "ids");
-    for (size_t k = 0; k < rows[i].len[0]; k++) jw_int(&w, NULL, rows[i].ids[0][k]);
+    for (size_t k = 0; k < rows.len[i]; k++) jw_int(&w, NULL, rows.ids[i][k]);
     jw_end(&w);
     jw_end(&w);
   }
@@ -106,9 +105,10 @@ static rw_status compare(const model *m, double want, double got, size_t index, 
 typedef struct {
   golden_row row[GOLDEN_ROWS];
   const int32_t *ids[GOLDEN_ROWS];
-  id_group g[GOLDEN_ROWS];
+  size_t len[GOLDEN_ROWS];
   size_t n;
 } golden_pass;
+static id_group group_of(const golden_pass *p) { return (id_group){p->ids, p->len, p->n}; }
 
 /* The rows from *v on, which is row `index`; *v: the first of the next pass. */
 static rw_status read_pass(golden_pass *p, json_doc *d, json_val *v, size_t index, rw_error *err) {
@@ -116,7 +116,7 @@ static rw_status read_pass(golden_pass *p, json_doc *d, json_val *v, size_t inde
     golden_row *r = &p->row[p->n];
     RW_TRY(read_row(r, d, *v, index + p->n, err));
     p->ids[p->n] = r->ids;
-    p->g[p->n] = (id_group){&p->ids[p->n], &r->len, 1};
+    p->len[p->n] = r->len;
   }
   return RW_OK;
 }
@@ -128,7 +128,8 @@ static rw_status check_rows(model *m, json_doc *d, rw_error *err) {
   size_t index = 1;
   for (json_val v = first_row(d); v != JSON_NONE;) {
     RW_TRY(read_pass(&p, d, &v, index, err));
-    RW_TRY(model_score(m, p.g, p.n, false, got, err));
+    id_group rows = group_of(&p);
+    RW_TRY(model_score(m, &rows, 1, true, got, err));
     for (size_t i = 0; i < p.n; i++) RW_TRY(compare(m, p.row[i].score, (double)got[i], index++, err));
   }
   return RW_OK;
@@ -165,7 +166,7 @@ static rw_status carry(model *m, json_doc *d, const char *to, rw_error *err) {
   if (json_int(d, json_get(d, c, "n"), &items) && items > 0) known.n = (size_t)items;
   char *text = mem_strndup(on.p ? on.p : "", on.p ? on.len : 0);
   known.on = text;
-  rw_status s = text ? golden_write(m, to, p.g, p.n, &known, err) : rw_nomem(err, to);
+  rw_status s = text ? golden_write(m, to, group_of(&p), &known, err) : rw_nomem(err, to);
   mem_free(text);
   return s;
 }

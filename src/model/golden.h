@@ -21,9 +21,8 @@ typedef struct {
   double mean, sd;
 } golden_calibration;
 
-/* Scores n <= GOLDEN_ROWS conversations with the model (as opened from dir) and writes dir/reward.json. */
-rw_status golden_write(model *m, const char *dir, const id_group *rows, size_t n, const golden_calibration *c,
-                       rw_error *err);
+/* Scores at most GOLDEN_ROWS conversations with the model (as opened from dir) and writes dir/reward.json. */
+rw_status golden_write(model *m, const char *dir, id_group rows, const golden_calibration *c, rw_error *err);
 /* Scores the golden rows of dir/reward.json in f32, whatever m is set to, and fails with RW_DATA where one differs
  * by more than the bound. A directory without the file, or a file without golden rows, passes. */
 rw_status golden_check(model *m, const char *dir, rw_error *err);

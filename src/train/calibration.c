@@ -56,7 +56,7 @@ static rw_status read_lines(figures *f, const char *out, const char *name, rw_er
 }
 
 /* The chosen responses nearest to LIKED_LENGTH tokens, of different rows; longer ones are cut. */
-static size_t pick_rows(const dataset *d, const int32_t **row, size_t *len, id_group *g) {
+static size_t pick_rows(const dataset *d, const int32_t **row, size_t *len) {
   size_t n = 0, picked[GOLDEN_ROWS];
   for (; n < GOLDEN_ROWS && n < dataset_size(d); n++) {
     size_t best = SIZE_MAX, distance = SIZE_MAX;
@@ -70,7 +70,6 @@ static size_t pick_rows(const dataset *d, const int32_t **row, size_t *len, id_g
     row[n] = dataset_at(d, best)->ids[0];
     len[n] = dataset_at(d, best)->len[0];
     if (len[n] > GOLDEN_TOKENS) len[n] = GOLDEN_TOKENS;
-    g[n] = (id_group){&row[n], &len[n], 1};
   }
   return n;
 }
@@ -107,11 +106,10 @@ rw_status calibration_write(const train_options *o, const char *dir, const datas
   model_options mo = {.device = o->device, .context = o->context, .own = true};
   const int32_t *row[GOLDEN_ROWS];
   size_t len[GOLDEN_ROWS];
-  id_group g[GOLDEN_ROWS];
-  size_t n = o->golden ? pick_rows(d, row, len, g) : 0;
+  id_group rows = {row, len, o->golden ? pick_rows(d, row, len) : 0};
   model *m = NULL;
   rw_status s = on ? model_open(&m, dir, &mo, err) : rw_nomem(err, dir);
-  if (!s) s = golden_write(m, dir, g, n, &c, err);
+  if (!s) s = golden_write(m, dir, rows, &c, err);
   model_free(m);
   mem_free(on);
   return s;
