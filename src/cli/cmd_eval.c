@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "cli/endpoint.h"
-#include "cli/scoring.h"
+#include "cli/eval_all.h"
 #include "format/rows.h"
 
 static const char USAGE[] =
@@ -17,6 +16,12 @@ static const char ABOUT[] =
     "  rm-bench      id, domain, prompt, chosen[3], rejected[3]\n"
     "  judgebench    pair_id, source, question, response_A, response_B, label\n"
     "  pairs         pair rows; subsets by source\n"
+    "  ppe-preference   question_id, prompt, response_1, response_2, winner\n"
+    "  ppe-correctness  question_id, prompt, response_1 ... response_32, scores, conflict_pairs, model_name\n"
+    "  rmb           conversation_input, category_path, chosen and reject or bon_best and loser_list\n"
+    "  all           every one of these but pairs that the folder --data has: the table of seven benchmarks "
+    "beside\n"
+    "                published models; --scores is then a folder with SUITE.jsonl of each\n"
     "A section or a subset that the data lack is named, and no figure that needs it is given. An item without a\n"
     "score (an \"error\" in --scores, a row too long, a request that failed for good) is named and counted as\n"
     "unscored, no figure that it is part of is given, the others are, and the exit status is 1. Intervals: 95%,\n"
@@ -35,6 +40,7 @@ static const char EXAMPLES[] =
     "  reward eval --suite rewardbench --data filtered.jsonl --scores scored.jsonl\n"
     "  reward eval --suite pairs --data heldout.jsonl.gz --model rm --overlong truncate --max-length 2048\n"
     "  reward eval --suite rewardbench --data filtered.jsonl --model rm --format rewardbench -o model.json\n"
+    "  reward eval --suite all --data benchmarks --model rm -o all.json --html all.html\n"
     "  reward eval --suite judgebench --data pairs.jsonl --endpoint https://api.openai.com/v1 --endpoint-kind chat "
     "\\\n"
     "      --endpoint-model gpt-4o --concurrency 16 -o judged.json\n"
@@ -48,23 +54,9 @@ static const char EXAMPLES[] =
     "      --endpoint-format nemotron --endpoint-model nvidia/nemotron-4-340b-reward --api-key-env "
     "NVIDIA_API_KEY\n";
 
-typedef struct {
-  int suite; /* eval_suite; -1: none was named */
-  const char *model, *scores, *out, *html, *name;
-  int public_format; /* 1: the public tool's */
-  option_list data;
-  cli_scoring scoring;
-  cli_endpoint remote;
-} options;
-
-static rw_status write_json(const options *o, const eval_result *r, const str *record, rw_error *err) {
+static rw_status write_json(const cli_eval *o, const eval_result *r, const str *record, rw_error *err) {
   str s = {0};
-  json_writer w = {.out = &s};
-  jw_object(&w, NULL);
-  eval_result_json(&w, r);
-  if (record->len) jw_raw(&w, NULL, (slice){record->p, record->len});
-  cli_data_json(&w, o->data.items, o->data.n);
-  jw_end(&w);
+  cli_eval_json(&s, r, record, o->data.items, o->data.n);
   str_addc(&s, '\n');
   rw_status st = s.oom || record->oom ? rw_nomem(err, o->out) : file_put(o->out, s.p, s.len, err);
   str_free(&s);
@@ -72,8 +64,8 @@ static rw_status write_json(const options *o, const eval_result *r, const str *r
 }
 
 /* FILE.jsonl (or .gz, .zst of it): a row an item; any other name: the summary. */
-static rw_status write_public(const options *o, const eval_data *d, const eval_scores *scores, const eval_result *r,
-                              rw_error *err) {
+static rw_status write_public(const cli_eval *o, const eval_data *d, const eval_scores *scores,
+                              const eval_result *r, rw_error *err) {
   str s = {0};
   rw_status st = RW_OK;
   if (strstr(cli_base_name(o->out), ".jsonl")) {
@@ -96,7 +88,7 @@ static rw_status write_public(const options *o, const eval_data *d, const eval_s
   return st;
 }
 
-static rw_status write_html(const options *o, const eval_result *r, rw_error *err) {
+static rw_status write_html(const cli_eval *o, const eval_result *r, rw_error *err) {
   char title[256];
   snprintf(title, sizeof title, "%s: %s", eval_suite_words[r->suite].text, o->name);
   rep_page *p = rep_page_new(title, "Figures by the benchmark's published formula, made by `reward eval`.");
@@ -109,7 +101,7 @@ static rw_status write_html(const options *o, const eval_result *r, rw_error *er
   return st;
 }
 
-static rw_status write_all(const options *o, const eval_data *d, const eval_scores *scores, const eval_result *r,
+static rw_status write_all(const cli_eval *o, const eval_data *d, const eval_scores *scores, const eval_result *r,
                            const str *record, rw_error *err) {
   str table = {0};
   RW_TRY(eval_print(&table, r, err));
@@ -123,7 +115,32 @@ static rw_status write_all(const options *o, const eval_data *d, const eval_scor
   return o->html ? write_html(o, r, err) : RW_OK;
 }
 
-static rw_status evaluate(cli *c, const options *o, rw_error *err) {
+/* Folders of these suites have their rows in folders within: as one list of files. */
+static rw_status spread_folders(cli *c, cli_eval *o, arena *a, rw_error *err) {
+  if (o->suite != EVAL_RMB && o->suite != EVAL_PPE_CORRECTNESS) return RW_OK;
+  const char **paths = NULL;
+  size_t n = 0, cap = 0;
+  rw_status st = RW_OK;
+  for (size_t i = 0; !st && i < o->data.n; i++) {
+    eval_files found[EVAL_SUITES] = {{0}};
+    if (file_is_dir(o->data.items[i])) st = eval_find(found, o->data.items[i], c->context, a, err);
+    const eval_files *own = &found[o->suite];
+    for (size_t k = 0; !st && k < own->n; k++)
+      if (!vec_push(paths, n, cap, own->paths[k])) st = rw_nomem(err, "files");
+    if (!st && !own->n && !vec_push(paths, n, cap, o->data.items[i])) st = rw_nomem(err, "files");
+  }
+  const char **kept = st ? NULL : arena_alloc(a, n, sizeof *kept);
+  if (!st && !kept) st = rw_nomem(err, "files");
+  if (kept && paths) {
+    memcpy(kept, paths, n * sizeof *kept);
+    o->data.items = kept;
+    o->data.n = n;
+  }
+  mem_free(paths);
+  return st;
+}
+
+static rw_status evaluate(cli *c, const cli_eval *o, rw_error *err) {
   eval_data *d;
   eval_scores scores = {0};
   eval_result r = {0};
@@ -131,15 +148,7 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
   json_writer w = jw_inside(&record);
   comm *ranks = c->context->ranks;
   RW_TRY(comm_agree(ranks, eval_load(&d, (eval_suite)o->suite, o->data.items, o->data.n, c->context, err), err));
-  rw_status s;
-  if (o->model) {
-    s = cli_score_model(c, &scores, d, &o->scoring, o->model, &w, err);
-  } else if (o->remote.o.url) {
-    s = cli_endpoint_score(c, &scores, d, &o->remote, &w, err);
-  } else {
-    s = cli_score_file(c, &scores, d, o->scores, &w, err);
-  }
-  if (!s && !scores.beats) s = eval_rewards_json(&w, d, &scores, err);
+  rw_status s = cli_eval_score(c, o, NULL, d, &scores, &w, err);
   eval_options eo = {.seed = (uint64_t)c->common.seed, .resamples = EVAL_RESAMPLES};
   if (!s) s = eval_measure(&r, d, &scores, &eo, err);
   if (!s && ranks->rank == 0) s = write_all(o, d, &scores, &r, &record, err);
@@ -155,31 +164,33 @@ static rw_status evaluate(cli *c, const options *o, rw_error *err) {
 static const option_word formats[] = {{"json", false}, {"rewardbench", true}, {NULL, 0}};
 
 static const option table[] = {
-    {"suite", .kind = OPTION_CHOICE, .field = offsetof(options, suite), .words = eval_suite_words,
+    {"suite", .kind = OPTION_CHOICE, .field = offsetof(cli_eval, suite), .words = eval_suite_or_all_words,
      .help = "which benchmark"},
-    {"data", .kind = OPTION_LIST, .many = true, .field = offsetof(options, data), .value = "ROWS",
+    {"data", .kind = OPTION_LIST, .many = true, .field = offsetof(cli_eval, data), .value = "ROWS",
      .help = "its rows (.jsonl, .gz, .zst, .parquet)"},
-    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(options, model), .value = "DIR",
+    {"model", 'm', .kind = OPTION_TEXT, .field = offsetof(cli_eval, model), .value = "DIR",
      .help = "the reward model"},
-    {"scores", .kind = OPTION_TEXT, .field = offsetof(options, scores), .value = "FILE",
+    {"scores", .kind = OPTION_TEXT, .field = offsetof(cli_eval, scores), .value = "FILE",
      .help = "scores as `reward score` writes them, instead of a model"},
-    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, out), .value = "FILE",
+    {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(cli_eval, out), .value = "FILE",
      .help = "results as JSON; - is stdout (default: only the table)"},
-    {"html", .kind = OPTION_TEXT, .field = offsetof(options, html), .value = "FILE",
+    {"html", .kind = OPTION_TEXT, .field = offsetof(cli_eval, html), .value = "FILE",
      .help = "a page with bars and tables (default: none)"},
-    {"format", .kind = OPTION_CHOICE, .field = offsetof(options, public_format), .words = formats,
+    {"format", .kind = OPTION_CHOICE, .field = offsetof(cli_eval, public_format), .words = formats,
      .initial = "json", .help = "of -o; rewardbench: the public tool's summary, or its rows where FILE is .jsonl"},
-    {"name", .kind = OPTION_TEXT, .field = offsetof(options, name), .value = "NAME",
+    {"name", .kind = OPTION_TEXT, .field = offsetof(cli_eval, name), .value = "NAME",
      .help = "the model's name in page and summary (default: its file name)"},
     {.name = NULL}};
 
 /* Options that do not go together: -1 for none, else the exit status. */
-static int check(cli *c, options *o) {
+static int check(cli *c, cli_eval *o) {
   if (o->suite < 0 || o->data.n == 0) return cli_usage(c, "--suite and --data are needed");
   if (c->context->ranks->size > 1 && !o->model)
     return cli_usage(c, "several ranks: expected --model; --scores and --endpoint are for one process");
   if (!!o->model + !!o->scores + !!o->remote.o.url != 1)
     return cli_usage(c, "expected one of --model, --scores and --endpoint");
+  if (o->suite == EVAL_SUITES && o->public_format)
+    return cli_usage(c, "--format: expected one suite with it, got all");
   const char *const outputs[2] = {o->out, o->html};
   int status;
   for (int i = 0; i < 2; i++)
@@ -190,7 +201,7 @@ static int check(cli *c, options *o) {
 }
 
 /* What belongs to a model that is run here. */
-static void say_unused(const cli *c, const options *o) {
+static void say_unused(const cli *c, const cli_eval *o) {
   static const char *const others[] = {"device", "dtype", "base"};
   if (o->model) return;
   const char *beside = o->scores ? "--scores" : "--endpoint";
@@ -201,7 +212,7 @@ static void say_unused(const cli *c, const options *o) {
 }
 
 static int run_command(cli *c, void *values) {
-  options *o = values;
+  cli_eval *o = values;
   int status = cli_agree(c, check(c, o));
   if (status >= 0) return status;
   say_unused(c, o);
@@ -210,7 +221,11 @@ static int run_command(cli *c, void *values) {
               : o->remote.o.model   ? o->remote.o.model
                                     : "endpoint";
   rw_error err;
-  rw_status s = evaluate(c, o, &err);
+  arena *a = arena_new();
+  rw_status s = a ? spread_folders(c, o, a, &err) : rw_nomem(&err, "files");
+  s = comm_agree(c->context->ranks, s, &err);
+  if (!s) s = o->suite == EVAL_SUITES ? cli_eval_run_all(c, o, &err) : evaluate(c, o, &err);
+  arena_free(a);
   cli_endpoint_done(&o->remote, s == RW_OK);
   return s ? cli_fail(c, &err) : 0;
 }
@@ -221,9 +236,9 @@ const cli_command cmd_eval = {.name = "eval",
                               .about = ABOUT,
                               .examples = EXAMPLES,
                               .parts = {{table},
-                                        {cli_scoring_table, offsetof(options, scoring)},
-                                        {cli_endpoint_table, offsetof(options, remote)}},
-                              .values = sizeof(options),
+                                        {cli_scoring_table, offsetof(cli_eval, scoring)},
+                                        {cli_endpoint_table, offsetof(cli_eval, remote)}},
+                              .values = sizeof(cli_eval),
                               .common = CLI_MODEL | CLI_SEED | CLI_ROWS,
                               .ranks = true,
                               .run = run_command};

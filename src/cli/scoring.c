@@ -30,8 +30,7 @@ const option cli_scoring_table[] = {
      .help = "what strftime_now returns (default: 2024-07-26)"},
     {.name = NULL}};
 
-rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
-                          json_writer *record, rw_error *err) {
+rw_status cli_open_scorer(cli *c, scorer **out, const cli_scoring *s, const char *model, rw_error *err) {
   score_options o = s->o;
   o.model = model;
   o.overlong = (overlong)s->overlong;
@@ -39,15 +38,19 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
   o.dtype = c->common.dtype;
   o.context = cli_threads(c);
   if (!o.context) return rw_nomem(err, "threads");
-  scorer *sc = NULL;
-  comm *ranks = c->context->ranks;
   rw_status st = cli_model_dir(c, &o.model, err);
   o.base = c->common.base;
-  if (!st) st = scorer_open(&sc, &o, err);
-  RW_TRY(comm_agree(ranks, st, err));
-  log_note(c->context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(sc),
-           scorer_dtype(sc), (long long)scorer_max_length(sc));
-  st = eval_scores_ranks(out, d, sc, err);
+  if (!st) st = scorer_open(out, &o, err);
+  RW_TRY(comm_agree(c->context->ranks, st, err));
+  log_note(c->context, "%s: %s in %s, at most %lld tokens a conversation", model, scorer_device(*out),
+           scorer_dtype(*out), (long long)scorer_max_length(*out));
+  return RW_OK;
+}
+
+rw_status cli_score_opened(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
+                           scorer *sc, json_writer *record, rw_error *err) {
+  comm *ranks = c->context->ranks;
+  rw_status st = eval_scores_ranks(out, d, sc, err);
   render_notes notes;
   scorer_notes(sc, &notes);
   uint64_t sums[2] = {notes.escaped, notes.tmpl.changed};
@@ -60,11 +63,19 @@ rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cl
     jw_string(record, "dtype", scorer_dtype(sc));
     jw_int(record, "max_length", scorer_max_length(sc));
     jw_string(record, "overlong", cli_overlongs[s->overlong].text);
-    if (o.head) jw_string(record, "head", o.head);
-    jw_string(record, "chat_template", o.chat_template);
+    if (s->o.head) jw_string(record, "head", s->o.head);
+    jw_string(record, "chat_template", s->o.chat_template);
     jw_uint(record, "control_tokens_escaped", notes.escaped);
     jw_uint(record, "content_changed_by_template", notes.tmpl.changed);
   }
+  return st;
+}
+
+rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
+                          json_writer *record, rw_error *err) {
+  scorer *sc = NULL;
+  RW_TRY(cli_open_scorer(c, &sc, s, model, err));
+  rw_status st = cli_score_opened(c, out, d, s, model, sc, record, err);
   scorer_free(sc);
   return st;
 }

@@ -12,6 +12,11 @@ typedef struct {
 extern const option cli_scoring_table[];  /* fills a cli_scoring */
 extern const option_word cli_overlongs[]; /* by the values of overlong */
 
+/* Opens the model; all ranks together. */
+rw_status cli_open_scorer(cli *c, scorer **out, const cli_scoring *s, const char *model, rw_error *err);
+/* Scores by one that is open. *record as of cli_score_model. */
+rw_status cli_score_opened(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
+                           scorer *sc, json_writer *record, rw_error *err);
 /* Opens the model, scores, closes it. *record (may be NULL) gets members for results.json: what it ran with. */
 rw_status cli_score_model(cli *c, eval_scores *out, const eval_data *d, const cli_scoring *s, const char *model,
                           json_writer *record, rw_error *err);

@@ -229,7 +229,7 @@ static rw_status get_side(reader *r, const char *field, json_val v, const prompt
 static rw_status read_pair(reader *r, const data_form *f, conv_row *row, json_val v) {
   static const char *const names[2] = {"chosen", "rejected"};
   json_val sides[2];
-  prompt_part p;
+  prompt_part p = {0};
   size_t n[2];
   bool list[2];
   RW_TRY(read_prompt(r, f, v, &p));
@@ -287,26 +287,34 @@ static rw_status read_scores(reader *r, conv_row *row, json_val v) {
 }
 
 static rw_status read_responses(reader *r, const data_form *f, conv_row *row, json_val v) {
-  prompt_part p;
+  prompt_part p = {0};
   RW_TRY(open_list(r, f, row, v, &p));
   RW_TRY(get_side(r, f->answer, row->responses, &p, row->branch, row->n_branches, true));
   return read_scores(r, row, v);
 }
 
-/* response_1, response_2, … as far as they go. */
+/* Response k (from 0): response_1, response_2, … or response_A, response_B, … to Z. */
+static void numbered(char name[32], const data_form *f, size_t k) {
+  bool letters = f->answer[strlen(f->answer) - 1] == 'A';
+  if (letters)
+    snprintf(name, 32, "response_%c", (char)("ABCDEFGHIJKLMNOPQRSTUVWXYZ@"[k < 26 ? k : 26]));
+  else
+    snprintf(name, 32, "response_%zu", k + 1);
+}
+
+/* The responses as far as they go. */
 static rw_status read_numbered(reader *r, const data_form *f, conv_row *row, json_val v) {
   char name[32];
-  prompt_part p;
-  do snprintf(name, sizeof name, "response_%zu", ++row->n_branches);
-  while (row_get(r->d, v, r->called, name) != JSON_NONE);
-  row->n_branches--;
+  prompt_part p = {0};
+  for (numbered(name, f, 0); row_get(r->d, v, r->called, name) != JSON_NONE; numbered(name, f, row->n_branches))
+    row->n_branches++;
   row->kind = ROW_RESPONSES;
   row->responses = JSON_NONE;
   row->branch = arena_alloc(r->a, row->n_branches, sizeof *row->branch);
   if (!row->branch) return rw_nomem(r->err, "a row");
   RW_TRY(read_prompt(r, f, v, &p));
   for (size_t b = 0; b < row->n_branches; b++) {
-    snprintf(name, sizeof name, "response_%zu", b + 1);
+    numbered(name, f, b);
     RW_TRY(get_branch(r, name, row_get(r->d, v, r->called, name), &p, &row->branch[b]));
   }
   return read_scores(r, row, v);
@@ -318,7 +326,7 @@ static rw_status read_answers(reader *r, const data_form *f, conv_row *row, json
   json_val first = row_get(r->d, v, r->called, best ? f->answer : "chosen");
   json_val others = row_get(r->d, v, r->called, best ? "loser_list" : f->answer);
   json_val e = best ? json_first(r->d, others) : others;
-  prompt_part p;
+  prompt_part p = {0};
   if (best && (json_kind(r->d, others) != JSON_ARRAY || e == JSON_NONE))
     return json_wrong(r->d, others, "loser_list", "a list of answers", r->err);
   RW_TRY(read_prompt(r, f, v, &p));
@@ -341,7 +349,7 @@ static rw_status read_answers(reader *r, const data_form *f, conv_row *row, json
 
 /* [{"completion", "rank"}, …], rank 0 the best: the scores are the ranks' negatives. */
 static rw_status read_ranks(reader *r, const data_form *f, conv_row *row, json_val v) {
-  prompt_part p;
+  prompt_part p = {0};
   RW_TRY(open_list(r, f, row, v, &p));
   if (row->n_branches == 0)
     return rw_fail(r->err, RW_DATA, "%s: expected at least one response, got an empty list", f->answer);

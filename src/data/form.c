@@ -17,6 +17,7 @@ const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, fa
                                 {"whole responses", FORM_RESPONSES, NULL, "responses", false},
                                 {"completions", FORM_RESPONSES, "prompt", "completions", false},
                                 {"numbered responses", FORM_NUMBERED, "prompt", "response_1", false},
+                                {"lettered responses", FORM_NUMBERED, "question", "response_A", false},
                                 {"NeMo ranking", FORM_RANKS, "context", "completions", false},
                                 {"messages", FORM_SINGLE, NULL, "messages", false},
                                 {"response", FORM_SINGLE, "prompt", "response", false},

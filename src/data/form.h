@@ -28,9 +28,10 @@ typedef enum {
   FORM_PAIR,      /* chosen, rejected */
   FORM_RESPONSES, /* a list, and scores where it is a ranking */
   FORM_RANKS,     /* a list of objects with completion and rank */
-  FORM_NUMBERED,  /* response_1, response_2, …, and scores where it is a ranking (PPE) */
-  FORM_ANSWERS,   /* objects with answer: chosen and reject, or bon_best and the list loser_list (RMB) */
-  FORM_SINGLE     /* one conversation */
+  FORM_NUMBERED, /* response_1, response_2, … (PPE) or response_A, … (JudgeBench), and scores where it is a ranking
+                  */
+  FORM_ANSWERS, /* objects with answer: chosen and reject, or bon_best and the list loser_list (RMB) */
+  FORM_SINGLE   /* one conversation */
 } form_shape;
 
 typedef struct {

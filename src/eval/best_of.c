@@ -8,7 +8,6 @@
  * K), and each of the group is as likely to be the first. max is the curve's highest value, end its last, loss the
  * mean square of its distance from the ideal.
  */
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,13 +200,7 @@ void best_of_json(json_writer *w, const eval_result *r) {
 }
 
 static rw_status parse_one(eval_result *r, json_doc *d, json_val v, const char *set, bool model, rw_error *err) {
-  static const struct {
-    const char *name;
-    size_t at;
-  } numbers[] = {
-      {"accuracy", offsetof(eval_best_of, accuracy)}, {"sampled_accuracy", offsetof(eval_best_of, sampled)},
-      {"auc", offsetof(eval_best_of, auc)},           {"max", offsetof(eval_best_of, max)},
-      {"loss", offsetof(eval_best_of, loss)},         {"end", offsetof(eval_best_of, end)}};
+  static const char *const names[] = {"accuracy", "sampled_accuracy", "auc", "max", "loss", "end"};
   eval_best_of *b = &r->best[r->n_best++];
   slice key = json_key(d, v);
   json_val curve = json_get(d, v, "curve"), ideal = json_get(d, v, "ideal");
@@ -218,10 +211,9 @@ static rw_status parse_one(eval_result *r, json_doc *d, json_val v, const char *
   b->curve = arena_alloc(r->memory, 2 * b->k, sizeof *b->curve);
   if (!b->curve) return rw_nomem(err, "results");
   b->ideal = b->curve + b->k;
-  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    double *at = (double *)((char *)b + numbers[i].at);
-    if (!json_number(d, json_get(d, v, numbers[i].name), at)) *at = NAN;
-  }
+  double *const at[] = {&b->accuracy, &b->sampled, &b->auc, &b->max, &b->loss, &b->end};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (!json_number(d, json_get(d, v, names[i]), at[i])) *at[i] = NAN;
   json_val c = json_first(d, curve), e = json_first(d, ideal);
   for (size_t i = 0; i < b->k; i++, c = json_next(d, c), e = e == JSON_NONE ? e : json_next(d, e)) {
     if (!json_number(d, c, &b->curve[i])) b->curve[i] = NAN;

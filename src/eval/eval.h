@@ -25,6 +25,7 @@ typedef enum {
 } eval_suite;
 enum { EVAL_SUITES = EVAL_RMB + 1 };
 extern const option_word eval_suite_words[EVAL_SUITES + 1]; /* by eval_suite */
+extern const option_word eval_suite_or_all_words[];         /* and "all": EVAL_SUITES */
 bool eval_suite_of(slice name, eval_suite *out);            /* false: no such suite */
 size_t eval_suite_size(eval_suite s);                       /* items as published; 0: not fixed (pairs) */
 
@@ -36,6 +37,14 @@ typedef struct eval_data eval_data;
 rw_status eval_load(eval_data **out, eval_suite suite, const char *const *paths, size_t n_paths,
                     rw_context *context, rw_error *err);
 void eval_data_free(eval_data *d); /* NULL is fine */
+/* The files in a folder and the folders within it that are a suite's, known by their first row; in the order of
+ * their names. Where some are named for the split that the published figures are of, the others are left out. All
+ * lives in the arena. */
+typedef struct {
+  const char **paths;
+  size_t n, cap;
+} eval_files;
+rw_status eval_find(eval_files found[EVAL_SUITES], const char *dir, rw_context *context, arena *a, rw_error *err);
 size_t eval_items(const eval_data *d);
 
 /* ---- scores: one a response, in the rows' order ---- */

@@ -9,15 +9,15 @@
 
 #include "eval/eval_int.h"
 
-const option_word eval_suite_words[EVAL_SUITES + 1] = {{"rewardbench", EVAL_REWARDBENCH},
-                                                       {"rewardbench2", EVAL_REWARDBENCH2},
-                                                       {"rm-bench", EVAL_RM_BENCH},
-                                                       {"judgebench", EVAL_JUDGEBENCH},
-                                                       {"pairs", EVAL_PAIRS},
-                                                       {"ppe-preference", EVAL_PPE_PREFERENCE},
-                                                       {"ppe-correctness", EVAL_PPE_CORRECTNESS},
-                                                       {"rmb", EVAL_RMB},
-                                                       {NULL, 0}};
+#define SUITES                                                                                         \
+  {"rewardbench", EVAL_REWARDBENCH}, {"rewardbench2", EVAL_REWARDBENCH2}, {"rm-bench", EVAL_RM_BENCH}, \
+      {"judgebench", EVAL_JUDGEBENCH}, {"pairs", EVAL_PAIRS}, {"ppe-preference", EVAL_PPE_PREFERENCE}, \
+      {"ppe-correctness", EVAL_PPE_CORRECTNESS}, {                                                     \
+    "rmb", EVAL_RMB                                                                                    \
+  }
+
+const option_word eval_suite_words[EVAL_SUITES + 1] = {SUITES, {NULL, 0}};
+const option_word eval_suite_or_all_words[EVAL_SUITES + 2] = {SUITES, {"all", EVAL_SUITES}, {NULL, 0}};
 
 const suite_spec suite_specs[EVAL_SUITES] = {
     [EVAL_REWARDBENCH] = {{"Chat", "Chat Hard", "Safety", "Reasoning"}, "subset", {"id"}, 2985, true, false},

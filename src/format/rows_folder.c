@@ -42,6 +42,8 @@ static const char *row_ending(const char *name) {
   return NULL;
 }
 
+bool rows_is_name(const char *name) { return row_ending(name) != NULL; }
+
 static size_t digits(const char *p, size_t len) {
   size_t n = 0;
   while (n < len && isdigit((unsigned char)p[len - 1 - n])) n++;

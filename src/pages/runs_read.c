@@ -122,6 +122,37 @@ static const char *data_of(run_set *s, json_doc *d) {
   return kept;
 }
 
+static rw_status add_result(run_set *s, const char *name, json_doc *d, const char *path, rw_error *err) {
+  named_result r = {.name = name};
+  rw_status st = eval_result_parse(&r.result, d, NULL, err);
+  r.data = data_of(s, d);
+  if (st == RW_DATA)
+    return rw_fail(err, RW_DATA,
+                   "%s: expected results of `reward eval` or a report.json of curate or decontaminate, "
+                   "got another file",
+                   path);
+  if (st) return st;
+  if (vec_push(s->results, s->n_results, s->cap_results, r)) return RW_OK;
+  eval_result_free(&r.result);
+  return rw_nomem(err, path);
+}
+
+/* `eval --suite all`: the result of each benchmark that it has one of. */
+static rw_status add_each_result(run_set *s, const char *name, json_doc *d, const char *path, rw_error *err) {
+  json_val list = json_get(d, 0, "benchmarks");
+  json_doc *one = json_new();
+  rw_status st = one ? RW_OK : rw_nomem(err, path);
+  for (json_val v = json_first(d, list); !st && v != JSON_NONE; v = json_next(d, v)) {
+    json_val result = json_get(d, v, "result");
+    if (json_kind(d, result) != JSON_OBJECT) continue;
+    slice text = json_raw(d, result);
+    st = json_parse(one, text.p, text.len, err);
+    if (!st) st = add_result(s, name, one, path, err);
+  }
+  json_free(one);
+  return st;
+}
+
 static rw_status read_file(run_set *s, const char *name, const char *path, rw_error *err) {
   json_file f;
   RW_TRY(json_file_open_large(&f, path, err));
@@ -132,19 +163,11 @@ static rw_status read_file(run_set *s, const char *name, const char *path, rw_er
     json_file_close(&f);
     return rw_nomem(err, path);
   }
-  named_result r = {.name = name};
-  rw_status st = eval_result_parse(&r.result, f.doc, NULL, err);
-  r.data = data_of(s, f.doc);
+  slice suite = json_string(f.doc, json_get(f.doc, 0, "suite"));
+  rw_status st = suite.p && slice_is(suite, "all") ? add_each_result(s, name, f.doc, path, err)
+                                                   : add_result(s, name, f.doc, path, err);
   json_file_close(&f);
-  if (st == RW_DATA)
-    return rw_fail(err, RW_DATA,
-                   "%s: expected results of `reward eval` or a report.json of curate or decontaminate, "
-                   "got another file",
-                   path);
-  if (st) return st;
-  if (vec_push(s->results, s->n_results, s->cap_results, r)) return RW_OK;
-  eval_result_free(&r.result);
-  return rw_nomem(err, path);
+  return st;
 }
 
 static rw_status read_folder(run_set *s, const char *name, const char *path, rw_error *err) {
@@ -181,11 +204,12 @@ static void run_free(train_run_files *r) {
 
 /* On failure the set is as it was. */
 static rw_status read_one(run_set *s, const char *path, const char *const *paths, size_t n, rw_error *err) {
-  size_t runs = s->n_runs;
+  size_t runs = s->n_runs, results = s->n_results;
   const char *name = name_of(s, path, paths, n);
   if (!name) return rw_nomem(err, path);
   rw_status st = file_is_dir(path) ? read_folder(s, name, path, err) : read_file(s, name, path, err);
   if (st && s->n_runs > runs) run_free(&s->runs[--s->n_runs]);
+  while (st && s->n_results > results) eval_result_free(&s->results[--s->n_results].result);
   return st;
 }
 
