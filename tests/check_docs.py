@@ -15,7 +15,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", "bench/NOTES.md", "examples/README.md",
 TREES = ("src", "include", "tests", "bench", "bindings", "examples", "recipes", "docs")
 MADE_UP = {"src/curate/stages/head.c", "src/curate/sources/good_bad.c"} # written out in docs/recipes.md
 # options of other programs: trainers, apt, debootstrap, pkg-config, oneDNN, launchers
-OTHERS = {"--reward.remote_url", "--rm-type", "--rm-url", "--foreign", "--arch", "--variant", "--include", "--relative-to",
+OTHERS = {"--reward.remote_url", "--rm-type", "--rm-url", "--apply-chat-template", "--foreign", "--arch", "--variant", "--include", "--relative-to",
           "--static", "--libs", "--cflags",
           "--mca", "--bind-to", "--map-by", "--hostfile", # mpirun
           "--signal", "--requeue", "--open-mode", "--mpi", "--kill-on-bad-exit", "--dependency", "--parsable", "--array"} # Slurm

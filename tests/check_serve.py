@@ -131,7 +131,10 @@ def protocols(s):
     check(near(probs(get("/classify", {"input": text_of, "use_activation": True})), sigmoid), "vLLM: use_activation")
     check(near(probs(get("/classify", {"input": text_of, "activation": True})), sigmoid), "vLLM: activation")
     check(probs(get("/classify", {"messages": say("Is it late?", "yes")})) == want[:1], "vLLM: messages")
-    check(get("/pooling", {"input": text_of})["data"][1]["data"] == [want[1]], "vLLM: /pooling")
+    check(near(probs(get("/classify", {"input": text_of, "softmax": True})), sigmoid), "vLLM: softmax")
+    check(probs(get("/v1/classify", {"model": "default", "input": text_of})) == want, "/v1/classify, of a model without a name")
+    check(probs(get("/classify", {"model": str(work / "rm"), "input": text_of})) == want, "a model by its folder")
+    check(get("/pooling", {"input": text_of, "task": "classify"})["data"][1]["data"] == [want[1]], "vLLM: /pooling")
     ids = [[256, *b"hi"], [256, *b"ho"]]
     by_ids = [r["score"] for r in score([{"input_ids": i} for i in ids])]
     check(probs(get("/classify", {"input": ids})) == by_ids and probs(get("/classify", {"input": ids[0]})) == by_ids[:1], "vLLM: ids")
@@ -139,17 +142,29 @@ def protocols(s):
     check(probs(get("/classify", {"input": "hi", "add_special_tokens": False})) == [bare], "vLLM: add_special_tokens")
     plain = {"chat_template": None, "chat_template_kwargs": {}, "continue_final_message": False, "truncation_side": "left"}
     check(probs(get("/classify", {"messages": say("Is it late?", "yes"), **plain})) == want[:1], "vLLM: fields that say nothing")
+    long = get("/classify", {"input": [[256, *b"x" * 3000]], "truncate_prompt_tokens": -1})
+    check(long["usage"]["prompt_tokens"] == 2048, "vLLM: truncate_prompt_tokens: -1")
     cut = get("/classify", {"input": [[256, *b"hello"]], "truncate_prompt_tokens": 3})
     check(probs(cut) == [score([{"input_ids": [256, *b"lo"]}])[0]["score"]], "vLLM: truncate_prompt_tokens")
     for path in "/score", "/v1/score":
         r = get(path, {"queries": "Is it late?", "documents": texts})
         check([d["score"] for d in r["data"]] == want, path)
+        r = get(path, {"queries": "Is it late?", "items": texts, "max_tokens_per_doc": 0, "instruction": None})
+        check([d["score"] for d in r["data"]] == want, path + ": items")
+        r = get(path, {"query": "<s><|user|>Is it late?<|end|>", "items": [f"<|assistant|>{t}<|end|>" for t in texts]})
+        check(r["scores"] == [[x] for x in want] and r["object"] == "scoring", "SGLang: " + path)
+        r = get(path, {"query": "<|assistant|>yes<|end|>", "items": "<s><|user|>Is it late?<|end|>", "item_first": True})
+        check(r["scores"] == [want[:1]], "SGLang: " + path + ": item_first")
         r = get(path, {"text_1": ["Is it late?"] * 3, "text_2": texts})
         check([d["score"] for d in r["data"]] == want, path + ": zipped")
     for path in "/rerank", "/v1/rerank", "/v2/rerank":
         r = get(path, {"query": "Is it late?", "documents": texts, "top_n": 2})["results"]
         check([x["index"] for x in r] == order[:2] and [x["relevance_score"] for x in r] == [want[i] for i in order[:2]], path)
         check(r[0]["document"]["text"] == texts[order[0]], path + ": document")
+        r = get(path, {"query": "Is it late?", "documents": texts, "return_documents": False})["results"]
+        check("document" not in r[0], path + ": return_documents")
+        r = get(path, {"query": "Is it late?", "documents": texts, "model": "unknown", "rid": None, "return_documents": True})
+        check([(x["index"], x["score"], x["document"]) for x in r] == [(i, want[i], texts[i]) for i in order], "SGLang: " + path)
 
     r = get("/classify", {"text": text_of})
     check([x["embedding"] for x in r] == [[x] for x in want] and r[0]["meta_info"]["prompt_tokens"] == 19, "SGLang: /classify")
@@ -171,6 +186,11 @@ def protocols(s):
     check(float(content(chat(body, headers={"reward_format": "number"}))) == want[0], "chat: reward_format header")
 
     check(get("/v1/models", None)["data"][0]["id"] == "rm", "/v1/models")
+    check(s.json("/v1/models/rm")[1]["id"] == "rm" and s.ask("/v1/models/other")[0] == 404, "/v1/models/NAME")
+    for path in "/model_info", "/get_model_info", "/server_info", "/get_server_info":
+        check(s.json(path)[1]["served_model_name"] == "rm", path)
+    check(s.json("/load")[1] == {"server_load": 0} and s.json("/get_load")[1][0]["num_reqs"] == 0, "/load, /get_load")
+    check(all(s.ask(p)[0] == 200 for p in ("/ready", "/ping", "/health_generate")) and s.ask("/ping", "")[0] == 200, "health by its other names")
     check(s.json("/info")[1]["model_type"]["classifier"]["id2label"] == {"0": "LABEL_0"}, "/info")
     check(s.ask("/health")[0] == 200 and s.json("/version")[1]["program"] == "reward.c", "/health, /version")
     check("reward_scored_items_total{model=\"rm\"}" in s.ask("/metrics")[1], "/metrics")
@@ -192,7 +212,7 @@ def errors(s):
         ("/score", {"queries": ["a", "b"], "documents": ["c"]}, 400, "queries: expected one text, or as many"),
         ("/rerank", {"query": "a", "documents": []}, 400, "documents: expected"),
         ("/get_reward", {"prompts": []}, 400, "query: expected"), ("/reward", {"prompt": "a"}, 400, "response: expected"),
-        ("/predict", {"inputs": 1}, 400, "inputs: expected"), ("/v1/rewards", {"rows": 1}, 400, "rows: expected"),
+        ("/predict", {"inputs": 1}, 422, "inputs: expected"), ("/v1/rewards", {"rows": 1}, 400, "rows: expected"),
         ("/v1/compare", {"prompt": "a", "responses": ["b"]}, 400, "two or more"),
         ("/v1/chat/completions", {"messages": say("a", "b"), "stream": True}, 400, "stream"),
         ("/classify", {"messages": say("a", "b"), "chat_template": "{{ 1 }}"}, 400, "chat_template: not supported"),
@@ -201,6 +221,15 @@ def errors(s):
         ("/classify", {"input": "a", "truncation_side": "right"}, 400, "truncation_side: expected"),
         ("/encode", {"text": "a", "image_data": ["x"]}, 400, "image_data: not supported"),
         ("/score", {"query": "a", "items": ["b"], "label_token_ids": [1]}, 400, "label_token_ids: not supported"),
+        ("/predict", {"inputs": "x" * 3000}, 422, "more than max_length"), ("/rerank", {"query": "a", "texts": []}, 400, "texts: expected"),
+        ("/predict", {"inputs": "a", "truncate": True, "truncation_direction": "Right"}, 422, "truncation_direction: expected"),
+        ("/rerank", {"query": "a", "documents": ["b"], "instruct": "Judge."}, 400, "instruct: not supported"),
+        ("/v2/rerank", {"query": "a", "documents": ["b"], "max_tokens_per_doc": 9}, 400, "max_tokens_per_doc: not supported"),
+        ("/rerank", {"query": "a", "documents": ["b"], "model": "unknown"}, 404, "unknown"),
+        ("/v1/score", {"query": "a", "items": [3]}, 400, "query, items: expected"), ("/v1/score", {"query": "a", "items": []}, 400, "items: expected"),
+        ("/v1/score", {"query": "a", "items": "b", "apply_softmax": True}, 400, "apply_softmax: not supported"),
+        ("/pooling", {"input": "a", "task": "token_classify"}, 400, "task: expected"), ("/pooling", {"input": "a", "dimensions": 3}, 400, "dimensions: not"),
+        ("/pooling", {"input": "a", "encoding_format": "bytes"}, 400, "encoding_format: expected"),
         ("/nowhere", {}, 404, "no such path"),
     ]
     for path, body, status, text in table:

@@ -41,6 +41,17 @@ static rw_status models_answer(request *q, str *out, rw_error *err) {
   return RW_OK;
 }
 
+static rw_status model_answer(request *q, str *out, rw_error *err) {
+  json_writer w = {.out = out};
+  if (!q->rest) return rw_nomem(err, "an answer");
+  hosted *m = server_model(q->server, slice_of(q->rest));
+  if (!m)
+    return request_refuse(q, 404, err, "model: '%.200s' is not served here; GET /v1/models names what is", q->rest);
+  write_model(&w, q, m);
+  hosted_release(m);
+  return RW_OK;
+}
+
 /* TEI's fields, those that there are. */
 static rw_status info_answer(request *q, str *out, rw_error *err) {
   json_writer w = {.out = out};
@@ -51,6 +62,7 @@ static rw_status info_answer(request *q, str *out, rw_error *err) {
   jw_string(&w, "model_id", request_model_name(q));
   jw_null(&w, "model_sha");
   jw_string(&w, "model_dtype", scorer_dtype(s));
+  jw_string(&w, "served_model_name", request_model_name(q));
   jw_object(&w, "model_type");
   jw_object(&w, "classifier");
   jw_object(&w, "id2label");
@@ -65,19 +77,55 @@ static rw_status info_answer(request *q, str *out, rw_error *err) {
   jw_int(&w, "max_batch_tokens", scorer_batch_tokens(s));
   jw_int(&w, "max_concurrent_requests", o->max_connections);
   jw_int(&w, "max_client_batch_size", REQUEST_MOST_ITEMS);
+  jw_bool(&w, "auto_truncate", o->score.overlong == OVERLONG_TRUNCATE);
   jw_string(&w, "version", REWARD_VERSION);
   jw_string(&w, "program", "reward.c");
   jw_end(&w);
   return RW_OK;
 }
 
+/* SGLang's of a model and of a server: what routers before its and vLLM's servers ask for when they start. */
 static rw_status sglang_info_answer(request *q, str *out, rw_error *err) {
   json_writer w = {.out = out};
   (void)err;
   jw_object(&w, NULL);
   jw_string(&w, "model_path", request_model_name(q));
+  jw_string(&w, "served_model_name", request_model_name(q));
   jw_string(&w, "tokenizer_path", request_model_name(q));
   jw_bool(&w, "is_generation", false);
+  jw_bool(&w, "is_embedding", true);
+  jw_string(&w, "version", REWARD_VERSION);
+  jw_end(&w);
+  return RW_OK;
+}
+
+/* By which routers choose the server with the least to do: /load is vLLM's, /get_load SGLang's. */
+static rw_status load_answer(request *q, str *out, rw_error *err) {
+  json_writer w = {.out = out};
+  (void)err;
+  jw_object(&w, NULL);
+  jw_int(&w, "server_load", server_meter(q->server)->requests - 1); /* beside this one */
+  jw_end(&w);
+  return RW_OK;
+}
+
+static rw_status sglang_load_answer(request *q, str *out, rw_error *err) {
+  json_writer w = {.out = out};
+  hosted *m[MOST];
+  queue_figures f, all = {0};
+  (void)err;
+  for (size_t i = server_models(q->server, m, MOST); i-- > 0; hosted_release(m[i])) {
+    queue_look(hosted_queue(m[i]), &f);
+    all.waiting_items += f.waiting_items;
+    all.waiting_tokens += f.waiting_tokens;
+  }
+  jw_array(&w, NULL);
+  jw_object(&w, NULL);
+  jw_int(&w, "dp_rank", 0);
+  jw_int(&w, "num_reqs", server_meter(q->server)->requests - 1);
+  jw_uint(&w, "num_waiting_reqs", all.waiting_items);
+  jw_uint(&w, "num_tokens", all.waiting_tokens);
+  jw_end(&w);
   jw_end(&w);
   return RW_OK;
 }
@@ -137,11 +185,22 @@ static rw_status metrics_answer_text(request *q, str *out, rw_error *err) {
 
 #define GET(at, answers) \
   { .method = "GET", .path = at, .answer = answers, .refuse = refuse_as_openai }
+#define HEALTH(methods, at) \
+  { .method = methods, .path = at, .answer = health_answer, .refuse = refuse_as_openai, .open = true }
 const route about_routes[] = {
     GET("/v1/models", models_answer),
+    {.method = "GET", .path = "/v1/models/", .answer = model_answer, .refuse = refuse_as_openai, .rest = true},
     GET("/info", info_answer),
     GET("/get_model_info", sglang_info_answer),
-    {.method = "GET", .path = "/health", .answer = health_answer, .refuse = refuse_as_openai, .open = true},
+    GET("/model_info", sglang_info_answer),
+    GET("/get_server_info", sglang_info_answer),
+    GET("/server_info", sglang_info_answer),
+    GET("/load", load_answer),
+    GET("/get_load", sglang_load_answer),
+    HEALTH("GET", "/health"),
+    HEALTH("GET", "/health_generate"),
+    HEALTH("GET", "/ready"),
+    HEALTH("GET|POST", "/ping"),
     {.method = "GET",
      .path = "/metrics",
      .answer = metrics_answer_text,

@@ -74,8 +74,7 @@ static void refuse(exchange *x, int status, const char *why) {
   json_writer w = {.out = &x->out};
   refusal words = x->q.route && x->q.route->refuse ? x->q.route->refuse : refuse_as_openai;
   str_clear(&x->out);
-  words(&w, status, text);
-  x->status = status;
+  x->status = words(&w, status, text);
 }
 
 static int status_of(const exchange *x, const rw_error *err) {
@@ -266,6 +265,10 @@ static exchange *exchange_new(front *f, struct MHD_Connection *c, const char *pa
   if (!format) format = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "reward-format");
   if (name) q->key_arg = arena_strndup(q->mem, name, strlen(name));
   if (format) q->format_header = arena_strndup(q->mem, format, strlen(format));
+  if (q->route && q->route->rest) {
+    const char *rest = path + strlen(q->route->path);
+    q->rest = arena_strndup(q->mem, rest, strlen(rest));
+  }
   if (!q->route && known) {
     q->route = routes_find(path, NULL, &known); /* for its words */
     refuse(x, 405, "this path takes another method");

@@ -149,11 +149,11 @@ static rw_status compare_answer(request *q, str *out, rw_error *err) {
   return RW_OK;
 }
 
-static void native_refuse(json_writer *w, int status, const char *why) {
-  (void)status;
+static int native_refuse(json_writer *w, int status, const char *why) {
   jw_object(w, NULL);
   jw_string(w, "error", why);
   jw_end(w);
+  return status;
 }
 
 const route native_routes[] = {{.method = "POST",

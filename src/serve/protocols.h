@@ -11,11 +11,14 @@ SERVE_PROTOCOLS(X)
 #undef X
 
 /* refuse.c: {"error": {"message", "type", "code"}}, as OpenAI's, vLLM's and SGLang's. */
-void refuse_as_openai(json_writer *w, int status, const char *why);
-void refuse_as_tei(json_writer *w, int status, const char *why);
+int refuse_as_openai(json_writer *w, int status, const char *why);
+int refuse_as_tei(json_writer *w, int status, const char *why);
 /* A path that two protocols share: which of them reads the body is seen in its fields. */
 rw_status sglang_read(request *q, rw_error *err);
 rw_status sglang_answer(request *q, str *out, rw_error *err);
+rw_status sglang_score_read(request *q, rw_error *err);
+rw_status sglang_score_answer(request *q, str *out, rw_error *err);
+void sglang_rerank_answer(const request *q, json_writer *w, const size_t *order, size_t n, bool documents);
 rw_status tei_rerank_read(request *q, rw_error *err);
 rw_status tei_rerank_answer(request *q, str *out, rw_error *err);
 

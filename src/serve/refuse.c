@@ -1,7 +1,7 @@
 /* refuse.c - how the protocols word a refusal. */
 #include "serve/protocols.h"
 
-void refuse_as_openai(json_writer *w, int status, const char *why) {
+int refuse_as_openai(json_writer *w, int status, const char *why) {
   jw_object(w, NULL);
   jw_object(w, "error");
   jw_string(w, "message", why);
@@ -15,17 +15,20 @@ void refuse_as_openai(json_writer *w, int status, const char *why) {
   jw_int(w, "code", status);
   jw_end(w);
   jw_end(w);
+  return status;
 }
 
-void refuse_as_tei(json_writer *w, int status, const char *why) {
+/* Its statuses: 422 of what cannot be taken as it is, 424 of a fault within. */
+int refuse_as_tei(json_writer *w, int status, const char *why) {
+  if (status == 400) status = 422;
+  if (status == 500) status = 424;
   jw_object(w, NULL);
   jw_string(w, "error", why);
   jw_string(w, "error_type",
-            status == 413   ? "Validation"
-            : status == 422 ? "Tokenizer"
+            status == 424   ? "Backend"
             : status == 429 ? "Overloaded"
             : status == 503 ? "Unhealthy"
-            : status >= 500 ? "Backend"
                             : "Validation");
   jw_end(w);
+  return status;
 }

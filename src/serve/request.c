@@ -60,6 +60,9 @@ rw_status request_model(request *q, rw_error *err) {
   if (!name.p) return request_wrong(q, "model", v, "a string", err);
   if (name.len == 0) return RW_OK;
   hosted *m = server_model(q->server, name);
+  /* what SGLang's clients and the routers before its servers send where they were told no name */
+  bool none = slice_is(name, "default") || (slice_is(name, "unknown") && request_get(q, "rid") != JSON_NONE);
+  if (!m && none) return RW_OK;
   if (!m)
     return request_refuse(q, 404, err, "model: '%.*s' is not served here; GET /v1/models names what is",
                           name.len > 200 ? 200 : (int)name.len, name.p);
@@ -81,7 +84,9 @@ rw_status request_without(request *q, const char *const *fields, rw_error *err) 
   for (; *fields; fields++) {
     json_val v = request_get(q, *fields);
     json_type t = json_kind(q->doc, v);
+    double number;
     bool empty = v == JSON_NONE || t == JSON_NULL || t == JSON_FALSE ||
+                 (json_number(q->doc, v, &number) && number == 0) ||
                  ((t == JSON_OBJECT || t == JSON_ARRAY) && json_count(q->doc, v) == 0);
     if (!empty)
       return rw_fail(err, RW_DATA, "%s: not supported here, and without it the score would be another's", *fields);

@@ -17,8 +17,8 @@ typedef struct server server;
 typedef struct hosted hosted;
 typedef struct request request;
 
-/* How a protocol words a refusal. */
-typedef void (*refusal)(json_writer *w, int status, const char *why);
+/* How a protocol words a refusal; returns the HTTP status, where it has its own. */
+typedef int (*refusal)(json_writer *w, int status, const char *why);
 
 typedef struct {
   const char *method, *path;                    /* method "POST|PUT": either */
@@ -28,6 +28,7 @@ typedef struct {
   const char *type;           /* type of the reply; NULL: application/json */
   const char *const *headers; /* more of them: name, value, ..., NULL; or NULL */
   bool open;                  /* without the key, too */
+  bool rest;                  /* of all paths that begin so; request.rest is how they go on */
   bool partial;               /* answer() says itself what a failed item is */
 } route;
 
@@ -53,6 +54,7 @@ struct request {
   hosted *model; /* the model of the name asked for, or the first; held until the request ends */
   str body;
   const char *key_arg;       /* ?key= of the URL, in mem; NULL: none */
+  const char *rest;          /* of the path, where the route has one; in mem */
   const char *format_header; /* the header reward_format; NULL: none */
   json_doc *doc;
   arena *mem;
@@ -81,12 +83,13 @@ json_val request_get(request *q, const char *field);
 /* The body's value of a field that must be there, or RW_DATA naming it. */
 rw_status request_need(request *q, const char *field, json_val *v, rw_error *err);
 rw_status request_wrong(request *q, const char *field, json_val v, const char *expected, rw_error *err);
-/* "model": picks it; unknown: RW_DATA, status 404. NONE or "": the first. */
+/* "model": picks it by its name, or by the folder as the server was given it; unknown: RW_DATA, status 404. None,
+ * "" or, where no model has that name, "default": the first. */
 rw_status request_model(request *q, rw_error *err);
 /* true or false; null and absent leave *given false. */
 rw_status request_bool(request *q, const char *field, bool *given, bool *value, rw_error *err);
 
-/* The fields, up to NULL, hold nothing (absent, null, false, or empty): those that other servers follow and this
+/* The fields, up to NULL, hold nothing (absent, null, false, 0, or empty): those that other servers follow and this
  * one does not, where leaving them aside would change a score. */
 rw_status request_without(request *q, const char *const *fields, rw_error *err);
 

@@ -21,7 +21,7 @@ const route *routes_find(const char *path, const char *method, bool *path_known)
   *path_known = false;
   for (int p = 0; p < PROTOCOLS; p++)
     for (const route *r = protocols[p]; r->path; r++) {
-      if (strcmp(r->path, path) != 0) continue;
+      if (r->rest ? strncmp(r->path, path, strlen(r->path)) != 0 : strcmp(r->path, path) != 0) continue;
       *path_known = true;
       if (!method || takes(r, method)) return r;
     }

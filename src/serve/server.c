@@ -31,6 +31,8 @@ hosted *server_model(server *s, slice name) {
   hosted *found = NULL;
   for (size_t i = 0; i < s->n && !found; i++)
     if (!name.p || slice_is(name, hosted_name(s->models[i]))) found = hosted_hold(s->models[i]);
+  for (size_t i = 0; i < s->n && !found; i++)
+    if (slice_is(name, s->o->models[i].dir)) found = hosted_hold(s->models[i]);
   pthread_mutex_unlock(&s->lock);
   return found;
 }

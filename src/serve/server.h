@@ -1,5 +1,5 @@
-/* server.h - what all requests of a server share. Its files, each above those that it uses: meter.c, queue.c,
- * hosted.c, server.c, request.c, refuse.c, the protocols, routes.c, front.c, serve.c. */
+/* server.h - what all requests of a server share. Its files, each above those that it uses: meter.c, client.c,
+ * queue.c, hosted.c, server.c, request.c, refuse.c, the protocols, routes.c, front.c, serve.c. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 

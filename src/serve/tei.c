@@ -11,6 +11,11 @@ static rw_status read_flags(request *q, bool *return_text, rw_error *err) {
   q->output = (given && raw) || none ? OUTPUT_RAW : OUTPUT_SIGMOID;
   RW_TRY(request_bool(q, "truncate", &given, &cut, err));
   if (given) q->cut = cut;
+  json_val side = request_get(q, "truncation_direction");
+  if (q->cut && side != JSON_NONE && !slice_is(json_string(q->doc, side), "Left") &&
+      !slice_is(json_string(q->doc, side), "left"))
+    return request_wrong(q, "truncation_direction", side, "\"Left\": a reward is read at the end, which stays",
+                         err);
   RW_TRY(request_bool(q, "return_text", &given, return_text, err));
   return RW_OK;
 }

@@ -5,6 +5,7 @@
 typedef struct {
   int64_t top_n;
   bool sglang, tei; /* the body is another protocol's */
+  bool bare;        /* without the documents' texts */
 } vllm;
 
 static rw_status vllm_new(request *q, vllm **out, rw_error *err) {
@@ -12,10 +13,10 @@ static rw_status vllm_new(request *q, vllm **out, rw_error *err) {
   return *out ? RW_OK : rw_nomem(err, "a request");
 }
 
-/* use_activation, or activation as older clients call it. */
+/* use_activation, or as older clients call it. */
 static rw_status read_activation(request *q, rw_error *err) {
-  static const char *const names[] = {"use_activation", "activation"};
-  for (int i = 0; i < 2 && q->output == OUTPUT_OPEN; i++) {
+  static const char *const names[] = {"use_activation", "activation", "softmax"};
+  for (int i = 0; i < 3 && q->output == OUTPUT_OPEN; i++) {
     bool given, on;
     RW_TRY(request_bool(q, names[i], &given, &on, err));
     if (given) q->output = on ? OUTPUT_SIGMOID : OUTPUT_RAW;
@@ -23,7 +24,8 @@ static rw_status read_activation(request *q, rw_error *err) {
   return RW_OK;
 }
 
-/* truncate_prompt_tokens, -1 and null: as the server is set. The end of a conversation is what is kept. */
+/* truncate_prompt_tokens: null: as the server is set; -1: to what the model takes. The end of a conversation is
+ * what is kept. */
 static rw_status read_limit(request *q, rw_error *err) {
   json_val v = request_get(q, "truncate_prompt_tokens"), side = request_get(q, "truncation_side");
   int64_t n;
@@ -33,6 +35,7 @@ static rw_status read_limit(request *q, rw_error *err) {
   if (!json_int(q->doc, v, &n) || n < -1 || n == 0)
     return request_wrong(q, "truncate_prompt_tokens", v, "a whole number above 0, or -1", err);
   if (n > 0) q->most_tokens = n;
+  q->cut = true;
   return RW_OK;
 }
 
@@ -60,6 +63,17 @@ static rw_status classify_read(request *q, rw_error *err) {
   RW_TRY(vllm_new(q, &o, err));
   o->sglang = request_get(q, "input") == JSON_NONE && request_get(q, "messages") == JSON_NONE;
   return o->sglang ? sglang_read(q, err) : read_input(q, err);
+}
+
+static rw_status pooling_read(request *q, rw_error *err) {
+  static const char *const others[] = {"dimensions", "normalize", NULL};
+  json_val task = request_get(q, "task"), as = request_get(q, "encoding_format");
+  RW_TRY(request_without(q, others, err));
+  if (task != JSON_NONE && json_kind(q->doc, task) != JSON_NULL && !slice_is(json_string(q->doc, task), "classify"))
+    return request_wrong(q, "task", task, "\"classify\": a number a text", err);
+  if (slice_is(json_string(q->doc, as), "bytes") || slice_is(json_string(q->doc, as), "bytes_only"))
+    return rw_fail(err, RW_DATA, "encoding_format: expected \"float\": the answer is JSON");
+  return read_input(q, err);
 }
 
 static void begin(json_writer *w, const request *q, const char *prefix) {
@@ -144,18 +158,27 @@ static rw_status read_texts(request *q, const char *const *names, size_t n_names
   return RW_OK;
 }
 
-static rw_status score_read(request *q, rw_error *err) {
-  static const char *const firsts[] = {"queries", "text_1", "data_1", "query"};
-  static const char *const seconds[] = {"documents", "text_2", "data_2", "items"};
-  static const char *const others[] = {"label_token_ids", "item_first",
-                                       NULL}; /* SGLang's, of another kind of score */
-  const char *first, *second;
-  slice *a, *b;
-  size_t na, nb;
+/* What /score and /rerank have in common. */
+static rw_status read_pairs(request *q, rw_error *err) {
+  static const char *const others[] = {
+      "max_tokens_per_query", "max_tokens_per_doc", "instruction", "instruct", "chat_template_kwargs", NULL};
   RW_TRY(request_without(q, others, err));
   RW_TRY(request_model(q, err));
   RW_TRY(read_activation(q, err));
-  RW_TRY(read_limit(q, err));
+  return read_limit(q, err);
+}
+
+static rw_status score_read(request *q, rw_error *err) {
+  static const char *const firsts[] = {"queries", "text_1", "data_1", "query"};
+  static const char *const seconds[] = {"documents", "text_2", "data_2", "items"};
+  vllm *o;
+  RW_TRY(vllm_new(q, &o, err));
+  o->sglang = request_get(q, "query") != JSON_NONE && request_get(q, "items") != JSON_NONE;
+  if (o->sglang) return sglang_score_read(q, err);
+  const char *first, *second;
+  slice *a, *b;
+  size_t na, nb;
+  RW_TRY(read_pairs(q, err));
   RW_TRY(read_texts(q, firsts, 4, &first, &a, &na, err));
   RW_TRY(read_texts(q, seconds, 4, &second, &b, &nb, err));
   if (na != 1 && na != nb)
@@ -166,6 +189,7 @@ static rw_status score_read(request *q, rw_error *err) {
 }
 
 static rw_status score_answer(request *q, str *out, rw_error *err) {
+  if (((vllm *)q->own)->sglang) return sglang_score_answer(q, out, err);
   json_writer w = {.out = out};
   (void)err;
   begin(&w, q, "score");
@@ -193,9 +217,11 @@ static rw_status rerank_read(request *q, rw_error *err) {
   o->tei = request_get(q, "texts") != JSON_NONE;
   if (o->tei) return tei_rerank_read(q, err);
   json_val v, top = request_get(q, "top_n");
-  RW_TRY(request_model(q, err));
-  RW_TRY(read_activation(q, err));
-  RW_TRY(read_limit(q, err));
+  bool given, documents_too;
+  o->sglang = request_get(q, "rid") != JSON_NONE; /* as the routers of SGLang and vLLM ask */
+  RW_TRY(request_bool(q, "return_documents", &given, &documents_too, err));
+  o->bare = given && !documents_too;
+  RW_TRY(read_pairs(q, err));
   RW_TRY(request_need(q, "query", &v, err));
   slice query = json_string(q->doc, v);
   if (!query.p) return request_wrong(q, "query", v, "a text", err);
@@ -214,6 +240,7 @@ static rw_status rerank_answer(request *q, str *out, rw_error *err) {
   char id[64];
   size_t *order = request_ranked(q), n = o->top_n > 0 && (size_t)o->top_n < q->n ? (size_t)o->top_n : q->n;
   if (!order) return rw_nomem(err, "an answer");
+  if (o->sglang) return sglang_rerank_answer(q, &w, order, n, !o->bare), RW_OK;
   request_id(q, "rerank", id);
   jw_object(&w, NULL);
   jw_string(&w, "id", id);
@@ -223,9 +250,11 @@ static rw_status rerank_answer(request *q, str *out, rw_error *err) {
     const serve_item *it = &q->items[order[i]];
     jw_object(&w, NULL);
     jw_uint(&w, "index", order[i]);
-    jw_object(&w, "document");
-    jw_slice(&w, "text", it->conv.messages[1].content);
-    jw_end(&w);
+    if (!o->bare) {
+      jw_object(&w, "document");
+      jw_slice(&w, "text", it->conv.messages[1].content);
+      jw_end(&w);
+    }
     request_number(&w, "relevance_score", q, it);
     jw_end(&w);
   }
@@ -242,10 +271,11 @@ const route vllm_routes[] = {{.method = "POST|PUT",
                               .read = classify_read,
                               .answer = classify_answer,
                               .refuse = refuse_as_openai},
-                             VLLM("/pooling", read_input, pooling_answer),
+                             VLLM("/pooling", pooling_read, pooling_answer),
                              VLLM("/score", score_read, score_answer),
                              VLLM("/v1/score", score_read, score_answer),
                              VLLM("/rerank", rerank_read, rerank_answer),
                              VLLM("/v1/rerank", rerank_read, rerank_answer),
                              VLLM("/v2/rerank", rerank_read, rerank_answer),
+                             VLLM("/v1/classify", classify_read, classify_answer),
                              {0}};
