@@ -49,12 +49,14 @@ PY
 
 # Clients that others wrote, for the server's test, in a virtual environment. Without them that test is skipped.
 clients() {
-  [ ! -e .deps/clients/done ] || return 0
-  echo "pip install openai cohere huggingface_hub (into .deps/clients)"
+  local packages="openai==3.57.0 cohere==7.3.1 huggingface_hub==2.4.0 vllm-router==0.1.17 sglang-router==0.3.2 setproctitle==1.3.8" alone="verl==0.9.1 openrlhf==0.11.2"
+  [ "$(cat .deps/clients/done 2>/dev/null)" != "$packages $alone" ] || return 0
+  echo "pip install $packages $alone (into .deps/clients)"
   rm -rf .deps/clients
   python3 -m venv .deps/clients &&
-    .deps/clients/bin/python -m pip install -q --disable-pip-version-check openai==3.57.0 cohere==7.3.1 huggingface_hub==2.4.0 &&
-    touch .deps/clients/done || echo "the clients cannot be installed here; tests/check_clients.py will be skipped"
+    .deps/clients/bin/python -m pip install -q --disable-pip-version-check $packages &&
+    .deps/clients/bin/python -m pip install -q --disable-pip-version-check --no-deps $alone &&
+    echo "$packages $alone" >.deps/clients/done || echo "the clients cannot be installed here; tests/check_clients.py will be skipped"
 }
 
 # Arrow's C++ library for Parquet files, of the pyarrow wheel (any Python: only headers and libraries are taken).
