@@ -128,7 +128,6 @@ typedef struct {
   tensor_type trained;           /* type of trained matrices; T_BF16: with their low halves */
   unsigned weights;              /* bits 1 << tensor_type: what products and embed read */
   bool maps_host;                /* device memory is the host's: weights may stay in the mapping of their file */
-  bool mixes;                    /* has the operations for mixtures of experts */
   bool takes_known;              /* attention reads keys and values of rows that are not computed */
   bool fast_bf16;                /* set_bf16 makes products much faster */
   size_t row_align;              /* buffers of activations have room for a multiple of so many rows */
@@ -221,8 +220,8 @@ struct backend {
   /* y[i] = x[last[i]], and the scatter y[last[i]] (+)= x[i]. n columns. */
   void (*gather)(backend *be, mat y, mat x, const batch *b, size_t n);
   void (*scatter)(backend *be, mat y, mat x, const batch *b, size_t n, bool acc);
-  /* For mixtures of experts, where traits.mixes; indices and factors in device memory. y[i] = x[index[i]]; and
-   * y[i] (+)= sum over j of s[i·k + j] · x[index[i·k + j]], j in order; s NULL: 1. */
+  /* For mixtures of experts; indices and factors in device memory. y[i] = x[index[i]]; and y[i] (+)= sum over j of
+   * s[i·k + j] · x[index[i·k + j]], j in order; s NULL: 1. */
   void (*pick)(backend *be, mat y, mat x, const int32_t *index, size_t m, size_t n);
   void (*mix)(backend *be, mat y, mat x, const int32_t *index, const float *s, size_t m, size_t k, size_t n,
               bool acc);
@@ -241,8 +240,9 @@ struct backend {
   void (*dropout)(backend *be, mat y, mat x, const batch *b, row_set rows, uint64_t key, double p, size_t n,
                   bool acc);
 
-  /* Sum of squares of n values in f64, in blocks of SQUARES_BLOCK values, whose own sums go to `blocks` (NULL:
-   * nobody asks for them). Waits. */
+  /* Sum of squares of n values in f64: the sums of blocks of SQUARES_BLOCK values, added in order, so that those
+   * who have some blocks each make the same of them. The blocks' sums go to `blocks` (NULL: nobody asks for them).
+   * Waits. */
   double (*sum_squares)(backend *be, const float *x, size_t n, double *blocks);
   /* One decoupled AdamW update (Loshchilov & Hutter 2019, as torch.optim.AdamW) of n values: g is first multiplied
    * by clip. */

@@ -179,10 +179,6 @@ rw_status model_open(model **out, const char *dir, const model_options *o, rw_er
   if (!s) s = model_config_read(&m->w->cfg, dir, err);
   bool is_auto = !o->dtype || strcmp(o->dtype, "auto") == 0, f32 = !is_auto && strcmp(o->dtype, "f32") == 0;
   if (!s) s = session_device(m, o->device ? o->device : "auto", o->level, f32, err);
-  if (!s && m->w->cfg.n_experts && !m->be->traits.mixes)
-    s = rw_fail(err, RW_UNSUPPORTED,
-                "%s: device %s cannot compute mixtures of experts yet; use " FIELD(device) " cpu", dir,
-                m->be->traits.name);
   if (!s) {
     model_set_bf16(m, is_auto ? o->auto_bf16 && m->be->traits.fast_bf16 : !f32);
   }

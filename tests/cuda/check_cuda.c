@@ -4,6 +4,7 @@
  * among others; sums over rows by pieces; nothing written beside a result; memory that nobody wrote is NaN. quick:
  * small shapes; once: each kernel about once, for slow tools; big: also a model's shapes, for a real GPU.
  */
+#include "check_mix.h"
 #include "check_optimizer.h"
 #include "compute/cuda/open.h"
 #include "tensors.h"
@@ -479,6 +480,9 @@ static void check_all(void) {
   check_rope(2, 24, 7, 0);
   check_moves(once ? 6 : 31, 64, 8);
   if (!once) check_moves(30, 35, 1);
+  check_mix(once ? 4 : 29, 64, 8);
+  if (!once) check_mix(29, 75, 0), check_mix(3, 1032, 0);
+  if (!quick) check_squares();
   check_dropout();
   for (int k = 0; k < KINDS; k++) {
     check_adamw((master_kind)k, 1000);

@@ -1,4 +1,4 @@
-/* check_optimizer.h - a part of check_cuda.c: dropout and the optimizer's updates. */
+/* check_optimizer.h - a part of check_cuda.c: dropout, the optimizer's updates, sums of squares. */
 #ifndef TESTS_CUDA_CHECK_OPTIMIZER_H
 #define TESTS_CUDA_CHECK_OPTIMIZER_H
 
@@ -139,6 +139,22 @@ static void check_adamw(master_kind kind, size_t n) {
   for (size_t i = 0; i < sizeof states / sizeof *states; i++) be->release(be, MEM_STATES, states[i]);
   void *host[] = {w, g, m, v, got, got8, scales, codes, high};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++) free(host[i]);
+}
+
+/* Blocks by two calls, as two ranks make them, and by one: the same sum when they are added in order. */
+static void check_squares(void) {
+  enum { N = 3 * SQUARES_BLOCK + 777, CUT = 2 * SQUARES_BLOCK };
+  tens x = tens_new(1, N, N, T_F32, 1);
+  double blocks[2][4] = {{0}}, sum = 0, whole = be->sum_squares(be, floats(&x), N, blocks[0]), want = 0;
+  be->sum_squares(be, floats(&x), CUT, blocks[1]);
+  be->sum_squares(be, floats(&x) + CUT, N - CUT, blocks[1] + 2);
+  for (int i = 0; i < 4; i++) sum += blocks[1][i];
+  for (size_t i = 0; i < N; i++) want += x.v[i] * x.v[i];
+  report(fabs(whole / want - 1), 1e-12, "sum_squares of %d", N);
+  report(memcmp(blocks[0], blocks[1], sizeof blocks[0]) != 0 || sum != whole, 0, "sum_squares by blocks, bits");
+  report(be->sum_squares(be, floats(&x), N, NULL) != whole, 0, "sum_squares without blocks, bits");
+  settle();
+  tens_free(&x);
 }
 
 #endif

@@ -132,7 +132,6 @@ rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error 
                              .trained = T_F32,
                              .weights = 1 << T_F32 | 1 << T_F16 | 1 << T_BF16,
                              .maps_host = true,
-                             .mixes = true,
                              .takes_known = true,
                              .fast_bf16 = l->products != CPU_CHAINS,
                              .row_align = 1,

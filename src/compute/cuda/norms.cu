@@ -1,4 +1,4 @@
-/* norms.cu - RMSNorm and LayerNorm, forward and backward, and sums over rows.
+/* norms.cu - RMSNorm and LayerNorm, forward and backward, sums along rows and over them.
  *
  * A vector of n values has a warp (n <= WARP_MAX) or a block of BLOCK threads; thread t holds columns 8 (t + i
  * TEAM) on.
@@ -153,6 +153,25 @@ __global__ void __launch_bounds__(BLOCK)
     for (int k = 0; k < 8; k++) o.v[k] += r * (d.v[k] * (b.v[k] + offset) - gm - (a.v[k] - mean) * r * gx);
     store8<V>(pdx + c, o, n - c);
   }
+}
+
+/* ---- d[v] = x · y ---- */
+
+template <class T, bool V, int TEAM>
+__global__ void __launch_bounds__(BLOCK) row_dots_kernel(float *d, vectors<T> x, vectors<T> y, size_t count) {
+  SHARED(smem);
+  const size_t v = team_vector<TEAM>();
+  const int n = x.n;
+  if (v >= count) return; /* a whole warp */
+  const T *px = x.at(v), *py = y.at(v);
+  float sum = 0;
+  TEAM_COLUMNS(c) {
+    const f8 a = load8<V>(px + c, n - c), b = load8<V>(py + c, n - c);
+    UNROLL
+    for (int k = 0; k < 8; k++) sum = fmaf(a.v[k], b.v[k], sum);
+  }
+  sum = team_sum<TEAM>(sum, (float *)smem);
+  if (team_thread<TEAM>() == 0) d[v] = sum;
 }
 
 /* ---- sums over rows ---- */
@@ -317,10 +336,24 @@ static void be_layernorm_bwd(backend *be, mat dx, float *dw, float *db, mat dy, 
   cuda_end(s);
 }
 
+static void be_row_dots(backend *be, float *d, mat x, mat y, size_t m, size_t n) {
+  cuda_state *s = cuda_begin(be, "row_dots");
+  if (!s) return;
+  if (m)
+    by_shape(x.type, n % 8 == 0 && cuda_aligned(x) && cuda_aligned(y), n, [&](auto *type, auto v, auto team) {
+      typedef POINTEE(type) T;
+      const vectors<T> vx = vectors_of<T>(x, 1, n), vy = vectors_of<T>(y, 1, n);
+      LAUNCH((row_dots_kernel<T, decltype(v)::value, decltype(team)::value>), team_blocks(m, n), BLOCK, TEAM_SHARED,
+             s->stream, d, vx, vy, m);
+    });
+  cuda_end(s);
+}
+
 void cuda_norm_ops(backend *be) {
   be->bias_grad = be_bias_grad;
   be->rmsnorm = be_rmsnorm;
   be->rmsnorm_bwd = be_rmsnorm_bwd;
   be->layernorm = be_layernorm;
   be->layernorm_bwd = be_layernorm_bwd;
+  be->row_dots = be_row_dots;
 }

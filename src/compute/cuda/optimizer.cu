@@ -263,31 +263,35 @@ static void be_get_master(backend *be, float *dst, master w, size_t at, size_t n
 
 /* ---- reductions ---- */
 
-/* Each thread's sum in its own order, then a fixed tree. From f32 values, their squares; from f64 values,
- * themselves. */
-template <class T>
-__global__ void __launch_bounds__(BLOCK) sum_kernel(double *part, const T *x, size_t n, size_t chunk) {
+/* A block of values' sum of squares: each thread's own in order, then a fixed tree. */
+__global__ void __launch_bounds__(BLOCK) squares_kernel(double *part, const float *x, size_t n) {
   SHARED(smem);
-  const size_t first = blockIdx.x * chunk, end = n - first < chunk ? n : first + chunk;
+  const size_t first = (size_t)blockIdx.x * SQUARES_BLOCK,
+               end = n - first < SQUARES_BLOCK ? n : first + SQUARES_BLOCK;
   double sum = 0;
   for (size_t i = first + threadIdx.x; i < end; i += BLOCK) {
     const double v = (double)x[i];
-    sum += sizeof(T) == sizeof(float) ? v * v : v;
+    sum += v * v;
   }
   sum = team_sum<BLOCK>(sum, (double *)smem);
   if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
 
+/* The blocks' sums are added in order on the host, as ranks add what each of them has made. */
 static double be_sum_squares(backend *be, const float *x, size_t n, double *blocks) {
   cuda_state *s = cuda_begin(be, "sum_squares");
-  const size_t parts = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK, shared = BLOCK / 32 * sizeof(double);
-  double *part = s ? (double *)cuda_scratch(s, (parts + 1) * sizeof *part) : nullptr, sum = 0;
-  if (!part || n == 0) return 0;
-  LAUNCH(sum_kernel<float>, (unsigned)parts, BLOCK, shared, s->stream, part + 1, x, n, (size_t)SQUARES_BLOCK);
-  LAUNCH(sum_kernel<double>, 1, BLOCK, shared, s->stream, part, part + 1, parts, parts);
-  cuda_end(s);
-  be->get(be, &sum, part, sizeof sum);
-  if (blocks) be->get(be, blocks, part + 1, parts * sizeof *blocks);
+  const size_t parts = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
+  if (!s || n == 0) return 0;
+  double *part = (double *)cuda_scratch(s, parts * sizeof *part), sum = 0;
+  double *got = blocks ? blocks : (double *)mem_zalloc(parts, sizeof *got);
+  if (!got) cuda_fail(s, RW_NOMEM, "no memory for the sums of blocks");
+  if (part && got) {
+    LAUNCH(squares_kernel, (unsigned)parts, BLOCK, BLOCK / 32 * sizeof(double), s->stream, part, x, n);
+    cuda_end(s);
+    be->get(be, got, part, parts * sizeof *got);
+    for (size_t i = 0; i < parts; i++) sum += got[i];
+  }
+  if (!blocks) mem_free(got);
   return sum;
 }
 

@@ -169,23 +169,36 @@ static void be_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, s
   if (s) cuda_end(s);
 }
 
-static void be_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out,
-                         size_t in) {
-  cuda_state *s = cuda_begin(be, "linear_dw");
-  const row_list *l = &b->set[rows];
+/* dw += dy^T · x, piece by piece; piece i ends before row end[i]. */
+static void weight_gradient(cuda_state *s, float *dw, mat dy, mat x, const size_t *end, size_t pieces, size_t out,
+                            size_t in) {
   const mat c = {dw, in, T_F32};
-  for (size_t i = 0, at = 0; s && i < l->n_pieces; at = l->piece_end[i++]) {
-    const size_t count = l->piece_end[i] - at;
+  for (size_t i = 0, at = 0; i < pieces; at = end[i++]) {
+    const size_t count = end[i] - at;
     const mat pdy = mat_from(dy, at, 0), px = mat_from(x, at, 0);
     if (dy.type != T_BF16 || x.type != T_BF16 ||
         !fast(s, {PRODUCT_DW, out, in, dy.ld, x.ld, 0, T_F32}, count, c, pdy.p, px.p, true))
       exact(s, c, by_columns(pdy.p, dy.ld, dy.type), by_columns(px.p, x.ld, x.type), nullptr, out, in, count, true);
   }
-  if (s) cuda_end(s);
+}
+static void be_linear_dw(backend *be, float *dw, mat dy, mat x, const batch *b, row_set rows, size_t out,
+                         size_t in) {
+  cuda_state *s = cuda_begin(be, "linear_dw");
+  if (!s) return;
+  weight_gradient(s, dw, dy, x, b->set[rows].piece_end, b->set[rows].n_pieces, out, in);
+  cuda_end(s);
+}
+static void be_linear_dw_pieces(backend *be, float *dw, mat dy, mat x, const row_pieces *pieces, size_t out,
+                                size_t in) {
+  cuda_state *s = cuda_begin(be, "linear_dw_pieces");
+  if (!s) return;
+  weight_gradient(s, dw, dy, x, pieces->end, pieces->n, out, in);
+  cuda_end(s);
 }
 
 void cuda_product_ops(backend *be) {
   be->linear = be_linear;
   be->linear_dx = be_linear_dx;
   be->linear_dw = be_linear_dw;
+  be->linear_dw_pieces = be_linear_dw_pieces;
 }

@@ -1,5 +1,5 @@
 /* rows.cu - what is done value by value: activations, rotary positions, sums and copies of matrices, rows by index,
- * embeddings, dropout.
+ * mixtures of rows, embeddings, dropout.
  *
  * An operation is a struct whose run<V>(row, column, left) does eight columns of a row (vec.h); a thread does one
  * such group.
@@ -249,6 +249,74 @@ static void be_scatter(backend *be, mat y, mat x, const batch *b, size_t n, bool
   move_rows(s, y, x, b->set[ROWS_LAST].rows, n, {nullptr, b->last, 1, acc});
   cuda_end(s);
 }
+
+/* ---- mixtures of experts ---- */
+
+static void be_pick(backend *be, mat y, mat x, const int32_t *index, size_t m, size_t n) {
+  cuda_state *s = cuda_begin(be, "pick");
+  if (!s) return;
+  move_rows(s, y, x, m, n, {index, nullptr, 1, false});
+  cuda_end(s);
+}
+
+/* y[i] (+)= sum of s[i k + j] x[index[i k + j]], j in order, rounded once. */
+template <class T>
+struct mix_op {
+  rows_of<T> y, x;
+  const int32_t *index;
+  const float *s;
+  int k;
+  bool acc;
+  template <bool V>
+  __device__ void run(size_t row, int c, int left) const {
+    f8 sum = {};
+    if (acc) sum = load8<V>(y.at(row, c), left);
+    for (size_t j = row * k; j < (row + 1) * k; j++) {
+      const f8 a = load8<V>(x.at((size_t)index[j], c), left);
+      const float factor = s ? s[j] : 1.0f;
+      UNROLL
+      for (int i = 0; i < 8; i++) sum.v[i] = fmaf(factor, a.v[i], sum.v[i]);
+    }
+    store8<V>(y.at(row, c), sum, left);
+  }
+};
+static void be_mix(backend *be, mat y, mat x, const int32_t *index, const float *factors, size_t m, size_t k,
+                   size_t n, bool acc) {
+  cuda_state *s = cuda_begin(be, "mix");
+  if (!s) return;
+  by_type(y.type, [&](auto *type) {
+    typedef POINTEE(type) T;
+    each8(s, mix_op<T>{rows_from<T>(y), rows_from<T>(x), index, factors, (int)k, acc}, m, n,
+          cuda_aligned(y) && cuda_aligned(x));
+  });
+  cuda_end(s);
+}
+
+template <class T>
+struct row_scale_op {
+  rows_of<T> x;
+  const float *s;
+  template <bool V>
+  __device__ void run(size_t row, int c, int left) const {
+    f8 a = load8<V>(x.at(row, c), left);
+    const float factor = s[row];
+    UNROLL
+    for (int k = 0; k < 8; k++) a.v[k] *= factor;
+    store8<V>(x.at(row, c), a, left);
+  }
+};
+static void be_row_scale(backend *be, mat x, const float *factors, size_t m, size_t n) {
+  cuda_state *s = cuda_begin(be, "row_scale");
+  if (!s) return;
+  by_type(x.type, [&](auto *type) {
+    typedef POINTEE(type) T;
+    each8(s, row_scale_op<T>{rows_from<T>(x), factors}, m, n, cuda_aligned(x));
+  });
+  cuda_end(s);
+}
+
+/* ---- embeddings ---- */
+
 static void be_embed(backend *be, mat y, const weight *table, const batch *b, float scale) {
   cuda_state *s = cuda_begin(be, "embed");
   if (!s) return;
@@ -351,6 +419,9 @@ void cuda_row_ops(backend *be) {
   be->scale = be_scale;
   be->gather = be_gather;
   be->scatter = be_scatter;
+  be->pick = be_pick;
+  be->mix = be_mix;
+  be->row_scale = be_row_scale;
   be->embed = be_embed;
   be->embed_bwd = be_embed_bwd;
   be->dropout = be_dropout;
