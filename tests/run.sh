@@ -91,9 +91,13 @@ for t in test_model test_lora test_heads; do
   add "emulated CPU $t" "$BUILD" "$BUILD/emu-cpu/$t" "$BUILD/emu-cpu/$t"
 done
 add "emulated CPU test_model, avx512bf16" "$BUILD" "$BUILD/emu-cpu/test_model" env REWARD_CPU_LEVEL=avx512bf16 "$BUILD/emu-cpu/test_model"
-# The CUDA backend's kernels on the emulator, in four orders; bugs planted in them; and by nvcc, where it is.
+# The CUDA backend's kernels on the emulator, in four orders; whole models; bugs planted in it; and by nvcc, where it is.
 for order in forward reverse 1 2; do
   add "emu check-cuda, order $order" "$BUILD" "$BUILD/emu/check-cuda" env EMU_ORDER=$order "$BUILD/emu/check-cuda"
+done
+for device in cuda cuda:f32; do # whole small models of every family against PyTorch's records
+  add "emu check-models, $device" "$BUILD" "$BUILD/check-models $BUILD/emu/libreward-cuda.so" \
+    env REWARD_CUDA_LIBRARY="$PWD/$BUILD/emu/libreward-cuda.so" "$BUILD/check-models" $device 2
 done
 add "emu plants" "$BUILD" "$BUILD/emu/check-cuda" tests/cuda/plants.sh "$BUILD"
 # One architecture: each takes minutes. `make cuda` compiles for all.

@@ -1,7 +1,8 @@
 /* check_models.c - whole small models of every family on a device against PyTorch's records (tests/data/model).
  *
- * usage: check-models DEVICE [FAMILY…]   DEVICE as --device has it: cuda, cuda:f32, cpu. No family: all of them.
- * A line a family: scores, gradients, the losses of eight updates, and the bits of a conversation alone, among
+ * usage: check-models DEVICE [UPDATES [FAMILY…]]   DEVICE as --device has it: cuda, cuda:f32, cpu. UPDATES: of the
+ * eight that are recorded, so many. No family: all of them.
+ * A line a family: scores, gradients, the losses of the updates, and the bits of a conversation alone, among
  * others, with its prompt shared, and behind a prompt that an earlier pass has kept. In f32 as near as test_model
  * asks of the CPU; in bf16 near as bf16 is.
  */
@@ -118,10 +119,12 @@ static int kept_bits(const model *of, rw_context *context, size_t *found) {
   return differ;
 }
 
-static bool check(const char *family, const char *device) {
+static bool check(const char *family, const char *device, uint64_t updates) {
   const bool exact = strcmp(device, "cuda") != 0;
-  /* bf16: twice what an H100 gave at worst (scores 3.8e-2, gradients 5.7e-2, losses 3.3e-3) */
-  const double bounds[3] = {exact ? 1e-4 : 8e-2, exact ? 1e-4 : 0.12, exact ? 2e-4 : 2e-2};
+  /* bf16: twice what an H100 gave at worst (scores 3.8e-2, gradients 5.7e-2, losses 3.3e-3); but rounding puts some
+   * of what grm_mlp's head cuts off at 0 on the other side of it */
+  const bool kinks = strcmp(family, "grm_mlp") == 0;
+  const double bounds[3] = {exact ? 1e-4 : 8e-2, exact ? 1e-4 : kinks ? 0.3 : 0.12, exact ? 2e-4 : 2e-2};
   char dir[256], path[300];
   rw_context context;
   model *m;
@@ -172,7 +175,7 @@ static bool check(const char *family, const char *device) {
     worst[1] = fmax(worst[1], isfinite(d) ? d : INFINITY);
   }
   const float *losses = record("train.loss", 0, "");
-  for (uint64_t t = 1; t <= 8; t++) {
+  for (uint64_t t = 1; t <= updates; t++) {
     const double loss = bt_step(m, &p), norm = norm_of(m), clip = 1 / (norm + 1e-6);
     const double d = fabs(loss - losses[t - 1]) / (1 + fabs(losses[t - 1]));
     worst[2] = fmax(worst[2], isfinite(d) ? d : INFINITY);
@@ -192,8 +195,9 @@ static bool check(const char *family, const char *device) {
 
 int main(int argc, char **argv) {
   const char *device = argc > 1 ? argv[1] : "cuda";
-  int failed = 0, count = argc > 2 ? argc - 2 : FAMILIES;
-  for (int k = 0; k < count; k++) failed += !check(argc > 2 ? argv[k + 2] : families[k], device);
+  const uint64_t updates = argc > 2 ? strtoull(argv[2], NULL, 10) : 8;
+  int failed = 0, count = argc > 3 ? argc - 3 : FAMILIES;
+  for (int k = 0; k < count; k++) failed += !check(argc > 3 ? argv[k + 3] : families[k], device, updates);
   printf("%d of %d families failed on %s\n", failed, count, device);
   return failed != 0;
 }

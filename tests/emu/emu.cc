@@ -66,7 +66,7 @@ struct warp { /* its operation under way; two sets of slots, for lanes that are 
   unsigned here, round;
   op kind;
   int line;
-  alignas(64) unsigned char slot[2][32][64];
+  alignas(64) emu::slot slots[2][32];
 };
 
 thread_ctx *cur;
@@ -307,7 +307,7 @@ static bool arrive(unsigned mask, op kind, int line, const void *mine, size_t n)
     fail("a warp operation in line %d while other lanes are at one in line %d", line, w->line);
   w->kind = kind, w->line = line;
   w->here |= 1u << f->ctx.lane;
-  copy_words(w->slot[w->round & 1][f->ctx.lane], mine, n);
+  copy_words(w->slots[w->round & 1][f->ctx.lane], mine, n);
   f->st = AT_WARP, f->line = line;
   return w->here == ~0u;
 }
@@ -318,20 +318,19 @@ static void open_warp(warp *w) {
   for (unsigned l = 0; l < 32; l++) fibers[first + l].st = READY;
 }
 
-void exchange(unsigned mask, op kind, int line, const void *mine, size_t n, void *out, unsigned from) {
+const slot *exchange(unsigned mask, op kind, int line, const void *mine, size_t n) {
   warp *w = &warps[cur->linear / 32];
-  const unsigned set = w->round & 1;
+  const slot *set = w->slots[w->round & 1];
   if (arrive(mask, kind, line, mine, n)) open_warp(w);
   give_way();
-  if (from < ALL) copy_words(out, w->slot[set][from], n);
-  for (unsigned l = 0; from == ALL && l < 32; l++) copy_words((char *)out + l * n, w->slot[set][l], n);
+  return set;
 }
 
 void sync_warp(unsigned mask, int line) {
   const unsigned place = BARRIERS + cur->linear / 32;
-  uint32_t none = 0, got;
+  uint32_t none = 0;
   order_release(place); /* the other warp operations order no memory */
-  exchange(mask, SYNC, line, &none, sizeof none, &got, 0);
+  exchange(mask, SYNC, line, &none, sizeof none);
   order_acquire(place);
 }
 
@@ -352,7 +351,7 @@ static void warp_mma(warp *w) {
   fragments *all[32];
   for (unsigned l = 0; l < 32; l++) {
     const unsigned g = l / 4, t = l % 4;
-    const fragments *f = all[l] = reinterpret_cast<fragments *>(w->slot[w->round & 1][l]);
+    const fragments *f = all[l] = reinterpret_cast<fragments *>(w->slots[w->round & 1][l]);
     for (unsigned k = 0; k < 4; k++)
       for (unsigned h = 0; h < 2; h++) a[g + 8 * (k & 1)][2 * t + h + 8 * (k >> 1)] = half_of(f->a[k], h);
     for (unsigned k = 0; k < 2; k++)
@@ -371,10 +370,10 @@ void mma_m16n8k16(float d[4], const uint32_t a[4], const uint32_t b[2], int line
   fragments mine;
   for (int i = 0; i < 4; i++) mine.a[i] = a[i], mine.d[i] = d[i];
   for (int i = 0; i < 2; i++) mine.b[i] = b[i];
-  const unsigned char *slot = w->slot[w->round & 1][cur->lane];
+  const slot &own = w->slots[w->round & 1][cur->lane];
   if (arrive(~0u, MMA, line, &mine, sizeof mine)) warp_mma(w), open_warp(w);
   give_way();
-  __builtin_memcpy(&mine, slot, sizeof mine);
+  __builtin_memcpy(&mine, own, sizeof mine);
   for (int i = 0; i < 4; i++) d[i] = mine.d[i];
 }
 

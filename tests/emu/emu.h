@@ -57,10 +57,10 @@ extern block_ctx blk;
 void launch(dim3 grid, dim3 block, size_t shared, void (*fn)(void *), void *arg, const char *name);
 void barrier(int id, unsigned threads, int line); /* threads 0: all of the block */
 enum op { SYNC, SHUFFLE_XOR, SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE, BALLOT, LDMATRIX, LDMATRIX_TRANS, MMA };
-/* Brings n <= 40 bytes, a multiple of 4, to the warp's operation and waits for all lanes; out receives what lane
- * `from` brought, or what all 32 did (from ALL). */
-enum { ALL = 32 };
-void exchange(unsigned mask, op kind, int line, const void *mine, size_t n, void *out, unsigned from);
+/* Brings n <= 40 bytes, a multiple of 4, to the warp's operation and waits for all lanes; then slot l holds what
+ * lane l brought, until this lane's next operation. */
+typedef unsigned char slot[64];
+const slot *exchange(unsigned mask, op kind, int line, const void *mine, size_t n);
 void sync_warp(unsigned mask, int line);
 void mma_m16n8k16(float d[4], const uint32_t a[4], const uint32_t b[2], int line);
 void cp_async16(void *dst, const void *src, bool valid, int line);
@@ -76,7 +76,7 @@ template <class T>
 T shuffle(unsigned mask, T v, unsigned from, op kind, int line) {
   static_assert(sizeof v <= 40 && sizeof v % 4 == 0, "what a shuffle can carry");
   T r;
-  exchange(mask, kind, line, &v, sizeof v, &r, from);
+  __builtin_memcpy(&r, exchange(mask, kind, line, &v, sizeof v)[from], sizeof r);
   return r;
 }
 }  // namespace emu
@@ -115,10 +115,12 @@ static inline T __shfl_sync(unsigned mask, T v, int from, int = 32, int line = _
   return emu::shuffle(mask, v, (unsigned)from & 31u, emu::SHUFFLE, line);
 }
 static inline unsigned __ballot_sync(unsigned mask, int p, int line = __builtin_LINE()) {
-  int all[32];
-  emu::exchange(mask, emu::BALLOT, line, &p, sizeof p, all, emu::ALL);
+  const emu::slot *all = emu::exchange(mask, emu::BALLOT, line, &p, sizeof p);
   unsigned r = 0;
-  for (unsigned i = 0; i < 32; i++) r |= (unsigned)(all[i] != 0) << i;
+  for (unsigned i = 0; i < 32; i++) {
+    __builtin_memcpy(&p, all[i], sizeof p);
+    r |= (unsigned)(p != 0) << i;
+  }
   return r;
 }
 static inline unsigned long long atomicMin(unsigned long long *p, unsigned long long v) {
@@ -153,14 +155,15 @@ static inline void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]
 template <bool TRANS>
 static inline void ldmatrix4(uint32_t r[4], const void *row, int line = __builtin_LINE()) {
   if ((uintptr_t)row % 16) emu::fail("line %d: ldmatrix from an address that is no multiple of 16", line);
-  const uint16_t *rows[32];
-  emu::exchange(~0u, TRANS ? emu::LDMATRIX_TRANS : emu::LDMATRIX, line, &row, sizeof row, rows, emu::ALL);
+  const emu::slot *rows = emu::exchange(~0u, TRANS ? emu::LDMATRIX_TRANS : emu::LDMATRIX, line, &row, sizeof row);
   const unsigned l = emu::cur->lane;
   for (unsigned m = 0; m < 4; m++) {
     uint16_t v[2];
     for (unsigned k = 0; k < 2; k++) {
       const unsigned i = TRANS ? 2 * (l % 4) + k : l / 4, j = TRANS ? l / 4 : 2 * (l % 4) + k;
-      v[k] = rows[8 * m + i][j];
+      const uint16_t *from;
+      __builtin_memcpy(&from, rows[8 * m + i], sizeof from);
+      v[k] = from[j];
     }
     __builtin_memcpy(&r[m], v, 4);
   }

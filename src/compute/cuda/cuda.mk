@@ -51,7 +51,7 @@ $(BUILD)/$1/%.o: %.cu $(EMU_H)
 	$(CXX) $$(EMU_CXX) $2 -x c++ -c -o $$@ $$<
 $(BUILD)/$1/%.o: %.cc $(EMU_H)
 	@mkdir -p $$(@D)
-	$(CXX) $$(EMU_CXX) $3 -fno-tree-loop-distribute-patterns -c -o $$@ $$<
+	$(CXX) $$(EMU_CXX) -O3 $3 -fno-tree-loop-distribute-patterns -c -o $$@ $$<
 $(BUILD)/$1/%.o: %.c $(EMU_H)
 	@mkdir -p $$(@D)
 	$(CC) $$(CUDA_CFLAGS) -c -o $$@ $$<
