@@ -99,7 +99,8 @@ for device in cuda cuda:f32; do # whole small models of every family against PyT
   add "emu check-models, $device" "$BUILD" "$BUILD/check-models $BUILD/emu/libreward-cuda.so" \
     env REWARD_CUDA_LIBRARY="$PWD/$BUILD/emu/libreward-cuda.so" "$BUILD/check-models" $device 2
 done
-add "emu plants" "$BUILD" "$BUILD/emu/check-cuda" tests/cuda/plants.sh "$BUILD"
+add "emu plants" "$BUILD" "$BUILD/emu/check-cuda $BUILD/emu-tsan/check-attention $BUILD/emu-tsan/tests/cuda/check_attention.o $BUILD/emu-tsan/tests/cuda/device.o" \
+  tests/cuda/plants.sh "$BUILD"
 # One architecture: each takes minutes. `make cuda` compiles for all.
 ! command -v nvcc >/dev/null || add "cuda, without spills" "" "" \
   make -s -j"$(nproc)" BUILD="$BUILD/nvcc" CUDA_ARCH=-gencode=arch=compute_90a,code=sm_90a "$BUILD/nvcc/libreward-cuda.so"

@@ -155,6 +155,9 @@ static inline void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]
 template <bool TRANS>
 static inline void ldmatrix4(uint32_t r[4], const void *row, int line = __builtin_LINE()) {
   if ((uintptr_t)row % 16) emu::fail("line %d: ldmatrix from an address that is no multiple of 16", line);
+#ifdef __SANITIZE_THREAD__ /* on a GPU the lane that names a row reads it, whoever gets its values */
+  for (int k = 0; k < 2; k++) (void)((const volatile uint64_t *)row)[k];
+#endif
   const emu::slot *rows = emu::exchange(~0u, TRANS ? emu::LDMATRIX_TRANS : emu::LDMATRIX, line, &row, sizeof row);
   const unsigned l = emu::cur->lane;
   for (unsigned m = 0; m < 4; m++) {

@@ -220,10 +220,12 @@ static __device__ __forceinline__ void pack_weights(uint32_t (&w)[N / 16][4], co
   }
 }
 
-/* Puts a thread's part of 16 rows of results, times factor[0] and factor[1] for rows g and g + 8, at `rows`. */
+/* Puts a thread's part of 16 rows of results, times factor[0] and factor[1] for rows g and g + 8, at `rows`, which
+ * are the warp's own: its other lanes may just have read there, by ldmatrix, what the results replace. */
 template <int D>
 static __device__ __forceinline__ void put_rows(bf16 *rows, const float (&x)[D / 8][4], const float (&factor)[2]) {
   const int lane = threadIdx.x % 32;
+  __syncwarp();
   UNROLL
   for (int h = 0; h < 2; h++) {
     UNROLL
