@@ -124,9 +124,9 @@ for f in tests/cli_*.sh; do
   t=$(basename "$f" .sh) target=all
   [ "$t" != cli_guard ] || target=reward-guard
   [[ $t != cli_ranks* ]] || target="all ranks"
-  [ "$t" != cli_cuda ] || target="all $BUILD/emu/libreward-cuda.so"
+  [[ $t != cli_cuda* ]] || target="all $BUILD/emu/libreward-cuda.so"
   add "$t" "$BUILD" "${target/#reward/$BUILD\/reward}" env BUILD="$BUILD" bash "$f"
-  [ "$t" != cli_cuda ] || continue # the emulator changes stacks, which is not for a sanitizer that does not know of it
+  [[ $t != cli_cuda* ]] || continue # the emulator changes stacks, which is not for a sanitizer that does not know of it
   add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" bash "$f"
 done
 for f in tests/check_*.py tests/check_*.sh; do add "$(basename "$f")" "$BUILD" all env BUILD="$BUILD" "$f"; done

@@ -54,8 +54,13 @@ void *plugin_open(const char *name, char *why, size_t why_size) {
     return found;
   }
   void *found = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (!found) snprintf(why, why_size, "there is no %s beside this program", name);
-  return found;
+  if (found) return found;
+  const char *reason = dlerror(); /* of the plugin itself, or of a library that it needs */
+  if (strncmp(reason, name, strlen(name)) == 0 && strstr(reason, "No such file"))
+    snprintf(why, why_size, "there is no %s beside this program", name);
+  else
+    snprintf(why, why_size, "%s", reason);
+  return NULL;
 }
 
 void *plugin_symbol(void *plugin, const char *symbol) { return dlsym(plugin, symbol); }

@@ -1,8 +1,14 @@
 /* runtime.h - the few calls of CUDA's runtime that the backend makes, over the host's memory: for the emulator.
- * Fresh device memory is NaN, and exactly as long as asked for. EMU_MEMORY limits it (bytes). */
+ * Fresh device memory is NaN, and exactly as long as asked for.
+ *
+ * What a machine may lack, by the environment: EMU_DRIVER (the CUDA version that the driver knows, 13000; 0: none),
+ * EMU_DEVICES (1), EMU_CAPABILITY (90), EMU_TOTAL (the device's bytes, 8 GiB, of which what is in use is not free),
+ * EMU_MEMORY (the most bytes of one piece). EMU_EMPTY=1: nothing is copied to the device and its memory takes no
+ * room of the host's: to open a model of any size and ask what it would take. */
 #ifndef EMU_RUNTIME_H
 #define EMU_RUNTIME_H
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +22,30 @@ struct cudaDeviceProp {
   size_t totalGlobalMem;
 };
 
+static size_t emu_used; /* bytes of device memory, of those who allocate it in this file */
+static inline size_t emu_setting(const char *name, size_t usual) {
+  const char *set = getenv(name);
+  return set ? (size_t)strtoull(set, NULL, 10) : usual;
+}
+
 static inline cudaError_t cudaMalloc(void **p, size_t bytes) {
-  const char *limit = getenv("EMU_MEMORY");
-  if ((limit && bytes > strtoull(limit, NULL, 10)) || posix_memalign(p, 256, bytes ? bytes : 1))
+  if (bytes > emu_setting("EMU_MEMORY", SIZE_MAX) || posix_memalign(p, 256, bytes ? bytes : 1))
     return cudaErrorMemoryAllocation;
-  memset(*p, 0xff, bytes);
+  if (!emu_setting("EMU_EMPTY", 0)) memset(*p, 0xff, bytes);
+  emu_used += malloc_usable_size(*p);
   return cudaSuccess;
 }
-static inline cudaError_t cudaFree(void *p) { return free(p), cudaSuccess; }
-static inline cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned) { return cudaMalloc(p, bytes); }
+static inline cudaError_t cudaFree(void *p) {
+  emu_used -= malloc_usable_size(p);
+  return free(p), cudaSuccess;
+}
+static inline cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned) {
+  return posix_memalign(p, 256, bytes) ? cudaErrorMemoryAllocation : cudaSuccess;
+}
 static inline cudaError_t cudaFreeHost(void *p) { return free(p), cudaSuccess; }
-static inline cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, int, cudaStream_t) {
-  return memcpy(dst, src, bytes), cudaSuccess;
+static inline cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, int way, cudaStream_t) {
+  if (way != cudaMemcpyHostToDevice || !emu_setting("EMU_EMPTY", 0)) memcpy(dst, src, bytes);
+  return cudaSuccess;
 }
 static inline cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t) {
   return memset(p, value, bytes), cudaSuccess;
@@ -39,15 +57,21 @@ static inline cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t e) {
   return e == cudaSuccess ? "no error" : "out of memory";
 }
-static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+static inline cudaError_t cudaGetDeviceCount(int *n) {
+  return *n = (int)emu_setting("EMU_DEVICES", 1), cudaSuccess;
+}
 static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-static inline cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
+static inline cudaError_t cudaDriverGetVersion(int *v) {
+  return *v = (int)emu_setting("EMU_DRIVER", 13000), cudaSuccess;
+}
 static inline cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-  return *free_bytes = *total = (size_t)8 << 30, cudaSuccess;
+  *total = emu_setting("EMU_TOTAL", (size_t)8 << 30);
+  return *free_bytes = *total > emu_used ? *total - emu_used : 0, cudaSuccess;
 }
 static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
-  *p = {"the emulator", 9, 0, 1, (size_t)8 << 30};
+  const int capability = (int)emu_setting("EMU_CAPABILITY", 90);
+  *p = {"the emulator", capability / 10, capability % 10, 1, emu_setting("EMU_TOTAL", (size_t)8 << 30)};
   return cudaSuccess;
 }
 
