@@ -275,6 +275,23 @@ jb = rows("jb.jsonl", [{"pair_id": str(i), "source": "livebench-math", "question
 expect("ok", data=jb, suite="judgebench")
 expect("half", data=jb, suite="judgebench", judge={"won": 4})   # a win and a tie, as JudgeBench counts
 expect("first", data=jb, suite="judgebench", overall=0)         # not the rule for equal rewards
+pref = rows("pref.jsonl", [{"question_id": str(i), "prompt": f"q{i}", "winner": w, "response_1": "GOOD" if w == "model_a" else "poor",
+                            "response_2": "poor" if w == "model_a" else "GOOD"} for i, w in enumerate(["model_a", "model_b", "tie"])])
+r = expect("ok", data=pref, suite="ppe-preference", requests=4, judge={"comparisons": 2, "won": 2})  # nobody is asked of a tie
+check(r["without_preference"] == 1 and r["items"]["n"] == 2, "rows without a preference")
+corr = [{"question_id": str(i), "benchmark": b, "prompt": f"{b} {i}", "scores": [False, True, True], "conflict_pairs": [[0, 1], [2, 0]],
+         "sampled_conflict_pairs": [[0, 2], [2, 0], [1, 0]], "response_1": "poor", "response_2": "GOOD 1", "response_3": "GOOD 2"}
+        for b in ("mmlu_pro", "math", "gpqa", "mbpp_plus", "ifeval") for i in range(2)]
+corr = rows("corr.jsonl", corr)
+r = expect("ok", data=corr, suite="ppe-correctness", requests=40, judge={"comparisons": 30, "won": 30})  # equal requests are asked once
+check(all(u["pairs"] == 6 for u in r["subsets"].values()) and "best_of_k" not in r, "a judge's pairs are the sampled ones")
+expect("first", data=corr, suite="ppe-correctness", overall=0, judge={"swapped": 30})
+sides = [(f"{k}_set/{g}/S1", {"chosen": {"answer": "GOOD"}, "reject": {"answer": "poor"}} if k == "Pairwise" else
+          {"bon_best": {"answer": "GOOD"}, "loser_list": [{"answer": "poor"}, {"answer": "bad"}]})
+         for k in ("Pairwise", "BoN") for g in ("Helpfulness", "Harmlessness")]
+bon = rows("rmb.jsonl", [{"pair_uid": c, "category_path": c, "conversation_input": [{"role": "user", "content": c}], **answers} for c, answers in sides])
+expect("ok", data=bon, suite="rmb", judge={"comparisons": 6, "won": 6})
+expect("tie", data=bon, suite="rmb", overall=0, judge={"tied": 6})
 turns = rows("turns.jsonl", [{"chosen": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"},
                                          {"role": "user", "content": "item"}, {"role": "assistant", "content": "GOOD"}],
                               "rejected": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "other"},

@@ -143,6 +143,20 @@ expect 1 "expected files of the benchmarks, found none" "$reward" eval --suite a
 expect 2 "expected a folder" "$reward" eval --suite all --data $data/rmb.jsonl --scores "$tmp/all"
 expect 2 "--format: expected one suite" "$reward" eval --suite all --data "$tmp/all" --scores "$tmp/all" --format rewardbench -o "$tmp/no.json"
 
+# two ranks, and two jobs of one file, give what one process gives
+if command -v mpirun >/dev/null && [ -e "${reward%/*}/libreward_mpi.so" ]; then
+  . tests/ranks/lib.sh
+  for suite in ppe-preference ppe-correctness rmb all; do
+    [ $suite = all ] && rows=$tmp/bench || rows=$tmp/bench/$suite.jsonl
+    expect 0 "" "$reward" eval -q --suite $suite --threads 1 --data "$rows" --model "$model" -o "$tmp/one.json"
+    expect 0 "" ranks 2 "$reward" eval -q --suite $suite --threads 1 --data "$rows" --model "$model" -o "$tmp/two.json"
+    cmp "$tmp/one.json" "$tmp/two.json" || fail "$suite: two ranks"
+  done
+fi
+for task in 1/2 2/2; do "$reward" score -q --threads 1 --part-rows 2 --task $task --model "$model" "$tmp/bench/rmb.jsonl" -o "$tmp/parts.jsonl" || fail "task $task"; done
+expect 0 "" "$reward" score -q --threads 1 --part-rows 2 --resume --model "$model" "$tmp/bench/rmb.jsonl" -o "$tmp/parts.jsonl"
+cmp "$tmp/parts.jsonl" "$tmp/scores/rmb.jsonl" || fail "rmb's rows by two jobs"
+
 # reports of them
 expect 0 "" "$reward" report "$tmp/all.json" "$tmp/by_model.json" "$tmp/tree.json" -o "$tmp/report.html"
 for text in "Evaluation: ppe-preference" "Evaluation: ppe-correctness" "Evaluation: rmb" "How often the response with the highest score"; do
