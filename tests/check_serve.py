@@ -410,16 +410,37 @@ def endings():
     tiny_model.make(work / "rm.new", 5)
     for name in os.listdir(work / "rm.new"):
         os.replace(work / "rm.new" / name, work / "rm" / name)
+    asking, heard = [True], []
+
+    def client():
+        c = s.connect()
+        while asking[0]:
+            heard.append(s.json("/reward", {"prompt": "a", "response": "b"}, connection=c))
+        c.close()
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    [t.start() for t in clients]
     s.process.send_signal(signal.SIGHUP)
     until = time.time() + 30
     while time.time() < until and s.json("/reward", {"prompt": "a", "response": "b"})[1] == before:
         time.sleep(0.05)
     after = s.json("/reward", {"prompt": "a", "response": "b"})[1]
     check(after != before and after == score([{"prompt": "a", "response": "b"}])[0]["score"], "SIGHUP: the new model answers")
+    switched = len(heard)
+    os.replace(work / "rm" / "config.json", work / "config.json")
     (work / "rm" / "config.json").write_text("{")
+    refused = open(work / "serve.err").read().count("the models stay as they were")
     s.process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
+    until = time.time() + 30
+    while time.time() < until and open(work / "serve.err").read().count("the models stay as they were") == refused:
+        time.sleep(0.05)
     check(s.json("/reward", {"prompt": "a", "response": "b"})[1] == after, "SIGHUP: a model that does not open changes nothing")
+    check(time.time() < until, "SIGHUP: a model that does not open is said")
+    asking[0] = False
+    [t.join() for t in clients]
+    check({h[0] for h in heard} == {200} and {h[1] for h in heard[:switched]} <= {before, after}, "SIGHUP: no request meets it")
+    late = {h[1] for h in heard[switched + 8:]}
+    check(len(heard) > switched + 8 and late == {after}, f"SIGHUP: after the switch: {late} {len(heard)}")
     check(s.end(signal.SIGINT) == 0, "Ctrl-C: status 0")
     tiny_model.make(work / "rm")
 
@@ -537,6 +558,19 @@ def places():
         s.end()
 
 
+def usages():
+    """What cannot be served is said before anything listens."""
+    for options, text in [
+        (["--listen", "127.0.0.1:99999"], "--listen: 127.0.0.1:99999: expected a port of 0 to 65535"), (["--listen", "127.0.0.1:http"], "expected a port"),
+        (["--listen", "unix:"], "--listen: unix:: expected a path"), (["--listen", "8000"], "expected ADDR:PORT or unix:PATH"),
+        (["--model", "="], "--model: expected DIR or NAME=DIR"), (["--model", f"={work / 'rm'}"], "--model: expected DIR or NAME=DIR"),
+        (["--model", "a="], "--model: expected DIR or NAME=DIR"), (["--model", work / "rm"], "--model: two have the name 'rm'"),
+        (["--tls-cert", "x.pem"], "--tls-cert and --tls-key belong together"), (["--api-key-env", "SERVE_NO_KEY"], "SERVE_NO_KEY, got none"),
+    ]:
+        r = subprocess.run([REWARD, "serve", "--model", work / "rm", *options], capture_output=True, text=True, timeout=60)
+        check(r.returncode == 2 and text in r.stderr and not r.stdout, f"{options}: {r.returncode} {r.stderr} {r.stdout}")
+
+
 def policies():
     """Texts in a policy's template are read back to messages and rendered by the model's own."""
     policy = work / "policy"
@@ -583,6 +617,7 @@ try:
     slow()
     late()
     places()
+    usages()
     endings()
     policies()
 finally:

@@ -119,8 +119,10 @@ static int run_command(cli *c, void *values) {
   for (size_t i = 0; !s && i < models.n; i++) {
     const char *spec = models.items[i], *eq = strchr(spec, '=');
     bool named = eq && !strchr(spec, '/') ? true : eq && eq < strchr(spec, '/');
+    if (named && (eq == spec || !eq[1]))
+      s = rw_fail(&err, RW_USAGE, FIELD(model) ": expected DIR or NAME=DIR, got '%s'", spec);
     list[i].dir = named ? eq + 1 : spec;
-    if (named && !(list[i].name = cli_keep(c, spec, (size_t)(eq - spec)))) s = rw_nomem(&err, "the models");
+    if (!s && named && !(list[i].name = cli_keep(c, spec, (size_t)(eq - spec)))) s = rw_nomem(&err, "the models");
     if (!s) s = cli_model_dir(c, &list[i].dir, &err);
   }
   o.models = list;

@@ -356,8 +356,8 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **state,
 
 static rw_status listen_unix(front *f, const char *path, rw_error *err) {
   struct sockaddr_un a = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof a.sun_path)
-    return rw_fail(err, RW_USAGE, FIELD(listen) ": %s: expected a path of at most %zu bytes", path,
+  if (!*path || strlen(path) >= sizeof a.sun_path)
+    return rw_fail(err, RW_USAGE, FIELD(listen) ": unix:%s: expected a path of 1 to %zu bytes", path,
                    sizeof a.sun_path - 1);
   memcpy(a.sun_path, path, strlen(path));
   struct stat st;
@@ -383,6 +383,8 @@ static rw_status listen_inet(front *f, const char *spec, char **url, rw_error *e
   if (!colon || !colon[1] || strlen(colon + 1) >= sizeof port || (size_t)(colon - spec) >= sizeof host)
     return rw_fail(err, RW_USAGE, FIELD(listen) ": expected ADDR:PORT or unix:PATH, got %s", spec);
   snprintf(port, sizeof port, "%s", colon + 1);
+  if (strspn(port, "0123456789") != strlen(port) || atol(port) > UINT16_MAX) /* more would be taken modulo 65536 */
+    return rw_fail(err, RW_USAGE, FIELD(listen) ": %s: expected a port of 0 to %d", spec, UINT16_MAX);
   if (colon > spec) snprintf(host, sizeof host, "%.*s", (int)(colon - spec), spec);
   size_t n = strlen(host);
   if (host[0] == '[' && host[n - 1] == ']') {
