@@ -14,7 +14,7 @@
 
 #include "base/status.h"
 
-enum { CLIENT_RATE = 16 << 10, CLIENT_IDLE_SECONDS = 600 };
+enum { CLIENT_RATE = 16 << 10, CLIENT_IDLE_SECONDS = 3600 };
 
 typedef struct clients clients;
 typedef struct client client;
