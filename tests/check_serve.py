@@ -221,7 +221,7 @@ def errors(s):
         ("/classify", {"input": "a", "truncation_side": "right"}, 400, "truncation_side: expected"),
         ("/encode", {"text": "a", "image_data": ["x"]}, 400, "image_data: not supported"),
         ("/score", {"query": "a", "items": ["b"], "label_token_ids": [1]}, 400, "label_token_ids: not supported"),
-        ("/predict", {"inputs": "x" * 3000}, 422, "more than max_length"), ("/rerank", {"query": "a", "texts": []}, 400, "texts: expected"),
+        ("/predict", {"inputs": "x" * 3000}, 422, "more than max_length"), ("/rerank", {"query": "a", "texts": []}, 422, "texts: expected"),
         ("/predict", {"inputs": "a", "truncate": True, "truncation_direction": "Right"}, 422, "truncation_direction: expected"),
         ("/rerank", {"query": "a", "documents": ["b"], "instruct": "Judge."}, 400, "instruct: not supported"),
         ("/v2/rerank", {"query": "a", "documents": ["b"], "max_tokens_per_doc": 9}, 400, "max_tokens_per_doc: not supported"),
@@ -238,8 +238,8 @@ def errors(s):
         check(isinstance(json.loads(answer), dict) and "error" in json.loads(answer), f"{path}: the form of an error")
     check(s.json("/v1/rewards", {"prompt": 3})[1].get("error"), "/v1/rewards: a bad row is answered with its error")
     check(s.ask("/health", {})[0] == 405, "POST /health")
-    status, text, _ = s.ask("/predict", {"inputs": 1})
-    check(set(json.loads(text)) == {"error", "error_type"}, "TEI's errors")
+    for path, body in ("/predict", {"inputs": 1}), ("/rerank", {"query": "a", "texts": ["b", 1]}):
+        check(set(s.json(path, body)[1]) == {"error", "error_type"}, "TEI's errors: " + path)
 
 
 def limits():

@@ -72,7 +72,9 @@ static void refuse(exchange *x, int status, const char *why) {
   snprintf(text, sizeof text, "%s", why);
   field_spell(text, false); /* a client knows fields, not options */
   json_writer w = {.out = &x->out};
-  refusal words = x->q.route && x->q.route->refuse ? x->q.route->refuse : refuse_as_openai;
+  refusal words = x->q.refuse                        ? x->q.refuse
+                  : x->q.route && x->q.route->refuse ? x->q.route->refuse
+                                                     : refuse_as_openai;
   str_clear(&x->out);
   x->status = words(&w, status, text);
 }

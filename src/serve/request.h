@@ -50,6 +50,7 @@ typedef enum { OUTPUT_OPEN, OUTPUT_RAW, OUTPUT_SIGMOID } output_kind;
 
 struct request {
   const route *route;
+  refusal refuse; /* of the protocol that the body is in, where the route has several; NULL: the route's */
   server *server;
   hosted *model; /* the model of the name asked for, or the first; held until the request ends */
   str body;

@@ -215,7 +215,10 @@ static rw_status rerank_read(request *q, rw_error *err) {
   vllm *o;
   RW_TRY(vllm_new(q, &o, err));
   o->tei = request_get(q, "texts") != JSON_NONE;
-  if (o->tei) return tei_rerank_read(q, err);
+  if (o->tei) {
+    q->refuse = refuse_as_tei;
+    return tei_rerank_read(q, err);
+  }
   json_val v, top = request_get(q, "top_n");
   bool given, documents_too;
   o->sglang = request_get(q, "rid") != JSON_NONE; /* as the routers of SGLang and vLLM ask */
