@@ -43,6 +43,7 @@ static size_t room_for(widths w) { return w.embed + 4 * w.layer + 2 * w.rest; }
 
 rw_status gathered_room(model *m, rw_error *err) {
   trainer *t = &m->tr;
+  gathered_forget(m);
   if (!t->apart) return RW_OK;
   widths w = widths_of(m, t->first);
   t->room = m->be->alloc(m->be, MEM_DEVICE, room_for(w) * sizeof(float));
@@ -55,7 +56,6 @@ rw_status gathered_room(model *m, rw_error *err) {
     u->value = place == PLACE_EMBED ? t->room : place == PLACE_REST ? rest : layers + odd;
     u->grad = place == PLACE_EMBED ? t->room : place == PLACE_REST ? rest + w.rest : layers + 2 * w.layer + odd;
   }
-  gathered_forget(m);
   return RW_OK;
 }
 

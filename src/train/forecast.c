@@ -122,14 +122,14 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
   enum { PASSES = 4 };
   const train_options *o = t->o;
   double seconds = 0;
-  size_t tokens = 0, i = 0;
+  size_t tokens = 0, i = 0, most = t->how.apart ? t->how.most_rows : (size_t)t->batch_tokens;
   bool end = false;
   for (int r = 0; r <= PASSES && !(end && r > 1); r++) { /* the first touches new memory and does not count */
     size_t n = 0, cost = 0, sum = 0, start_row = i;
     for (const example *x; (x = step_row(t, 0, i, &end)); i++) {
       id_group g = {x->ids, x->len, x->n};
       cost = model_group_tokens(&g, o->share);
-      if (n > 0 && sum + cost > (size_t)t->batch_tokens) break;
+      if (n > 0 && sum + cost > most) break;
       t->pass[n] = x;
       t->groups[n++] = g;
       sum += cost;
