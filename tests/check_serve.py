@@ -198,6 +198,27 @@ def protocols(s):
     check(status == 200 and "<!doctype html>" in page and "default-src 'none'" in headers["Content-Security-Policy"], "the page")
 
 
+def evaluations(s):
+    """`reward eval --endpoint` has the figures of `reward eval --model`, by each form that it speaks."""
+    env = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+
+    def figures(name, *options):
+        out = work / f"{name}.json"
+        command = [REWARD, "eval", "--suite", "rewardbench", "--data", ROOT / "tests/data/eval/rewardbench.jsonl", "-q", "-o", out, *options]
+        r = subprocess.run(command, capture_output=True, text=True, env=env)
+        found = json.loads(out.read_text()) if r.returncode == 0 else {}
+        check(found, f"reward eval, {name}: {r.stderr}")
+        return [found.get(k) for k in ("overall", "sections", "subsets", "interval", "items", "comparisons", "ties", "unscored")]
+
+    want = figures("eval", "--model", work / "rm")
+    for name, path, *options in [
+        ("classify", "/classify"), ("sglang", "/classify", "--endpoint-format", "sglang", "--endpoint-tokenizer", work / "rm"), ("pooling", "/pooling"),
+        ("score", "/v1/score"), ("nemotron", "/v1/chat/completions", "--endpoint-format", "nemotron"),
+    ]:
+        got = figures(name, "--endpoint", s.url + path, "--endpoint-kind", "reward", *options)
+        check(got == want, f"eval --endpoint {path}, {name}: {got} {want}")
+
+
 def errors(s):
     """Each is refused in its protocol's words, with its place named."""
     table = [
@@ -600,6 +621,7 @@ tiny_model.make(work / "rm")
 try:
     s = Server()
     protocols(s)
+    evaluations(s)
     errors(s)
     connections(s)
     load(s)
