@@ -34,6 +34,7 @@ transformers.logging.disable_progress_bar()
 warnings.simplefilter("ignore")
 F = torch.nn.functional
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
+POST_NORMED = ("gemma2", "gemma3_text", "olmo2", "olmo3")  # whose norm takes a narrow MLP's size away, and leaves a sign to noise
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "olmo3", "smollm3", "mixtral",
             "qwen3_moe", "nemotron", "internlm2")
 # the class, families that it was seen over, the decoder's name, the head's
@@ -91,7 +92,7 @@ def config(d, family):
     size = d.choice([4, 6, 8, 10, 12, 16, 20])
     own_size = family in ("llama", "mistral", "qwen3", *GEMMAS, "mixtral", "qwen3_moe", "nemotron") and d.random() < 0.6
     c = dict(model_type=family, hidden_size=d.choice([16, 27, 33, 40, 47, 64]) if own_size else heads * size, num_hidden_layers=d.choice([1, 2, 3, 4]),
-             intermediate_size=d.choice([1, 24, 45, 80, 97]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263]),
+             intermediate_size=d.choice([24, 45, 80, 97, 1 if family not in POST_NORMED else 7]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263]),
              max_position_embeddings=512, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=2)
     if own_size or family in ("qwen3", *GEMMAS, "qwen3_moe"):
         c["head_dim"] = size
