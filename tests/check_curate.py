@@ -370,6 +370,35 @@ with tempfile.TemporaryDirectory() as tmp:
     write(tmp / "h3.jsonl", [dict(context=context, response1="a", response2="b", overall_preference=4)])
     (tmp / "h3.yaml").write_text("stages:\n  - source: helpsteer3\n")
     assert "overall_preference: expected a whole number from -3 to 3" in reward(tmp / "h3.yaml", "--input", f"helpsteer3={tmp}/h3.jsonl", "-o", tmp / "h3bad").stderr
+    # Tulu 3: whole conversations, and a prompt that is one turn of them
+    talk = lambda *texts: [dict(role=("user", "assistant")[i % 2], content=t) for i, t in enumerate(texts)]
+    write(tmp / "tulu.jsonl", [dict(id="a", source="part", prompt="again", chosen=talk("q", "a", "again", "c"), rejected=talk("q", "a", "again", "r")),
+                               dict(id="b", source="part", prompt="q", chosen=talk("q", "c"), rejected=talk("q", "c"))])
+    rows, _ = curate(tmp, "tulu", ["source: tulu3"], [("tulu3", tmp / "tulu.jsonl")])
+    assert [(r["id"], r["source"], r["chosen"], r["rejected"]) for r in rows] == [("tulu3:1", "tulu3", talk("q", "a", "again", "c"), talk("q", "a", "again", "r"))], rows
+    # Arena: conversations with the winner's name (100k, 140k), or lists of texts in strings (55k); ties by their kind
+    parts = lambda ms: [dict(role=m["role"], content=[dict(type="text", text=m["content"], image=None, mimeType=None)]) for m in ms]
+    counted = lambda ms: [dict(m, num_tokens=3) for m in ms]
+    battle = lambda winner, form, a=talk("q", "x"), b=talk("q", "y"): dict(winner=winner, conversation_a=form(a), conversation_b=form(b), language="en")
+    texts = lambda a, b, tie, prompt='["q", "why?"]', x='["x", "so"]', y='["y", "thus \\u00e9"]': dict(
+        id=1, prompt=prompt, response_a=x, response_b=y, winner_model_a=a, winner_model_b=b, winner_tie=tie)
+    image = battle("model_a", parts)
+    image["conversation_b"][0]["content"].append(dict(type="image", text=None, image="x", mimeType="image/png"))
+    write(tmp / "arena.jsonl", [battle("model_a", parts), battle("model_b", counted), battle("tie", parts), battle("both_bad", parts), battle("tie (bothbad)", counted),
+                                battle("model_a", parts, b=talk("q", "x")), image, battle("model_a", parts, b=talk("q")), texts(1, 0, 0), texts(0, 1, 0), texts(0, 0, 1),
+                                texts(1, 0, 0, y='["y", null]'), texts(1, 0, 0, y='["y"]'), texts(1, 0, 0, y='["\\ud83d", "y"]'), texts(1, 0, 0, prompt="[]", x="[]", y="[]")])
+    rows, _ = curate(tmp, "arena", ["source: arena"], [("arena", tmp / "arena.jsonl")])
+    assert [(r["id"], r["chosen"], r["rejected"]) for r in rows] == [
+        ("arena:1", talk("q", "x"), talk("q", "y")), ("arena:2", talk("q", "y"), talk("q", "x")),
+        ("arena:9", talk("q", "x", "why?", "so"), talk("q", "y", "why?", "thus \u00e9")), ("arena:10", talk("q", "y", "why?", "thus \u00e9"), talk("q", "x", "why?", "so"))], rows
+    assert [(r["id"], r["reason"]) for r in map(json.loads, open(tmp / "arena/removed.jsonl"))] == [
+        ("arena:3", "tie"), ("arena:4", "both bad"), ("arena:5", "both bad"), ("arena:6", "equal texts"), ("arena:7", "a part that is no text"),
+        ("arena:8", "no answer at the end"), ("arena:11", "tie"), ("arena:12", "a turn without a text"), ("arena:13", "turns without answers"),
+        ("arena:14", "texts that are no JSON list"), ("arena:15", "no turn")]
+    (tmp / "arena.yaml").write_text("stages:\n  - source: arena\n")
+    for row, said in (battle("nobody", parts), "winner: expected model_a"), (texts(1, 1, 0), "winner_model_a, winner_model_b, winner_tie: expected one"):
+        write(tmp / "arena.jsonl", [row])
+        assert said in reward(tmp / "arena.yaml", "--input", f"arena={tmp}/arena.jsonl", "-o", tmp / "arenabad").stderr
     # --lenient: a row of another shape between two responses to a prompt keeps them from being a pair
     answer = lambda p, k: dict(prompt=p, response=f"{p}{k}", helpfulness=k)
     write(tmp / "odd.jsonl", [answer("a", 0), dict(prompt="a"), answer("a", 1), answer("b", 0), answer("b", 1), dict(prompt="c"), answer("c", 1), answer("d", 0), answer("d", 1), answer("e", 1), dict()])

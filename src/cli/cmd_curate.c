@@ -12,7 +12,7 @@ static const char ABOUT[] =
     "manifest.json. The same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's "
     "sample\n"
     "stages. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3, magpie-air, wildguardmix, offsetbias,\n"
-    "helpsteer2, helpsteer3, preference-700k, nectar, hh-rlhf, ultrafeedback, pairs.";
+    "helpsteer2, helpsteer3, preference-700k, nectar, hh-rlhf, ultrafeedback, tulu3, arena, pairs.";
 static const char EXAMPLES[] =
     "  reward curate recipes/skywork-80k-v0.1.yaml --input helpsteer2=hs2.jsonl.gz --input … --model rm -o set\n"
     "  reward curate recipes/skywork-80k-v0.1.yaml --only offsetbias --input offsetbias=ob.jsonl -o part\n"

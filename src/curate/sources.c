@@ -21,6 +21,8 @@
   X(nectar)          \
   X(hh_rlhf)         \
   X(ultrafeedback)   \
+  X(tulu3)           \
+  X(arena)           \
   X(pairs)
 
 #define X(name) extern const source source_##name;

@@ -1,8 +1,12 @@
 /* pair_rows.c - shared by sources whose rows are pairs already. */
 #include "curate/sources/pair_rows.h"
 
-rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err) {
-  RW_TRY(conv_read(row, d, 0, NULL, a, err));
+/* Names under which a row's prompt is not found. */
+static row_name nowhere[] = {{"prompt", "\1"}};
+static const row_map no_prompt = {nowhere, 1};
+
+static rw_status read_row(json_doc *d, arena *a, const row_map *called, conv_row *row, scan *s, rw_error *err) {
+  RW_TRY(conv_read(row, d, 0, called, a, err));
   if (!conv_as_pair(row) || row->n_branches != 2 || !row->branch[0].messages)
     return rw_fail(err, RW_DATA, "row: expected a pair of conversations (chosen, rejected)");
   const conversation *c = &row->branch[0], *r = &row->branch[1];
@@ -13,6 +17,15 @@ rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error
   if (equal) s->drop = "equal texts";
   s->category = json_string(d, json_get(d, 0, "task_category"));
   return RW_OK;
+}
+
+rw_status pair_rows_read(json_doc *d, arena *a, conv_row *row, scan *s, rw_error *err) {
+  return read_row(d, a, NULL, row, s, err);
+}
+
+rw_status pair_rows_scan_whole(json_doc *d, arena *a, scan *s, rw_error *err) {
+  conv_row row;
+  return read_row(d, a, &no_prompt, &row, s, err);
 }
 
 rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
@@ -32,14 +45,23 @@ rw_status pair_rows_scan_scored(json_doc *d, arena *a, scan *s, const char *chos
 }
 
 /* The row's margin, source and id are not the pair's. */
-rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+static rw_status text_of(json_doc *d, arena *a, const row_map *called, conv_row *out, rw_error *err) {
   conv_row row;
-  (void)s;
-  RW_TRY(conv_read(&row, d, 0, NULL, a, err));
+  RW_TRY(conv_read(&row, d, 0, called, a, err));
   conv_as_pair(&row);
   out->kind = row.kind;
   out->branch = row.branch;
   out->n_branches = row.n_branches;
   out->n_chosen = row.n_chosen;
   return RW_OK;
+}
+
+rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  (void)s;
+  return text_of(d, a, NULL, out, err);
+}
+
+rw_status pair_rows_text_whole(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  (void)s;
+  return text_of(d, a, &no_prompt, out, err);
 }

@@ -12,5 +12,8 @@ rw_status pair_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err);
 rw_status pair_rows_scan_scored(json_doc *d, arena *a, scan *s, const char *chosen, const char *rejected,
                                 rw_error *err);
 rw_status pair_rows_text(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
+/* The same of chosen and rejected alone, where these are whole conversations. */
+rw_status pair_rows_scan_whole(json_doc *d, arena *a, scan *s, rw_error *err);
+rw_status pair_rows_text_whole(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 
 #endif
