@@ -2,7 +2,7 @@
 """Scoring PPE-like rows: 32 responses a prompt, the prompt half of each conversation's tokens, shared, not shared, and by
 transformers; by processor's seconds, so that other work on the machine counts for little.
 
-    bench/ppe_rows.py --model DIR [--prompts 2] [--half 128] [--rounds 2]        (the peer's python: $BENCH_PYTHON)
+    bench/ppe_rows.py --model DIR [--prompts 2] [--half 128] [--rounds 2] [--batches 1,4,8,16]        (the peer's python: $BENCH_PYTHON)
 
 A rate is all conversations' tokens by the processor's seconds of one thread, the opening of the model (the seconds of a row
 of one word) taken off; the best of the rounds, in each of which all are run in turn. The peer has the same ids, sorted by
@@ -17,6 +17,7 @@ ap.add_argument("--model", required=True)
 ap.add_argument("--prompts", type=int, default=2)
 ap.add_argument("--half", type=int, default=128)
 ap.add_argument("--rounds", type=int, default=2)
+ap.add_argument("--batches", default="1,4,8,16", help="of the peer")
 ap.add_argument("--peer")
 a = ap.parse_args()
 WORDS = "time year people way day man thing woman life child world school state family student group country problem hand part".split()
@@ -31,7 +32,7 @@ def peer():
     rows = sorted((json.loads(l)["input_ids"] for l in open(a.peer)), key=len)
     best, scores = None, None
     with torch.no_grad():
-        for size in (1, 4, 8, 16):
+        for size in map(int, a.batches.split(",")):
             t, got = time.process_time(), []
             for i in range(0, len(rows), size):
                 of = rows[i:i + size]
@@ -89,13 +90,15 @@ with tempfile.TemporaryDirectory() as tmp:
         for name, share in (("shared", "yes"), ("not shared", "no")):
             t, out[name] = score(data, share)
             seconds[name].append(t - opening)
+            print(f"{name}: {seconds[name][-1]:.1f} s", file=sys.stderr)
         assert out["shared"] == out["not shared"], "a score depends on sharing"
-        p = subprocess.run([os.environ.get("BENCH_PYTHON", sys.executable), __file__, "--model", a.model, "--peer", ids],
+        p = subprocess.run([os.environ.get("BENCH_PYTHON", sys.executable), __file__, "--model", a.model, "--batches", a.batches, "--peer", ids],
                            capture_output=True, text=True, env=env)
         if p.returncode:
             sys.exit(p.stderr)
         theirs = json.loads(p.stdout)
         seconds["transformers"].append(theirs["seconds"])
+        print(f"transformers: {theirs['seconds']:.1f} s", file=sys.stderr)
         mine = sorted(s for l in out["shared"].splitlines() for s in json.loads(l)["scores"])
         assert max(abs(x - y) for x, y in zip(mine, sorted(theirs["scores"]))) < 1e-3, "the peer has other scores"
     print(f"{a.prompts} prompts with 32 responses, {total:,} tokens, {total / len(all_ids):.0f} a conversation, "

@@ -188,7 +188,7 @@ RW_API rw_status rw_train(const rw_train_options *o, rw_train_result *result, rw
 /* Set by rw_eval_defaults; suite, data and one of model and scores are needed. */
 typedef struct {
   rw_context *context;     /* with scores: as in rw_train_options. A model works in its own. */
-  const char *suite;       /* "rewardbench", "rewardbench2", "rm-bench", "judgebench", "pairs" */
+  const char *suite;       /* one of `reward eval --help`: "rewardbench", "ppe-correctness", "rmb", "pairs", … */
   const char *const *data; /* its files */
   size_t n_data;
   rw_model *model;

@@ -59,6 +59,29 @@ sed -i '1s/"winner": "[a-z_]*"/"winner": "nobody"/' "$tmp/winner.jsonl"
 expect 1 'winner.jsonl:1: winner: expected model_a, model_b or a tie, got "nobody"' "$reward" eval --suite ppe-preference \
   --data "$tmp/winner.jsonl" --scores "$tmp/winner.jsonl"
 
+# a prompt without a score: nothing is made of fewer prompts, the other sets stay as they are
+python3 - "$tmp/scores/ppe-correctness.jsonl" >"$tmp/part.jsonl" <<'P'
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+for r in rows[:1]: r.pop("scores"), r.update(error="too long")
+print("\n".join(map(json.dumps, rows)))
+P
+expect 1 "part.jsonl:1: too long" "$reward" eval -q --suite ppe-correctness --data "$tmp/bench/ppe-correctness.jsonl" --scores "$tmp/part.jsonl" -o "$tmp/part.json"
+expect 0 "" "$reward" eval -q --suite ppe-correctness --data "$tmp/bench/ppe-correctness.jsonl" --scores "$tmp/scores/ppe-correctness.jsonl" -o "$tmp/whole.json"
+python3 - "$tmp" <<'P' || fail "ppe-correctness with a prompt that has no score"
+import json, sys
+part, whole = (json.load(open(f"{sys.argv[1]}/{n}.json")) for n in ("part", "whole"))
+first = json.loads(open(sys.argv[1] + "/bench/ppe-correctness.jsonl").readline())
+lost, = [s for s, v in part["sections"].items() if v is None]
+assert part["overall"] is None and lost.lower()[:4] == first["benchmark"][:4] and part["unscored"] == 1
+for s, b in part["best_of_k"].items():
+    if s != lost:
+        assert b == whole["best_of_k"][s] and part["sections"][s] == whole["sections"][s]
+        continue
+    assert all(b[k] is None for k in ("accuracy", "auc", "max", "end", "loss", "sampled_accuracy")) and set(b["curve"] + b["ideal"]) == {None}
+    for m, v in b["models"].items(): assert (v["auc"] is None) == (m == first["model_name"])
+P
+
 # folders as they are published: RMB's tree of JSON arrays, a folder for each of PPE's sets; a suite finds its own in them
 python3 - "$tmp" $data <<'P'
 import json, os, sys

@@ -205,7 +205,7 @@ static void remarks(str *out, const eval_all *a) {
         str_printf(out, "%s%s", i ? ", " : r->n_unscored ? "; without rows: " : "without rows: ", r->missing[i]);
       str_addz(out, r->n_missing || r->n_unscored || !a->have[k] ? ");" : "a section without rows);");
     }
-    out->p[out->len - 1] = '.';
+    if (!out->oom) out->p[out->len - 1] = '.';
     str_printf(out, "\nThe average is over %zu of the %d benchmarks, so none of the published averages compares.\n",
                n, ALL_SUITES);
   }
