@@ -74,6 +74,11 @@ cmp "$tmp/rm/model.safetensors" "$tmp/rm3/model.safetensors" || fail "--map trai
 "$reward" stats "$tmp/plain.jsonl" --model "$model" --json >"$tmp/stats"
 "$reward" stats "$tmp/hub" --model "$model" --json | cmp - "$tmp/stats" || fail "stats of a folder"
 "$reward" stats "$tmp/mapped.jsonl" "${maps[@]}" --model "$model" --json | cmp - "$tmp/stats" || fail "stats by --map"
+mkdir "$tmp/split"
+cp "$tmp/plain.jsonl" "$tmp/split/train.jsonl"; cp "$tmp/plain.jsonl" "$tmp/split/test.jsonl"
+train --data "$tmp/split" --out "$tmp/rm-split" --eval "pairs:$tmp/split:test" --eval-every 2 || fail "train with the split of a folder held out"
+cmp -s <(grep -o "\"overall\": [0-9.]*" "$tmp/rm/evals.jsonl") <(grep -o "\"overall\": [0-9.]*" "$tmp/rm-split/evals.jsonl") || fail "another evaluation of a folder's split"
+fails 2 "expected a split dev in the folder, found none" "$reward" train --model "$model" --data "$tmp/split" --out "$tmp/no" --eval "pairs:$tmp/split:dev"
 overall() { "$reward" eval --quiet --suite pairs --model "$model" -o - "$@" | grep -o '"overall": [0-9.]*'; }
 [ -n "$(overall --data "$tmp/plain.jsonl")" ] || fail "no evaluation"
 [ "$(overall --data "$tmp/plain.jsonl")" = "$(overall --data "$tmp/hub")" ] || fail "an evaluation on a folder"

@@ -8,6 +8,7 @@
 #include "cli/training.h"
 #include "eval/eval.h"
 #include "format/json.h"
+#include "format/rows_folder.h"
 #include "pages/runs.h"
 
 static const char USAGE[] = "train --model DIR --data ROWS --out DIR [options]";
@@ -29,7 +30,11 @@ int cli_check_evals(const cli *c, const option_list *evals) {
     const char *spec = evals->items[i], *colon = strchr(spec, ':');
     eval_suite suite;
     bool known = colon && eval_suite_of((slice){spec, (size_t)(colon - spec)}, &suite);
-    if (file_exists(known ? colon + 1 : spec)) continue;
+    rows_files files;
+    rw_error err;
+    if (rows_files_of(&files, known ? colon + 1 : spec, c->memory, &err))
+      return cli_usage(c, "--eval %s: %s", spec, err.text);
+    if (file_exists(files.paths[0])) continue;
     if (known || !colon) return cli_usage(c, "--eval %s: expected a file, or SUITE:FILE, got none there", spec);
     str names = {0};
     nearest near = NEAREST(spec, (size_t)(colon - spec));
