@@ -9,12 +9,13 @@ static const char USAGE[] = "curate RECIPE.yaml [--input SOURCE=FILE…] -o DIR 
 static const char ABOUT[] =
     "Builds a preference set from public sources by a recipe (docs/recipes.md): train.jsonl (or Parquet),\n"
     "removed.jsonl (every row that was left out, and why), README.md (the data card), report.json, report.html,\n"
-    "manifest.json. The same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's "
-    "sample\n"
-    "stages. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3, magpie-air, wildguardmix, offsetbias,\n"
-    "helpsteer2, helpsteer3, preference-700k, nectar, hh-rlhf, ultrafeedback, tulu3, arena, pairs.";
+    "manifest.json. The same inputs and recipe give the same bytes. --seed wins over the seeds of the recipe's\n"
+    "sample and split stages. Sources: magpie-ultra, magpie-pro-llama3.1, magpie-pro-llama3, magpie-air,\n"
+    "wildguardmix, offsetbias, helpsteer2, helpsteer3, preference-700k, nectar, hh-rlhf, ultrafeedback,\n"
+    "tulu3, arena, pairs; rows of your own.";
 static const char EXAMPLES[] =
     "  reward curate recipes/skywork-80k-v0.1.yaml --input helpsteer2=hs2.jsonl.gz --input … --model rm -o set\n"
+    "  reward curate mine.yaml --input tickets=tickets.jsonl -o set   # docs/recipes.md has mine.yaml\n"
     "  reward curate recipes/skywork-80k-v0.1.yaml --only offsetbias --input offsetbias=ob.jsonl -o part\n"
     "  reward curate r.yaml --input … --agree-pairs ask.jsonl   # then: reward score --model rm ask.jsonl -o "
     "scores.jsonl\n"
@@ -46,6 +47,8 @@ static const option table[] = {
      .help = "go on although the model does not give the scores recorded in its reward.json"},
     {"agree-pairs", .kind = OPTION_TEXT, .field = offsetof(options, run.agree_pairs), .value = "FILE",
      .group = MODEL, .help = "write the pairs that the agree stage asks about, and stop"},
+    {"tokenizer", .kind = OPTION_TEXT, .field = offsetof(options, run.tokenizer), .value = "DIR",
+     .help = "a model folder, or its tokenizer's files, for filters by tokens"},
     {"out", 'o', .old = "output", .kind = OPTION_TEXT, .field = offsetof(options, run.out), .value = "DIR",
      .group = OUTPUT, .help = "the folder to make"},
     {"format", .kind = OPTION_CHOICE, .field = offsetof(options, parquet), .words = formats, .initial = "jsonl",

@@ -1,5 +1,6 @@
 /* card.c - README.md of a curated set: the data card that Hugging Face's hub and datasets.load_dataset(DIR) read.
  */
+#include <ctype.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -43,6 +44,31 @@ static rw_status add_file(const curation *r, const char *name, bool hashed, str 
   return status;
 }
 
+/* Is the stage's file a split beside train, of the same format, as the hub asks? */
+static bool is_split(const curation *r, const stage *s) {
+  const char *file = s->kind->parts && curation_writes(r, s) ? stage_file(s) : NULL,
+             *end = file ? strrchr(file, '.') : NULL;
+  return end && (strcmp(end, ".parquet") == 0) == r->o->parquet;
+}
+
+/* test.jsonl: test. */
+static void add_split_name(const stage *s, str *out) {
+  const char *file = stage_file(s);
+  for (size_t i = 0, n = strcspn(file, "."); i < n; i++)
+    str_addc(out, isalnum((unsigned char)file[i]) ? file[i] : '_');
+}
+
+static rw_status add_splits(const curation *r, str *s, size_t *bytes, rw_error *err) {
+  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++) {
+    if (!is_split(r, g)) continue;
+    str_addz(s, "  - split: ");
+    add_split_name(g, s);
+    str_addz(s, "\n    path:\n");
+    RW_TRY(add_file(r, stage_file(g), false, s, bytes, err));
+  }
+  return RW_OK;
+}
+
 static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes, rw_error *err) {
   output_names files = {0};
   *bytes = 0;
@@ -52,18 +78,18 @@ static rw_status add_files(const curation *r, bool hashed, str *s, size_t *bytes
   return st;
 }
 
-static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) {
+static void add_features(const curation *r, size_t pairs, str *s) {
   bool category = false, paired = pairs == 0, ranked = false;
   uint32_t own = 0;
   for (size_t i = 0; i < r->n; i++) {
-    if (r->c[i].reason) continue;
+    if (r->c[i].reason && !r->c[i].by->kind->parts) continue;
     category |= r->categories[r->c[i].category].len > 0;
     own |= r->c[i].own;
-    bool ranking = curation_is_ranking(r, &r->c[i]);
+    bool ranking = r->c[i].own & OWN_RANKING;
     ranked |= ranking;
     paired |= !ranking;
   }
-  str_addz(s, "dataset_info:\n  features:\n");
+  str_addz(s, "  features:\n");
   if (paired) str_printf(s, MESSAGES, "chosen");
   if (paired) str_printf(s, MESSAGES, "rejected");
   if (ranked) str_printf(s, MESSAGES, "prompt");
@@ -73,10 +99,24 @@ static void add_features(const curation *r, size_t pairs, size_t bytes, str *s) 
   if (own & OWN_ID) str_addz(s, "  - name: source_id\n    dtype: string\n");
   str_addz(s, "  - name: id\n    dtype: string\n");
   if (category) str_addz(s, "  - name: task_category\n    dtype: string\n");
-  str_printf(s,
-             "  splits:\n  - name: train\n    num_bytes: %zu\n    num_examples: %zu\n  download_size: %zu\n  "
-             "dataset_size: %zu\n---\n",
-             r->row_bytes, pairs, bytes, r->row_bytes);
+}
+
+static void add_info(const curation *r, size_t pairs, size_t bytes, str *s) {
+  size_t all = r->row_bytes;
+  bool own = false;
+  for (size_t i = 0; i < r->n_inputs; i++) own |= r->inputs[i].src->rows != NULL;
+  str_addz(s, "dataset_info:\n");
+  if (!own) add_features(r, pairs, s); /* columns of a user's own are seen by who reads them */
+  str_printf(s, "  splits:\n  - name: train\n    num_bytes: %zu\n    num_examples: %zu\n", r->row_bytes, pairs);
+  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++) {
+    if (!is_split(r, g)) continue;
+    str_addz(s, "  - name: ");
+    add_split_name(g, s);
+    str_printf(s, "\n    num_bytes: %zu\n    num_examples: %zu\n", r->stage_bytes[g->index],
+               curation_written(r, g));
+    all += r->stage_bytes[g->index];
+  }
+  str_printf(s, "  download_size: %zu\n  dataset_size: %zu\n---\n", bytes, all);
 }
 
 /* The recipe as a block of code, in a fence longer than any within it. */
@@ -101,9 +141,10 @@ rw_status curation_card(const curation *r, rw_error *err) {
   for (size_t i = 0; i < r->n; i++) pairs += r->c[i].reason == NULL;
   str_addz(&s, CONFIGS);
   rw_status st = path ? add_files(r, false, &s, &bytes, err) : rw_nomem(err, "README.md");
+  if (!st) st = add_splits(r, &s, &bytes, err);
   if (!st) st = file_read(r->recipe.path, 1 << 20, &text, err);
   if (!st) {
-    add_features(r, pairs, bytes, &s);
+    add_info(r, pairs, bytes, &s);
     str_printf(
         &s,
         "\n# %s\n\n%zu preference pairs, made by `reward curate` of reward.c " REWARD_VERSION

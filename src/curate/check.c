@@ -11,32 +11,24 @@
 #include "curate/outputs.h"
 #include "format/parquet.h"
 
-static bool recipe_has(const curation *r, const source *src) {
-  for (size_t k = 0; k < r->recipe.n; k++)
-    if (stage_reads(&r->recipe.stages[k], src)) return true;
-  return false;
-}
-
 rw_status curation_check_names(const curation *r, rw_error *err) {
   char hint[CURATE_HINT];
   for (size_t i = 0; i < r->o->n_only; i++) {
-    const source *src = curate_source(slice_of(r->o->only[i]));
-    if (!src)
-      return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source%s", r->o->only[i],
-                     curate_near(hint, slice_of(r->o->only[i])));
-    if (!recipe_has(r, src))
-      return rw_fail(err, RW_USAGE, FIELD(only) ": the recipe %s has no source %s", r->recipe.path, src->name);
+    slice name = slice_of(r->o->only[i]);
+    if (recipe_source(&r->recipe, name)) continue;
+    if (!curate_source(name))
+      return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source%s", name.p, curate_near(hint, name));
+    return rw_fail(err, RW_USAGE, FIELD(only) ": the recipe %s has no source %s", r->recipe.path, name.p);
   }
   for (size_t i = 0; i < r->o->n_inputs; i++) {
     const char *eq = strchr(r->o->inputs[i], '=');
     slice name = {r->o->inputs[i], eq ? (size_t)(eq - r->o->inputs[i]) : 0};
-    const source *src = eq ? curate_source(name) : NULL;
-    if (!src)
+    if (eq && recipe_source(&r->recipe, name)) continue;
+    if (!eq || !curate_source(name))
       return rw_fail(err, RW_USAGE, FIELD(input) ": expected SOURCE=FILE with a source's name, got '%s'%s",
                      r->o->inputs[i], curate_near(hint, name));
-    if (!recipe_has(r, src))
-      return rw_fail(err, RW_USAGE, FIELD(input) " %s: the recipe %s has no source %s", r->o->inputs[i],
-                     r->recipe.path, src->name);
+    return rw_fail(err, RW_USAGE, FIELD(input) " %s: the recipe %s has no source %.*s", r->o->inputs[i],
+                   r->recipe.path, (int)name.len, name.p);
   }
   return RW_OK;
 }
@@ -118,6 +110,7 @@ rw_status curation_check(const curation *r, rw_error *err) {
                    user_of(USES_AGREE_PAIRS), r->recipe.path);
   warn_unused(r, FIELD(bench), o->n_bench > 0, USES_BENCH);
   warn_unused(r, FIELD(scores), o->scores != NULL, USES_SCORES);
+  warn_unused(r, FIELD(tokenizer), o->tokenizer != NULL, USES_TOKENIZER);
   warn_unused(r, FIELD(model), o->model.model != NULL, USES_MODEL);
   if (o->dry_run || o->explain) return RW_OK;
   RW_TRY(check_parquet(r, err));

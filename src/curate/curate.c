@@ -86,14 +86,29 @@ static rw_status run_stages(curation *r, bool *stopped, rw_error *err) {
 
 /* ---- the whole ---- */
 
+/* Its file, whichever of the two the folder has. */
+static rw_status list_tokenizer(curation *r, rw_error *err) {
+  static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+  for (size_t i = 0; i < 2; i++) {
+    char *path = file_join(r->o->tokenizer, names[i]);
+    const char *copy = path ? arena_strndup(r->mem, path, strlen(path)) : NULL;
+    mem_free(path);
+    if (!copy) return rw_nomem(err, "files");
+    if (!file_exists(copy)) continue;
+    r->also[r->n_also++].path = copy;
+    return RW_OK;
+  }
+  return RW_OK;
+}
+
 static rw_status list_also(curation *r, rw_error *err) {
   const curate_options *o = r->o;
   size_t bench = curation_uses(r, USES_BENCH) ? o->n_bench : 0;
-  r->also = mem_zalloc(bench + 1, sizeof *r->also);
+  r->also = mem_zalloc(bench + 2, sizeof *r->also);
   if (!r->also) return rw_nomem(err, "files");
   for (size_t i = 0; i < bench; i++) r->also[r->n_also++].path = o->bench[i];
   if (o->scores && curation_uses(r, USES_SCORES)) r->also[r->n_also++].path = o->scores;
-  return RW_OK;
+  return o->tokenizer && curation_uses(r, USES_TOKENIZER) ? list_tokenizer(r, err) : RW_OK;
 }
 
 static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *table, rw_error *err) {

@@ -38,7 +38,8 @@ typedef struct {
   const char *out;         /* folder; NULL with dry_run */
   const char *scores;      /* rows as `reward score` writes them, for the agree stage */
   const char *agree_pairs; /* writes the pairs that the agree stage asks about to this file, and stops */
-  const int64_t *seed;     /* seed of the sample stages; NULL: what the recipe says of each, else 0 */
+  const char *tokenizer;   /* folder with a tokenizer, for filters by tokens */
+  const int64_t *seed;     /* seed of the sample and split stages; NULL: what the recipe says of each, else 0 */
   score_options model;     /* model.model NULL: none; for the agree stage */
   const char *explain;     /* id of a row to follow, or NULL */
   bool lenient, dry_run;

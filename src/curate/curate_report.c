@@ -194,9 +194,18 @@ static rw_status write_json(const curation *r, const summary *t, size_t n, rw_er
   return st;
 }
 
+/* Are they a user's own alone? Then the report has no numbers to put beside theirs. */
+static bool all_own(const summary *t, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (!t[i].src->rows) return false;
+  return true;
+}
+
 static rep_table *count_table(const summary *t, size_t n) {
+  bool own = all_own(t, n);
   rep_table *table = rep_table_new(
-      (const char *[]){"source", ">rows", ">in no pair", ">pairs", ">kept", ">report before", ">report after"}, 7);
+      (const char *[]){"source", ">rows", ">in no pair", ">pairs", ">kept", ">report before", ">report after"},
+      own ? 5 : 7);
   size_t sum[4] = {0};
   for (size_t i = 0; i < n; i++) {
     size_t k = published_of(t[i].src->name);
@@ -207,15 +216,14 @@ static rep_table *count_table(const summary *t, size_t n) {
     rep_cell_int(table, (int64_t)t[i].loose);
     rep_cell_int(table, (int64_t)t[i].pairs);
     rep_cell_int(table, (int64_t)t[i].kept);
-    rep_cell_num(table, known ? published[k].before : NAN, 0);
-    rep_cell_num(table, known ? published[k].after : NAN, 0);
+    if (!own) rep_cell_num(table, known ? published[k].before : NAN, 0);
+    if (!own) rep_cell_num(table, known ? published[k].after : NAN, 0);
     sum[0] += t[i].rows, sum[1] += t[i].loose, sum[2] += t[i].pairs, sum[3] += t[i].kept;
   }
   rep_total(table);
   rep_cell(table, "all");
   for (int k = 0; k < 4; k++) rep_cell_int(table, (int64_t)sum[k]);
-  rep_cell_text(table, SLICE(""));
-  rep_cell_text(table, SLICE(""));
+  for (int k = 0; !own && k < 2; k++) rep_cell_text(table, SLICE(""));
   return table;
 }
 
@@ -263,7 +271,10 @@ static rw_status write_html(const curation *r, const summary *t, size_t n, const
   rep_fact_int(p, "pairs kept", (int64_t)kept);
   rep_put_table(
       p, counts,
-      "Rows and pairs by source; the last columns are the Skywork-Reward report's own numbers (arXiv 2410.18451).");
+      all_own(t, n)
+          ? "Rows and pairs by source"
+          : "Rows and pairs by source; the last columns are the Skywork-Reward report's own numbers (arXiv "
+            "2410.18451).");
   rep_stacked(p, &(rep_chart){.title = "Composition by source"}, labels, 2, series, m, values);
   rw_status s = add_distributions(r, t, n, p, err);
   rep_table *c = rep_table_new((const char *[]){"task category", ">pairs", ">kept"}, 3);
@@ -299,7 +310,7 @@ rw_status curation_report(const curation *r, str *table, rw_error *err) {
   if (r->o->dry_run) curation_plan(r, table);
   for (const stage *g = r->recipe.stages; !r->o->dry_run && g < r->recipe.stages + r->recipe.n; g++)
     if (curation_writes(r, g))
-      str_printf(table, "wrote %-14s %zu pairs\n", stage_file(g), curation_count(r, g, NULL).kept);
+      str_printf(table, "wrote %-14s %zu pairs\n", stage_file(g), curation_written(r, g));
     else if (r->stage_done[g->index])
       str_printf(table, "after %-14s %zu pairs\n", g->kind->name, r->stage_left[g->index]);
   if (!s && !r->o->dry_run) s = write_json(r, t, n, err);

@@ -32,7 +32,6 @@ void curation_id(const curation *r, const candidate *c, str *out) {
 }
 
 const source *curation_source(const curation *r, const candidate *c) { return r->inputs[c->input].src; }
-bool curation_is_ranking(const curation *r, const candidate *c) { return r->inputs[c->input].form == FORM_RANKING; }
 
 /* ---- for stages ---- */
 
@@ -97,7 +96,7 @@ bool curation_makes_set(const curation *r) {
 }
 
 const char *curation_lacks(const curation *r, const stage *s) {
-  return s->kind->ready && !s->kind->ready(r) ? s->kind->needs : NULL;
+  return s->kind->ready && !s->kind->ready(r, s) ? s->kind->needs : NULL;
 }
 
 bool curation_ends(const curation *r, const stage *s) { return s->kind->ends && s->kind->ends(r); }
@@ -128,5 +127,11 @@ stage_count curation_count(const curation *r, const stage *s, const source *src)
     n.read += r->counts[s->index * r->n_inputs + i].read;
     n.kept += r->counts[s->index * r->n_inputs + i].kept;
   }
+  return n;
+}
+
+size_t curation_written(const curation *r, const stage *s) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->n; i++) n += r->c[i].written >> s->index & 1;
   return n;
 }

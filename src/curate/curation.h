@@ -96,9 +96,10 @@ struct curation {
   hashed_file *also, *written; /* written: rows and what stages write */
   size_t n_also, n_written;
   hashing *hashing;
-  char model_hash[SHA256_HEX]; /* hash of --model's weights, once a stage has opened it */
-  size_t row_bytes;            /* bytes of the kept rows as JSON */
-  size_t shards;               /* files of the kept rows as Parquet; 0: train.jsonl */
+  char model_hash[SHA256_HEX];    /* hash of --model's weights, once a stage has opened it */
+  size_t row_bytes;               /* bytes of the kept rows as JSON */
+  size_t stage_bytes[MAX_STAGES]; /* the same of the rows in a stage's file */
+  size_t shards;                  /* files of the kept rows as Parquet; 0: train.jsonl */
 };
 
 /* ---- rows and pairs ---- */
@@ -109,7 +110,6 @@ place curation_earlier(const candidate *c);
 void curation_id(const curation *r, const candidate *c, str *out);
 void curation_row_id(const curation *r, place row, str *out);
 const source *curation_source(const curation *r, const candidate *c);
-bool curation_is_ranking(const curation *r, const candidate *c);
 
 /* ---- for stages ---- */
 
@@ -137,5 +137,6 @@ bool curation_ends(const curation *r, const stage *s);         /* the run is ove
 size_t curation_alive(const curation *r);
 void curation_count_stage(curation *r, const stage *s, bool after);               /* before it runs, and after */
 stage_count curation_count(const curation *r, const stage *s, const source *src); /* src NULL: all it is for */
+size_t curation_written(const curation *r, const stage *s);                       /* rows for its file */
 
 #endif

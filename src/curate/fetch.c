@@ -199,7 +199,7 @@ static rw_status work_need(const fetching *f, rows_lane *lane, const need *at, p
   const candidate *c = &f->r->c[at->candidate];
   scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
   conv_row row = {.source = slice_of(src->name)};
-  RW_TRY(src->text(lane->doc, lane->mem, &figures, &row, err));
+  RW_TRY(src_conv(src, lane->doc, lane->mem, &figures, &row, err));
   if (src->pairing != PAIR_IN_ROW) {
     out->side = arena_alloc(lane->keep, 1, sizeof *out->side);
     return out->side && copy_side(out->side, row.branch, lane->keep) ? RW_OK : rw_nomem(err, "a pair");

@@ -11,7 +11,7 @@ static void add_read(const curation *r, const stage *s, str *out) {
 static void add_ran(const curation *r, const stage *s, str *out) {
   stage_count n = curation_count(r, s, NULL);
   if (stage_file(s))
-    str_printf(out, " | writes %zu pairs", n.kept);
+    str_printf(out, " | writes %zu pairs", curation_written(r, s));
   else
     str_printf(out, " | keeps %zu of %zu pairs, %zu in all", n.kept, n.read, r->stage_left[s->index]);
   if (r->found[s->index] && s->kind->plan) s->kind->plan(r->found[s->index], out);

@@ -131,9 +131,16 @@ rw_status reader_either(const recipe_reader *r, struct fy_node *n, const char *k
   return *is_second || slice_is(reader_scalar(n), first) ? RW_OK : reader_bad(r, n, key, expected);
 }
 
+const source *recipe_source(const recipe *r, slice name) {
+  for (const stage *s = r->stages; s < r->stages + r->n; s++)
+    if (s->kind->rows && s->n_named && slice_is(name, s->named[0]->name)) return s->named[0];
+  return NULL;
+}
+
 rw_status reader_source(const recipe_reader *r, struct fy_node *n, stage *s) {
   slice name = reader_scalar(n);
-  const source *src = name.p ? curate_source(name) : NULL;
+  const source *src = name.p ? recipe_source(r->r, name) : NULL;
+  if (!src && name.p) src = curate_source(name);
   char expected[160], hint[CURATE_HINT];
   snprintf(expected, sizeof expected, "the name of a source (`reward curate --help` lists them)%s",
            name.p ? curate_near(hint, name) : "");

@@ -130,6 +130,9 @@ rw_status recipe_load(recipe *r, const char *path, rw_error *err) {
 }
 
 void recipe_free(recipe *r) {
+  for (stage *s = r->stages; s < r->stages + r->n; s++)
+    if (s->kind->close) s->kind->close(s->own);
+  r->n = 0;
   arena_free(r->mem);
   r->mem = NULL;
 }

@@ -14,5 +14,7 @@ struct recipe {
 /* An unknown key or value is RW_DATA with file and line. */
 rw_status recipe_load(recipe *r, const char *path, rw_error *err);
 void recipe_free(recipe *r);
+/* What it reads by that name (reader.c); NULL: it has no such source. */
+const source *recipe_source(const recipe *r, slice name);
 
 #endif

@@ -7,13 +7,28 @@ static void put_messages(json_writer *w, const char *name, const message *m, siz
   conv_write(jw_value(w, name), m, n);
 }
 
-/* The prompt's messages, then each branch's last message and its score. */
+/* Have all branches the same messages but for the last? */
+static bool one_prompt(const conv_row *row) {
+  const conversation *first = &row->branch[0];
+  for (size_t b = 1; b < row->n_branches; b++) {
+    const conversation *c = &row->branch[b];
+    if (c->n_messages != first->n_messages) return false;
+    for (size_t i = 0; i + 1 < c->n_messages; i++)
+      if (!conv_same_message(&c->messages[i], &first->messages[i])) return false;
+  }
+  return true;
+}
+
+/* The prompt's messages, then each branch's last message and its score; without one prompt whole conversations. */
 static void put_ranking(json_writer *w, const conv_row *row) {
-  put_messages(w, "prompt", row->branch[0].messages, row->branch[0].n_messages - 1);
+  bool prompt = one_prompt(row);
+  if (prompt) put_messages(w, "prompt", row->branch[0].messages, row->branch[0].n_messages - 1);
   jw_array(w, "responses");
   for (size_t b = 0; b < row->n_branches; b++) {
     const message *last = &row->branch[b].messages[row->branch[b].n_messages - 1];
-    if (last->json.p)
+    if (!prompt)
+      put_messages(w, NULL, row->branch[b].messages, row->branch[b].n_messages);
+    else if (last->json.p)
       put_messages(w, NULL, last, 1);
     else
       jw_slice(w, NULL, last->content);
@@ -39,8 +54,11 @@ static void put_row(const curation *r, size_t i, const conv_row *pair, str *out)
   if (pair->kind == ROW_PAIR) {
     put_messages(&w, "chosen", pair->branch[0].messages, pair->branch[0].n_messages);
     put_messages(&w, "rejected", pair->branch[1].messages, pair->branch[1].n_messages);
-  } else {
+  } else if (pair->kind == ROW_RESPONSES) {
     put_ranking(&w, pair);
+  } else {
+    put_messages(&w, "messages", pair->branch[0].messages, pair->branch[0].n_messages);
+    jw_num(&w, "score", pair->score);
   }
   if (pair->branch[0].tools.p) jw_raw(&w, "tools", pair->branch[0].tools);
   jw_slice(&w, "source", pair->source);
@@ -48,6 +66,7 @@ static void put_row(const curation *r, size_t i, const conv_row *pair, str *out)
   if (pair->id.p) jw_slice(&w, "source_id", pair->id);
   put_id(r, c, &w);
   if (category.len) jw_slice(&w, "task_category", category);
+  if (pair->more.p) jw_raw(&w, NULL, pair->more);
   jw_end(&w);
 }
 

@@ -51,14 +51,16 @@ typedef struct {
 } scanning;
 
 /* The stages that look at rows while they are read. */
-static void look(const recipe *r, const source *src, json_doc *d, scanned *out) {
+static rw_status look(const recipe *r, const source *src, json_doc *d, scanned *out, rw_error *err) {
   for (const stage *s = r->stages; s < r->stages + r->n; s++) {
     bool has, pass;
     if (!s->kind->row || !stage_is_for(s, src)) continue;
-    s->kind->row(s, d, &has, &pass);
+    rw_status st = s->kind->row(s, d, &has, &pass, err);
+    if (st) return rw_prefix(err, st, "%s:%d: %s", r->path, s->line, s->kind->name);
     out->has |= (uint64_t)has << s->index;
     out->pass |= (uint64_t)pass << s->index;
   }
+  return RW_OK;
 }
 
 /* The figures outlive the row's document. */
@@ -89,10 +91,10 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   pairs->n = 0;
   rw_status st = json_parse(lane->doc, row.p, row.len, err);
   if (!st && json_kind(lane->doc, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "row: expected an object");
-  if (!st) st = s->in->src->scan(lane->doc, lane->mem, &found, err);
-  if (!st) look(&s->r->recipe, s->in->src, lane->doc, out);
+  if (!st) st = src_scan(s->in->src, lane->doc, lane->mem, &found, err);
+  if (!st) st = look(&s->r->recipe, s->in->src, lane->doc, out, err);
   if (!st && s->in->form != FORM_BEST_WORST) {
-    RW_TRY(s->in->src->pairs(lane->doc, s->in->form, &found, pairs, err));
+    RW_TRY(src_pairs(s->in->src, lane->doc, lane->mem, s->in->form, &found, pairs, err));
     return keep(pairs->s, pairs->n, lane->keep, out, err);
   }
   if (st && (st != RW_DATA || !s->r->o->lenient)) return rw_prefix(err, st, "read as %s", s->in->src->name);

@@ -23,8 +23,8 @@ typedef enum {
   FORM_RANKING     /* one row with all answers and their scores */
 } row_form;
 
-/* Columns that rows of some sources have beside those of all rows. */
-typedef enum { OWN_MARGIN = 1, OWN_ID = 2 } own_field;
+/* What rows of some sources have beside what all rows have: columns of their own, or another kind of row. */
+typedef enum { OWN_MARGIN = 1, OWN_ID = 2, OWN_RANKING = 4, OWN_SINGLE = 8 } own_field;
 
 /* What scan() finds of a row, or of one pair of it. drop: why it gives nothing (a static string), or NULL. */
 typedef struct {
@@ -46,7 +46,16 @@ typedef struct {
   size_t n, cap;
 } scan_list;
 
+/* What a recipe says of rows as a user has them (sources/rows.c). */
 typedef struct {
+  row_map map;             /* fields by other names */
+  const char *const *keep; /* of their own columns; n_keep 0: all of them, or none */
+  size_t n_keep;
+  bool keep_none;
+} own_rows;
+
+typedef struct source source;
+struct source {
   const char *name;
   pairing pairing;
   bool scored; /* has response scores: selection by score can use it */
@@ -56,11 +65,26 @@ typedef struct {
    * for FORM_BEST_WORST. NULL: rows have no ranked answers. */
   rw_status (*pairs)(json_doc *d, row_form form, const scan *row, scan_list *out, rw_error *err);
   /* The row as conversations, in the arena and the document: a pair (ROW_PAIR, one chosen and one rejected); a
-   * ranking (ROW_RESPONSES, scored) where the scan says so; or its only response (ROW_SINGLE).
-   * What *out has as source, margin and id become the pair's columns source, margin and source_id; by itself *out
-   * has this source's name and nothing else. */
+   * ranking (ROW_RESPONSES, scored) where the scan says so; or its only response (ROW_SINGLE), with a score where
+   * the scan has OWN_SINGLE. What *out has as source, margin and id become the pair's columns source, margin and
+   * source_id, and `more` stands behind all others; by itself *out has this source's name and nothing else. */
   rw_status (*text)(json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
-} source;
+  /* Of rows of a user's own, which each recipe calls and describes as it likes, the same functions in one; asked
+   * through src_scan and its like. NULL: the source has the schema that its name says. */
+  const struct rows_functions *of_rows;
+  const own_rows *rows;
+};
+
+struct rows_functions {
+  rw_status (*scan)(const own_rows *o, json_doc *d, arena *a, scan *out, rw_error *err);
+  rw_status (*pairs)(const own_rows *o, json_doc *d, arena *a, row_form form, const scan *row, scan_list *out,
+                     rw_error *err);
+  rw_status (*text)(const own_rows *o, json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
+};
+rw_status src_scan(const source *src, json_doc *d, arena *a, scan *out, rw_error *err);
+rw_status src_pairs(const source *src, json_doc *d, arena *a, row_form form, const scan *row, scan_list *out,
+                    rw_error *err);
+rw_status src_conv(const source *src, json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err);
 
 extern const source *const curate_sources[]; /* ends with NULL; in sources.c */
 const source *curate_source(slice name);     /* NULL: unknown */

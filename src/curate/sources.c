@@ -23,7 +23,8 @@
   X(ultrafeedback)   \
   X(tulu3)           \
   X(arena)           \
-  X(pairs)
+  X(pairs)           \
+  X(rows)
 
 #define X(name) extern const source source_##name;
 SOURCES(X)
@@ -43,6 +44,19 @@ const char *curate_near(char hint[CURATE_HINT], slice name) {
   for (const source *const *s = curate_sources; *s; s++) nearest_consider(&w, (*s)->name);
   snprintf(hint, CURATE_HINT, "%s%s%s", w.name ? "; did you mean " : "", w.name ? w.name : "", w.name ? "?" : "");
   return hint;
+}
+
+rw_status src_scan(const source *src, json_doc *d, arena *a, scan *out, rw_error *err) {
+  return src->rows ? src->of_rows->scan(src->rows, d, a, out, err) : src->scan(d, a, out, err);
+}
+
+rw_status src_pairs(const source *src, json_doc *d, arena *a, row_form form, const scan *row, scan_list *out,
+                    rw_error *err) {
+  return src->rows ? src->of_rows->pairs(src->rows, d, a, form, row, out, err) : src->pairs(d, form, row, out, err);
+}
+
+rw_status src_conv(const source *src, json_doc *d, arena *a, const scan *s, conv_row *out, rw_error *err) {
+  return src->rows ? src->of_rows->text(src->rows, d, a, s, out, err) : src->text(d, a, s, out, err);
 }
 
 rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err) {

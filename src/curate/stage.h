@@ -32,7 +32,14 @@ typedef struct {
 } stage_rows;
 
 /* Options of a run that one kind of stage alone has a use for. */
-typedef enum { USES_BENCH = 1, USES_SCORES = 2, USES_MODEL = 4, USES_AGREE_PAIRS = 8, USES_SEED = 16 } stage_uses;
+typedef enum {
+  USES_BENCH = 1,
+  USES_SCORES = 2,
+  USES_MODEL = 4,
+  USES_AGREE_PAIRS = 8,
+  USES_SEED = 16,
+  USES_TOKENIZER = 32
+} stage_uses;
 
 typedef struct {
   const char *name; /* in recipes and in all that is told */
@@ -52,6 +59,8 @@ typedef struct {
   const stage_rows *(*rows)(const stage *s);
   /* The file in the output folder that the stage writes its pairs to. NULL: it writes none. */
   const char *(*file)(const stage *s);
+  bool parts;               /* these leave the set: the file is a split of its own */
+  void (*close)(void *own); /* frees what is not in the recipe's arena. NULL: nothing */
   /* Appends in words what it does; name and sources stand before. NULL: these say all. */
   void (*describe)(const curation *r, const stage *s, str *out);
 
@@ -60,12 +69,12 @@ typedef struct {
   unsigned uses; /* stage_uses bits */
   /* Can it run with the options that were given? NULL: always. Else `needs` names the options that it lacks, and
    * `why` is the sentence that asks for them. */
-  bool (*ready)(const curation *r);
+  bool (*ready)(const curation *r, const stage *s);
   const char *needs, *why;
   bool (*ends)(const curation *r); /* is the run over behind it? NULL: no */
   bool asks_keys;                  /* run() asks candidates for their keys */
   /* Looks at a row while it is read: is there what the stage asks about, and does the row pass? On any thread. */
-  void (*row)(const stage *s, json_doc *d, bool *has, bool *pass);
+  rw_status (*row)(const stage *s, json_doc *d, bool *has, bool *pass, rw_error *err);
   rw_status (*run)(curation *r, const stage *s, rw_error *err); /* NULL: reading was all */
 
   /* ---- what is told of it, if it ran; `found` is what run() left in r->found ---- */

@@ -11,6 +11,7 @@
   X(dedup)         \
   X(decontaminate) \
   X(sample)        \
+  X(split)         \
   X(write)
 
 #define X(name) extern const stage_kind stage_##name;

@@ -19,8 +19,11 @@ typedef struct {
 
 static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {
   writing *w = ctx;
-  for (size_t k = 0; k < w->r->recipe.n; k++)
-    if (w->r->c[i].written >> k & 1) RW_TRY(rows_write(w->stage[k], row.p, row.len, err));
+  for (size_t k = 0; k < w->r->recipe.n; k++) {
+    if (!(w->r->c[i].written >> k & 1)) continue;
+    w->r->stage_bytes[k] += row.len;
+    RW_TRY(rows_write(w->stage[k], row.p, row.len, err));
+  }
   if (w->r->c[i].reason) return RW_OK;
   w->r->row_bytes += row.len;
   return rows_write(w->out, row.p, row.len, err);

@@ -37,6 +37,7 @@ typedef struct {
   double margin;
   slice id, source, prompt; /* p NULL: absent. id and prompt as raw text when not a string */
   json_val responses;       /* ROW_RESPONSES: the list as it stands in the row; JSON_NONE: numbered fields */
+  slice more;               /* of a curated row: members of its own, as JSON, for what is written; p NULL: none */
 } conv_row;
 
 /* Reads a parsed row (node `v`) of any form (data/form.h) into *row; called NULL: by the forms' own names.

@@ -80,8 +80,7 @@ static json_val child(json_doc *d, json_val v, slice key) {
   return json_get(d, v, name);
 }
 
-/* The field of that whole name, or going down from dot to dot. */
-static json_val by_path(json_doc *d, json_val v, const char *path) {
+json_val row_path(json_doc *d, json_val v, const char *path) {
   json_val whole = json_get(d, v, path);
   if (whole != JSON_NONE) return whole;
   for (const char *dot; (dot = strchr(path, '.')); path = dot + 1)
@@ -91,7 +90,7 @@ static json_val by_path(json_doc *d, json_val v, const char *path) {
 
 json_val row_get(json_doc *d, json_val row, const row_map *called, const char *name) {
   for (size_t i = called ? called->n : 0; i-- > 0;)
-    if (strcmp(called->names[i].name, name) == 0) return not_null(d, by_path(d, row, called->names[i].field));
+    if (strcmp(called->names[i].name, name) == 0) return not_null(d, row_path(d, row, called->names[i].field));
   return not_null(d, json_get(d, row, name));
 }
 

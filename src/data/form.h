@@ -20,6 +20,11 @@ typedef struct row_map {
 /* "NAME=FIELD" as one more name; text must stay. RW_USAGE: it is none, or no form has a field NAME. */
 rw_status row_map_add(row_map *m, const char *text, arena *a, rw_error *err);
 
+/* The field of that whole name, or going down from dot to dot: names of objects, places in lists. JSON_NONE:
+ * absent.
+ */
+json_val row_path(json_doc *d, json_val row, const char *path);
+
 /* The field that `name` means in the row; JSON_NONE: absent, or null. called NULL: the names are the fields'. */
 json_val row_get(json_doc *d, json_val row, const row_map *called, const char *name);
 

@@ -2,19 +2,12 @@
  *
  * Fields used: prompt ("\n\nHuman: … \n\nAssistant: "), answers[{answer, rank}]. (Zhu et al. 2023)
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "curate/source.h"
+#include "curate/sources/ranked.h"
 #include "data/transcript.h"
 
 enum { MOST_ANSWERS = 64 };
-
-typedef struct {
-  slice text;
-  double score; /* -rank */
-  uint32_t at;  /* in the row */
-} answer;
 
 /* The prompt's turns; the last is the assistant's, empty. */
 static rw_status read_prompt(json_doc *d, arena *a, message **m, size_t *n, rw_error *err) {
@@ -60,50 +53,11 @@ static rw_status nectar_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   return RW_OK;
 }
 
-static int best_first(const void *a, const void *b) {
-  const answer *x = a, *y = b;
-  if (x->score != y->score) return x->score > y->score ? -1 : 1;
-  return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static bool makes_pair(const answer *c, const answer *r) {
-  return c->score != r->score && !slice_eq(c->text, r->text);
-}
-
-static rw_status add(scan_list *out, const scan *s, rw_error *err) {
-  return src_put(out, *s) ? RW_OK : rw_nomem(err, "pairs");
-}
-
-static rw_status add_pairs(const answer *list, size_t n, row_form form, const scan *row, scan_list *out,
-                           rw_error *err) {
-  for (size_t i = 0; i < n; i++)
-    for (size_t j = i + 1; j < n && (form == FORM_ALL || j == i + 1); j++) {
-      if (!makes_pair(&list[i], &list[j])) continue;
-      scan s = *row;
-      s.drop = NULL;
-      s.chosen = list[i].at;
-      s.rejected = list[j].at;
-      src_hash_texts(&s, list[i].text, list[j].text);
-      RW_TRY(add(out, &s, err));
-    }
-  return RW_OK;
-}
-
 static rw_status nectar_pairs(json_doc *d, row_form form, const scan *row, scan_list *out, rw_error *err) {
   answer list[MOST_ANSWERS];
-  size_t n, before = out->n;
-  scan s = *row;
+  size_t n;
   RW_TRY(read_answers(d, list, &n, err));
-  qsort(list, n, sizeof *list, best_first);
-  if (form == FORM_RANKING) {
-    if (n > 1 && list[0].score > list[n - 1].score) s.drop = NULL; /* equal texts are no matter */
-    s.ranking = true;
-    return add(out, &s, err);
-  }
-  RW_TRY(add_pairs(list, n, form, row, out, err));
-  if (out->n > before) return RW_OK;
-  if (!s.drop) s.drop = "no two such answers of unequal rank and text";
-  return add(out, &s, err);
+  return ranked_pairs(list, n, form, row, out, err);
 }
 
 /* The prompt's turns, of which the last is the assistant's, with the answer in it. */

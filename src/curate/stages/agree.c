@@ -187,12 +187,29 @@ static rw_status write_pairs(curation *r, const uint8_t *want, rw_error *err) {
   return st;
 }
 
+/* Has the candidate a chosen and a rejected response? */
+static rw_status check_pair(const curation *r, const stage *s, size_t i, rw_error *err) {
+  const candidate *c = &r->c[i];
+  str id = {0};
+  if (!(c->own & (OWN_RANKING | OWN_SINGLE))) return RW_OK;
+  curation_id(r, c, &id);
+  rw_status st = rw_fail(err, RW_DATA, "%s:%d: agree: expected pairs, got %s in %s; %s", r->recipe.path, s->line,
+                         c->own & OWN_RANKING ? "a ranking" : "a single response", id.p ? id.p : "a row",
+                         c->own & OWN_RANKING ? "`pairs: best-worst` beside its source makes pairs of rankings"
+                                              : "name the sources that have pairs with `source:`");
+  str_free(&id);
+  return st;
+}
+
 /* With --agree-pairs a file is written although no pair is left: it is what was asked for. */
 static rw_status agree_run(curation *r, const stage *s, rw_error *err) {
   uint8_t *want = curation_wanted(r, s, err);
   bool any = false;
   rw_status st = want ? RW_OK : RW_NOMEM;
-  for (size_t i = 0; want && i < r->n; i++) any |= want[i];
+  for (size_t i = 0; !st && i < r->n; i++) {
+    if (want[i]) st = check_pair(r, s, i, err);
+    any |= want[i];
+  }
   if (!st && r->o->agree_pairs)
     st = write_pairs(r, want, err);
   else if (!st && any)
@@ -201,11 +218,15 @@ static rw_status agree_run(curation *r, const stage *s, rw_error *err) {
   return st;
 }
 
-static bool agree_ready(const curation *r) { return r->o->scores || r->o->model.model || r->o->agree_pairs; }
+static bool agree_ready(const curation *r, const stage *s) {
+  (void)s;
+  return r->o->scores || r->o->model.model || r->o->agree_pairs;
+}
 static bool agree_ends(const curation *r) { return r->o->agree_pairs != NULL; }
 
 static rw_status agree_takes(const recipe *r, const stage *s, const stage *from, rw_error *err) {
-  if (from->kind->rows(from)->form != FORM_RANKING) return RW_OK;
+  /* a user's own rows may be rankings or not: agree_run sees */
+  if (from->kind->rows(from)->form != FORM_RANKING || from->named[0]->rows) return RW_OK;
   return rw_fail(err, RW_DATA, "%s:%d: agree: %s is kept as rankings, which have no chosen and rejected", r->path,
                  s->line, from->named[0]->name);
 }

@@ -119,7 +119,10 @@ static rw_status decontaminate_run(curation *r, const stage *s, rw_error *err) {
   return st;
 }
 
-static bool decontaminate_ready(const curation *r) { return r->o->n_bench > 0; }
+static bool decontaminate_ready(const curation *r, const stage *s) {
+  (void)s;
+  return r->o->n_bench > 0;
+}
 
 /* ---- what is told of it ---- */
 
