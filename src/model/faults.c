@@ -53,5 +53,5 @@ const char *model_bad_gradient(model *m) {
   }
   comm *c = m->context->ranks;
   if (m->tr.apart && c->most(c, &first, 1, NULL)) return NULL;
-  return first == -INT64_MAX ? NULL : m->w->t[-first % n].pub.name;
+  return n == 0 || first == -INT64_MAX ? NULL : m->w->t[-first % n].pub.name;
 }
