@@ -59,6 +59,8 @@ for options in "--recompute full" "--device cuda:host-states --optimizer-states 
   for f in model.safetensors adapter_model.safetensors reward.json; do [ ! -e "$tmp/whole/$f" ] || cmp "$tmp/whole/$f" "$tmp/cut/$f"; done
   same_metrics "$tmp/whole" "$tmp/cut"
 done
+# device memory: predicted beside taken, of every way of training
+for options in "" "--recompute full" "--optimizer-states 8bit" "--lora-rank 8" "--freeze-layers 1"; do tests/cuda/memory.sh "$reward" small $options >"$tmp/memory"; done
 expect 0 "peak_memory_bytes" "$reward" train --model "$tmp/rm" --data "$tmp/pairs.jsonl" --out "$tmp/none" --dry-run
 
 # what a GPU trained is opened by a processor, and the other way round

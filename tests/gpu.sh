@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# gpu.sh - all that needs a GPU, in one run of at most 8 minutes: limits, every operation, the sanitizers, speed.
+# gpu.sh - all that needs a GPU, in one run of at most ten minutes: every operation, whole small models, memory taken
+# beside memory predicted, speed, the sanitizers.
 #
-# usage: tests/gpu.sh [FOLDER]   FOLDER: where `make cuda` put check-cuda and bench-cuda (build). Nothing is built here.
-# STEPS="ops layer": these alone. Each step has a time limit of its own; all output goes to
-# $OUT/all.txt ($OUT: FOLDER/gpu). The last lines are a table.
+# usage: tests/gpu.sh [FOLDER]   FOLDER: where `make` and `make cuda` put what is run (build). Nothing is built here.
+# STEPS="ops layer": these alone. Each step has a time limit of its own, all together LIMIT seconds (570); a step that
+# has none left is not run, and counts as failed. All output goes to $OUT/all.txt ($OUT: FOLDER/gpu). The last lines are a
+# table. MODELS="8b=SHAPE 27b=SHAPE": other shapes of tests/cuda/hollow_model.py, to try the script without a GPU.
 set -u
 cd "$(dirname "$0")/.."
 B=$(realpath "${1:-build}") OUT=${OUT:-$B/gpu}
@@ -17,31 +19,50 @@ for d in /usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib /opt/*/.
 done
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
 table=() failed=0 start=$SECONDS
+LIMIT=${LIMIT:-570}
 step() { # NAME SECONDS COMMAND…
-  local name=$1 limit=$2 t=$SECONDS rc
+  local name=$1 limit=$2 t=$SECONDS left=$((LIMIT - SECONDS + start)) rc
   shift 2
   [[ " ${STEPS:-$name} " == *" $name "* ]] || return
-  [ -x "$1" ] || command -v "$1" >/dev/null || { table+=("$name: not here"); return; }
+  if ! command -v "$1" >/dev/null; then
+    failed=$((failed + 1)) table+=("$name: $1 is not here")
+    return
+  fi
+  if [ $left -lt 5 ]; then
+    failed=$((failed + 1)) table+=("$name: no time left")
+    return
+  fi
   echo "== $name"
-  timeout -k 5 "$limit" "$@" >"$LOGS/$name.log" 2>&1
+  timeout -k 5 $((left < limit ? left : limit)) "$@" >"$LOGS/$name.log" 2>&1
   rc=$?
   { echo "== $name"; cat "$LOGS/$name.log"; } >>"$OUT/all.txt"
   [ $rc -eq 0 ] || failed=$((failed + 1))
-  table+=("$(printf '%-10s rc %3d %4d s  %s' "$name" $rc $((SECONDS - t)) "$(tail -n 1 "$LOGS/$name.log" | cut -c1-200)")")
+  table+=("$(printf '%-13s rc %3d %4d s  %s' "$name" $rc $((SECONDS - t)) "$(tail -n 1 "$LOGS/$name.log" | cut -c1-200)")")
 }
-nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,clocks.mem --format=csv,noheader
-step limits 40 "$B/bench-cuda" limits; cat "$LOGS/limits.log" 2>/dev/null
-step ops 90 "$B/check-cuda" big; grep -v '^ok' "$LOGS/ops.log" 2>/dev/null | head -40
-step attention 60 "$B/check-attention"; grep -v '^ok' "$LOGS/attention.log" 2>/dev/null | head -20
-step models 60 "$B/check-models" cuda; cat "$LOGS/models.log" 2>/dev/null
-step models-f32 60 "$B/check-models" cuda:f32; cat "$LOGS/models-f32.log" 2>/dev/null
-step products 60 "$B/bench-cuda" products; cat "$LOGS/products.log" 2>/dev/null
-step layer 60 "$B/bench-cuda" layer 4096 8192 16384; cat "$LOGS/layer.log" 2>/dev/null
-step attn-speed 40 "$B/bench-attention"; cat "$LOGS/attn-speed.log" 2>/dev/null
-for tool in "memcheck --report-api-errors no" racecheck initcheck; do # the checks ask for too much memory once
-  set -- $tool
-  step "$1" 60 compute-sanitizer --tool $tool --error-exitcode 9 "$B/check-cuda" quick
+show() { # NAME [LINES]: what a step said, but what is well
+  grep -v '^ok' "$LOGS/$1.log" 2>/dev/null | tail -n "${2:-40}"
+}
+model_8b=llama-3.1-8b model_27b=gemma-2-27b
+for m in ${MODELS:-}; do declare "model_$m"; done
+sanitize() { # NAME TOOL SECONDS COMMAND…
+  step "$1" "$3" compute-sanitizer --tool $2 --error-exitcode 9 "${@:4}"
   grep -h '^=========' "$LOGS/$1.log" 2>/dev/null | head -12
-done
+}
+
+nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,clocks.mem --format=csv,noheader
+step limits 20 "$B/bench-cuda" limits; show limits
+step ops 90 "$B/check-cuda" big; show ops
+step attention 60 "$B/check-attention"; show attention
+step models 60 "$B/check-models" cuda; show models
+step models-f32 60 "$B/check-models" cuda:f32; show models-f32
+step memory-8b 60 tests/cuda/memory.sh "$B/reward" $model_8b --optimizer-states 8bit --recompute full --batch-tokens 8192; show memory-8b 1
+step memory-27b 120 tests/cuda/memory.sh "$B/reward" $model_27b --lora-rank 16 --recompute full --batch-tokens 8192; show memory-27b 1
+step layer 60 "$B/bench-cuda" layer 4096 8192 16384; show layer 400
+sanitize memcheck "memcheck --report-api-errors no" 60 "$B/check-cuda" quick # the checks ask for too much memory once
+sanitize racecheck racecheck 60 "$B/check-cuda" quick
+sanitize race-attention racecheck 60 "$B/check-attention" race
+sanitize initcheck initcheck 60 "$B/check-cuda" quick
+step products 60 "$B/bench-cuda" products; show products
+step attn-speed 40 "$B/bench-attention"; show attn-speed
 printf '%s\n' "${table[@]}" "$failed failed, $((SECONDS - start)) s"
 exit $((failed > 0))

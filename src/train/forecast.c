@@ -14,8 +14,9 @@ static void gigabytes(char out[32], uint64_t bytes) { snprintf(out, 32, "%.3g GB
 
 typedef struct {
   uint64_t need, room;
-  uint64_t host;  /* the part of the need that is in the host's memory */
-  const char *of; /* "", or whose memory it is */
+  uint64_t host;   /* the part of the need that is in the host's memory */
+  const char *of;  /* "", or whose memory it is */
+  uint64_t device; /* all that will be in use of a device's own memory; 0: it has none */
 } memory_need;
 
 /* What training takes of the memory that is scarcer: the host's, or the device's where that is another. */
@@ -23,9 +24,10 @@ static memory_need most_pressing(const run *t, size_t rows, uint64_t available) 
   model_bytes b = model_train_bytes(t->m, &t->how, rows);
   uint64_t room, total;
   model_device_memory(t->m, &room, &total);
-  if (total == 0) return (memory_need){b.host + b.device, available, b.host + b.device, ""};
-  if (b.device > room) return (memory_need){b.device, room, b.host, " of the device"};
-  return (memory_need){b.host, available, b.host, ""};
+  if (total == 0) return (memory_need){b.host + b.device, available, b.host + b.device, "", 0};
+  uint64_t device = total - room + b.device;
+  if (b.device > room) return (memory_need){b.device, room, b.host, " of the device", device};
+  return (memory_need){b.host, available, b.host, "", device};
 }
 
 /* Predicts the peak, chooses recomputation, and refuses a run that cannot fit before it starts. */
@@ -64,6 +66,7 @@ rw_status forecast_memory(run *t, rw_error *err) {
     if (n.need <= n.room) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
   }
   t->predicted = used + n.host;
+  t->device = n.device;
   if (n.need <= n.room) return RW_OK;
   gigabytes(a, n.need);
   gigabytes(b, n.room);
@@ -192,6 +195,12 @@ rw_status forecast_print(run *t, rw_error *err) {
       "recompute           %s\npeak_memory_bytes   %llu\ndisk_bytes          %llu\nseconds             %.2f\n",
       memory, disk, time, counts->used, (unsigned long long)counts->tokens, computed, (long long)t->steps,
       t->how.recompute ? "full" : "no", (unsigned long long)t->predicted, (unsigned long long)t->disk, seconds);
+  if (t->device) { /* all is there by now: memory grows with passes, and is kept */
+    uint64_t room, total;
+    model_device_memory(t->m, &room, &total);
+    printf("device_memory_bytes %llu\ndevice_memory_taken %llu\n", (unsigned long long)t->device,
+           (unsigned long long)(total - room));
+  }
   if (c->size > 1)
     printf("ranks               %d\nslices              %lld\nsent_bytes_a_step   %llu\n", c->size,
            (long long)o->slices, (unsigned long long)model_train_bytes(t->m, &t->how, 1).exchanged);

@@ -21,6 +21,7 @@ typedef struct {
   int64_t steps, per_epoch, batch_tokens;
   uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
   uint64_t predicted;     /* peak bytes */
+  uint64_t device;        /* the same of the device's memory; 0: that is the host's */
   uint64_t disk;          /* bytes that it will take at most (disk.h) */
   uint64_t checkpoint;    /* bytes of one */
   int64_t saved;          /* step of the last checkpoint; 0: none */

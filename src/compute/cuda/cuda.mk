@@ -7,7 +7,7 @@ CUDA_CU   := $(sort $(wildcard $(CUDA_DIR)/*.cu))
 CUDA_C    := $(sort $(wildcard $(CUDA_DIR)/*.c)) src/base/status.c src/base/mem.c
 CUDA_TEST := src/base/rng.c
 CUDA_CFLAGS = $(filter-out -Wshadow -Wmissing-prototypes,$(CFLAGS)) -Wno-missing-field-initializers -ffunction-sections -Itests -Itests/cuda
-NVCC_FLAGS := -std=c++17 -O3 -fmad=false -Isrc -Iinclude -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -fmad=false -Isrc -Iinclude -Xcompiler -fPIC,-fvisibility=hidden,-ffunction-sections,-Wall,-Wextra,-Wno-unknown-pragmas -Xptxas -v
 
 # ---- for a GPU ----
 CUDA_OBJ := $(CUDA_CU:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
