@@ -59,7 +59,7 @@ for row in map(json.loads, sys.stdin):
 
 say "a lesson that a small model learns: to do what was asked (language, form, number, tone, refusing or helping)"
 run $reward train --model $out/base --data examples/following --eval pairs:examples/following:test --out $out/following \
-  --freeze-layers 16 --epochs 2 --batch-size 16 --lr 1e-4 --warmup 0.1 --seed 2
+  --freeze-layers 20 --epochs 2 --batch-size 16 --lr 2e-4 --warmup 0.1 --seed 2
 
 say "sections before and after (percent, 95% intervals; by length alone)"
 run $reward report $out/set $out/clean $out/model $out/following $out/before.json $out/after.json -o $out/report.html
