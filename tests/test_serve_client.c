@@ -1,4 +1,6 @@
 /* Who is late and who is not: clients of a socket pair, a second at most. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,6 +76,33 @@ static void test_answer(void **state) {
   end(&p, false);
 }
 
+/* Each of many requests is met by the watch when a part of it has come, over TCP. */
+static void test_requests(void **state) {
+  (void)state;
+  char byte = 0;
+  pair p;
+  begin(&p);
+  client_gone(p.all, p.c);
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t len = sizeof at;
+  int door = socket(AF_INET, SOCK_STREAM, 0), theirs = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(bind(door, (struct sockaddr *)&at, len) | listen(door, 1), 0);
+  assert_int_equal(getsockname(door, (struct sockaddr *)&at, &len), 0);
+  assert_int_equal(connect(theirs, (struct sockaddr *)&at, len), 0);
+  int ours = accept(door, NULL, NULL);
+  p.c = client_new(p.all, ours);
+  for (int i = 0; i < 40; i++) {
+    if (i % 4 == 0) client_idle(p.c); /* the one before has ended */
+    assert_int_equal(write(theirs, "x", 1) + read(ours, &byte, 1), 2);
+    nap();
+  }
+  assert_int_equal(p.ended, 0);
+  end(&p, true); /* the last one's headers do not end */
+  close(door);
+  close(theirs);
+  close(ours);
+}
+
 static void test_turns(void **state) {
   (void)state;
   pair p;
@@ -92,6 +121,6 @@ static void test_turns(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_body), cmocka_unit_test(test_answer),
-                                     cmocka_unit_test(test_turns)};
+                                     cmocka_unit_test(test_requests), cmocka_unit_test(test_turns)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,13 +16,14 @@ typedef enum { CLIENT_IDLE, CLIENT_READS, CLIENT_WAITS, CLIENT_TAKES } client_st
 struct client {
   client *prev, *next;
   int fd;
-  bool ended; /* the watch's own, as is `begun` */
+  bool ended; /* the watch's own, as are `begun` and `before` */
   /* The watch reads these while the connection's thread sets them: the state last, so that no state is seen with an
    * older time. */
   _Atomic double since;
   atomic_uint_fast64_t bytes; /* idle: that the connection had received before; else of the body or answer */
   atomic_int state;
-  double begun; /* since when an idle connection has sent a part of a request; 0: it has not */
+  double begun;    /* since when an idle connection has sent a part of a request; 0: it has not */
+  uint64_t before; /* bytes received before that request: those that come later belong to another */
 };
 
 struct clients {
@@ -43,8 +44,10 @@ static uint64_t received(int fd) {
 }
 
 static bool idle_late(client *c, double waited, double now, double seconds) {
-  bool begun = received(c->fd) != c->bytes;
-  if (!begun || c->begun == 0) c->begun = begun ? now : 0;
+  uint64_t before = c->bytes;
+  bool begun = received(c->fd) != before;
+  if (!begun || c->begun == 0 || before != c->before) c->begun = begun ? now : 0;
+  c->before = before;
   return (begun && now - c->begun > seconds) || waited > CLIENT_IDLE_SECONDS + seconds;
 }
 
