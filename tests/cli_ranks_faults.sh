@@ -90,24 +90,36 @@ if small_disk 5m; then
   same_metrics "$tmp/short" "$tmp/small/rm"
 fi
 
-# a killed rank ends the run; kills at any moment, and resumes at a number of ranks drawn anew
-RANDOM=7
-for i in $(seq "${KILLS:-5}"); do
-  n=$((RANDOM % 4))
-  by=()
-  [ $n = 0 ] || by=("${mpirun[@]}" -n $((n + 1)))
-  "${by[@]}" "${train[@]}" --save-every 1 --resume --out "$tmp/killed" >/dev/null 2>&1 &
+# a killed rank ends the run; kills at any moment, each followed by a resume at a number of ranks drawn anew. What comes to
+# its end is compared and begun anew, so that every kill meets a run under way.
+RANDOM=7 kills=0 whole=0
+some=("${long[@]/100000/150}")
+"${some[@]}" --out "$tmp/undisturbed"
+run_killed() { # RANKS [OPTION…]: 1: no launcher
+  local by=()
+  [ "$1" = 1 ] || by=("${mpirun[@]}" -n "$1")
+  exec "${by[@]}" "${some[@]}" --save-every 1 --resume --out "$tmp/killed"
+}
+ended_well() {
+  cmp "$tmp/undisturbed/model.safetensors" "$tmp/killed/model.safetensors"
+  same_metrics "$tmp/undisturbed" "$tmp/killed"
+  [ -z "$(ls "$tmp/killed" | grep -E 'checkpoint|partial' || true)" ] || fail "left: $(ls "$tmp/killed")"
+  rm -rf "$tmp/killed"
+  whole=$((whole + 1))
+}
+while [ $kills -lt "${KILLS:-5}" ]; do
+  n=$((RANDOM % 4 + 1))
+  run_killed $n >"$tmp/said" 2>&1 &
   pid=$!
-  sleep "$((RANDOM % 2)).$((RANDOM % 10))"
-  [ $n = 0 ] && whom=$pid || whom=$(pgrep -P $pid -f "$tmp/killed" | tail -n 1)
-  kill -9 ${whom:-$pid} 2>/dev/null || true
+  sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+  [ $n = 1 ] && whom=$pid || whom=$(pgrep -P $pid -f "$tmp/killed" | tail -n 1)
+  if kill -9 ${whom:-$pid} 2>/dev/null; then kills=$((kills + 1)); fi
   for j in $(seq 200); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
   # Open MPI 4.1's launcher may wait forever where a rank dies while it starts the others: what a user does then
   kill -9 $pid $(pgrep -f "$tmp/killed") 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  if wait $pid 2>/dev/null; then ended_well; fi
   nobody
 done
-ranks 3 "${train[@]}" --save-every 1 --resume --out "$tmp/killed" 2>"$tmp/said" || fail "$(cat "$tmp/said")"
-cmp "$tmp/one/model.safetensors" "$tmp/killed/model.safetensors"
-same_metrics "$tmp/one" "$tmp/killed"
-[ -z "$(ls "$tmp/killed" | grep -E 'checkpoint|partial' || true)" ] || fail "left: $(ls "$tmp/killed")"
+ranks 3 "${some[@]}" --save-every 1 --resume --out "$tmp/killed" 2>"$tmp/said" || fail "$(cat "$tmp/said")"
+ended_well
+echo "$kills kills, $whole runs to their ends, each as if undisturbed"
