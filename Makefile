@@ -28,7 +28,7 @@ LIBS     := -lpcre2-8 -lutf8proc -lfyaml -lcurl -lzstd -lz -ldl -lm -pthread
 HTTPD    := -lmicrohttpd
 
 SRC     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
-SRC     := $(filter-out src/base/comm_mpi.c src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/cpu/pairs.c %/cpu/amx.c),$(SRC))
+SRC     := $(filter-out src/base/comm_mpi.c src/base/comm_nccl.c src/compute/cuda/% $(if $(X86),,%_avx2.c %_avx512.c %/cpu/pairs.c %/cpu/amx.c),$(SRC))
 LIB_SRC := $(filter-out src/cli/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)

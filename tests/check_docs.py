@@ -18,6 +18,7 @@ MADE_UP = {"src/curate/stages/head.c", "src/curate/sources/good_bad.c"} # writte
 OTHERS = {"--reward.remote_url", "--rm-type", "--rm-url", "--apply-chat-template", "--foreign", "--arch", "--variant", "--include", "--relative-to",
           "--static", "--libs", "--cflags",
           "--mca", "--bind-to", "--map-by", "--hostfile", # mpirun
+          "--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--no-python", # torchrun
           "--signal", "--requeue", "--open-mode", "--mpi", "--kill-on-bad-exit", "--dependency", "--parsable", "--array"} # Slurm
 OTHERS_FILES = {"constants.py", "remote_rm_utils.py"} # of allenai/reward-bench, of OpenRLHF
 SPAN = re.compile(r"`([^`\n]+)`")

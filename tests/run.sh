@@ -104,6 +104,7 @@ add "emu plants" "$BUILD" "$BUILD/emu/check-cuda $BUILD/emu-tsan/check-attention
 # One architecture: each takes minutes. `make cuda` compiles for all.
 ! command -v nvcc >/dev/null || add "cuda, without spills" "" "" \
   make -s -j"$(nproc)" BUILD="$BUILD/nvcc" CUDA_ARCH=-gencode=arch=compute_90a,code=sm_90a "$BUILD/nvcc/libreward-cuda.so"
+! command -v nvcc >/dev/null || add "NCCL's plugin" "" "" make -s WERROR=1 BUILD="$BUILD/nvcc" nccl # nothing without nccl.h
 for f in tests/test_*.c; do
   t=$(basename "$f" .c)
   add "asan $t" "$ASAN" "$ASAN/tests/$t" "$ASAN/tests/$t"
@@ -125,7 +126,9 @@ for f in tests/cli_*.sh; do
   [ "$t" != cli_guard ] || target=reward-guard
   [[ $t != cli_ranks* ]] || target="all ranks"
   [[ $t != cli_cuda* ]] || target="all $BUILD/emu/libreward-cuda.so"
+  [ "$t" != cli_ranks_nccl ] || target="all ranks $BUILD/emu/libreward_nccl.so $BUILD/emu/libreward-cuda.so"
   add "$t" "$BUILD" "${target/#reward/$BUILD\/reward}" env BUILD="$BUILD" bash "$f"
+  [ "$t" != cli_ranks_nccl ] || target="all ranks $ASAN/emu/libreward_nccl.so"
   [[ $t != cli_cuda* ]] || continue # the emulator changes stacks, which is not for a sanitizer that does not know of it
   add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" bash "$f"
 done

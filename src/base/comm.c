@@ -1,5 +1,5 @@
-/* comm.c - one process, the loading of libreward_mpi.so where a launcher has started several, and what ranks agree
- * on.
+/* comm.c - one process, the loading of libreward_mpi.so or libreward_nccl.so where a launcher has started several,
+ * and what ranks agree on.
  */
 #define _GNU_SOURCE
 #include "base/comm.h"
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/meet.h"
 #include "base/mem.h"
 #include "base/plugin.h"
 
@@ -40,6 +41,7 @@ static void alone_close(comm *c) { (void)c; }
 comm comm_alone(void) {
   return (comm){.size = 1,
                 .node_size = 1,
+                .gpu = -1,
                 .name = "one process",
                 .begin = alone_begin,
                 .end = alone_end,
@@ -101,21 +103,47 @@ static rw_status part_cores(comm *c, rw_error *err) {
   return s;
 }
 
-rw_status comm_open(comm **out, comm *alone, rw_error *err) {
+/* The one exported function of a plugin. */
+static rw_status load(void **function, const char *name, const char *symbol, const char *what, const char *build,
+                      int n, rw_error *err) {
   char why[500] = "";
-  int n = launched();
+  void *plugin = plugin_open(name, why, sizeof why);
+  *function = plugin ? plugin_symbol(plugin, symbol) : NULL;
+  if (*function) return RW_OK;
+  if (plugin) snprintf(why, sizeof why, "%s is of another version", name);
+  return rw_fail(err, RW_UNSUPPORTED,
+                 "started as one of %d ranks, but %s cannot be loaded: %s; build it where %s, or start one process",
+                 n, what, why, build);
+}
+
+static rw_status open_mpi(comm **out, int n, rw_error *err) {
+  comm_mpi_opener open;
+  RW_TRY(load((void **)&open, COMM_MPI_PLUGIN, QUOTED(COMM_MPI_OPEN), "MPI", "mpicc is (libopenmpi-dev)", n, err));
+  return open(out, err);
+}
+
+static rw_status open_nccl(comm **out, comm *by, int n, rw_error *err) {
+  const char *other = getenv("REWARD_NCCL_LIBRARY"); /* another build of it: the tests' */
+  comm_nccl_opener open;
+  RW_TRY(load((void **)&open, other && *other ? other : COMM_NCCL_PLUGIN, QUOTED(COMM_NCCL_OPEN), "NCCL",
+              "nvcc and nccl.h are (make cuda)", n, err));
+  return open(out, by, err);
+}
+
+static bool said(const char *name) {
+  const char *value = getenv(name);
+  return value && *value && strcmp(value, "0") != 0;
+}
+
+rw_status comm_open(comm **out, comm *alone, rw_error *err) {
+  bool nccl = said("REWARD_NCCL"), tcp = nccl && said("MASTER_ADDR") && !said("OMPI_COMM_WORLD_SIZE");
+  int n = tcp && meet_launched() > 1 ? meet_launched() : launched();
   *out = alone;
   if (n <= 1) return RW_OK;
-  void *plugin = plugin_open(COMM_MPI_PLUGIN, why, sizeof why);
-  comm_opener open = NULL;
-  if (plugin) *(void **)&open = plugin_symbol(plugin, QUOTED(COMM_MPI_OPEN));
-  if (!open)
-    return rw_fail(
-        err, RW_UNSUPPORTED,
-        "started as one of %d ranks, but MPI cannot be loaded: %s; build it where mpicc is (libopenmpi-dev), "
-        "or start one process",
-        n, plugin ? COMM_MPI_PLUGIN " is of another version" : why);
-  RW_TRY(open(out, err));
+  comm *by = NULL;
+  if (!tcp) RW_TRY(open_mpi(&by, n, err));
+  if (!nccl) *out = by;
+  if (nccl) RW_TRY(open_nccl(out, by, n, err));
   if ((*out)->size != n)
     return rw_fail(
         err, RW_UNSUPPORTED,
@@ -123,6 +151,7 @@ rw_status comm_open(comm **out, comm *alone, rw_error *err) {
         " was built with",
         n, (*out)->name, (*out)->size);
   for (size_t i = 0; i < SIZES; i++) unsetenv(sizes[i]);
+  unsetenv("REWARD_NCCL");
   return part_cores(*out, err);
 }
 

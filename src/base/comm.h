@@ -2,7 +2,8 @@
  *
  * It moves bytes and agrees on small numbers; it never adds floats. Sums over ranks are their caller's, in an order
  * of its own, so no bit depends on the library, the network or the number of ranks. All ranks make the same calls
- * in the same order, each on one thread. Memory is the host's.
+ * in the same order, each on one thread. Memory is the host's, or, where `gpu` says so, that GPU's too; what was
+ * put there must be done when it is handed over.
  */
 #ifndef BASE_COMM_H
 #define BASE_COMM_H
@@ -27,6 +28,7 @@ struct comm {
   int node_rank, node_size; /* among those of this machine, which share its memory */
   int cores;                /* this rank's share of those that it may run on; 0: all of them */
   bool bound;               /* to one core, and other cores of the machine are left to no rank */
+  int gpu;                  /* the GPU, as this process counts them, whose memory it takes too; -1: none */
   const char *name;         /* for run records: "one process", "Open MPI v4.1.4" */
   bool agreed;              /* the last comm_agree found a failure: all ranks know of it */
 
@@ -48,14 +50,20 @@ struct comm {
   void *state;
 };
 
-/* What opens the plugin's ranks, its one exported name; the number is that of this struct. */
-#define COMM_MPI_PLUGIN "libreward_mpi.so"
-#define COMM_MPI_OPEN   reward_comm_mpi_2
-typedef rw_status (*comm_opener)(comm **out, rw_error *err);
+/* What opens the plugins' ranks, the one exported name of each; the number is that of this struct. NCCL's begin by
+ * MPI's, which are then theirs to close, or over TCP (NULL). */
+#define COMM_MPI_PLUGIN  "libreward_mpi.so"
+#define COMM_MPI_OPEN    reward_comm_mpi_3
+#define COMM_NCCL_PLUGIN "libreward_nccl.so"
+#define COMM_NCCL_OPEN   reward_comm_nccl_3
+typedef rw_status (*comm_mpi_opener)(comm **out, rw_error *err);
+typedef rw_status (*comm_nccl_opener)(comm **out, comm *by, rw_error *err);
 
 comm comm_alone(void); /* one process */
 /* *out: `alone`, or, where mpirun, srun or the like has started this process as one of several, what the plugin
- * makes of them. What this process starts in its turn is then no rank. */
+ * makes of them: MPI's, or with REWARD_NCCL=1 in the environment NCCL's, which needs no MPI where torchrun's
+ * variables, or MASTER_ADDR beside Slurm's, say who is who. What this process starts in its turn is then no rank.
+ */
 rw_status comm_open(comm **out, comm *alone, rw_error *err);
 
 /* What all ranks make of `mine`: RW_OK when it is that on all of them. Else the failure of the lowest rank that has

@@ -134,6 +134,7 @@ rw_status COMM_MPI_OPEN(comm **out, rw_error *err) {
   state *s = calloc(1, sizeof *s);
   if (!c || !s) return free(c), free(s), rw_nomem(err, "ranks");
   *c = (comm){.size = 1,
+              .gpu = -1,
               .name = s->name,
               .begin = mpi_begin,
               .end = mpi_end,

@@ -19,11 +19,27 @@ static char *in_f32(const char *device) {
   return mem_printf("%.*s:f32%s", (int)number, device, device + number);
 }
 
+/* The GPU on which ranks exchange is the one on which this rank computes. */
+static rw_status take_rank_s(model *m, char **device, rw_error *err) {
+  int gpu = m->context->ranks->gpu;
+  if (gpu < 0 || strncmp(*device, "cuda", 4) != 0) return RW_OK;
+  if ((*device)[4] == ':' && (*device)[5] >= '0' && (*device)[5] <= '9')
+    return atoi(*device + 5) == gpu
+               ? RW_OK
+               : rw_fail(err, RW_USAGE, FIELD(device) " %s: NCCL has this rank on GPU %d; say cuda", *device, gpu);
+  char *numbered = mem_printf("cuda:%d%s", gpu, *device + 4);
+  if (!numbered) return rw_nomem(err, "a device");
+  mem_free(*device);
+  *device = numbered;
+  return RW_OK;
+}
+
 /* Opens the weights' device and takes its name; NULL: no memory. */
 static rw_status open_as(model *m, char *device, rw_error *err) {
+  rw_status s = device ? take_rank_s(m, &device, err) : rw_nomem(err, "a device");
   mem_free(m->w->device);
   m->w->device = device;
-  return device ? open_backend(m, device, err) : rw_nomem(err, "a device");
+  return s ? s : open_backend(m, device, err);
 }
 
 /* A GPU where there is one that this build can use, else this processor. */

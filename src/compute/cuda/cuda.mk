@@ -32,6 +32,18 @@ $(BUILD)/bench-cuda: $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/bench_cuda.o $(CUDA_TE
 $(BUILD)/%-attention: $(BUILD)/cuda/tests/cuda/%_attention.o $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
 	$(CXX) -o $@ $^ $(CUDA_LD)
 
+# NCCL, for ranks with GPUs: a part of make cuda where its header is, CUDA's, Debian's, or NCCL=DIR.
+NCCL   ?= $(patsubst %/include/nccl.h,%,$(firstword $(wildcard $(CUDA)/include/nccl.h /usr/include/nccl.h)))
+NCCL_C := src/base/comm_nccl.c src/base/meet.c src/base/status.c src/base/mem.c
+.PHONY: nccl
+cuda: nccl
+nccl: $(if $(NCCL),$(BUILD)/libreward_nccl.so)
+$(BUILD)/nccl/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -ffunction-sections -isystem $(NCCL)/include -isystem $(CUDA)/include -MMD -MP -c -o $@ $<
+$(BUILD)/libreward_nccl.so: $(NCCL_C:%.c=$(BUILD)/nccl/%.o)
+	$(CC) -shared -Wl,--no-undefined -Wl,--gc-sections -o $@ $^ -L$(NCCL)/lib -L$(NCCL)/lib64 -l:libnccl.so.2 $(filter-out -lcublasLt,$(CUDA_LD))
+
 # Of the library it needs little, and takes that in: a machine with a GPU may lack the shared ones.
 $(BUILD)/check-models: tests/cuda/check_models.c $(BUILD)/libreward.a
 	$(CC) $(CFLAGS) -Itests -o $@ $^ -Wl,--as-needed -Wl,-Bstatic -lpcre2-8 -lutf8proc -lfyaml -lzstd -lz -Wl,-Bdynamic -lcurl -ldl -lm -pthread
@@ -65,5 +77,13 @@ comma := ,
 $(eval $(call EMU_RULES,emu,,))
 $(eval $(call EMU_RULES,emu-asan,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all,-DEMU_ASAN))
 $(eval $(call EMU_RULES,emu-tsan,-fsanitize=thread,-DEMU_TSAN))
+# NCCL's calls between processes of one machine.
+EMU_NCCL := $(NCCL_C:%.c=$(BUILD)/emu/nccl/%.o) $(BUILD)/emu/nccl/tests/emu/nccl/fake.o
+$(BUILD)/emu/nccl/%.o: %.c $(wildcard tests/emu/nccl/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -ffunction-sections -Itests/emu/nccl -MMD -MP -c -o $@ $<
+$(BUILD)/emu/libreward_nccl.so: $(EMU_NCCL)
+	$(CC) -shared -Wl,--gc-sections $(if $(SAN),$(SAN),-Wl,--no-undefined) -o $@ $^
+
 $(BUILD)/emu/libreward-cuda.so: $(EMU_OBJ_emu)
 	$(CXX) -shared -Wl,--gc-sections -Wl,--no-undefined -o $@ $^ -lm
