@@ -42,6 +42,21 @@ if [ -e "$(dirname "$reward")/libreward-parquet.so" ]; then
   same "$tmp/of3.parquet" parquet "Parquet"
 fi
 
+# no rows, one row, fewer parts than ranks; a task that has nothing to do, twice; joined by one process
+: >"$tmp/none.jsonl"
+head -n 1 "$tmp/rows.jsonl" >"$tmp/single.jsonl"
+head -n 150 "$tmp/rows.jsonl" >"$tmp/some.jsonl"
+for rows in none single some; do
+  status=0
+  score --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.whole" 2>/dev/null || status=$?
+  expect $status "" many 3 --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.ranks"
+  for task in 4/4 2/4 4/4; do score --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.tasks" --task $task 2>/dev/null; done
+  expect $status "" score --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.tasks" --resume
+  for how in ranks tasks; do
+    cmp "$tmp/$rows.whole" "$tmp/$rows.$how" && cmp "$tmp/$rows.whole.run.json" "$tmp/$rows.$how.run.json" && [ ! -e "$tmp/$rows.$how.parts" ] || fail "$rows, $how: not what one process gives"
+  done
+done
+
 # killed at any moment, gone on with at another number of ranks; begun by one process
 for round in 1 2 3; do
   out=$tmp/killed$round.jsonl
