@@ -32,6 +32,7 @@ head -n 5 "$tmp/pairs.jsonl" >"$tmp/bad.jsonl"
 echo "[1, 2" >>"$tmp/bad.jsonl"
 with() { "${mpirun[@]}" -n 2 "${train[@]}" --out "$tmp/x" : -n 1 "$@"; } # a third rank of its own
 once 2 "rank 2: $tmp/other.jsonl: expected " with "$reward" train "${options[@]}" --data "$tmp/other.jsonl" --epochs 4 --out "$tmp/x"
+once 2 "rank 2: $tmp/bad.jsonl: expected " with "$reward" train "${options[@]}" --data "$tmp/bad.jsonl" --epochs 4 --out "$tmp/x"
 once 1 "rank 2: " with "$reward" train "${options[@]}" --data "$tmp/none.jsonl" --epochs 4 --out "$tmp/x"
 once 2 "rank 2: options, data and model, as a hash: expected " with "${train[@]}" --center 0.5 --out "$tmp/x"
 once 2 "rank 2: '--nonsense': unknown option" with "${train[@]}" --nonsense --out "$tmp/x"
