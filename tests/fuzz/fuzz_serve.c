@@ -28,7 +28,7 @@ static const route *route_of(unsigned pick) {
 static void begin(void) {
   static rw_context context;
   static serve_model from = {.name = "rm"};
-  fuzz_links f;
+  static fuzz_links f; /* the server keeps its path */
   rw_error err;
   fuzz_links_make(&f, (const char *const[]){"config.json", "tests/data/model/llama/config.json",
                                             "model.safetensors", "tests/data/model/llama/model.safetensors",
