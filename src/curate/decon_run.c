@@ -18,29 +18,46 @@ typedef struct {
   progress p;
 } run;
 
-/* The messages of a row without a response: instruction or prompt (a text, a transcript, or messages), or messages
- * that a user ends, of which those after the last answer do not count. None: n 0. */
+/* Texts that one user said, as MT-Bench's turns. */
+static rw_status read_turns(json_doc *d, json_val list, const char *field, message **m, size_t *n, arena *a,
+                            rw_error *err) {
+  *n = 0;
+  if (!(*m = arena_alloc(a, json_count(d, list), sizeof **m))) return rw_nomem(err, field);
+  for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v)) {
+    slice text;
+    RW_TRY(json_text(d, v, field, &text, err));
+    (*m)[(*n)++] = conv_message(ROLE_USER, text);
+  }
+  return RW_OK;
+}
+
+/* What a field says: a text, a transcript, turns or messages. n 0: it is absent. */
+static rw_status read_field(json_doc *d, const char *field, message **m, size_t *n, arena *a, rw_error *err) {
+  json_val v = json_get(d, 0, field), first = json_first(d, v);
+  slice text = json_string(d, v);
+  *n = 0;
+  if (json_kind(d, v) == JSON_ARRAY && first != JSON_NONE && json_kind(d, first) == JSON_STRING)
+    return read_turns(d, v, field, m, n, a, err);
+  if (json_kind(d, v) == JSON_ARRAY) return conv_messages(m, n, d, v, field, a, err);
+  if (!text.p) return RW_OK;
+  if (transcript_read(text, m, n, a, NULL) == RW_OK) return RW_OK;
+  if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
+  (*m)[0] = conv_message(ROLE_USER, text);
+  *n = 1;
+  return RW_OK;
+}
+
+/* The messages of a row without a response: those of the first field that it has; of messages that a user ends,
+ * those after the last answer do not count. None: n 0. */
 static rw_status read_prompt(json_doc *d, message **m, size_t *n, arena *a, rw_error *err) {
-  static const char *const fields[] = {"messages", "instruction", "prompt"};
+  static const char *const fields[] = {"messages", "instruction", "prompt", "question", "problem", "turns"};
   *n = 0;
   if (json_get(d, 0, "chosen") != JSON_NONE || json_get(d, 0, "rejected") != JSON_NONE) return RW_OK;
-  for (size_t i = 0; i < 3; i++) {
-    json_val v = json_get(d, 0, fields[i]);
-    slice text = json_string(d, v);
-    if (json_kind(d, v) == JSON_ARRAY) {
-      RW_TRY(conv_messages(m, n, d, v, fields[i], a, err));
-      size_t end = *n;
-      while (i == 0 && end > 0 && (*m)[end - 1].role != ROLE_ASSISTANT) end--;
-      if (end > 0) *n = end;
-      return RW_OK;
-    }
-    if (!text.p) continue;
-    if (transcript_read(text, m, n, a, NULL) == RW_OK) return RW_OK;
-    if (!(*m = arena_alloc(a, 1, sizeof **m))) return rw_nomem(err, "a row");
-    (*m)[0] = conv_message(ROLE_USER, text);
-    *n = 1;
-    return RW_OK;
-  }
+  for (size_t i = 0; *n == 0 && i < sizeof fields / sizeof *fields; i++)
+    RW_TRY(read_field(d, fields[i], m, n, a, err));
+  size_t end = json_get(d, 0, fields[0]) == JSON_NONE ? 0 : *n;
+  while (end > 0 && (*m)[end - 1].role != ROLE_ASSISTANT) end--;
+  if (end > 0) *n = end;
   return RW_OK;
 }
 
@@ -62,28 +79,31 @@ static rw_status split_turns(json_doc *d, arena *a, const conv_row *row, rw_erro
   return RW_OK;
 }
 
+static rw_status one_conversation(conv_row *row, message *m, size_t n, slice origin, arena *a, rw_error *err) {
+  *row = (conv_row){.kind = ROW_SINGLE, .n_branches = 1, .source = origin};
+  if (!(row->branch = arena_alloc(a, 1, sizeof *row->branch))) return rw_nomem(err, "a row");
+  *row->branch = (conversation){.messages = m, .n_messages = n};
+  return RW_OK;
+}
+
 /* A training row; one that holds no response counts by its user messages. */
 static rw_status read_row(json_doc *d, arena *a, const row_map *called, const char *field, conv_row *row,
                           rw_error *err) {
+  message *m = NULL;
+  size_t n = 0;
   if (field) {
-    slice text;
-    *row = (conv_row){.source = json_string(d, json_get(d, 0, "source"))};
-    RW_TRY(src_text(d, 0, field, &text, err));
-    return src_single(row, a, text, SLICE(""), err);
+    slice origin = json_string(d, json_get(d, 0, "source"));
+    RW_TRY(read_field(d, field, &m, &n, a, err));
+    if (n == 0) return json_wrong(d, json_get(d, 0, field), field, "a string, turns or messages", err);
+    return one_conversation(row, m, n, origin, a, err);
   }
   rw_status s = conv_read(row, d, 0, called, a, err);
   if (!s) return split_turns(d, a, row, err);
   if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
-  message *m = NULL;
-  size_t n = 0;
   rw_error other;
   rw_status t = read_prompt(d, &m, &n, a, &other);
   if (t || n == 0) return s; /* the row's first error says more */
-  slice origin = row->source;
-  *row = (conv_row){.kind = ROW_SINGLE, .n_branches = 1, .source = origin};
-  row->branch = arena_alloc(a, 1, sizeof *row->branch);
-  if (!row->branch) return rw_nomem(err, "a row");
-  *row->branch = (conversation){.messages = m, .n_messages = n};
+  RW_TRY(one_conversation(row, m, n, row->source, a, err));
   return split_turns(d, a, row, err);
 }
 

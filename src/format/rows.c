@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/sha256.h"
+#include "format/json_write.h"
 #include "format/jsonl.h"
 #include "format/parquet_rows.h"
 #include "format/rows_folder.h"
@@ -17,6 +18,8 @@ struct rows_in {
   jsonl_in *jsonl;     /* a Parquet file's has its path and size, no rows */
   parquet_in *parquet; /* NULL: JSONL */
   uint64_t line;       /* Parquet's */
+  bool texts;          /* a .txt file: each line is a text */
+  str row;             /* such a line as a row */
   arena *mem;
   rw_context *context;
   rows_files files;
@@ -45,8 +48,10 @@ static rw_status open_parquet(rows_in *in, const char *path, rw_error *err) {
 static rw_status open_file(rows_in *in, rw_error *err) {
   const char *path = in->files.paths[in->at];
   in->line = 0;
+  in->texts = file_has_end(path, ".txt") || file_has_end(path, ".txt.gz") || file_has_end(path, ".txt.zst");
   RW_TRY(jsonl_open(&in->jsonl, path, in->context, err));
-  return open_parquet(in, path, err);
+  if (in->texts) jsonl_lines(in->jsonl);
+  return in->texts ? RW_OK : open_parquet(in, path, err);
 }
 
 static void close_file(rows_in *in) {
@@ -87,7 +92,23 @@ rw_status rows_open_lines(rows_in **out, const char *path, rw_context *context, 
   return RW_OK;
 }
 
+static rw_status next_text(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
+  json_writer w = {.out = &in->row};
+  slice text;
+  RW_TRY(jsonl_next(in->jsonl, &text, line, err));
+  *row = (slice){0};
+  if (!text.p) return RW_OK;
+  str_clear(&in->row);
+  jw_object(&w, NULL);
+  jw_slice(&w, "text", text);
+  jw_end(&w);
+  if (in->row.oom) return rw_nomem(err, "a row");
+  *row = (slice){in->row.p, in->row.len};
+  return RW_OK;
+}
+
 static rw_status next_of_file(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
+  if (in->texts) return next_text(in, row, line, err);
   if (!in->parquet) return jsonl_next(in->jsonl, row, line, err);
   rw_status s = parquet_in_next(in->parquet, row, err);
   *line = in->line += row->p != NULL;
@@ -113,6 +134,7 @@ void rows_close(rows_in *in) {
   if (!in) return;
   close_file(in);
   arena_free(in->mem);
+  str_free(&in->row);
   mem_free(in);
 }
 

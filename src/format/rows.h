@@ -1,5 +1,5 @@
 /* rows.h - row files in and out: JSONL, plain or .gz or .zst, and Parquet; "-" is stdin or stdout. In also: one
- * JSON array of rows, and a folder's split (rows_folder.h).
+ * JSON array of rows, a folder's split (rows_folder.h), and .txt files, each line of which is a row {"text": …}.
  *
  * Rows come as the bytes of one JSON object, without the newline. Blank lines are skipped but counted in
  * the line numbers; of an array and of a Parquet file the number of the row is its line. A UTF-8 byte order mark at
