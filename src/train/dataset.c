@@ -348,6 +348,21 @@ void dataset_hash(const dataset *d, char out[33]) {
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
 }
 
+void dataset_sha256(const dataset *d, char out[SHA256_HEX]) {
+  sha256 all;
+  sha256_begin(&all);
+  for (size_t i = 0; i < d->n; i++) {
+    const example *x = &d->rows[i];
+    uint64_t sizes[] = {x->n, x->scores != NULL};
+    sha256_add(&all, sizes, sizeof sizes);
+    sha256_add(&all, &x->margin, sizeof x->margin);
+    if (x->scores) sha256_add(&all, x->scores, x->n * sizeof *x->scores);
+    sha256_add(&all, x->len, x->n * sizeof *x->len);
+    for (size_t b = 0; b < x->n; b++) sha256_add(&all, x->ids[b], x->len[b] * sizeof **x->ids);
+  }
+  sha256_end_hex(&all, out);
+}
+
 void dataset_order(const dataset *d, const train_options *o, int64_t epoch, size_t *order) {
   for (size_t i = 0; i < d->n; i++) order[i] = i;
   if (!o->shuffle) return;

@@ -2,6 +2,7 @@
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
+#include "base/sha256.h"
 #include "model/model.h"
 #include "text/render.h"
 #include "train/train.h"
@@ -43,6 +44,8 @@ const dataset_counts *dataset_stats(const dataset *d);
 slice dataset_dropped(const dataset *d);
 /* XXH3-128 of all used rows' ids, margins and scores, as 32 hex digits. */
 void dataset_hash(const dataset *d, char out[33]);
+/* The same by SHA-256: tells rows from others that were made to have the hash above. */
+void dataset_sha256(const dataset *d, char out[SHA256_HEX]);
 
 /* The rows of epoch e in the order of training: shuffled by (seed, e), or as they came. order[dataset_size]. */
 void dataset_order(const dataset *d, const train_options *o, int64_t epoch, size_t *order);

@@ -60,14 +60,14 @@ static rw_status add_data(json_writer *w, const option_list *data, rw_error *err
 rw_status identity_make(str *out, const fingerprint_source *of, rw_error *err) {
   train_options o = *of->o;
   json_writer w = {.out = out};
-  char hex[SHA256_HEX], rows[33];
+  char hex[SHA256_HEX];
   o.steps = of->steps;
   if (strcmp(o.keep, "best") != 0) o.keep = "last"; /* so many checkpoints beside them decide nothing */
   jw_object(&w, NULL);
   RW_TRY(model_identity(&w, of->m, o.model, o.chat_template, err));
   RW_TRY(add_data(&w, &o.data, err));
-  dataset_hash(of->d, rows);
-  jw_string(&w, "rows", rows);
+  dataset_sha256(of->d, hex);
+  jw_string(&w, "rows", hex);
   RW_TRY(add_evals(&w, &o.eval, err));
   jw_object(&w, "options");
   identity_options(&w, train_option_table, &o, OPTION_BITS, "epochs"); /* they count as steps */
