@@ -88,6 +88,7 @@ mv "$tmp/base" "$tmp/elsewhere"
 "$reward" merge --quiet "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/half" --save-dtype bf16
 expect 2 "expected a PEFT directory" "$reward" merge "$tmp/merged" -o "$tmp/x"
 expect 2 "" "$reward" merge "$tmp/a" --base "$tmp/elsewhere" -o "$tmp/merged"
+expect 2 "expected a new or empty folder" "$reward" merge "$tmp/half" -o "$tmp/merged"
 scores "$tmp/merged" >"$tmp/m.jsonl"
 # its golden rows are the adapter's, with its own scores; an adapter whose rows score otherwise is not merged
 grep -q '"ids": ' "$tmp/merged/reward.json"

@@ -10,6 +10,7 @@
 #include "format/peft.h"
 #include "model/golden.h"
 #include "model/model.h"
+#include "report/page.h"
 #include "text/render.h"
 
 static const char USAGE[] = "inspect DIR|FILE [options]";
@@ -55,6 +56,15 @@ static void print_text(slice s) { /* a token or key, its control characters esca
   if (out.p) utf8_show(out.p, false);
   fputs(out.p && !out.oom ? out.p : "?", stdout);
   str_free(&out);
+}
+
+/* The name takes `width` columns or more. */
+static void print_tensor(const char *type, size_t width, const char *name) {
+  str clean = {0};
+  size_t columns = rep_clean(&clean, slice_of(name), false);
+  printf("  %-5s %s%*s ", type, clean.p && !clean.oom ? clean.p : "?", (int)(columns < width ? width - columns : 0),
+         "");
+  str_free(&clean);
 }
 
 /* ---- weights ---- */
@@ -121,7 +131,7 @@ static rw_status show_weights(const char *path, bool tensors, rw_error *err) {
   if (!any) line("head", "none");
   for (size_t i = 0; tensors && i < st_count(s); i++) {
     const st_tensor *x = st_at(s, i);
-    put("  %-5s %-60s ", st_dtype_name(x->dtype), x->name);
+    print_tensor(st_dtype_name(x->dtype), 60, x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }
@@ -336,7 +346,7 @@ static rw_status show_gguf(const char *path, bool tensors, rw_error *err) {
   for (size_t i = 0; i < gguf_keys(g); i++) show_key(g, gguf_key(g, i));
   for (size_t i = 0; tensors && i < gguf_count(g); i++) {
     const gguf_tensor *x = gguf_at(g, i);
-    put("  %-5s %-40s ", x->type_name, x->name);
+    print_tensor(x->type_name, 40, x->name);
     print_shape(x->shape, x->n_dims);
     putchar('\n');
   }

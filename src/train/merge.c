@@ -18,9 +18,9 @@ rw_status train_merge(const char *adapter, const char *base, const char *out, bo
                       int dtype, rw_context *context, rw_error *err) {
   model *m = NULL;
   renderer *r = NULL;
-  rw_status s = peft_is(adapter)
-                    ? RW_OK
-                    : rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
+  rw_status s = file_check_dir(out, force, err); /* before hours of work, as file_dir_begin after them */
+  if (!s && !peft_is(adapter))
+    s = rw_fail(err, RW_USAGE, "%s: expected a PEFT directory (adapter_config.json)", adapter);
   if (!s) s = model_open(&m, adapter, &(model_options){.context = context, .device = "cpu", .base = base}, err);
   if (!s && !no_golden_check) s = golden_check(m, adapter, err);
   if (!s) s = text_check(&(train_options){.model = adapter, .context = context}, model_dir(m), err);
