@@ -38,6 +38,29 @@ cp -r "$tmp/hf" "$tmp/broken"
 head -c 5000 "$tmp/hf/model.safetensors" >"$tmp/broken/model.safetensors"
 expect 1 "loads       no" "$reward" inspect "$tmp/broken"
 
+# a folder's weights as safetensors
+mkdir "$tmp/pickled"
+cp tests/data/torch/pytorch_model* "$tmp/pickled"
+cp tests/data/model/llama/config.json "$tmp/pickled"
+cp "$tmp/hf/tokenizer.json" "$tmp/hf/tokenizer_config.json" "$tmp/pickled"
+expect 0 "written" "$reward" convert "$tmp/pickled" -o "$tmp/plain"
+python3 - "$tmp/plain/model.safetensors" tests/data/torch/values.safetensors <<'END' || fail "other tensors than those of the pickle"
+import json, struct, sys
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    return {k: (v["dtype"], v["shape"], data[8 + n:][slice(*v["data_offsets"])]) for k, v in json.loads(data[8:8 + n]).items() if k != "__metadata__"}
+sys.exit(tensors(sys.argv[1]) != tensors(sys.argv[2]))
+END
+cmp "$tmp/hf/tokenizer.json" "$tmp/plain/tokenizer.json" || fail "another tokenizer"
+expect 0 "written" "$reward" convert tests/data/model/llama_bias -o "$tmp/wide" --save-dtype f32
+expect 0 "float32" cat "$tmp/wide/config.json"
+printf '{"input_ids": [5, 6, 7]}\n' >"$tmp/ids"
+for m in tests/data/model/llama_bias "$tmp/wide"; do "$reward" score --model $m "$tmp/ids" -q >"$tmp/score.$(basename $m)" || fail "score with $m"; done
+cmp "$tmp/score.llama_bias" "$tmp/score.wide" || fail "other scores from weights that were widened"
+expect 1 "nothing-here" "$reward" convert "$tmp/nothing-here" -o "$tmp/none"
+expect 2 "reward merge" "$reward" convert tests/data/lora/llama -o "$tmp/none"
+
 # a GGUF file as --model is converted once
 export XDG_CACHE_HOME=$tmp/cache
 printf '{"text": "hello there"}\n' >"$tmp/rows"

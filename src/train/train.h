@@ -136,6 +136,8 @@ rw_status train_plan(const train_options *o, train_outlook *p, rw_error *err);
  * the text files and the golden rows. out: made, or empty; any with force. dtype: st_dtype, or -1: the base's. */
 rw_status train_merge(const char *adapter, const char *base, const char *out, bool force, bool no_golden_check,
                       int dtype, rw_context *context, rw_error *err);
+/* A checkpoint's folder with its weights as safetensors; dtype: st_dtype, or -1: as they are. */
+rw_status train_convert(const char *from, const char *out, bool force, int dtype, rw_error *err);
 
 /* Learning rate at update k (from 0) of `steps`: warm-up lr·k/w while k < w = ceil(warmup·steps), then Hugging
  * Face's cosine or linear down to min_lr·lr. */
