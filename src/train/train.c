@@ -140,8 +140,9 @@ static void say_data(const run *t) {
   render_notes_warn(context, &c->notes);
   model_warn_length(context, model_info(t->m), t->o->max_length);
   if ((uint64_t)t->o->batch_size > c->used)
-    log_warn(context, FIELD(batch_size) " %lld is more than the %zu rows: every step takes all of them, and there are "
-             "but %lld steps", (long long)t->o->batch_size, c->used, (long long)t->steps);
+    log_warn(context,
+             FIELD(batch_size) " %lld is more than the %zu rows: every step takes all of them (steps: %lld)",
+             (long long)t->o->batch_size, c->used, (long long)t->steps);
   log_note(context, "%lld steps of %lld rows, loss %s, on %s in %s", (long long)t->steps,
            (long long)t->o->batch_size, loss_words[t->o->loss.kind].text, model_device(t->m), model_dtype(t->m));
   const comm *ranks = t->ranks;
