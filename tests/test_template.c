@@ -159,6 +159,8 @@ static void spans_mark_content(void **state) {
        false},
       {"{{ messages[0].content | trim }}.{{ messages[1].content }}", "<<ab>>.<<x-y>>", true},
       {"{{ messages[0].content.rstrip() }}.{{ messages[1].content }}", "<< ab>>.<<x-y>>", true},
+      {"{{ '<i>' | safe + messages[1].content + '&' + messages[0].content }}", "<i><<x-y>>&amp;<< ab >>", false},
+      {"{{ messages[1].content + '<' + '>' | safe + \"'\" }}", "<<x-y>>&lt;>&#39;", true},
       {"{{ messages[0].content }}", "<< ab >>", true}, /* the second is not there */
       {"{{ messages[0].content }}:{{ messages[1].content.split('-')[1] }}", "<< ab >>:<<y>>", true},
       {"{% set c %}({{ messages[1].content }}){% endset %}{{ messages[0].content }}{{ c }}", "<< ab >>(<<x-y>>)",

@@ -223,14 +223,33 @@ static tv bad_operands(tctx *c, const char *op, tv a, tv b) {
 
 static tv overflow(tctx *c) { return tmpl_lacks(c, "a whole number beyond 64 bits"); }
 
-static tv add_values(tctx *c, tv a, tv b) {
-  if (a.kind == V_STRING && b.kind == V_STRING) {
-    tbuf s = {0};
-    if (a.s->safe != b.s->safe) return tmpl_lacks(c, "'+' of a text marked safe and another");
-    tbuf_str(c, &s, a.s);
-    tbuf_str(c, &s, b.s);
-    return tbuf_take(c, &s);
+/* As markupsafe's escape() writes it. */
+static void add_escaped(tctx *c, tbuf *b, const tstr *s) {
+  static const char special[] = "&<>'\"";
+  static const char *const written[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+  size_t from = 0;
+  for (size_t i = 0; i < s->len; i++) {
+    const char *at = memchr(special, s->p[i], sizeof special - 1);
+    if (!at) continue;
+    tbuf_part(c, b, s, from, i);
+    tbuf_made(c, b, written[at - special], strlen(written[at - special]), tstr_marked(s, i));
+    from = i + 1;
   }
+  tbuf_part(c, b, s, from, s->len);
+}
+
+/* A text marked safe is added to others as markupsafe's Markup: they are escaped. */
+static tv add_texts(tctx *c, const tstr *a, const tstr *b) {
+  tbuf s = {0};
+  bool safe = a->safe || b->safe;
+  (safe && !a->safe ? add_escaped : tbuf_str)(c, &s, a);
+  (safe && !b->safe ? add_escaped : tbuf_str)(c, &s, b);
+  tv sum = tbuf_take(c, &s);
+  return safe ? tmpl_safe(c, sum) : sum;
+}
+
+static tv add_values(tctx *c, tv a, tv b) {
+  if (a.kind == V_STRING && b.kind == V_STRING) return add_texts(c, a.s, b.s);
   if (a.kind == V_LIST && b.kind == V_LIST && a.list->form == b.list->form && a.list->form <= L_TUPLE) {
     tlist *l = tmpl_new_list(c, a.list->form, a.list->n + b.list->n);
     if (!l) return TV_UNDEFINED;

@@ -54,12 +54,7 @@ F(f_string) {
 
 F(f_safe) {
   (void)arg, (void)raw;
-  tv s = tmpl_str(c, self);
-  tstr *copy = tmpl_alloc(c, 1, sizeof *copy);
-  if (!copy || c->st) return TV_UNDEFINED;
-  *copy = *s.s;
-  copy->safe = true;
-  return TV_STR(copy);
+  return tmpl_safe(c, tmpl_str(c, self));
 }
 
 F(f_format) {

@@ -84,7 +84,7 @@ struct tstr {
   size_t len, chars; /* bytes, code points */
   const tmark *marks;
   size_t n_marks;
-  bool safe; /* marked by |safe: "+" with it would escape HTML in Jinja */
+  bool safe; /* marked by |safe: what "+" adds to it is escaped */
 };
 
 typedef enum { L_LIST, L_TUPLE, L_RANGE, L_KEYS, L_VALUES, L_ITEMS, L_GENERATOR } tlist_form;
@@ -264,6 +264,7 @@ tv tbuf_take(tctx *c, const tbuf *b); /* the string; the buffer is not used afte
 tv tmpl_string(tctx *c, slice s);     /* not copied, no marks */
 tv tmpl_content(tctx *c, slice s, int32_t msg);
 tv tmpl_part(tctx *c, const tstr *s, size_t start, size_t end); /* substring by bytes */
+tv tmpl_safe(tctx *c, tv s);                                    /* the string, marked by |safe */
 bool tstr_marked(const tstr *s, size_t at);                     /* is the byte content? */
 size_t tstr_offset(tctx *c, const tstr *s, size_t index);       /* byte offset of a code point */
 /* The code point at p and its length in bytes (at least 1, never past end). */

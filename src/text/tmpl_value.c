@@ -199,6 +199,14 @@ tv tmpl_part(tctx *c, const tstr *s, size_t start, size_t end) {
           .p = s->p + start, .len = end - start, .marks = marks.marks, .n_marks = marks.n_marks, .safe = s->safe});
 }
 
+tv tmpl_safe(tctx *c, tv s) {
+  tstr *copy = c->st ? NULL : tmpl_alloc(c, 1, sizeof *copy);
+  if (!copy) return TV_UNDEFINED;
+  *copy = *s.s;
+  copy->safe = true;
+  return TV_STR(copy);
+}
+
 bool tstr_marked(const tstr *s, size_t at) {
   size_t i = first_mark(s, at);
   return i < s->n_marks && s->marks[i].start <= at;
