@@ -144,7 +144,7 @@ void filter_lane_close(filter_lane *l) {
 
 static size_t characters_of(slice s) {
   size_t n = 0;
-  for (size_t i = 0; i < s.len; i++) n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
+  for (size_t i = 0; s.p && i < s.len; i++) n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
   return n;
 }
 
