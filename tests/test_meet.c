@@ -48,6 +48,9 @@ static meet_plan plan(int rank, int size, int port) {
   return p;
 }
 
+/* Process `waits` begins when process `opens` has met the others or failed; -1: none. */
+static struct { int opens, waits, pipe[2]; } gate = {-1, -1, {-1, -1}};
+
 /* Each plan in a process of its own, `then` once they have met. */
 static void run(const meet_plan *plans, int n, play then, report *out) {
   int pipes[MAX][2];
@@ -59,7 +62,10 @@ static void run(const meet_plan *plans, int n, play then, report *out) {
     if (pids[i] != 0) continue;
     report r = {.ended = -1};
     meeting m;
+    char open = 'x';
+    if (i == gate.waits && read(gate.pipe[0], &open, 1) != 1) _exit(1);
     r.status = meet_all(&m, &plans[i], &r.err);
+    if (i == gate.opens && write(gate.pipe[1], &open, 1) != 1) _exit(1);
     r.node_rank = m.node_rank;
     r.node_size = m.node_size;
     if (!r.status) {
@@ -135,7 +141,13 @@ static void strangers(void **s) {
   meet_plan late = p[2];
   p[2] = p[N];
   p[N] = late;
+  assert_int_equal(pipe(gate.pipe), 0);
+  gate.opens = 2;
+  gate.waits = N;
   run(p, N + 1, NULL, r);
+  gate.opens = gate.waits = -1;
+  close(gate.pipe[0]);
+  close(gate.pipe[1]);
   kill(noise, SIGKILL);
   waitpid(noise, NULL, 0);
   for (int i = 0; i <= N; i++)
