@@ -43,10 +43,10 @@ if [ -e "$(dirname "$reward")/libreward-parquet.so" ]; then
 fi
 
 # no rows, one row, fewer parts than ranks; a task that has nothing to do, twice; joined by one process
-: >"$tmp/none.jsonl"
+: >"$tmp/zero.jsonl"
 head -n 1 "$tmp/rows.jsonl" >"$tmp/single.jsonl"
 head -n 150 "$tmp/rows.jsonl" >"$tmp/some.jsonl"
-for rows in none single some; do
+for rows in zero single some; do
   status=0
   score --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.whole" 2>/dev/null || status=$?
   expect $status "" many 3 --quiet "$tmp/$rows.jsonl" -o "$tmp/$rows.ranks"
