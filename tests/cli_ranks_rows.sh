@@ -77,7 +77,7 @@ P
     wait $pid 2>/dev/null
   done
   n=$((RANDOM % 3 + 2))
-  if [ ! -e "$out" ]; then many $n "$tmp/rows.jsonl" -o "$out" --resume >"$tmp/log" 2>&1; fi
+  many $n "$tmp/rows.jsonl" -o "$out" --resume >"$tmp/log" 2>&1 # also where the kill came between OUT and its parts' end
   same "$out" jsonl "killed, then $n ranks: $(cat "$tmp/log")"
 done
 
