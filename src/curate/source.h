@@ -97,7 +97,6 @@ const char *curate_near(char hint[CURATE_HINT], slice name); /* "; did you mean 
 rw_status src_text(json_doc *d, json_val obj, const char *field, slice *out, rw_error *err);
 rw_status src_number(json_doc *d, json_val obj, const char *field, double *out, rw_error *err);
 bool src_null(json_doc *d, json_val obj, const char *field); /* absent or null */
-rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err);
 void src_hash(slice text, uint64_t out[2]);
 void src_hash_messages(const message *m, size_t n, uint64_t out[2]); /* of their roles and contents */
 void src_hash_texts(scan *s, slice chosen, slice rejected);

@@ -59,17 +59,13 @@ rw_status src_conv(const source *src, json_doc *d, arena *a, const scan *s, conv
   return src->rows ? src->of_rows->text(src->rows, d, a, s, out, err) : src->text(d, a, s, out, err);
 }
 
-rw_status src_wrong(json_doc *d, json_val v, const char *field, const char *expected, rw_error *err) {
-  return json_wrong(d, v, field, expected, err);
-}
-
 rw_status src_text(json_doc *d, json_val obj, const char *field, slice *out, rw_error *err) {
   return json_text(d, json_get(d, obj, field), field, out, err);
 }
 
 rw_status src_number(json_doc *d, json_val obj, const char *field, double *out, rw_error *err) {
   json_val v = json_get(d, obj, field);
-  return json_number(d, v, out) && isfinite(*out) ? RW_OK : src_wrong(d, v, field, "a number", err);
+  return json_number(d, v, out) && isfinite(*out) ? RW_OK : json_wrong(d, v, field, "a number", err);
 }
 
 bool src_null(json_doc *d, json_val obj, const char *field) {

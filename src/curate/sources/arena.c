@@ -27,7 +27,7 @@ static rw_status read_side(json_doc *d, arena *a, const char *field, battle *b, 
   RW_TRY(conv_messages(&b->m[side], &b->n[side], d, list, field, a, err));
   for (size_t i = 0; i < b->n[side]; i++) {
     message *m = &b->m[side][i];
-    if (m->role == ROLE_OTHER) return src_wrong(d, list, field, "messages of system, user and assistant", err);
+    if (m->role == ROLE_OTHER) return json_wrong(d, list, field, "messages of system, user and assistant", err);
     *m = conv_message(m->role, m->content);
   }
   if (b->m[side][b->n[side] - 1].role != ROLE_ASSISTANT) b->drop = "no answer at the end";
@@ -42,7 +42,7 @@ static rw_status read_winner(json_doc *d, battle *b, rw_error *err) {
   else if (slice_is(w, "tie (bothbad)") || slice_is(w, "both_bad"))
     b->drop = "both bad";
   else if (!slice_is(w, "model_a") && !slice_is(w, "model_b"))
-    return src_wrong(d, v, "winner", "model_a, model_b, tie, \"tie (bothbad)\" or both_bad", err);
+    return json_wrong(d, v, "winner", "model_a, model_b, tie, \"tie (bothbad)\" or both_bad", err);
   b->chosen = slice_is(w, "model_b");
   return RW_OK;
 }
@@ -96,8 +96,8 @@ static rw_status read_lists(json_doc *d, arena *a, battle *b, rw_error *err) {
   if (n == 0 && !b->drop) b->drop = "no turn";
   bool won[2] = {is_set(d, "winner_model_a"), is_set(d, "winner_model_b")};
   if (won[0] + won[1] + is_set(d, "winner_tie") != 1)
-    return src_wrong(d, json_get(d, 0, "winner_model_a"), "winner_model_a, winner_model_b, winner_tie",
-                     "one of them 1, the others 0", err);
+    return json_wrong(d, json_get(d, 0, "winner_model_a"), "winner_model_a, winner_model_b, winner_tie",
+                      "one of them 1, the others 0", err);
   if (!won[0] && !won[1]) b->drop = "tie";
   b->chosen = won[1];
   return RW_OK;

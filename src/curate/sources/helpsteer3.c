@@ -20,7 +20,7 @@ static rw_status scan_row(json_doc *d, arena *a, scan *s, rw_error *err) {
   int64_t by;
   RW_TRY(read_row(d, a, &r, err));
   if (!json_int(d, v, &by) || by < -3 || by > 3)
-    return src_wrong(d, v, "overall_preference", "a whole number from -3 to 3", err);
+    return json_wrong(d, v, "overall_preference", "a whole number from -3 to 3", err);
   src_hash_messages(r.context, r.n, s->prompt);
   s->chosen = by > 0;
   s->rejected = 1 - s->chosen;

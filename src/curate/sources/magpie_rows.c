@@ -7,8 +7,9 @@ enum { MOST_RESPONSES = 64 };
 
 static rw_status read_responses(json_doc *d, slice *text, double *score, size_t *n, rw_error *err) {
   json_val list = json_get(d, 0, "responses"), rewards = json_get(d, 0, "rewards_armorm");
-  if (json_kind(d, list) != JSON_ARRAY) return src_wrong(d, list, "responses", "a list of strings", err);
-  if (json_kind(d, rewards) != JSON_ARRAY) return src_wrong(d, rewards, "rewards_armorm", "a list of {score}", err);
+  if (json_kind(d, list) != JSON_ARRAY) return json_wrong(d, list, "responses", "a list of strings", err);
+  if (json_kind(d, rewards) != JSON_ARRAY)
+    return json_wrong(d, rewards, "rewards_armorm", "a list of {score}", err);
   *n = json_count(d, list);
   if (*n > MOST_RESPONSES)
     return rw_fail(err, RW_DATA, "responses: expected at most %d, got %zu", MOST_RESPONSES, *n);
@@ -19,12 +20,12 @@ static rw_status read_responses(json_doc *d, slice *text, double *score, size_t 
   json_val r = json_first(d, rewards);
   for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v), r = json_next(d, r), i++) {
     text[i] = json_string(d, v);
-    if (!text[i].p) return src_wrong(d, v, "responses", "strings", err);
-    if (json_kind(d, r) != JSON_OBJECT) return src_wrong(d, r, "rewards_armorm", "objects with a score", err);
+    if (!text[i].p) return json_wrong(d, v, "responses", "strings", err);
+    if (json_kind(d, r) != JSON_OBJECT) return json_wrong(d, r, "rewards_armorm", "objects with a score", err);
     json_val s = json_get(d, r, "score");
     score[i] = NAN;
     if (s != JSON_NONE && json_kind(d, s) != JSON_NULL && (!json_number(d, s, &score[i]) || !isfinite(score[i])))
-      return src_wrong(d, s, "rewards_armorm.score", "a number", err);
+      return json_wrong(d, s, "rewards_armorm.score", "a number", err);
   }
   return RW_OK;
 }

@@ -24,7 +24,7 @@ static rw_status read_answers(json_doc *d, answer *out, size_t *n, rw_error *err
   json_val list = json_get(d, 0, "answers");
   *n = 0;
   if (json_kind(d, list) != JSON_ARRAY || json_count(d, list) > MOST_ANSWERS)
-    return src_wrong(d, list, "answers", "a list of at most 64 ranked answers", err);
+    return json_wrong(d, list, "answers", "a list of at most 64 ranked answers", err);
   for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v), ++*n) {
     double rank;
     RW_TRY(src_text(d, v, "answer", &out[*n].text, err));

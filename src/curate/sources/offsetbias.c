@@ -14,7 +14,7 @@ static rw_status offset_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   if (text.p && text.len == 1)
     label = text.p[0] - '0';
   else if (!json_int(d, v, &label))
-    return src_wrong(d, v, "label", "1 or 2", err);
+    return json_wrong(d, v, "label", "1 or 2", err);
   if (label != 1 && label != 2) return rw_fail(err, RW_DATA, "label: expected 1 or 2, got %lld", (long long)label);
   src_hash(prompt, s->prompt);
   s->chosen = label == 1 ? 0 : 1;

@@ -31,7 +31,7 @@ static rw_status wildguard_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   json_val adversarial = json_get(d, 0, "adversarial");
   json_type k = json_kind(d, adversarial);
   if (adversarial == JSON_NONE || (k != JSON_TRUE && k != JSON_FALSE))
-    return src_wrong(d, adversarial, "adversarial", "true or false", err);
+    return json_wrong(d, adversarial, "adversarial", "true or false", err);
   if (src_null(d, 0, "response")) {
     s->drop = "no response";
     return RW_OK;
