@@ -68,7 +68,7 @@ done <<'E2'
 2| stats rows.jsonl                                             | --model is needed
 2| tokenize rows.jsonl                                          | --model is needed
 2| merge                                                        | 
-2| convert                                                      | a GGUF file and -o DIR are needed
+2| convert                                                      | a GGUF file or a folder, and -o DIR are needed
 2| inspect                                                      | a directory or file is needed
 2| report                                                       | 
 2| serve                                                        | --model
