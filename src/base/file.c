@@ -21,19 +21,34 @@ static rw_status sys_fail(rw_error *err, const char *path, const char *doing) {
   return rw_fail(err, RW_IO, "%s: %s: %s", path, doing, strerror(errno));
 }
 
+static file_id identity_of(const struct stat *st) {
+  const int64_t second = 1000000000;
+  return (file_id){st->st_dev, st->st_ino, (uint64_t)st->st_size, st->st_mtim.tv_sec * second + st->st_mtim.tv_nsec,
+                   st->st_ctim.tv_sec * second + st->st_ctim.tv_nsec};
+}
+bool file_identify(file_id *id, const char *path) {
+  struct stat st;
+  bool is = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+  if (is) *id = identity_of(&st);
+  return is;
+}
+
 rw_status file_map_open(file_map *m, const char *path, rw_error *err) {
   *m = (file_map){0};
   int fd;
   uint64_t size;
   RW_TRY(file_open_input(&fd, &size, path, err));
   rw_status s = RW_OK;
+  struct stat st = {0};
+  fstat(fd, &st);
   if (size > 0) {
     void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
       s = sys_fail(err, path, "cannot map into memory");
     else
-      *m = (file_map){p, (size_t)size, NULL};
+      *m = (file_map){.p = p, .len = (size_t)size};
   }
+  m->id = identity_of(&st);
   close(fd);
   if (s) return s;
   m->path = mem_strndup(path, strlen(path));
@@ -323,6 +338,12 @@ rw_status file_mkdirs(const char *path, rw_error *err) {
   mem_free(copy);
   if (!s && !file_is_dir(path)) s = rw_fail(err, RW_IO, "%s: expected a folder, got a file; name another", path);
   return s;
+}
+
+char *file_cache_dir(void) {
+  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  if (cache && *cache) return mem_printf("%s/reward", cache);
+  return home && *home ? mem_printf("%s/.cache/reward", home) : NULL;
 }
 
 static const char UNFINISHED[] = ".unfinished";

@@ -12,11 +12,21 @@
 #include "base/mem.h"
 #include "base/status.h"
 
+/* What tells a regular file from others, and from itself before a change: no program sets an inode's time
+ * `changed`.
+ */
+typedef struct {
+  uint64_t device, inode, size;
+  int64_t modified, changed; /* ns */
+} file_id;
+bool file_identify(file_id *id, const char *path); /* false: there is none */
+
 /* A read-only mapping of a whole file. */
 typedef struct {
   const uint8_t *p;
   size_t len;
   char *path; /* owned, for messages */
+  file_id id; /* when it was opened */
 } file_map;
 rw_status file_map_open(file_map *m, const char *path, rw_error *err);
 void file_map_close(file_map *m);
@@ -89,6 +99,9 @@ rw_status file_lock_dir(const char *path, int *fd, rw_error *err);
 rw_status file_mkdirs(const char *path, rw_error *err);
 /* A file of no name in the folder, for reading and writing; gone when *fd is closed. */
 rw_status file_nameless(const char *dir, int *fd, rw_error *err);
+/* This program's folder in the user's cache, which need not be there. The caller frees it; NULL: the environment
+ * names none, or no memory. */
+char *file_cache_dir(void);
 /* The folder, or where there is none yet the nearest above it that there is. The caller frees it; NULL: no memory.
  */
 char *file_nearest_dir(const char *path);

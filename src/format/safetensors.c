@@ -263,6 +263,7 @@ void st_forget(const st_set *s) {
     if (s->files[i].p) madvise((void *)s->files[i].p, s->files[i].len, MADV_DONTNEED);
 }
 
+const file_map *st_file(const st_set *s, size_t i) { return i < s->n_files ? &s->files[i] : NULL; }
 size_t st_count(const st_set *s) { return s->n; }
 const st_tensor *st_at(const st_set *s, size_t i) { return &s->t[i]; }
 const st_tensor *st_find(const st_set *s, const char *name) {

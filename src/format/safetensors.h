@@ -35,6 +35,8 @@ rw_status st_open(st_set **out, const char *path, rw_error *err);
 void st_close(st_set *s);
 /* Tells the system that the mapped bytes are not needed for now (they come back when touched). */
 void st_forget(const st_set *s);
+/* Each file as it was opened; NULL: fewer. */
+const file_map *st_file(const st_set *s, size_t i);
 size_t st_count(const st_set *s);
 const st_tensor *st_at(const st_set *s, size_t i);           /* file order */
 const st_tensor *st_find(const st_set *s, const char *name); /* NULL: none */

@@ -26,6 +26,8 @@ rw_status golden_write(model *m, const char *dir, id_group rows, const golden_ca
 /* Scores the golden rows of dir/reward.json in f32, whatever m is set to, and fails with RW_DATA where one differs
  * by more than the bound. A directory without the file, or a file without golden rows, passes. */
 rw_status golden_check(model *m, const char *dir, rw_error *err);
+/* The same, unless this build on this CPU level has found these very files right before (golden_once.c). */
+rw_status golden_check_once(model *m, const char *dir, rw_error *err);
 /* Writes to/reward.json for the same model in another form: rows and calibration of from/reward.json (none: none is
  * left there), with the scores of m (as opened from `to`). */
 rw_status golden_carry(model *m, const char *from, const char *to, rw_error *err);

@@ -91,15 +91,13 @@ rw_status model_dir_find(char **dir, const char *path, rw_context *context, rw_e
   if (!folder && !is_gguf)
     return rw_fail(err, RW_DATA, "%s: expected a checkpoint's folder or a .gguf file, got another file", path);
   if (folder) return (*dir = mem_strndup(path, n)) ? RW_OK : rw_nomem(err, path);
-  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-  bool xdg = cache && *cache;
-  if (!xdg && !(home && *home))
+  char *cache = file_cache_dir(), hash[SHA256_HEX];
+  if (!cache)
     return rw_fail(err, RW_USAGE, "%s: no HOME or XDG_CACHE_HOME to convert it into; use reward convert", path);
-  char hash[SHA256_HEX];
-  RW_TRY(hash_pieces(path, context, hash, err));
-  *dir = mem_printf("%s%s/reward/%s-%s", xdg ? cache : home, xdg ? "" : "/.cache", hash, REWARD_VERSION);
-  if (!*dir) return rw_nomem(err, path);
-  rw_status s = check_owner(*dir, err);
+  rw_status s = hash_pieces(path, context, hash, err);
+  if (!s && !(*dir = mem_printf("%s/%s-%s", cache, hash, REWARD_VERSION))) s = rw_nomem(err, path);
+  mem_free(cache);
+  if (!s) s = check_owner(*dir, err);
   if (!s && !file_is_dir(*dir)) {
     log_note(context, "%s: converting it into %s", path, *dir);
     s = convert_into(path, *dir, err);

@@ -61,7 +61,7 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
                       .head = o->head,
                       .own = o->own};
   rw_status s = model_open(&m, o->model, &mo, err);
-  if (!s && !o->no_golden_check) s = golden_check(m, o->model, err);
+  if (!s && !o->no_golden_check) s = golden_check_once(m, o->model, err);
   if (!s && o->prefix_cache) s = model_keep_prefixes(m, o->prefix_cache, err);
   if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
