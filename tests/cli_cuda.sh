@@ -48,7 +48,7 @@ train() { # OUT OPTION…
 train "$tmp/exact" --device cuda --dtype f32
 train "$tmp/cpu" --device cpu
 near 1e-4 <("$reward" score --quiet --device cpu --model "$tmp/cpu" "$tmp/rows.jsonl") <("$reward" score --quiet --device cpu --model "$tmp/exact" "$tmp/rows.jsonl")
-for options in "--recompute full" "--device cuda:host-states --optimizer-states 8bit" "--lora-rank 4 --lora-dropout 0.1" "--freeze-layers 1 --eval $tmp/pairs.jsonl --keep best"; do
+for options in "--recompute mlp" "--device cuda:host-states --optimizer-states 8bit" "--lora-rank 4 --lora-dropout 0.1" "--freeze-layers 1 --eval $tmp/pairs.jsonl --keep best"; do
   train "$tmp/whole" $options --force
   rm -rf "$tmp/cut"
   for at in 0.7 1.5; do
@@ -60,7 +60,14 @@ for options in "--recompute full" "--device cuda:host-states --optimizer-states 
   same_metrics "$tmp/whole" "$tmp/cut"
 done
 # device memory: predicted beside taken, of every way of training
-for options in "" "--recompute full" "--optimizer-states 8bit" "--lora-rank 8" "--freeze-layers 1"; do tests/cuda/memory.sh "$reward" small $options >"$tmp/memory"; done
+for options in "" "--recompute mlp" "--recompute full" "--optimizer-states 8bit" "--lora-rank 8" "--freeze-layers 1"; do tests/cuda/memory.sh "$reward" small $options >"$tmp/memory"; done
+python3 tests/cuda/hollow_model.py small "$tmp/small"
+dry() { "$reward" train --quiet --model "$tmp/small" --data "$tmp/small/pairs.jsonl" --out "$tmp/none" --dry-run --device cuda --golden none "$@"; } # OPTION…
+for r in no mlp full; do # auto recomputes as little as the device's memory allows
+  room=$(dry --recompute $r | awk '$1 == "device_memory_bytes" { print $2 }')
+  EMU_TOTAL=$((room + 9999)) dry | grep -qx "recompute  *$r" || fail "auto: not $r in $room bytes"
+done
+EMU_TOTAL=$((room - 9999)) fails 1 "memory of the device" dry
 expect 0 "peak_memory_bytes" "$reward" train --model "$tmp/rm" --data "$tmp/pairs.jsonl" --out "$tmp/none" --dry-run
 
 # what a GPU trained is opened by a processor, and the other way round

@@ -160,7 +160,7 @@ wrong "--schedule: expected cosine|linear|constant, got 'step'" --schedule step
 wrong "--shuffle: expected yes|no, got 'maybe'" --shuffle maybe
 wrong "--max-length: expected 1 or more, got 0" --max-length 0
 wrong "--overlong: expected drop|truncate|error, got 'cut'" --overlong cut
-wrong "--recompute: expected auto|no|full, got 'yes'" --recompute yes
+wrong "--recompute: expected no|mlp|full|auto, got 'yes'" --recompute yes
 wrong "--optimizer-states: expected f32|8bit, got '4bit'" --optimizer-states 4bit
 wrong "--freeze-layers: expected 0 or more, got -1" --freeze-layers -1
 wrong "--freeze-layers: expected 0 to 2 (the model's layers), got 99" --freeze-layers 99

@@ -59,8 +59,10 @@ done
 train --out "$tmp/k" --save-every 1 --keep 2 --resume
 same "$tmp/a" "$tmp/k"
 
-train --out "$tmp/r" --recompute full
-same "$tmp/a" "$tmp/r"
+for r in mlp full; do
+  train --out "$tmp/$r" --recompute $r
+  same "$tmp/a" "$tmp/$r"
+done
 
 # frozen layers' states come from their file after the first epoch: after kill -9 too, and with another --batch-tokens
 train --out "$tmp/f" --freeze-layers 1 --batch-tokens 1

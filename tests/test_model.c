@@ -151,7 +151,8 @@ static void bits_depend_on_nothing_else(void **state) {
   }
 }
 
-/* Gradients add up to the same bits however the pairs are cut into passes, at any number of threads. */
+/* Gradients add up to the same bits however the pairs are cut into passes, at any number of threads, recomputed.
+ */
 static void accumulation_keeps_bits(void **state) {
   (void)state;
   for (int i = 0; i < 2 * FAMILIES; i++) {
@@ -165,7 +166,7 @@ static void accumulation_keeps_bits(void **state) {
     get_pairs(&f, &p);
     get_pairs(&h, &q);
     OK(model_train(f.m, &(model_train_options){0}, &err));
-    OK(model_train(h.m, &(model_train_options){.recompute = true}, &err));
+    OK(model_train(h.m, &(model_train_options){.recompute = i % 2 ? RECOMPUTE_MLP : RECOMPUTE_FULL}, &err));
     bt_step(f.m, &p, true, 3, NULL);
     bt_step(h.m, &q, true, 1, NULL);
     const model_param *a, *b;
@@ -177,6 +178,58 @@ static void accumulation_keeps_bits(void **state) {
     close_recorded(&f);
     close_recorded(&h);
   }
+}
+
+/* Values of all that is trained, one tensor after another, after two updates; the caller frees them. */
+static float *after_updates(const char *folder, const char *name, const model_train_options *o, size_t *n,
+                            uint64_t *bytes) {
+  fixture f;
+  pairs p;
+  const model_param *params;
+  float *values = NULL;
+  open_recorded(&f, folder, name, 2, NULL);
+  get_pairs(&f, &p);
+  model_set_dropout(f.m, model_has_lora(f.m) ? 0.2 : 0);
+  *bytes = model_info(f.m)->layers - o->freeze_layers < 2 ? 0 : model_train_bytes(f.m, o, 200).device;
+  OK(model_train(f.m, o, &err));
+  for (uint64_t t = 1; t <= 2; t++) {
+    model_drop_by(f.m, 1, t);
+    bt_step(f.m, &p, true, 3, NULL);
+    model_update(f.m, &(model_adamw){1e-2, 0.9, 0.999, 1e-8, 0, true, true, t}, 1);
+  }
+  *n = 0;
+  for (size_t i = 0, all = model_params(f.m, &params); i < all; i++) {
+    if (!params[i].w.value) continue;
+    values = realloc(values, (*n + params[i].count) * sizeof *values);
+    model_get_values(f.m, &params[i], 0, params[i].count, values + *n);
+    *n += params[i].count;
+  }
+  close_recorded(&f);
+  return values;
+}
+
+static void weights_alike(const char *folder, const char *name, size_t freeze) {
+  size_t n, count;
+  uint64_t bytes, fewer;
+  float *kept = after_updates(folder, name, &(model_train_options){.freeze_layers = freeze}, &n, &bytes);
+  for (recomputation r = RECOMPUTE_MLP; r < RECOMPUTATIONS; r++, bytes = fewer) {
+    float *again = after_updates(folder, name, &(model_train_options){.freeze_layers = freeze, .recompute = r},
+                                 &count, &fewer);
+    assert_int_equal(n, count);
+    if (memcmp(kept, again, n * sizeof *kept) != 0) fail_msg("%s/%s, recompute %d: other weights", folder, name, r);
+    if (bytes > 0 && fewer >= bytes) fail_msg("%s/%s, recompute %d: as much memory", folder, name, r);
+    free(again);
+  }
+  free(kept);
+}
+
+/* Trained weights do not depend on what a layer keeps: also above frozen layers, of a mixture, of adapters that
+ * drop. (All families: accumulation_keeps_bits.) */
+static void recomputation_keeps_bits(void **state) {
+  (void)state;
+  static const char *const some[] = {"llama", "gemma2", "nemotron", "qwen3_moe"};
+  for (int k = 0; k < 2 * 4; k++) weights_alike("model", some[k / 2], (size_t)k % 2);
+  for (int k = 0; k < 3; k++) weights_alike("lora", some[k], 0);
 }
 
 static void frozen_layers_stay(void **state) {
@@ -353,6 +406,7 @@ int main(void) {
       cmocka_unit_test(training_matches),
       cmocka_unit_test(bits_depend_on_nothing_else),
       cmocka_unit_test(accumulation_keeps_bits),
+      cmocka_unit_test(recomputation_keeps_bits),
       cmocka_unit_test(frozen_layers_stay),
       cmocka_unit_test(kept_frozen_states_change_no_bit),
       cmocka_unit_test(saved_model_scores_alike),

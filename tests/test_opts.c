@@ -330,12 +330,12 @@ static void test_train_check(void **state) {
   o.loss.kind = LOSS_KINDS;
   assert_int_equal(option_check(train_option_table, &o, &err), RW_USAGE);
   train_defaults(&o);
-  o.recompute = "sometimes";
+  o.recompute = RECOMPUTE_AUTO + 1;
   train_result r;
   o.model = "nowhere";
   assert_int_equal(train_run(&o, &r, &err), RW_USAGE);
   field_spell(err.text, true);
-  assert_string_equal(err.text, "--recompute: expected auto|no|full, got 'sometimes'");
+  assert_string_equal(err.text, "--recompute: expected no|mlp|full|auto, got 'another number'");
 }
 
 /* Runs that an older program began must find their fingerprint again. */

@@ -104,7 +104,7 @@ static void backward_layer(model *m, size_t l, bool last) {
   const layer *y = &m->w->layers[l];
   acts s = kept_acts(m, l);
   mat dx = model_mat(m, &m->dx, m->w->cfg.hidden);
-  if (m->tr.recompute && !last) forward_layer(m, l, &s, NULL, false); /* the last one's are still there */
+  if (!last) forward_again(m, l, &s); /* the last one's are still there */
   backward_mlp(m, l, &s, dx, last ? ROWS_LAST : ROWS_ALL);
   backward_o(m, y, &s, dx, last);
   backward_qkv(m, l, &s, dx);

@@ -37,12 +37,11 @@ rw_status rope_tables(model *m, size_t which, size_t positions, rw_error *err);
 /* One layer's activations cut out of base (NULL: only counts); returns the bytes needed. Scoring (keep false) works
  * in place: x_mid is x. */
 size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep);
-size_t x_bytes(const model *m, size_t rows); /* bytes of a layer's input among them */
 rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err);
 
 /* Bytes kept for the trained layers with passes of `rows` rows. */
-size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute);
-/* The activations of trained layer l. When recomputing, all but x are those of the layer run last. */
+size_t kept_bytes(const model *m, size_t rows, size_t trained, recomputation r);
+/* The activations of trained layer l. What is not kept of each layer is that of the layer run last. */
 acts kept_acts(const model *m, size_t l);
 
 /* experts.c: layer l's mixture of the normalised rows; out = s->x_mid + what it gives. out NULL: only fills s. */
@@ -50,8 +49,10 @@ void experts_forward(model *m, size_t l, const acts *s, mat normed, const mat *o
 /* dx = the gradient of its input from that of its output, dy; s->gate_up is overwritten. */
 void experts_backward(model *m, size_t l, const acts *s, mat dy, mat normed, mat dx, row_set rows);
 
-/* forward.c: layer l. out: [R, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s
- * again, for the backward pass. */
+/* forward.c: layer l. out: [R, H], or [n_last, H] when last; may be s->x when nothing is kept. NULL: only fills s.
+ */
 void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last);
+/* Fills what is not kept of layer l, for the backward pass; s: its kept_acts. */
+void forward_again(model *m, size_t l, acts *s);
 
 #endif

@@ -70,13 +70,27 @@ static mat exchange_known(model *m, size_t l, mat qkv) {
   return known;
 }
 
+/* The MLP's first half, from s->x_mid: s->gate_up; all of a mixture, which gives out where that is wanted. */
+static void forward_up(model *m, size_t l, acts *s, const mat *out, row_set rows) {
+  const layer *y = &m->w->layers[l];
+  mat normed = s->x_mid;
+  if (m->w->cfg.pre_norms) {
+    normed = model_mat(m, &m->h, m->w->cfg.hidden);
+    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
+  }
+  if (m->w->cfg.mixture[l])
+    experts_forward(m, l, s, normed, out, rows);
+  else
+    model_linear(m, s->gate_up, normed, up_of(y), rows, false);
+}
+
 void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
   const model_config *c = &m->w->cfg;
   const layer *y = &m->w->layers[l];
   backend *be = m->be;
   attention_shape a = shape_of(c, l);
   row_set rows = last ? ROWS_LAST : ROWS_ALL;
-  mat normed = model_mat(m, &m->h, c->hidden), gated = model_mat(m, &m->a, c->ff), o = s->o, x = s->x;
+  mat gated = model_mat(m, &m->a, c->ff), o = s->o, x = s->x;
   project_qkv(m, l, s); /* [R, H] -> [R, (Q+2G)D] */
   if (m->n_new_blocks || m->n_known_blocks) a.known = exchange_known(m, l, s->qkv);
   be->attention(be, s->o, s->qkv, m->batch, &a, s->lse); /* -> [R, QD] */
@@ -87,18 +101,15 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
     be->gather(be, x, s->x, m->batch, c->hidden);
   }
   add_branch(m, &s->x_mid, x, o, o_of(y), rows, y->norm_post_attn, s->attn_out, s->rstd_attn); /* -> [R, H] */
-  if (c->pre_norms)
-    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
-  else
-    normed = s->x_mid;
-  if (c->mixture[l]) {
-    experts_forward(m, l, s, normed, out, rows);
-    return;
-  }
-  model_linear(m, s->gate_up, normed, up_of(y), rows, false); /* -> [R, 2F] */
-  if (!out && !c->post_norms) return;
+  forward_up(m, l, s, out, rows);                                                              /* -> [R, 2F] */
+  if (c->mixture[l] || (!out && !c->post_norms)) return;
   be->gated(be, gated, s->gate_up, model_rows(m, rows), c->ff, act_of(c));                          /* -> [R, F] */
   add_branch(m, out, s->x_mid, gated, down_of(y), rows, y->norm_post_mlp, s->mlp_out, s->rstd_mlp); /* -> [R, H] */
+}
+
+void forward_again(model *m, size_t l, acts *s) {
+  if (m->tr.recompute == RECOMPUTE_FULL) forward_layer(m, l, s, NULL, false);
+  if (m->tr.recompute == RECOMPUTE_MLP) forward_up(m, l, s, NULL, ROWS_ALL);
 }
 
 /* Lays the groups out as this pass's batch, with its rotary tables and buffers. */

@@ -195,9 +195,13 @@ void model_drop_by(model *m, uint64_t seed, uint64_t step);
 /* From now on model_save writes the whole model, W + (alpha / rank)·B·A, instead of a PEFT directory. */
 void model_merge(model *m);
 
+/* What a layer does not keep for its backward pass, which runs it again: nothing; the MLP's inner activations (gate
+ * and up, most of what a layer has); all but its input. Less memory, more time, the same bits. */
+typedef enum { RECOMPUTE_NO, RECOMPUTE_MLP, RECOMPUTE_FULL, RECOMPUTATIONS } recomputation;
+
 typedef struct {
   size_t freeze_layers; /* train the layers from here up and, when 0, the embedding */
-  bool recompute;       /* keep only each layer's input; run the layer again in the backward pass. The same bits */
+  recomputation recompute;
   bool states_8bit;
   size_t most_rows; /* tokens of the largest pass to come, so that buffers need not grow; 0: not known */
   size_t slices;    /* parts of a batch, whose gradients are summed one after another; 0: one */

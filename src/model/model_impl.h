@@ -136,8 +136,8 @@ enum { MODEL_PLACES = 4, WEIGHTS_SLOT = 2 };
 /* What a session that trains has besides. */
 typedef struct {
   bool training;
-  size_t freeze;  /* layers below are not trained */
-  bool recompute; /* see model_train_options */
+  size_t freeze; /* layers below are not trained */
+  recomputation recompute;
   size_t most_rows;
   double dropout;
   uint64_t drop_key;

@@ -34,15 +34,15 @@ rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err) {
 mat model_mat(const model *m, const buffer *b, size_t columns) { return (mat){b->p, columns, m->be->traits.act}; }
 size_t model_rows(const model *m, row_set rows) { return rows == ROWS_ALL ? m->rows.f.rows : m->rows.n_last; }
 
-/* What cut_acts cuts from; base NULL: only counts. */
+/* What cut_acts cuts from: the first `own` bytes from base, what follows from rest. base NULL: only counts. */
 typedef struct {
   const model *m;
-  char *base;
-  size_t used, rows;
+  char *base, *rest;
+  size_t own, rows, used;
 } cutter;
 
 static void *cut(cutter *c, size_t columns, tensor_type type) {
-  void *p = c->base ? c->base + c->used : NULL;
+  void *p = !c->base ? NULL : c->used < c->own ? c->base + c->used : c->rest + (c->used - c->own);
   c->used += (padded(c->m, c->rows) * columns * type_size(type) + 63) & ~(size_t)63;
   return p;
 }
@@ -52,58 +52,71 @@ static mat cut_mat(cutter *c, size_t columns) {
 }
 static float *cut_f32(cutter *c, size_t columns) { return cut(c, columns, T_F32); }
 
-size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
-  const model_config *c = &m->w->cfg;
+static size_t gate_up_width(const model_config *c) {
+  size_t mixed = c->n_experts ? 2 * c->experts_per_token * c->expert_ff : 0;
+  return mixed > up_width(c) ? mixed : up_width(c);
+}
+
+/* What a layer keeps for itself comes first: x alone, all but gate_up, or all. */
+static size_t cut_from(cutter at, acts *s, bool keep) {
+  const model_config *c = &at.m->w->cfg;
   size_t h = c->hidden, stats = c->layer_norm ? 2 : 1;
-  cutter at = {m, base, 0, rows};
   memset(s, 0, sizeof *s);
   s->x = cut_mat(&at, h);
   s->qkv = cut_mat(&at, qkv_width(c));
   s->o = cut_mat(&at, q_width(c));
-  size_t mixed = c->n_experts ? 2 * c->experts_per_token * c->expert_ff : 0;
-  s->gate_up = cut_mat(&at, mixed > up_width(c) ? mixed : up_width(c));
   if (c->n_experts) s->router = cut_f32(&at, c->n_experts);
   if (c->post_norms) {
     s->attn_out = cut_mat(&at, h);
     s->mlp_out = keep ? cut_mat(&at, h) : s->attn_out;
   }
-  if (!keep) {
-    s->x_mid = s->x;
-    return at.used;
+  s->x_mid = keep ? cut_mat(&at, h) : s->x;
+  if (keep) {
+    s->lse = cut_f32(&at, c->q_heads);
+    s->rstd_in = cut_f32(&at, stats);
+    s->rstd_mid = cut_f32(&at, stats);
   }
-  s->x_mid = cut_mat(&at, h);
-  s->lse = cut_f32(&at, c->q_heads);
-  s->rstd_in = cut_f32(&at, stats);
-  s->rstd_mid = cut_f32(&at, stats);
-  if (c->post_norms) {
+  if (keep && c->post_norms) {
     s->rstd_attn = cut_f32(&at, 1);
     s->rstd_mlp = cut_f32(&at, 1);
   }
-  if (c->qk_norm) {
+  if (keep && c->qk_norm) {
     s->qk = cut_mat(&at, qk_width(c));
     s->rstd_qk = cut_f32(&at, c->q_heads + c->kv_heads);
   }
+  s->gate_up = cut_mat(&at, gate_up_width(c));
   return at.used;
 }
 
-size_t x_bytes(const model *m, size_t rows) {
-  cutter at = {m, NULL, 0, rows};
-  cut_mat(&at, m->w->cfg.hidden);
-  return at.used;
+size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
+  return cut_from((cutter){.m = m, .base = base, .own = SIZE_MAX, .rows = rows}, s, keep);
 }
 
-size_t kept_bytes(const model *m, size_t rows, size_t trained, bool recompute) {
+/* How much of `all`, a layer's activations, it keeps for itself; the rest is that of the layer run last. */
+static size_t own_bytes(const model *m, size_t rows, recomputation r, size_t all) {
+  cutter at = {.m = m, .rows = rows};
+  if (r == RECOMPUTE_NO) return all;
+  cut_mat(&at, r == RECOMPUTE_FULL ? m->w->cfg.hidden : gate_up_width(&m->w->cfg));
+  return r == RECOMPUTE_FULL ? at.used : all - at.used;
+}
+
+size_t kept_bytes(const model *m, size_t rows, size_t trained, recomputation r) {
   acts s;
-  size_t all = cut_acts(m, &s, NULL, rows, true), input = x_bytes(m, rows);
-  /* all of each layer; when recomputing, each layer's input, and the rest of one layer */
-  return recompute ? all + trained * input : all * (trained ? trained : 1);
+  size_t all = cut_acts(m, &s, NULL, rows, true), own = own_bytes(m, rows, r, all);
+  return own * (trained ? trained : 1) + (all - own);
 }
 
 acts kept_acts(const model *m, size_t l) {
   acts s;
-  size_t rows = m->rows.f.rows, each = cut_acts(m, &s, NULL, rows, true), i = l - m->tr.freeze;
-  cut_acts(m, &s, (char *)m->saved.p + (m->tr.recompute ? 0 : each * i), rows, true);
-  if (m->tr.recompute) s.x.p = (char *)m->saved.p + each + i * x_bytes(m, rows);
+  size_t rows = m->rows.f.rows, all = cut_acts(m, &s, NULL, rows, true),
+         own = own_bytes(m, rows, m->tr.recompute, all);
+  char *base = m->saved.p;
+  cut_from((cutter){.m = m,
+                    .base = base + own * (l - m->tr.freeze),
+                    .rest = base + own * (m->w->cfg.layers - m->tr.freeze),
+                    .own = own,
+                    .rows = rows},
+           &s, true);
   return s;
 }
 

@@ -46,24 +46,28 @@ rw_status forecast_memory(run *t, rw_error *err) {
   if (most > rows) rows = most;
   bool apart = o->shard && t->ranks->size > 1;
   if (apart) RW_TRY(step_widest(t, &rows, err));
-  t->how = (model_train_options){.freeze_layers = (size_t)o->freeze_layers,
-                                 .recompute = strcmp(o->recompute, "full") == 0,
-                                 .states_8bit = o->states_8bit != 0,
-                                 .most_rows = rows,
-                                 .slices = (size_t)o->slices,
-                                 .apart = apart,
-                                 .reopened = train_kept_checkpoints(o) > 0,
-                                 .save_dtype = o->save_dtype};
+  t->how = (model_train_options){
+      .freeze_layers = (size_t)o->freeze_layers,
+      .recompute = o->recompute == RECOMPUTE_AUTO ? RECOMPUTE_NO : (recomputation)o->recompute,
+      .states_8bit = o->states_8bit != 0,
+      .most_rows = rows,
+      .slices = (size_t)o->slices,
+      .apart = apart,
+      .reopened = train_kept_checkpoints(o) > 0,
+      .save_dtype = o->save_dtype};
   /* what the machine has left is for all ranks that are on it */
   uint64_t used = memory_used(), available = memory_available() / (uint64_t)t->ranks->node_size;
   memory_need n = most_pressing(t, rows, available);
   char a[32], b[32];
-  if (n.need > n.room && strcmp(o->recompute, "auto") == 0) {
-    t->how.recompute = true;
+  while (n.need > n.room && o->recompute == RECOMPUTE_AUTO && t->how.recompute < RECOMPUTE_FULL) {
+    t->how.recompute++;
     n = most_pressing(t, rows, available);
+  }
+  if (n.need <= n.room && t->how.recompute > RECOMPUTE_NO && o->recompute == RECOMPUTE_AUTO) {
     gigabytes(a, n.need);
     gigabytes(b, n.room);
-    if (n.need <= n.room) log_note(o->context, "recomputing activations to fit: %s of %s available", a, b);
+    log_note(o->context, "recomputing activations to fit (%s): %s of %s available",
+             recompute_words[t->how.recompute].text, a, b);
   }
   t->predicted = used + n.host;
   t->device = n.device;
@@ -194,7 +198,8 @@ rw_status forecast_print(run *t, rw_error *err) {
       "rows_used           %zu\ntokens_per_epoch    %llu\ntokens_computed     %.0f\nsteps               %lld\n"
       "recompute           %s\npeak_memory_bytes   %llu\ndisk_bytes          %llu\nseconds             %.2f\n",
       memory, disk, time, counts->used, (unsigned long long)counts->tokens, computed, (long long)t->steps,
-      t->how.recompute ? "full" : "no", (unsigned long long)t->predicted, (unsigned long long)t->disk, seconds);
+      recompute_words[t->how.recompute].text, (unsigned long long)t->predicted, (unsigned long long)t->disk,
+      seconds);
   if (t->device) { /* all is there by now: memory grows with passes, and is kept */
     uint64_t room, total;
     model_device_memory(t->m, &room, &total);

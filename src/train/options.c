@@ -34,6 +34,11 @@ static const option_word rankings[] = {{"auto", RANKING_BY_LOSS},
                          states[] = {{"f32", 0}, {"8bit", 1}, {NULL, 0}},
                          shards[] = {{"states", 0}, {"all", 1}, {NULL, 0}},
                          golden[] = {{"rows", 1}, {"none", 0}, {NULL, 0}};
+const option_word recompute_words[] = {{"no", RECOMPUTE_NO},
+                                       {"mlp", RECOMPUTE_MLP},
+                                       {"full", RECOMPUTE_FULL},
+                                       {"auto", RECOMPUTE_AUTO},
+                                       {NULL, 0}};
 
 /* clang-format off */
 const option train_option_table[] = {
@@ -108,10 +113,10 @@ const option train_option_table[] = {
      .range = OPTION_COUNT_FROM(1), .group = BATCHES,
      .help = "tokens of one forward pass; memory grows with it, the result does not change (default: suits the device; "
              "1024 on a CPU)"},
-    {"recompute", .kind = OPTION_TEXT, .field = AT(recompute), .value = "auto|no|full", .initial = "auto",
+    {"recompute", .kind = OPTION_CHOICE, .field = AT(recompute), .words = recompute_words, .initial = "auto",
      .group = BATCHES,
-     .help = "keep only each layer's input and run the layer again in the backward pass: less memory, the same result; "
-             "auto: when memory would not do otherwise"},
+     .help = "what a layer does not keep but runs again in the backward pass: the MLP's inner activations, or all but its "
+             "input; less memory, the same result; auto: the least that memory allows"},
     {"optimizer-states", .kind = OPTION_CHOICE, .field = AT(states_8bit), .words = states, .initial = "f32",
      .affects = OPTION_BITS, .group = OPTIMIZER, .help = "precision of AdamW's moments"},
     {"share", .kind = OPTION_YES_NO, .field = AT(share), .initial = "yes", .affects = OPTION_BITS, .group = BATCHES,

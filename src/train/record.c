@@ -92,7 +92,7 @@ static train_options effective_options(const run_record *t) {
   e.batch_tokens = t->batch_tokens;
   e.loss.ranking = loss_ranking_kind(&e.loss);
   e.max_length = dataset_limit(t->o, model_info(t->m));
-  e.recompute = t->recompute ? "full" : "no";
+  e.recompute = (int)t->recompute;
   if (e.lora_rank == 0) e.lora_targets = NULL; /* those of trained adapters stand in adapter_config.json */
   e.lora_rank = (int64_t)model_lora_rank(t->m);
   e.lora_alpha = lora ? model_lora_alpha(t->m) : NAN;

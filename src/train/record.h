@@ -29,7 +29,8 @@ typedef struct {
   const char *const *data_hashes; /* [n_data] */
   const char *model_hash;
   int64_t batch_tokens; /* what took effect */
-  bool finished, recompute;
+  bool finished;
+  recomputation recompute;
   double peak_bytes;
   uint64_t sent_bytes;        /* by the first rank in a step of this sitting; 0: it took none */
   const char *frozen_why_not; /* the frozen layers' states of training rows are not kept; "": they are */

@@ -5,6 +5,7 @@
 
 #include "base/option.h"
 #include "format/json_write.h"
+#include "model/model.h"
 #include "model/score.h"
 
 typedef enum {
@@ -22,6 +23,9 @@ typedef enum {
   LOSS_KINDS
 } loss_kind;
 extern const option_word loss_words[LOSS_KINDS + 1]; /* by loss_kind; the last ends them */
+
+enum { RECOMPUTE_AUTO = RECOMPUTATIONS };
+extern const option_word recompute_words[RECOMPUTATIONS + 2]; /* by recomputation; the last ends them */
 
 /* What a row of more than two ordered responses is to the loss. */
 typedef enum {
@@ -71,14 +75,14 @@ struct train_options {
   double lora_dropout; /* below 0: none, or what the model's adapters were trained with */
   const char *lora_targets;
   const char *chat_template, *date;
-  int save_dtype;        /* st_dtype or -1: the input's */
-  double save_minutes;   /* between checkpoints */
-  bool share;            /* prompts shared by a row's responses are computed once */
-  const char *recompute; /* "auto": when memory would not do otherwise; "no", "full" */
-  int states_8bit;       /* 1: AdamW's moments in 8 bits a value */
-  bool tensorboard;      /* event files in OUT/tensorboard */
-  bool no_golden_check;  /* start from the model whatever its golden rows score */
-  int golden;            /* 1: reward.json gets a few training texts for checking */
+  int save_dtype;       /* st_dtype or -1: the input's */
+  double save_minutes;  /* between checkpoints */
+  bool share;           /* prompts shared by a row's responses are computed once */
+  int recompute;        /* recomputation, or RECOMPUTE_AUTO: as little as memory allows */
+  int states_8bit;      /* 1: AdamW's moments in 8 bits a value */
+  bool tensorboard;     /* event files in OUT/tensorboard */
+  bool no_golden_check; /* start from the model whatever its golden rows score */
+  int golden;           /* 1: reward.json gets a few training texts for checking */
   bool force, resume, dry_run;
   const char *config; /* a file of options, read by whoever fills this */
   option_list eval;   /* [SUITE:]FILE */
