@@ -210,6 +210,47 @@ static void projections_drop_apart(void **state) {
   close_recorded(&f);
 }
 
+/* Adapters of one input, of 16 columns or more, are one product; with dropout each is its own. A probability so
+ * small that nothing is dropped tells that both are the same: scores to the bit, gradients but for the last ones,
+ * since an input's gradient is then a sum of its own. */
+static void together_as_apart(void **state) {
+  (void)state;
+  static const char *const targets[] = {"all-linear", "q_proj,v_proj,up_proj"};
+  for (int k = 0; k < 2; k++) {
+    fixture f, h;
+    pairs p;
+    float a[6], b[6];
+    const model_param *x, *y;
+    model *m[2];
+    open_recorded(&f, "model", "llama", 2, NULL);
+    open_recorded(&h, "model", "llama", 1, NULL);
+    m[0] = f.m, m[1] = h.m;
+    get_pairs(&f, &p);
+    for (int i = 0; i < 2; i++) {
+      OK(model_add_lora(m[i], &(lora_options){16 + 4 * k, 32, targets[k], 0, 7}, &err));
+      OK(model_train(m[i], &(model_train_options){0}, &err));
+      bt_step(m[i], &p, true, 3, a);
+      model_update(m[i], &(model_adamw){1e-2, 0.9, 0.999, 1e-8, 0, true, true, 1}, 1); /* B is no longer zero */
+    }
+    model_set_dropout(h.m, 1e-12);
+    model_drop_by(h.m, 1, 2);
+    bt_step(f.m, &p, true, 3, a);
+    bt_step(h.m, &p, true, 3, b);
+    assert_memory_equal(a, b, sizeof a);
+    size_t n = model_params(f.m, &x), factors = 0;
+    model_params(h.m, &y);
+    for (size_t i = 0; i < n; i++) {
+      if (!x[i].grad) continue;
+      factors += strstr(x[i].name, ".lora_A") != NULL;
+      double d = distance(host_grad(f.m, &x[i]), host_grad(h.m, &y[i]), x[i].count);
+      if (!(d < 1e-5)) fail_msg("gradient of %s is off by %g", x[i].name, d);
+    }
+    assert_int_equal(factors, k == 0 ? 14 : 6);
+    close_recorded(&f);
+    close_recorded(&h);
+  }
+}
+
 /* ---- files ---- */
 
 static void written_adapters_come_back(void **state) {
@@ -411,6 +452,7 @@ int main(void) {
       cmocka_unit_test(training_matches),
       cmocka_unit_test(dropout_gradients_are_right),
       cmocka_unit_test(dropout_keeps_bits),
+      cmocka_unit_test(together_as_apart),
       cmocka_unit_test(projections_drop_apart),
       cmocka_unit_test(written_adapters_come_back),
       cmocka_unit_test(new_adapters_change_nothing),

@@ -135,7 +135,7 @@ typedef struct {
   size_t train_rows, score_rows; /* rows of a pass that suit it */
 } backend_traits;
 
-enum { SQUARES_BLOCK = 1 << 16 };
+enum { SQUARES_BLOCK = 1 << 16, BACKEND_FEW_OUTPUTS = 16 };
 
 typedef struct backend backend;
 struct backend {
@@ -145,7 +145,7 @@ struct backend {
    */
   rw_status (*sync)(backend *be, rw_error *err);
   /* Do the three products round their factors to bf16 (sums stay f32)? At first they do not. Products with fewer
-   * than 16 outputs, a head's, never do. NULL: traits.act decides alone. */
+   * than BACKEND_FEW_OUTPUTS, a head's, never do. NULL: traits.act decides alone. */
   void (*set_bf16)(backend *be, bool on);
 
   /* 64-byte aligned (more where the device wants it), uninitialised; NULL: none left. */

@@ -65,78 +65,133 @@ static int weights_of(const model *m, const projection *p, bool bias, weight w[3
   return p->n;
 }
 
+/* Adapters of projections that have one input, side by side. */
+typedef struct {
+  int n, a[3];       /* A's tensors; B stands behind each */
+  size_t y[3], u[3]; /* where its columns begin: in the projections' output, in u */
+  size_t rank;       /* columns of u */
+} adapters;
+
+static size_t rank_of(const model *m, int a) { return m->w->t[a].pub.rows; }
+
+static adapters adapters_of(const model *m, const projection *p) {
+  adapters s = {0};
+  size_t column = 0;
+  for (int i = 0; i < p->n; column += m->w->t[p->w[i++]].pub.rows) {
+    int a = m->w->t[p->w[i]].adapter;
+    if (!a) continue;
+    s.a[s.n] = a;
+    s.y[s.n] = column;
+    s.u[s.n++] = s.rank;
+    s.rank += rank_of(m, a);
+  }
+  return s;
+}
+
+/* Those from i on whose A's are one matrix in products: all, or one where each drops other values of the input, and
+ * where their sum would have other bits: on a device, or with few columns, which products take otherwise. */
+static adapters together(const model *m, const adapters *s, int i) {
+  bool apart = m->dropping || !m->be->traits.maps_host;
+  for (int k = 0; k < s->n; k++) apart |= rank_of(m, s->a[k]) < BACKEND_FEW_OUTPUTS;
+  return apart ? (adapters){1, {s->a[i]}, {s->y[i]}, {0}, rank_of(m, s->a[i])} : *s;
+}
+
+static float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
+
+/* The A's, or their gradients, one under another in m->lora_a; back: from there to where they lie. */
+static void stack(model *m, const adapters *s, bool grads, bool back) {
+  for (int k = 0; k < s->n; k++) {
+    weight a = model_matrix(m, s->a[k], -1);
+    mat own = mat_f32(grads ? grad_of(m, s->a[k]) : a.data, a.in);
+    mat there = mat_from(mat_f32(m->lora_a.p, a.in), s->u[k], 0);
+    m->be->copy(m->be, back ? own : there, back ? there : own, a.out, a.in);
+  }
+}
+
 /* u [rows, rank] = s · drop(x)·Aᵀ; *x becomes drop(x), which lives until the next call. */
-static mat low(model *m, int a, mat *x, row_set rows) {
+static mat low(model *m, const adapters *s, mat *x, row_set rows) {
   backend *be = m->be;
-  weight wa = model_matrix(m, a, -1);
-  mat u = model_mat(m, &m->lora_u, wa.out), dropped = model_mat(m, &m->lora_x, wa.in);
+  weight wa = model_matrix(m, s->a[0], -1);
+  mat u = model_mat(m, &m->lora_u, s->rank), dropped = model_mat(m, &m->lora_x, wa.in);
   size_t n = model_rows(m, rows);
   if (m->dropping) {
-    drop(m, a, dropped, *x, rows, false);
+    drop(m, s->a[0], dropped, *x, rows, false);
     *x = dropped;
   }
+  if (s->n > 1) {
+    wa.out = s->rank;
+    wa.data = m->lora_a.p;
+    stack(m, s, false, false);
+  }
   be->linear(be, u, *x, &wa, 1, n, false);
-  be->scale(be, u, m->w->t[a].scale, n, wa.out);
+  for (int k = 0; k < s->n; k++)
+    be->scale(be, mat_from(u, 0, s->u[k]), m->w->t[s->a[k]].scale, n, rank_of(m, s->a[k]));
   return u;
 }
 
 void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc) {
   weight w[3] = {{0}};
-  size_t n = model_rows(m, rows), column = 0;
-  int nw = weights_of(m, &p, true, w);
-  m->be->linear(m->be, y, x, w, nw, n, acc);
-  for (int i = 0; i < nw; column += w[i++].out) {
-    int a = m->w->t[p.w[i]].adapter;
-    if (!a) continue;
-    weight b = model_matrix(m, a + 1, -1);
-    mat in = x, u = low(m, a, &in, rows);
-    m->be->linear(m->be, mat_from(y, 0, column), u, &b, 1, n, true);
+  size_t n = model_rows(m, rows);
+  adapters all = adapters_of(m, &p), s;
+  m->be->linear(m->be, y, x, w, weights_of(m, &p, true, w), n, acc);
+  for (int i = 0; i < all.n; i += s.n) {
+    s = together(m, &all, i);
+    mat in = x, u = low(m, &s, &in, rows);
+    for (int k = 0; k < s.n; k++) {
+      weight b = model_matrix(m, s.a[k] + 1, -1);
+      m->be->linear(m->be, mat_from(y, 0, s.y[k]), mat_from(u, 0, s.u[k]), &b, 1, n, true);
+    }
   }
   shards_go_on(m, NO_UNIT);
 }
 
-static float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
-
-/* The gradients of one adapter; du [rows, rank] = s · dy·B. */
-static void adapter_grads(model *m, int a, mat du, mat dy, mat x, row_set rows) {
+/* The gradients of adapters; du [rows, rank] = s · dy·B. */
+static void adapter_grads(model *m, const adapters *s, mat du, mat dy, mat x, row_set rows) {
   backend *be = m->be;
-  weight b = model_matrix(m, a + 1, -1);
-  size_t n = model_rows(m, rows), rank = b.in;
-  mat u = low(m, a, &x, rows);
-  be->linear_dw(be, grad_of(m, a + 1), dy, u, m->batch, rows, b.out, rank);
-  be->linear_dx(be, du, dy, &b, 1, n, false);
-  be->scale(be, du, m->w->t[a].scale, n, rank);
-  be->linear_dw(be, grad_of(m, a), du, x, m->batch, rows, rank, m->w->t[a].cols);
+  size_t n = model_rows(m, rows), in = m->w->t[s->a[0]].cols;
+  mat u = low(m, s, &x, rows);
+  for (int k = 0; k < s->n; k++) {
+    weight b = model_matrix(m, s->a[k] + 1, -1);
+    mat dyk = mat_from(dy, 0, s->y[k]), duk = mat_from(du, 0, s->u[k]);
+    be->linear_dw(be, grad_of(m, s->a[k] + 1), dyk, mat_from(u, 0, s->u[k]), m->batch, rows, b.out, b.in);
+    be->linear_dx(be, duk, dyk, &b, 1, n, false);
+    be->scale(be, duk, m->w->t[s->a[k]].scale, n, b.in);
+  }
+  if (s->n > 1) stack(m, s, true, false);
+  be->linear_dw(be, s->n > 1 ? m->lora_a.p : grad_of(m, s->a[0]), du, x, m->batch, rows, s->rank, in);
+  if (s->n > 1) stack(m, s, true, true);
 }
 
-/* dx += what comes through adapter a. */
-static void adapter_dx(model *m, int a, mat dx, mat du, row_set rows) {
-  weight wa = model_matrix(m, a, -1);
-  mat dropped = model_mat(m, &m->lora_x, wa.in);
-  size_t n = model_rows(m, rows);
-  m->be->linear_dx(m->be, m->dropping ? dropped : dx, du, &wa, 1, n, !m->dropping);
-  if (m->dropping) drop(m, a, dx, dropped, rows, true);
+/* dx += what comes through adapters. */
+static void adapter_dx(model *m, const adapters *s, mat dx, mat du, row_set rows) {
+  weight wa[3] = {{0}};
+  for (int k = 0; k < s->n; k++) wa[k] = model_matrix(m, s->a[k], -1);
+  mat dropped = model_mat(m, &m->lora_x, wa[0].in);
+  m->be->linear_dx(m->be, m->dropping ? dropped : dx, du, wa, s->n, model_rows(m, rows), !m->dropping);
+  if (m->dropping) drop(m, s->a[0], dx, dropped, rows, true);
 }
 
 void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set rows) {
   backend *be = m->be;
   weight w[3] = {{0}};
-  mat du[3] = {{0}};
-  size_t n = model_rows(m, rows), out = 0, column = 0;
+  size_t n = model_rows(m, rows), out = 0;
   int nw = weights_of(m, &p, false, w);
+  adapters all = adapters_of(m, &p), s;
+  mat du[3] = {{0}};
   for (int i = 0; i < nw; i++) out += w[i].out;
   /* the gradients of weights that stand together lie side by side: one product */
   if (p.bias[0] >= 0 && grad_of(m, p.bias[0])) be->bias_grad(be, grad_of(m, p.bias[0]), dy, m->batch, rows, out);
   if (grad_of(m, p.w[0])) be->linear_dw(be, grad_of(m, p.w[0]), dy, x, m->batch, rows, out, w[0].in);
-  for (int i = 0; i < nw; column += w[i++].out) { /* dx may be x: every adapter's du first */
-    int a = m->w->t[p.w[i]].adapter;
-    if (!a) continue;
-    du[i] = model_mat(m, &m->lora_du[i], m->w->t[a].pub.rows);
-    adapter_grads(m, a, du[i], mat_from(dy, 0, column), x, rows);
+  for (int i = 0; i < all.n; i += s.n) { /* dx may be x: every adapter's du first */
+    s = together(m, &all, i);
+    du[i] = model_mat(m, &m->lora_du[i], s.rank);
+    adapter_grads(m, &s, du[i], dy, x, rows);
   }
   be->linear_dx(be, dx, dy, w, nw, n, false);
-  for (int i = 0; i < nw; i++)
-    if (m->w->t[p.w[i]].adapter) adapter_dx(m, m->w->t[p.w[i]].adapter, dx, du[i], rows);
+  for (int i = 0; i < all.n; i += s.n) {
+    s = together(m, &all, i);
+    adapter_dx(m, &s, dx, du[i], rows);
+  }
   shards_go_on(m, NO_UNIT);
 }
 
@@ -150,16 +205,19 @@ rw_status lora_need(model *m, rw_error *err) {
   size_t rows = m->rows.f.rows;
   tensor_type act = m->be->traits.act;
   if (m->w->lora_rank == 0) return RW_OK;
-  RW_TRY(buffer_need(m, &m->lora_u, rows, m->w->lora_rank, act, err));
+  size_t all = 3 * m->w->lora_rank;
+  RW_TRY(buffer_need(m, &m->lora_u, rows, all, act, err));
+  if (!m->lora_a.p) m->lora_a.p = m->be->alloc(m->be, MEM_DEVICE, all * m->w->cfg.hidden * sizeof(float));
+  if (!m->lora_a.p) return rw_nomem(err, "adapters");
   if (m->dropping) RW_TRY(buffer_need(m, &m->lora_x, rows, widest_input(&m->w->cfg), act, err));
   for (int i = 0; m->tr.training && i < 3; i++)
-    RW_TRY(buffer_need(m, &m->lora_du[i], rows, m->w->lora_rank, act, err));
+    RW_TRY(buffer_need(m, &m->lora_du[i], rows, i == 0 ? all : m->w->lora_rank, act, err));
   return RW_OK;
 }
 
 size_t lora_bytes(const model *m, size_t n) {
-  size_t columns = 4 * m->w->lora_rank + (m->tr.dropout > 0 ? widest_input(&m->w->cfg) : 0);
-  return n * columns * type_size(m->be->traits.act);
+  size_t columns = 8 * m->w->lora_rank + (m->tr.dropout > 0 ? widest_input(&m->w->cfg) : 0);
+  return n * columns * type_size(m->be->traits.act) + 3 * m->w->lora_rank * m->w->cfg.hidden * sizeof(float);
 }
 
 /* ---- which projections ---- */

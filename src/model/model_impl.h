@@ -204,7 +204,7 @@ struct model {
 
   /* working memory */
   buffer h, a, work, saved, dx, dh, dqkv, d_o, last_x, last_o, final, last_h, rstd_final, rewards, d_rewards;
-  buffer lora_u, lora_du[3], lora_x;
+  buffer lora_u, lora_du[3], lora_x, lora_a;
   routes routes;
   buffer known; /* [known rows, 2GD]: keys and values of one layer */
   buffer cos[MODEL_ROPES], sin[MODEL_ROPES];

@@ -103,8 +103,8 @@ void model_free(model *m) {
     buffer *b[] = {&m->h,          &m->a,          &m->work,       &m->saved,      &m->dx,        &m->dh,
                    &m->dqkv,       &m->d_o,        &m->last_x,     &m->last_o,     &m->final,     &m->last_h,
                    &m->rstd_final, &m->rewards,    &m->d_rewards,  &m->gate_out,   &m->head_acts, &m->head_work,
-                   &m->lora_u,     &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,    &m->known,
-                   &m->cos[0],     &m->cos[1],     &m->sin[0],     &m->sin[1]};
+                   &m->lora_u,     &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,    &m->lora_a,
+                   &m->known,      &m->cos[0],     &m->cos[1],     &m->sin[0],     &m->sin[1]};
     for (size_t i = 0; i < sizeof b / sizeof *b; i++) be->release(be, MEM_DEVICE, b[i]->p);
     experts_free(m);
     be->release(be, MEM_DEVICE, m->tr.values);

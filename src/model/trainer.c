@@ -212,8 +212,9 @@ model_file_bytes model_files(const model *m, const model_train_options *o) {
 void model_device_memory(const model *m, uint64_t *free, uint64_t *total) { m->be->memory(m->be, free, total); }
 
 void model_rest(model *m) {
-  buffer *b[] = {&m->lora_u, &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x, &m->h,   &m->a,
-                 &m->work,   &m->saved,      &m->dx,         &m->dh,         &m->dqkv,   &m->d_o, &m->final};
+  buffer *b[] = {&m->lora_u, &m->lora_du[0], &m->lora_du[1], &m->lora_du[2], &m->lora_x,
+                 &m->lora_a, &m->h,          &m->a,          &m->work,       &m->saved,
+                 &m->dx,     &m->dh,         &m->dqkv,       &m->d_o,        &m->final};
   for (size_t i = 0; i < sizeof b / sizeof *b; i++) {
     m->be->release(m->be, MEM_DEVICE, b[i]->p);
     *b[i] = (buffer){0};

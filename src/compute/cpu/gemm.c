@@ -181,12 +181,10 @@ static rw_status gemm(cpu_state *s, const engine *e, float *c, size_t ldc, const
   return RW_OK;
 }
 
-/* A product with so few outputs is a head's: in f32 whatever the rest is in. */
-enum { FEW_OUTPUTS = 16 };
-
+/* Of few outputs, which are a head's: in f32 whatever the rest is in. */
 static void product(cpu_state *s, const char *operation, mat c, const operand *a, const operand *b, size_t out,
                     const row_pieces *pieces, bool acc) {
-  const engine *e = out < FEW_OUTPUTS ? &s->engines.head : &s->engines.layers;
+  const engine *e = out < BACKEND_FEW_OUTPUTS ? &s->engines.head : &s->engines.layers;
   rw_error err;
   if (!cpu_faulty(s)) cpu_fault(s, operation, gemm(s, e, c.p, c.ld, a, b, pieces, acc, &err), &err);
 }
