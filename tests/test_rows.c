@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "base/rng.h"
+#include "base/sha256.h"
 #include "row_file.h"
 
 static void lines(void **state) {
@@ -428,6 +429,29 @@ static void sinks_meet_the_work_on_later_rows(void **state) {
   str_free(&s);
 }
 
+static void hashes_are_of_the_files(void **state) {
+  static const char *const texts[] = {"", "{}\n\n  \n{\"a\":1}", "[{}, {\"a\": 1} ]\n ",
+                                      "\xEF\xBB\xBF{}\r\n{}\n\n"};
+  (void)state;
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    rows_in *in;
+    slice row;
+    uint64_t line;
+    char want[65], got[65];
+    OK(file_put(in_dir("hashed"), texts[i], strlen(texts[i]), &err));
+    OK(sha256_file(in_dir("hashed"), want, &err));
+    OK(rows_open_hashed(&in, in_dir("hashed"), NULL, &err));
+    do OK(rows_next(in, &row, &line, &err));
+    while (row.p);
+    assert_true(rows_hash(in, got));
+    assert_string_equal(got, want);
+    rows_close(in);
+    OK(rows_open(&in, in_dir("hashed"), NULL, &err));
+    assert_false(rows_hash(in, got));
+    rows_close(in);
+  }
+}
+
 /* Every row from the failing one on fails: the first in the order of the file is the one that is told, and every
  * row before it has been handed on. */
 static void the_first_failure_ends_the_pass(void **state) {
@@ -484,6 +508,7 @@ int main(void) {
       cmocka_unit_test(what_cannot_be_opened_is_named),
       cmocka_unit_test(passes_keep_the_order),
       cmocka_unit_test(sinks_meet_the_work_on_later_rows),
+      cmocka_unit_test(hashes_are_of_the_files),
       cmocka_unit_test(the_first_failure_ends_the_pass),
       cmocka_unit_test(damage_comes_after_the_rows_before_it),
   };

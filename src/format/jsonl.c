@@ -16,6 +16,7 @@
 
 #include "base/hub.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "format/array_scan.h"
 
 enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30, USUAL_MAX_ROW = 64 << 20 };
@@ -32,7 +33,9 @@ struct jsonl_in {
   ZSTD_DStream *zs;
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
   bool eof;                 /* end of the file */
-  char *raw;                /* READ_BYTES of the file, when compressed */
+  bool regular, hashed;
+  sha256 sum; /* hashed: of the file so far */
+  char *raw;  /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
   str buf;                             /* decoded bytes */
   size_t pos;                          /* place of the next row in buf */
@@ -50,6 +53,7 @@ static rw_status read_fd(jsonl_in *in, char *p, size_t n, size_t *got, rw_error 
   if (r < 0) return rw_fail(err, RW_IO, "%s: cannot read: %s", in->path, strerror(errno));
   *got = (size_t)r;
   in->stored += (uint64_t)r;
+  if (in->hashed) sha256_add(&in->sum, p, (size_t)r);
   if (r == 0) in->eof = true;
   return RW_OK;
 }
@@ -154,11 +158,13 @@ static rw_status detect(jsonl_in *in, rw_error *err) {
   return check_text(in, err);
 }
 
-rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_error *err) {
+static rw_status open_as(jsonl_in **out, const char *path, bool hashed, rw_context *context, rw_error *err) {
   *out = NULL;
   jsonl_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
   in->context = context;
+  in->hashed = hashed;
+  sha256_begin(&in->sum);
   in->most = !context ? MAX_ROW : context->max_row_bytes ? context->max_row_bytes : USUAL_MAX_ROW;
   bool is_stdin = strcmp(path, "-") == 0;
   in->path = mem_strndup(jsonl_label(path), strlen(jsonl_label(path)));
@@ -172,7 +178,7 @@ rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_e
                 hub_hint(path, "dataset", (char[HUB_HINT]){0}));
   else if (fstat(in->fd, &st) == 0 && S_ISDIR(st.st_mode))
     s = rw_fail(err, RW_IO, "%s: expected a file of rows, got a folder", path);
-  else if (S_ISREG(st.st_mode))
+  else if ((in->regular = S_ISREG(st.st_mode)))
     in->total = (uint64_t)st.st_size;
   if (!s) s = detect(in, err);
   if (s)
@@ -180,6 +186,21 @@ rw_status jsonl_open(jsonl_in **out, const char *path, rw_context *context, rw_e
   else
     *out = in;
   return s;
+}
+
+rw_status jsonl_open(jsonl_in **in, const char *path, rw_context *context, rw_error *err) {
+  return open_as(in, path, false, context, err);
+}
+
+rw_status jsonl_open_hashed(jsonl_in **in, const char *path, rw_context *context, rw_error *err) {
+  return open_as(in, path, true, context, err);
+}
+
+bool jsonl_hash(const jsonl_in *in, char out[SHA256_HEX]) {
+  sha256 sum = in->sum;
+  if (!in->hashed || !in->regular || !in->eof) return false;
+  sha256_end_hex(&sum, out);
+  return true;
 }
 
 rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err) {

@@ -22,6 +22,7 @@ struct rows_in {
   str row;             /* such a line as a row */
   arena *mem;
   rw_context *context;
+  bool hashed;
   rows_files files;
   atomic_size_t at;   /* the file that is read; rows_map's other threads ask rows_file meanwhile */
   uint64_t *first;    /* [files.n]: lines of the files before; up to `at` */
@@ -49,7 +50,7 @@ static rw_status open_file(rows_in *in, rw_error *err) {
   const char *path = in->files.paths[in->at];
   in->line = 0;
   in->texts = file_has_end(path, ".txt") || file_has_end(path, ".txt.gz") || file_has_end(path, ".txt.zst");
-  RW_TRY(jsonl_open(&in->jsonl, path, in->context, err));
+  RW_TRY((in->hashed ? jsonl_open_hashed : jsonl_open)(&in->jsonl, path, in->context, err));
   if (in->texts) jsonl_lines(in->jsonl);
   return in->texts ? RW_OK : open_parquet(in, path, err);
 }
@@ -73,17 +74,30 @@ static rw_status open_all(rows_in *in, const char *path, rw_error *err) {
   return open_file(in, err);
 }
 
-rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_error *err) {
+static rw_status open_as(rows_in **out, const char *path, bool hashed, rw_context *context, rw_error *err) {
   *out = NULL;
   rows_in *in = mem_zalloc(1, sizeof *in);
   if (!in) return rw_nomem(err, path);
   in->context = context;
+  in->hashed = hashed;
   rw_status s = open_all(in, path, err);
   if (s)
     rows_close(in);
   else
     *out = in;
   return s;
+}
+
+rw_status rows_open(rows_in **out, const char *path, rw_context *context, rw_error *err) {
+  return open_as(out, path, false, context, err);
+}
+
+rw_status rows_open_hashed(rows_in **out, const char *path, rw_context *context, rw_error *err) {
+  return open_as(out, path, true, context, err);
+}
+
+bool rows_hash(const rows_in *in, char out[SHA256_HEX]) {
+  return in->files.n == 1 && !in->parquet && jsonl_hash(in->jsonl, out);
 }
 
 rw_status rows_open_lines(rows_in **out, const char *path, rw_context *context, rw_error *err) {

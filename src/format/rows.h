@@ -18,6 +18,11 @@ typedef struct rows_in rows_in;
 rw_status rows_open(rows_in **in, const char *path, rw_context *context, rw_error *err);
 /* A file of this program's own: lines, whatever they begin with. */
 rw_status rows_open_lines(rows_in **in, const char *path, rw_context *context, rw_error *err);
+/* Takes the SHA-256 of the file's bytes as they are read. */
+rw_status rows_open_hashed(rows_in **in, const char *path, rw_context *context, rw_error *err);
+/* It, once all rows are read; false where the input is not one regular file that is read from front to end, as
+ * Parquet is not. */
+bool rows_hash(const rows_in *in, char out[65]);
 /* The next row; *line counts from 1. RW_OK with row->p NULL at the end. The bytes stay valid until the next
  * call. A truncated compressed file is an error, not an end. */
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
