@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build} ASAN=${ASAN:-build-asan} TSAN=${TSAN:-build-tsan}
 LIMIT=${LIMIT:-900} JOBS=${JOBS:-$(nproc)}
 QUICK='^(test_|check_layers|cli_formats|cli_golden)' # with BUILD alone: under a minute where little is to be built
-THREADED='^test_(base_thread|api|session|serve_client)$' # run under TSan, too
+THREADED='^test_(base_thread|api|rows_files|session|serve_client)$' # run under TSan, too
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT

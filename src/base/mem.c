@@ -149,6 +149,12 @@ void arena_reset(arena *a) {
   if (a->now) a->now->used = 0;
 }
 
+size_t arena_bytes(const arena *a) {
+  size_t n = 0;
+  for (const struct block *b = a->first; b; b = b->next) n += b->size;
+  return n;
+}
+
 void arena_free(arena *a) {
   if (!a) return;
   for (struct block *b = a->first, *next; b; b = next) {

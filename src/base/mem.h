@@ -45,7 +45,8 @@ typedef struct arena arena;
 arena *arena_new(void);                                 /* NULL: no memory */
 void *arena_alloc(arena *a, size_t count, size_t size); /* 16-byte aligned, zeroed; NULL: no memory */
 char *arena_strndup(arena *a, const char *s, size_t len);
-void arena_reset(arena *a); /* forgets all pieces, keeps the memory */
+void arena_reset(arena *a);         /* forgets all pieces, keeps the memory */
+size_t arena_bytes(const arena *a); /* that it has of the system, in use or not */
 void arena_free(arena *a);
 
 /* Growable byte string. After a failed growth every append does nothing and `oom` stays true. */

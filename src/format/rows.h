@@ -77,7 +77,24 @@ typedef struct {
   rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
   void *ctx;
   bool sink_runs_pool; /* sink() gives the pool tasks of its own: then nobody works meanwhile */
+  bool results_alone;  /* sink() gets no row: then rows_map_files may read several files at once */
 } rows_job;
 rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err);
+
+/* One file after another, as if by rows_map: sink() has the rows of a file after all of the file before. But files
+ * are read at once, of a job of results_alone, where one reader cannot keep the threads busy. */
+typedef struct {
+  const char *path; /* NULL: of `in`, which is open, and stays */
+  rows_in *in;
+  bool hashed;         /* rows_open_hashed */
+  bool sink_runs_pool; /* as in the job, of this file */
+  void *ctx;           /* of work() and sink() for its rows; lanes have the job's */
+  /* On the calling thread: before it is opened, perhaps before the files before it are all handed on (*wanted false:
+   * it need not be read); and after its last row was handed on. NULL: nothing to do. */
+  rw_status (*begin)(void *ctx, bool *wanted, rw_error *err);
+  rw_status (*end)(void *ctx, const rows_in *in, rw_error *err);
+} rows_file_job;
+rw_status rows_map_files(const rows_file_job *files, size_t n, const rows_job *job, rw_context *context,
+                         rw_error *err);
 
 #endif

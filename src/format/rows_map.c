@@ -1,16 +1,22 @@
 /* rows_map.c - ordered parallel passes: chunks of rows go to the threads, their results to the caller in order.
  *
- * Batches of chunks move on together: while the threads work on one, one of them reads the next and the caller's
- * takes in the results of the one before, then both help. Three batches are all the memory, used again and again;
- * of long rows a batch has fewer: all together have little more than LARGE_BYTES, or what those of short rows have.
- * A chunk's results live in an arena of its own, which only the thread that works on the chunk touches.
+ * Chunks of a file move on together: while the threads work on some, one of them reads the next and the caller's
+ * takes in the results of those before, then both help. Of long rows there are fewer chunks at a time: all together
+ * have little more than LARGE_BYTES, or what those of short rows have. A chunk's results live in an arena of its
+ * own, which only the thread that works on the chunk touches.
+ *
+ * Of several files the next one is begun where reading takes longer than a thread's share of the work does (of
+ * packed files, or with many threads) and where the others are read to their ends. The first of them is handed on,
+ * as one file alone is; the others' results wait, without the rows' texts, of about WAITING_BYTES a thread at most.
  */
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "format/rows.h"
 
-enum { CHUNK_BYTES = 1 << 19, CHUNK_ROWS = 2048, LARGE_BYTES = 64 << 20, BATCHES = 3 };
+enum { CHUNK_BYTES = 1 << 19, CHUNK_ROWS = 2048, LARGE_BYTES = 64 << 20, BATCHES = 3, WAITING_BYTES = 128 << 20 };
 
 typedef struct {
   str text;
@@ -24,54 +30,121 @@ typedef struct {
   rw_status status; /* status of row `failed` */
   size_t failed;
   rw_error err;
+  double seconds; /* of the work */
 } chunk;
 
 typedef struct {
-  chunk *chunks; /* [n_chunks], of which `used` have rows */
-  size_t used;
-} batch;
+  chunk **items;
+  size_t n, cap;
+} chunk_list;
+
+/* A file that is read. */
+typedef struct {
+  const rows_file_job *file;
+  rows_in *in;
+  chunk_list coming, now, done, spare; /* read; worked on; to be handed on; to be used again */
+  size_t waits;                        /* bytes of what is done, of a file that is not the first */
+  bool reads, ended;                   /* reads in this step; is read to its end, or as far as it can be */
+  rw_status read;
+  rw_error read_err;
+  double seconds; /* of reading, in this step */
+} stream;
+
+typedef struct {
+  stream *of;
+  chunk *c; /* NULL: read the next ones */
+} map_task;
 
 typedef struct {
   const rows_job *job;
-  rows_in *in;
+  rw_context *context;
+  const rows_file_job *files; /* those that are not open yet */
+  size_t n_files;
+  stream **streams; /* the first is handed on; room for one a thread */
+  size_t n_streams;
   rows_lane *lanes; /* [threads] */
-  batch batches[BATCHES];
-  size_t n_lanes, n_chunks, most; /* most: bytes of a batch, about */
-  batch *coming, *now, *done;     /* one is read, one worked on, one handed on */
-  size_t read_at;                 /* the task that reads; SIZE_MAX: none */
-  bool handed;                    /* `done` is handed on */
-  rw_status read, sunk;
-  rw_error read_err, sink_err;
+  size_t n_lanes;
+  map_task *tasks;
+  size_t n_tasks, cap_tasks;
+  bool handed; /* what is done of the first file is handed on */
+  rw_status sunk;
+  rw_error sink_err;
 } mapping;
 
 slice rows_keep(rows_lane *lane, slice bytes) {
   return (slice){arena_strndup(lane->keep, bytes.p, bytes.len), bytes.len};
 }
 
+/* ---- chunks ---- */
+
+static void chunk_free(chunk *c) {
+  if (!c) return;
+  str_free(&c->text);
+  arena_free(c->keep);
+  mem_free(c->rows);
+  mem_free(c);
+}
+
+static void chunks_free(chunk_list *l) {
+  for (size_t i = 0; i < l->n; i++) chunk_free(l->items[i]);
+  mem_free(l->items);
+  *l = (chunk_list){0};
+}
+
+/* have_spare has made room: all of a file's chunks fit any of its lists. */
+static void put_chunk(chunk_list *l, chunk *c) { l->items[l->n++] = c; }
+
+static bool room_for(stream *f, size_t n) {
+  chunk_list *l[] = {&f->coming, &f->now, &f->done, &f->spare};
+  for (size_t i = 0; i < sizeof l / sizeof *l; i++)
+    if (!mem_grow((void **)&l[i]->items, &l[i]->cap, n, sizeof *l[i]->items)) return false;
+  return true;
+}
+
+/* At least n spare ones. */
+static bool have_spare(stream *f, size_t n) {
+  if (!room_for(f, f->coming.n + f->now.n + f->done.n + f->spare.n + n)) return false;
+  while (f->spare.n < n) {
+    chunk *c = mem_zalloc(1, sizeof *c);
+    if (!c || !(c->keep = arena_new())) return chunk_free(c), false;
+    put_chunk(&f->spare, c);
+  }
+  return true;
+}
+
+static void move_chunks(chunk_list *to, chunk_list *from) {
+  for (size_t i = 0; i < from->n; i++) put_chunk(to, from->items[i]);
+  from->n = 0;
+}
+
 static slice row_text(const chunk *c, size_t i) { return (slice){c->text.p + c->rows[i].at, c->rows[i].len}; }
 
-static void work_chunk(mapping *m, chunk *c, int thread) {
+/* ---- tasks ---- */
+
+static void work_chunk(mapping *m, stream *f, chunk *c, int thread) {
   const rows_job *job = m->job;
   rows_lane lane = m->lanes[thread];
+  double began = clock_seconds();
   lane.keep = c->keep;
   for (c->failed = 0; c->failed < c->n; c->failed++) {
     uint64_t line = c->rows[c->failed].line;
     void *result = c->rows[c->failed].result = arena_alloc(c->keep, 1, job->result_size);
     arena_reset(lane.mem);
-    c->status = result ? job->work(job->ctx, &lane, row_text(c, c->failed), line, result, &c->err)
+    c->status = result ? job->work(f->file->ctx, &lane, row_text(c, c->failed), line, result, &c->err)
                        : rw_nomem(&c->err, "rows");
     if (c->status) {
-      const char *file = rows_file(m->in, &line);
-      rw_prefix(&c->err, c->status, "%s:%llu", file, (unsigned long long)line);
-      return;
+      const char *name = rows_file(f->in, &line);
+      rw_prefix(&c->err, c->status, "%s:%llu", name, (unsigned long long)line);
+      break;
     }
   }
+  c->seconds = clock_seconds() - began;
 }
 
 static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   c->n = 0;
   c->status = RW_OK;
-  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* grown by a long row */
+  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
     str_free(&c->text);
   else
     str_clear(&c->text);
@@ -91,68 +164,198 @@ static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status drain(const rows_job *job, chunk *c, rw_error *err) {
-  for (size_t i = 0; i < c->failed; i++)
-    RW_TRY(job->sink(job->ctx, row_text(c, i), c->rows[i].line, c->rows[i].result, err));
-  if (c->status && err) *err = c->err;
+/* As many chunks as the streams may have at a time, together two a thread. Rows before a broken place are still
+ * worked on and handed on. */
+static size_t chunks_at_once(const mapping *m) {
+  size_t n = 2 * m->n_lanes / m->n_streams;
+  return n < 2 ? 2 : n;
+}
+
+static void read_chunks(mapping *m, stream *f) {
+  size_t n = chunks_at_once(m), bytes = 0, most = 2 * n * CHUNK_BYTES;
+  size_t large = LARGE_BYTES / BATCHES / m->n_streams;
+  double began = clock_seconds();
+  while (n-- > 0 && bytes < (most > large ? most : large) && !f->ended) {
+    chunk *c = f->spare.items[f->spare.n - 1];
+    f->read = read_chunk(f->in, c, &f->read_err);
+    f->ended = f->read || c->n == 0;
+    if (c->n == 0) break;
+    f->spare.n--;
+    put_chunk(&f->coming, c);
+    bytes += c->text.len;
+  }
+  f->seconds = clock_seconds() - began;
+}
+
+static rw_status drain(const mapping *m, const stream *f, const chunk *c, rw_error *err) {
+  for (size_t i = 0; i < c->failed; i++) {
+    slice row = m->job->results_alone ? (slice){0} : row_text(c, i);
+    RW_TRY(m->job->sink(f->file->ctx, row, c->rows[i].line, c->rows[i].result, err));
+  }
+  if (c->status) *err = c->err;
   return c->status;
 }
 
-/* Rows before a broken place are still worked on and handed on. */
-static void read_batch(mapping *m, batch *b) {
-  size_t bytes = 0;
-  for (b->used = 0; b->used < m->n_chunks && bytes < m->most && !m->read; b->used++) {
-    chunk *c = &b->chunks[b->used];
-    m->read = read_chunk(m->in, c, &m->read_err);
-    if (c->n == 0) return;
-    bytes += c->text.len;
-  }
-}
-
 static void hand_on(mapping *m) {
+  const stream *f = m->streams[0];
   m->handed = true;
-  for (size_t i = 0; !m->sunk && i < m->done->used; i++) m->sunk = drain(m->job, &m->done->chunks[i], &m->sink_err);
+  for (size_t i = 0; !m->sunk && i < f->done.n; i++) m->sunk = drain(m, f, f->done.items[i], &m->sink_err);
 }
 
 /* The caller's thread hands on before its first task: it is always the same that calls sink. */
-static void task(void *ctx, size_t number, int thread) {
+static void run_task(void *ctx, size_t number, int thread) {
   mapping *m = ctx;
-  if (thread == 0 && !m->handed && !m->job->sink_runs_pool) hand_on(m);
-  if (number == m->read_at)
-    read_batch(m, m->coming);
+  const map_task *t = &m->tasks[number];
+  if (thread == 0 && !m->handed && !m->streams[0]->file->sink_runs_pool) hand_on(m);
+  if (t->c)
+    work_chunk(m, t->of, t->c, thread);
   else
-    work_chunk(m, &m->now->chunks[number - (number > m->read_at)], thread);
+    read_chunks(m, t->of);
 }
 
-/* One step of all three batches; *more: something is left to do. */
-static void step(mapping *m, pool *threads, bool *more) {
-  batch *free = m->done;
-  m->done = m->now;
-  m->now = m->coming;
-  m->coming = free;
-  m->coming->used = 0;
-  m->handed = false;
-  bool ends = m->read || m->now->used == 0;
-  size_t tasks = m->now->used + !ends;
-  m->read_at = ends ? SIZE_MAX : m->n_lanes > 1 ? tasks / m->n_lanes : 0; /* the second thread's first */
-  pool_run(threads, tasks, task, m);
-  if (!m->handed) hand_on(m);
-  *more = m->now->used > 0;
-}
+/* ---- steps ---- */
 
-static rw_status map_open(mapping *m, int threads, rw_error *err) {
-  const rows_job *job = m->job;
-  m->n_lanes = (size_t)threads;
-  m->n_chunks = 2 * m->n_lanes;
-  m->most =
-      2 * m->n_chunks * CHUNK_BYTES > LARGE_BYTES / BATCHES ? 2 * m->n_chunks * CHUNK_BYTES : LARGE_BYTES / BATCHES;
-  m->lanes = mem_zalloc(m->n_lanes, sizeof *m->lanes);
-  bool ok = m->lanes != NULL;
-  for (batch *b = m->batches; ok && b < m->batches + BATCHES; b++) {
-    ok = (b->chunks = mem_zalloc(m->n_chunks, sizeof *b->chunks)) != NULL;
-    for (size_t i = 0; ok && i < m->n_chunks; i++) ok = (b->chunks[i].keep = arena_new()) != NULL;
+/* Which files read, and the tasks: readers first of the shares of the threads behind the caller's. */
+static rw_status plan(mapping *m, rw_error *err) {
+  size_t waits = 0;
+  m->n_tasks = 0;
+  for (size_t i = 0; i < m->n_streams; i++) waits += m->streams[i]->waits;
+  for (size_t i = 0; i < m->n_streams; i++) {
+    stream *f = m->streams[i];
+    f->seconds = 0;
+    f->reads = !f->ended && (i == 0 || waits < WAITING_BYTES * m->n_lanes);
+    if (f->reads && !have_spare(f, chunks_at_once(m))) return rw_nomem(err, "rows");
+    m->n_tasks += f->now.n + f->reads;
   }
-  m->coming = &m->batches[0], m->now = &m->batches[1], m->done = &m->batches[2];
+  if (!mem_grow((void **)&m->tasks, &m->cap_tasks, m->n_tasks, sizeof *m->tasks)) return rw_nomem(err, "rows");
+  if (m->n_tasks) memset(m->tasks, 0, m->n_tasks * sizeof *m->tasks);
+  for (size_t i = 0, k = 0; i < m->n_streams; i++) {
+    if (!m->streams[i]->reads) continue;
+    size_t at = m->n_tasks * (++k % m->n_lanes) / m->n_lanes;
+    while (m->tasks[at].of) at = (at + 1) % m->n_tasks;
+    m->tasks[at].of = m->streams[i];
+  }
+  for (size_t i = 0, at = 0; i < m->n_streams; i++)
+    for (size_t k = 0; k < m->streams[i]->now.n; k++, at++) {
+      while (m->tasks[at].of) at++;
+      m->tasks[at] = (map_task){m->streams[i], m->streams[i]->now.items[k]};
+    }
+  return RW_OK;
+}
+
+/* What is handed on is spare again, what is worked on is done, what was read comes next. Texts of chunks that have
+ * to wait go. */
+static void move_on(mapping *m) {
+  for (size_t i = 0; i < m->n_streams; i++) {
+    stream *f = m->streams[i];
+    if (i == 0) {
+      move_chunks(&f->spare, &f->done);
+      while (f->waits > 0 && f->spare.n > 2 * chunks_at_once(m)) chunk_free(f->spare.items[--f->spare.n]);
+      f->waits = 0;
+    }
+    for (size_t k = 0; i > 0 && k < f->now.n; k++) {
+      chunk *c = f->now.items[k];
+      str_free(&c->text);
+      f->waits += arena_bytes(c->keep) + c->cap * sizeof *c->rows;
+    }
+    move_chunks(&f->done, &f->now);
+    move_chunks(&f->now, &f->coming);
+  }
+}
+
+/* Did the longest reading of the step take longer than all of its work, shared out evenly? */
+static bool reading_is_slow(const mapping *m) {
+  double all = 0, longest = 0;
+  for (size_t i = 0; i < m->n_tasks; i++) {
+    const map_task *t = &m->tasks[i];
+    double seconds = t->c ? t->c->seconds : t->of->seconds;
+    all += seconds;
+    if (!t->c && seconds > longest) longest = seconds;
+  }
+  return longest * (double)m->n_lanes > 1.25 * all;
+}
+
+static bool all_are_read(const mapping *m) {
+  for (size_t i = 0; i < m->n_streams; i++)
+    if (!m->streams[i]->ended) return false;
+  return true;
+}
+
+/* ---- files ---- */
+
+static void stream_close(stream *f) {
+  if (!f) return;
+  chunk_list *l[] = {&f->coming, &f->now, &f->done, &f->spare};
+  for (size_t i = 0; i < sizeof l / sizeof *l; i++) chunks_free(l[i]);
+  if (f->file->path) rows_close(f->in);
+  mem_free(f);
+}
+
+static bool is_regular(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Begins with the next file that has something to read. One that cannot be opened says so in its turn, and a pipe
+ * is opened in its turn: whoever writes to it may wait for us to read the one before. */
+static rw_status open_next(mapping *m, rw_error *err) {
+  bool wanted = false;
+  for (; m->n_files > 0 && !wanted; m->files++, m->n_files--) {
+    const rows_file_job *file = m->files;
+    if (m->n_streams > 0 && !is_regular(file->path)) return RW_OK;
+    wanted = true;
+    if (file->begin) RW_TRY(file->begin(file->ctx, &wanted, err));
+    if (!wanted) continue;
+    stream *f = mem_zalloc(1, sizeof *f);
+    if (!f) return rw_nomem(err, "rows");
+    f->file = file;
+    f->in = file->in;
+    if (file->path)
+      f->read = (file->hashed ? rows_open_hashed : rows_open)(&f->in, file->path, m->context, &f->read_err);
+    f->ended = f->read != RW_OK;
+    m->streams[m->n_streams++] = f;
+  }
+  return RW_OK;
+}
+
+/* The first files of which all is handed on are over. */
+static rw_status end_files(mapping *m, rw_error *err) {
+  while (m->n_streams > 0) {
+    stream *f = m->streams[0];
+    if (!f->ended || f->coming.n + f->now.n + f->done.n > 0) return RW_OK;
+    rw_status s = f->read;
+    if (s && err) *err = f->read_err;
+    if (!s && f->file->end) s = f->file->end(f->file->ctx, f->in, err);
+    stream_close(f);
+    m->n_streams--;
+    memmove(m->streams, m->streams + 1, m->n_streams * sizeof *m->streams);
+    RW_TRY(s);
+  }
+  return RW_OK;
+}
+
+static rw_status step(mapping *m, rw_error *err) {
+  RW_TRY(plan(m, err));
+  m->handed = false;
+  pool_run(m->context->threads, m->n_tasks, run_task, m);
+  if (!m->handed) hand_on(m);
+  if (m->sunk && err) *err = m->sink_err;
+  RW_TRY(m->sunk);
+  if (log_interrupted(m->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
+  bool slow = reading_is_slow(m), ahead = m->job->results_alone && m->n_streams < m->n_lanes;
+  move_on(m);
+  RW_TRY(end_files(m, err));
+  return m->n_streams == 0 || (ahead && (slow || all_are_read(m))) ? open_next(m, err) : RW_OK;
+}
+
+/* ---- the whole ---- */
+
+static rw_status open_lanes(mapping *m, rw_error *err) {
+  const rows_job *job = m->job;
+  m->n_lanes = (size_t)pool_threads(m->context->threads);
+  m->lanes = mem_zalloc(m->n_lanes, sizeof *m->lanes);
+  m->streams = mem_zalloc(m->n_lanes, sizeof *m->streams);
+  bool ok = m->lanes && m->streams;
   for (size_t i = 0; ok && i < m->n_lanes; i++) {
     rows_lane *l = &m->lanes[i];
     *l = (rows_lane){.doc = json_new(), .mem = arena_new(), .own = mem_zalloc(1, job->lane_size)};
@@ -165,34 +368,30 @@ static rw_status map_open(mapping *m, int threads, rw_error *err) {
 
 static void map_close(mapping *m) {
   const rows_job *job = m->job;
+  for (size_t i = 0; i < m->n_streams; i++) stream_close(m->streams[i]);
   for (size_t i = 0; m->lanes && i < m->n_lanes; i++) {
     if (job->lane_close && m->lanes[i].own) job->lane_close(job->ctx, m->lanes[i].own);
     json_free(m->lanes[i].doc);
     arena_free(m->lanes[i].mem);
     mem_free(m->lanes[i].own);
   }
-  for (batch *b = m->batches; b < m->batches + BATCHES; b++) {
-    for (size_t i = 0; b->chunks && i < m->n_chunks; i++) {
-      str_free(&b->chunks[i].text);
-      arena_free(b->chunks[i].keep);
-      mem_free(b->chunks[i].rows);
-    }
-    mem_free(b->chunks);
-  }
+  mem_free(m->tasks);
+  mem_free(m->streams);
   mem_free(m->lanes);
 }
 
-rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err) {
-  pool *threads = rows_context(in)->threads;
-  mapping m = {.job = job, .in = in};
-  rw_status s = map_open(&m, pool_threads(threads), err);
-  if (!s) read_batch(&m, m.coming);
-  for (bool more = true; !s && more;) {
-    step(&m, threads, &more);
-    if ((s = m.sunk) && err) *err = m.sink_err;
-    if (!s && log_interrupted(rows_context(in))) s = rw_fail(err, RW_INTERRUPTED, "interrupted");
-  }
-  if (!s && (s = m.read) && err) *err = m.read_err;
+rw_status rows_map_files(const rows_file_job *files, size_t n, const rows_job *job, rw_context *context,
+                         rw_error *err) {
+  mapping m = {.job = job, .context = context, .files = files, .n_files = n};
+  rw_status s = open_lanes(&m, err);
+  if (!s) s = open_next(&m, err);
+  if (!s) s = end_files(&m, err); /* one that could not be opened */
+  while (!s && m.n_streams > 0) s = step(&m, err);
   map_close(&m);
   return s;
+}
+
+rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err) {
+  rows_file_job file = {.in = in, .ctx = job->ctx, .sink_runs_pool = job->sink_runs_pool};
+  return rows_map_files(&file, 1, job, rows_context(in), err);
 }
