@@ -72,6 +72,26 @@ for name in $names; do
   [ ! -e "$tmp/large.$name/report.json" ] || fail "$name: a report of what could not be written"
 done
 
+# packed halves of the sources, of which several are read at once: the bytes of one thread, which reads one file after another
+shards=()
+for s in ${only//,/ }; do
+  split -n l/2 -a 1 --filter='gzip -n >$FILE.gz' "$tmp/$s.jsonl" "$tmp/$s-"
+  shards+=(--input "$s=$tmp/$s-a.gz" --input "$s=$tmp/$s-b.gz")
+done
+shards() { exec "$reward" curate --quiet "$tmp/recipe.yaml" --only $only "${shards[@]}" --bench examples/benchmark.jsonl "$@"; }
+for n in 1 2 4; do (shards --threads $n -o "$tmp/shards.$n") >/dev/null || fail "shards with $n threads"; done
+for n in 2 4; do diff -r "$tmp/shards.1" "$tmp/shards.$n" >"$tmp/log" || fail "shards with $n threads: $(head -n 3 "$tmp/log")"; done
+for s in $tmp/*-[ab].gz; do
+  grep -q "$(sha256sum <"$s" | cut -c 1-64)" "$tmp/shards.4/manifest.json" || fail "the manifest lacks the hash of $s"
+done
+echo '{"broken":' | gzip >>"$tmp/offsetbias-a.gz"                               # the last row of the third file
+(echo broken; zcat "$tmp/magpie-air-b.gz") | gzip >"$tmp/air" && mv "$tmp/air" "$tmp/magpie-air-b.gz" # the first of the last
+for n in 1 4; do
+  (shards --threads $n -o "$tmp/bad.$n" 2>"$tmp/log.$n") >/dev/null && fail "a bad row with $n threads: exit status 0"
+  [ -d "$tmp/bad.$n" ] && fail "a bad row with $n threads leaves a folder"
+done
+grep -q "offsetbias-a.gz:[0-9]*: " "$tmp/log.1" && cmp -s "$tmp/log.1" "$tmp/log.4" || fail "bad rows: $(cat "$tmp/log.1" "$tmp/log.4")"
+
 if small_disk 256k; then
   for name in $names; do
     ($name -o "$tmp/small/out" 2>"$tmp/log" >/dev/null) && fail "$name on a full disk: exit status 0"

@@ -121,8 +121,8 @@ static rw_status whole(curation *r, out_dir *dir, curate_counts *counts, str *ta
   RW_TRY(curation_check(r, err));
   if (curation_makes_set(r)) RW_TRY(file_dir_begin(dir, r->o->out, r->o->force, err));
   RW_TRY(list_also(r, err));
-  if (curation_makes_set(r)) RW_TRY(hashes_begin(r, err));
   RW_TRY(curation_scan(r, err));
+  if (curation_makes_set(r)) RW_TRY(hashes_begin(r, err));
   if (r->o->explain) RW_TRY(explain_find(r, err));
   RW_TRY(run_stages(r, &stopped, err));
   for (size_t i = 0; i < r->n_inputs; i++) counts->rows += r->inputs[i].rows;

@@ -26,6 +26,7 @@ typedef struct {
 
 typedef struct {
   size_t candidate;
+  slice source;
   conversation sides[2];
   void *result;
   rw_status status;
@@ -35,9 +36,7 @@ typedef struct {
 typedef struct {
   curation *r;
   const pair_job *job;
-  const input *in;
-  need *needs; /* by line */
-  size_t n;
+  const uint8_t *want;
   pair_lane *lanes; /* [threads] */
   size_t n_lanes, opened;
   conversation **half; /* [candidates]: of a pair over two rows the side that came first, each one allocation */
@@ -45,6 +44,14 @@ typedef struct {
   conversation *halves[2 * CHUNK]; /* what the chunk uses, for mem_free */
   size_t n_chunk, n_halves;
 } fetching;
+
+/* A file, while it is read. */
+typedef struct {
+  fetching *f;
+  const input *in;
+  need *needs; /* by line */
+  size_t n;
+} fetched_file;
 
 /* ---- copies ---- */
 
@@ -107,7 +114,7 @@ static int by_line(const void *a, const void *b) {
   return x->side - y->side;
 }
 
-static size_t first_need(const fetching *f, uint64_t line) {
+static size_t first_need(const fetched_file *f, uint64_t line) {
   size_t lo = 0, hi = f->n;
   while (lo < hi) {
     size_t mid = (lo + hi) / 2;
@@ -119,27 +126,28 @@ static size_t first_need(const fetching *f, uint64_t line) {
   return lo;
 }
 
-static size_t needs_of(const fetching *f, size_t first, uint64_t line) {
+static size_t needs_of(const fetched_file *f, size_t first, uint64_t line) {
   size_t n = 0;
   while (first + n < f->n && f->needs[first + n].line == line) n++;
   return n;
 }
 
 /* Pairs of this file's rows end at later files of the source, too. */
-static rw_status list_needs(fetching *f, size_t index, const uint8_t *want, rw_error *err) {
-  const curation *r = f->r;
-  size_t end = index, cap = 0;
+static rw_status list_needs(void *ctx, bool *any, rw_error *err) {
+  fetched_file *f = ctx;
+  const curation *r = f->f->r;
+  size_t index = (size_t)(f->in - r->inputs), end = index, cap = 0;
   int sides = f->in->src->pairing == PAIR_IN_ROW ? 1 : 2;
-  f->n = 0;
   while (end + 1 < r->n_inputs && r->inputs[end + 1].src == f->in->src) end++;
   end = r->inputs[end].first + r->inputs[end].n;
   for (size_t i = f->in->first; i < end; i++)
-    for (int side = 0; want[i] && side < sides; side++) {
+    for (int side = 0; f->f->want[i] && side < sides; side++) {
       place row = r->c[i].row[side];
       need add = {row.line, (uint32_t)i, side};
       if (row.input == index && !vec_push(f->needs, f->n, cap, add)) return rw_nomem(err, "candidates");
     }
   if (f->n > 0) qsort(f->needs, f->n, sizeof *f->needs, by_line);
+  *any = f->n > 0;
   return RW_OK;
 }
 
@@ -149,8 +157,7 @@ static void work_joined(void *ctx, size_t task, int thread) {
   fetching *f = ctx;
   joined *j = &f->chunk[task];
   pair_lane *lane = &f->lanes[thread];
-  conv_row pair = {
-      .kind = ROW_PAIR, .branch = j->sides, .n_branches = 2, .n_chosen = 1, .source = slice_of(f->in->src->name)};
+  conv_row pair = {.kind = ROW_PAIR, .branch = j->sides, .n_branches = 2, .n_chosen = 1, .source = j->source};
   j->result = arena_alloc(lane->keep, 1, f->job->result_size);
   j->status = j->result ? f->job->work(f->job->ctx, lane, j->candidate, &pair, j->result, &j->err)
                         : rw_nomem(&j->err, "candidates");
@@ -169,7 +176,7 @@ static rw_status finish_chunk(fetching *f, rw_error *err) {
   return s;
 }
 
-static rw_status join(fetching *f, const need *at, const conversation *side, rw_error *err) {
+static rw_status join(fetching *f, const source *src, const need *at, const conversation *side, rw_error *err) {
   conversation *other = f->half[at->candidate], *now = own_side(side);
   if (!now) return rw_nomem(err, "a pair");
   f->half[at->candidate] = now;
@@ -177,6 +184,7 @@ static rw_status join(fetching *f, const need *at, const conversation *side, rw_
   f->half[at->candidate] = NULL;
   joined *j = &f->chunk[f->n_chunk++];
   j->candidate = at->candidate;
+  j->source = slice_of(src->name);
   j->sides[at->side] = *now;
   j->sides[1 - at->side] = *other;
   f->halves[f->n_halves++] = now;
@@ -194,10 +202,11 @@ static rw_status open_lane(void *ctx, void *own, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status work_need(const fetching *f, rows_lane *lane, const need *at, part *out, rw_error *err) {
-  const source *src = f->in->src;
+static rw_status work_need(const fetched_file *file, rows_lane *lane, const need *at, part *out, rw_error *err) {
+  const fetching *f = file->f;
+  const source *src = file->in->src;
   const candidate *c = &f->r->c[at->candidate];
-  scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = f->in->form == FORM_RANKING};
+  scan figures = {.chosen = c->chosen, .rejected = c->rejected, .ranking = file->in->form == FORM_RANKING};
   conv_row row = {.source = slice_of(src->name)};
   RW_TRY(src_conv(src, lane->doc, lane->mem, &figures, &row, err));
   if (src->pairing != PAIR_IN_ROW) {
@@ -211,7 +220,7 @@ static rw_status work_need(const fetching *f, rows_lane *lane, const need *at, p
 }
 
 static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err) {
-  const fetching *f = ctx;
+  const fetched_file *f = ctx;
   part **parts = result;
   size_t first = first_need(f, line), n = needs_of(f, first, line);
   if (n == 0) return RW_OK;
@@ -223,38 +232,46 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
 }
 
 static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
-  fetching *f = ctx;
+  const fetched_file *file = ctx;
+  fetching *f = file->f;
   part *const *parts = result;
-  size_t first = first_need(f, line), n = needs_of(f, first, line);
+  size_t first = first_need(file, line), n = needs_of(file, first, line);
   (void)row;
   for (size_t k = 0; k < n; k++) {
-    const need *at = &f->needs[first + k];
+    const need *at = &file->needs[first + k];
     part *p = &(*parts)[k];
-    RW_TRY(p->side ? join(f, at, p->side, err) : f->job->sink(f->job->ctx, at->candidate, p->result, err));
+    RW_TRY(p->side ? join(f, file->in->src, at, p->side, err)
+                   : f->job->sink(f->job->ctx, at->candidate, p->result, err));
   }
   return RW_OK;
 }
 
-static rw_status fetch_input(fetching *f, size_t index, const uint8_t *want, rw_error *err) {
+static rw_status end_file(void *ctx, const rows_in *in, rw_error *err) {
+  fetched_file *f = ctx;
+  (void)in;
+  mem_free(f->needs);
+  f->needs = NULL;
+  return finish_chunk(f->f, err);
+}
+
+static rw_status fetch_files(fetching *f, fetched_file *files, rows_file_job *jobs, rw_error *err) {
+  curation *r = f->r;
   rows_job job = {.result_size = sizeof(part *),
                   .lane_size = sizeof(pair_lane *),
                   .lane_open = open_lane,
                   .work = work,
                   .sink = sink,
-                  .ctx = f};
-  rows_in *in;
-  f->in = &f->r->inputs[index];
-  job.sink_runs_pool = f->in->src->pairing != PAIR_IN_ROW; /* finish_chunk does */
-  f->opened = 0;
-  rw_status s = list_needs(f, index, want, err);
-  if (!s && f->n > 0 && !(s = rows_open(&in, f->in->path, f->r->o->context, err))) {
-    s = rows_map(in, &job, err);
-    rows_close(in);
-    if (!s) s = finish_chunk(f, err);
+                  .ctx = f,
+                  .results_alone = true};
+  for (size_t i = 0; i < r->n_inputs; i++) {
+    files[i] = (fetched_file){.f = f, .in = &r->inputs[i]};
+    jobs[i] = (rows_file_job){.path = r->inputs[i].path,
+                              .sink_runs_pool = r->inputs[i].src->pairing != PAIR_IN_ROW, /* finish_chunk does */
+                              .ctx = &files[i],
+                              .begin = list_needs,
+                              .end = end_file};
   }
-  mem_free(f->needs);
-  f->needs = NULL;
-  return s;
+  return rows_map_files(jobs, r->n_inputs, &job, r->o->context, err);
 }
 
 /* ---- the whole ---- */
@@ -291,8 +308,14 @@ rw_status curation_fetch(curation *r, const uint8_t *want, const pair_job *job, 
   if (!f) return rw_nomem(err, "candidates");
   f->r = r;
   f->job = job;
-  rw_status s = open_lanes(f, err);
-  for (size_t i = 0; !s && i < r->n_inputs; i++) s = fetch_input(f, i, want, err);
+  f->want = want;
+  fetched_file *files = mem_zalloc(r->n_inputs, sizeof *files);
+  rows_file_job *jobs = mem_zalloc(r->n_inputs, sizeof *jobs);
+  rw_status s = files && jobs ? open_lanes(f, err) : rw_nomem(err, "candidates");
+  if (!s) s = fetch_files(f, files, jobs, err);
+  for (size_t i = 0; files && i < r->n_inputs; i++) mem_free(files[i].needs);
+  mem_free(files);
+  mem_free(jobs);
   close_lanes(f);
   mem_free(f);
   return s;

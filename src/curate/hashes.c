@@ -24,7 +24,7 @@ static void *hash_read(void *ctx) {
   hashing *h = ctx;
   curation *r = h->r;
   for (size_t i = 0; !h->status && i < r->n_inputs; i++)
-    h->status = hash_rows(h, r->inputs[i].path, r->inputs[i].hash);
+    if (!r->inputs[i].hash[0]) h->status = hash_rows(h, r->inputs[i].path, r->inputs[i].hash);
   for (size_t i = 0; !h->status && i < r->n_also; i++) h->status = hash_rows(h, r->also[i].path, r->also[i].hash);
   return NULL;
 }

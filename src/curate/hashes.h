@@ -1,14 +1,15 @@
 /* hashes.h - the SHA-256 of all files that a run reads and writes, for its card and manifest.
  *
- * What is read is hashed on a thread of its own while the run works; what the run has written, on the pool's
- * threads, a file each.
+ * Inputs are hashed while they are scanned. What is not read from front to end then (Parquet), and what else is
+ * read, is hashed on a thread of its own while the run works; what the run has written, on the pool's threads, a
+ * file each.
  */
 #ifndef CURATE_HASHES_H
 #define CURATE_HASHES_H
 
 #include "curate/curation.h"
 
-/* Begins with the inputs and what else is read: fills hash of r->inputs and r->also until hashes_end. */
+/* Begins with what is read and not yet hashed: fills hash of r->inputs and r->also until hashes_end. */
 rw_status hashes_begin(curation *r, rw_error *err);
 /* Waits for that, and hashes what the run has written. */
 rw_status hashes_end(curation *r, rw_error *err);

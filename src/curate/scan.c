@@ -24,10 +24,11 @@ typedef struct {
   const char *wrong;  /* why it is of another shape */
 } scanned;
 
+/* A source's files. */
 typedef struct {
   curation *r;
-  input *in;
-  uint32_t index;
+  input *in; /* whose rows are taken */
+  uint32_t index, first_input;
   progress *p;
   size_t *done, n_wrong;
   bool keyless; /* as scan's */
@@ -49,6 +50,11 @@ typedef struct {
   } * members;
   size_t n_members, cap_members;
 } scanning;
+
+typedef struct {
+  scanning *s;
+  uint32_t index;
+} scanned_file;
 
 /* The stages that look at rows while they are read. */
 static rw_status look(const recipe *r, const source *src, json_doc *d, scanned *out, rw_error *err) {
@@ -83,7 +89,9 @@ static void close_lane(void *ctx, void *own) {
 }
 
 static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *err) {
-  const scanning *s = ctx;
+  const scanned_file *f = ctx;
+  const scanning *s = f->s;
+  const input *in = &s->r->inputs[f->index];
   scanned *out = result;
   scan_list *pairs = lane->own;
   scan found = {.score = NAN, .rank = NAN, .keyless = s->keyless};
@@ -91,13 +99,13 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   pairs->n = 0;
   rw_status st = json_parse(lane->doc, row.p, row.len, err);
   if (!st && json_kind(lane->doc, 0) != JSON_OBJECT) st = rw_fail(err, RW_DATA, "row: expected an object");
-  if (!st) st = src_scan(s->in->src, lane->doc, lane->mem, &found, err);
-  if (!st) st = look(&s->r->recipe, s->in->src, lane->doc, out, err);
-  if (!st && s->in->form != FORM_BEST_WORST) {
-    RW_TRY(src_pairs(s->in->src, lane->doc, lane->mem, s->in->form, &found, pairs, err));
+  if (!st) st = src_scan(in->src, lane->doc, lane->mem, &found, err);
+  if (!st) st = look(&s->r->recipe, in->src, lane->doc, out, err);
+  if (!st && in->form != FORM_BEST_WORST) {
+    RW_TRY(src_pairs(in->src, lane->doc, lane->mem, in->form, &found, pairs, err));
     return keep(pairs->s, pairs->n, lane->keep, out, err);
   }
-  if (st && (st != RW_DATA || !s->r->o->lenient)) return rw_prefix(err, st, "read as %s", s->in->src->name);
+  if (st && (st != RW_DATA || !s->r->o->lenient)) return rw_prefix(err, st, "read as %s", in->src->name);
   if (st) {
     found = (scan){.drop = "another shape", .score = NAN};
     context_spell(s->r->o->context, err->text);
@@ -226,9 +234,12 @@ static rw_status note_wrong(scanning *s, uint64_t line, const char *wrong, rw_er
 }
 
 static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_error *err) {
-  scanning *s = ctx;
+  const scanned_file *f = ctx;
+  scanning *s = f->s;
   const scanned *found = result;
   (void)row;
+  s->index = f->index;
+  s->in = &s->r->inputs[f->index];
   s->in->rows++;
   s->in->has |= found->has;
   progress_set(s->p, ++*s->done, NULL);
@@ -258,64 +269,80 @@ static rw_status close_groups(scanning *s, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status scan_input(scanning *s, rw_error *err) {
-  rows_in *in;
-  rows_job job = {.result_size = sizeof(scanned),
-                  .lane_size = sizeof(scan_list),
-                  .lane_close = close_lane,
-                  .work = work,
-                  .sink = sink,
-                  .ctx = s};
-  RW_TRY(rows_open(&in, s->in->path, s->r->o->context, err));
-  rw_status st = rows_map(in, &job, err);
-  rows_close(in);
-  return st;
-}
-
-/* After a source's last file: ends what still waits, and gives each input the range of its candidates. */
-static rw_status end_source(scanning *s, size_t inputs_from, size_t from, rw_error *err) {
-  if (s->waiting && !s->r->o->lenient)
+/* After a source's last file: ends what still waits, and gives each input the range of its candidates, the first of
+ * which is `from`. */
+static rw_status end_source(scanning *s, rw_error *err) {
+  curation *r = s->r;
+  if (s->waiting && !r->o->lenient)
     return rw_fail(err, RW_DATA, "%s:%llu: expected a second response to this prompt on the next row",
-                   s->r->inputs[s->first_row.input].path, (unsigned long long)s->first_row.line);
+                   r->inputs[s->first_row.input].path, (unsigned long long)s->first_row.line);
   RW_TRY(end_wait(s, err));
   if (s->in->src->pairing == PAIR_BY_PROMPT) RW_TRY(close_groups(s, err));
-  for (size_t i = inputs_from; i <= s->index; i++) {
-    input *in = &s->r->inputs[i];
-    in->first = from;
-    while (from < s->r->n && s->r->c[from].input == i) from++;
-    in->n = from - in->first;
+  for (size_t i = s->first_input; i <= s->index; i++) {
+    input *in = &r->inputs[i];
+    in->first = i > 0 ? r->inputs[i - 1].first + r->inputs[i - 1].n : 0;
+    while (in->first + in->n < r->n && r->c[in->first + in->n].input == i) in->n++;
   }
   return RW_OK;
 }
 
 /* A source's files are one after another: its rows make pairs across them, as the shards of one file would. */
-static rw_status scan_source(curation *r, size_t from, size_t *next, scanning *s, rw_error *err) {
-  size_t first = r->n;
-  rw_status st = (s->groups = map_new()) ? RW_OK : rw_nomem(err, r->inputs[from].path);
-  for (*next = from; !st && *next < r->n_inputs && r->inputs[*next].src == r->inputs[from].src; ++*next) {
-    s->in = &r->inputs[*next];
-    s->index = (uint32_t)*next;
-    st = scan_input(s, err);
+static rw_status end_file(void *ctx, const rows_in *in, rw_error *err) {
+  const scanned_file *f = ctx;
+  scanning *s = f->s;
+  curation *r = s->r;
+  s->index = f->index;
+  s->in = &r->inputs[f->index];
+  rows_hash(in, s->in->hash);
+  return f->index + 1 < r->n_inputs && r->inputs[f->index + 1].src == s->in->src ? RW_OK : end_source(s, err);
+}
+
+static bool asks_keys(const recipe *r) {
+  for (const stage *s = r->stages; s < r->stages + r->n; s++)
+    if (s->kind->asks_keys) return true;
+  return false;
+}
+
+/* A scanning for each source, and a job for each file. */
+static rw_status scan_files(curation *r, scanning *sources, scanned_file *files, rows_file_job *jobs, progress *p,
+                            rw_error *err) {
+  rows_job job = {.result_size = sizeof(scanned),
+                  .lane_size = sizeof(scan_list),
+                  .lane_close = close_lane,
+                  .work = work,
+                  .sink = sink,
+                  .results_alone = true};
+  size_t done = 0;
+  for (size_t i = 0, n = 0; i < r->n_inputs; i++) {
+    if (i == 0 || r->inputs[i].src != r->inputs[i - 1].src)
+      sources[n++] = (scanning){.r = r,
+                                .first_input = (uint32_t)i,
+                                .p = p,
+                                .done = &done,
+                                .keyless = !asks_keys(&r->recipe),
+                                .groups = map_new()};
+    if (!sources[n - 1].groups) return rw_nomem(err, r->inputs[i].path);
+    files[i] = (scanned_file){&sources[n - 1], (uint32_t)i};
+    jobs[i] = (rows_file_job){
+        .path = r->inputs[i].path, .hashed = curation_makes_set(r), .ctx = &files[i], .end = end_file};
   }
-  if (!st) st = end_source(s, from, first, err);
-  map_free(s->groups);
-  mem_free(s->g);
-  mem_free(s->members);
-  return st;
+  return rows_map_files(jobs, r->n_inputs, &job, r->o->context, err);
 }
 
 rw_status curation_scan(curation *r, rw_error *err) {
-  rw_status s = RW_OK;
   progress p;
-  size_t done = 0;
-  bool keyless = true;
-  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++)
-    if (g->kind->asks_keys) keyless = false;
+  scanning *sources = mem_zalloc(r->n_inputs, sizeof *sources);
+  scanned_file *files = mem_zalloc(r->n_inputs, sizeof *files);
+  rows_file_job *jobs = mem_zalloc(r->n_inputs, sizeof *jobs);
   progress_start(&p, r->o->context, "reading", "rows", 0);
-  for (size_t i = 0; !s && i < r->n_inputs;) {
-    scanning sc = {.r = r, .p = &p, .done = &done, .keyless = keyless};
-    s = scan_source(r, i, &i, &sc, err);
-  }
+  rw_status s = sources && files && jobs ? scan_files(r, sources, files, jobs, &p, err) : rw_nomem(err, "inputs");
   progress_end(&p);
+  for (size_t i = 0; sources && i < r->n_inputs; i++) {
+    map_free(sources[i].groups);
+    mem_free(sources[i].g);
+    mem_free(sources[i].members);
+  }
+  void *all[] = {sources, files, jobs};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   return s;
 }

@@ -89,8 +89,8 @@ typedef struct {
   bool hashed;         /* rows_open_hashed */
   bool sink_runs_pool; /* as in the job, of this file */
   void *ctx;           /* of work() and sink() for its rows; lanes have the job's */
-  /* On the calling thread: before it is opened, perhaps before the files before it are all handed on (*wanted false:
-   * it need not be read); and after its last row was handed on. NULL: nothing to do. */
+  /* On the calling thread: before it is opened, perhaps before the files before it are all handed on (*wanted
+   * false: it need not be read); and after its last row was handed on. NULL: nothing to do. */
   rw_status (*begin)(void *ctx, bool *wanted, rw_error *err);
   rw_status (*end)(void *ctx, const rows_in *in, rw_error *err);
 } rows_file_job;
