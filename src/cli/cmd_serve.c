@@ -72,9 +72,9 @@ static const option table[] = {
      .range = OPTION_COUNT_FROM(0), .group = SCORING,
      .help = "tokens of one forward pass; no score depends on it (default: 4096)"},
     {"prefix-cache", .kind = OPTION_INT, .field = offsetof(options, serve.prefix_cache_mib), .value = "MIB",
-     .initial = "0", .range = OPTION_COUNT_FROM(0), .group = SCORING,
+     .initial = "-1", .range = OPTION_COUNT_FROM(0), .group = SCORING,
      .help = "memory for keys and values of what conversations begin with, kept over requests; no score depends on "
-             "it; 0: none"},
+             "it; 0: none (default: 256 on the CPU, 0 on a GPU)"},
     {"max-length", .kind = OPTION_INT, .field = offsetof(options, serve.score.max_length), .value = "N",
      .range = OPTION_COUNT_FROM(0), .group = SCORING,
      .help = "tokens a conversation may have (default: the model's limit)"},

@@ -268,11 +268,15 @@ rw_status model_score(model *m, const id_group *groups, size_t n, bool share, fl
 }
 
 rw_status model_keep_prefixes(model *m, uint64_t max_bytes, rw_error *err) {
+  const model_config *c = &m->w->cfg;
+  if (max_bytes == PREFIXES_DEFAULT) {
+    if (!m->be->traits.maps_host || !m->be->traits.takes_known || c->ropes[0].kind == ROPE_LONG) return RW_OK;
+    max_bytes = 256 << 20;
+  }
   if (!m->be->traits.takes_known)
     return rw_fail(err, RW_UNSUPPORTED,
                    FIELD(prefix_cache) ": device %s cannot use keys that were kept; leave it out",
                    m->be->traits.name);
-  const model_config *c = &m->w->cfg;
   if (c->ropes[0].kind == ROPE_LONG)
     return rw_fail(err, RW_UNSUPPORTED,
                    FIELD(prefix_cache) ": with longrope keys depend on a conversation's length; leave it out");

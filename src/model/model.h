@@ -145,7 +145,9 @@ rw_status model_check_ids(const model *m, const int32_t *ids, size_t len, rw_err
 rw_status model_score(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err);
 
 /* From now on model_score keeps the keys and values of what conversations begin with, up to max_bytes, and computes
- * only what it has not kept (prefix_cache.h). The same bits. Before any other pass, and not for training. */
+ * only what it has not kept (prefix_cache.h). The same bits. Before any other pass, and not for training.
+ * PREFIXES_DEFAULT: 256 MiB on the CPU, nothing on other devices and for a model whose keys cannot be kept. */
+#define PREFIXES_DEFAULT UINT64_MAX
 rw_status model_keep_prefixes(model *m, uint64_t max_bytes, rw_error *err);
 prefix_figures model_prefix_figures(const model *m);
 

@@ -29,7 +29,7 @@ typedef struct {
   overlong overlong;
   bool own;              /* the model is of this process's making (model_options) */
   bool no_golden_check;  /* take the model although its golden rows (golden.h) score otherwise */
-  uint64_t prefix_cache; /* bytes of keys and values kept over calls (prefix_cache.h); 0: none */
+  uint64_t prefix_cache; /* bytes of keys and values kept over calls (model_keep_prefixes); 0: none */
   bool no_share;         /* compute every conversation whole; no score depends on it */
   rw_context *context;   /* with its threads; lives as long as the scorer */
 } score_options;

@@ -54,7 +54,7 @@ rw_status hosted_open(hosted **out, rw_context *context, pthread_mutex_t *turn, 
   m->name = sm->name ? mem_strndup(sm->name, strlen(sm->name)) : mem_strndup(slash, (size_t)(end - slash));
   score_options so = o->score;
   so.model = sm->dir;
-  so.prefix_cache = (uint64_t)o->prefix_cache_mib << 20;
+  so.prefix_cache = o->prefix_cache_mib < 0 ? PREFIXES_DEFAULT : (uint64_t)o->prefix_cache_mib << 20;
   rw_status s = m->name ? RW_OK : rw_nomem(err, sm->dir);
   const char *const *names;
   if (!s) {

@@ -30,7 +30,7 @@ typedef struct {
   double client_timeout;    /* seconds that a client may be late (client.h); 0: any */
   double deadline;          /* seconds from a request's end to its answer; 0: none */
   double wait_ms;           /* an idle model waits so long for more */
-  int64_t prefix_cache_mib; /* 0: none */
+  int64_t prefix_cache_mib; /* 0: none; less: the default (model_keep_prefixes) */
   /* Once requests are answered: the URL, on one line. */
   void (*ready)(void *ctx, const char *url);
   void *ready_ctx;
