@@ -24,7 +24,7 @@ for end in jsonl jsonl.gz jsonl.zst; do score --quiet "$tmp/rows.jsonl" -o "$tmp
 score --quiet "$tmp/rows.jsonl" -o "$tmp/said.jsonl" 2>"$tmp/warnings"
 
 # N jobs in any order, some twice, then one that joins
-for n in 1 2 3 4; do
+for n in 3 $(more 1 2 4); do
   for end in jsonl jsonl.gz jsonl.zst; do
     out=$tmp/of$n.$end rows=$tmp/rows.jsonl
     [ $end = jsonl.gz ] && rows=$tmp/rows.jsonl.gz
@@ -49,7 +49,7 @@ if [ -e "$(dirname "$reward")/libreward-parquet.so" ]; then
 fi
 
 # killed at any moment and begun again: a part is whole or absent, and no finished row is scored twice
-for round in $(seq 6); do
+for round in 1 2 $(more 3 4 5 6); do
   out=$tmp/killed$round.jsonl
   for i in 2 1 2; do killed "$reward" "${args[@]}" --model $model --quiet "$tmp/rows.jsonl" -o "$out" --task $i/2 2>/dev/null; done
   for f in "$out.parts"/??????; do

@@ -108,7 +108,7 @@ ended_well() {
   rm -rf "$tmp/killed"
   whole=$((whole + 1))
 }
-while [ $kills -lt "${KILLS:-5}" ]; do
+while [ $kills -lt "${KILLS:-$((2 + $(more 1 1 1 | wc -w)))}" ]; do
   n=$((RANDOM % 4 + 1))
   run_killed $n >"$tmp/said" 2>&1 &
   pid=$!

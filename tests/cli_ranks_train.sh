@@ -10,7 +10,7 @@ python3 tests/ranks/make.py "$tmp"
 python3 tests/tiny_model.py "$tmp/texts"
 
 data=$tmp/pairs.jsonl
-families="llama gemma2 gemma3_text qwen3 internlm2_bias nemotron"
+families="llama gemma2 $(more gemma3_text qwen3 internlm2_bias nemotron)"
 if [ "${RANKS:-}" = all ]; then
   all_families
   exit

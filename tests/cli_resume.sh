@@ -27,7 +27,7 @@ dropped = [r for r in rows if "dropped" in r]
 assert len(dropped) == 12 and all(r["dropped"] is True and "dropped: 70 tokens" in r["error"] and "chosen_score" not in r for r in dropped), len(dropped)
 assert sum("error" in r for r in rows) == 12 + 7 and rows[0]["score"] == 1 # a pair gets no field of that name: its own stays
 P
-for end in jsonl jsonl.gz jsonl.zst; do
+for end in jsonl.gz $(more jsonl jsonl.zst); do
   score -o "$tmp/all.$end" 2>/dev/null
   for torn in 0 1; do
     out="$tmp/part$torn.$end"

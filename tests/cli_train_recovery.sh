@@ -76,7 +76,7 @@ wait $pid
 same "$tmp/whole" "$tmp/nohup"
 
 # Ctrl-C when all steps are done, or nearly: interrupted and to be gone on with, or finished and a success
-for last in 298 299 300 300 300 300 300 300; do
+for last in 299 300 $(more 298 300 300 300 300 300); do
   rm -rf "$tmp/end"
   ("$reward" "${args[@]}" --steps 300 --out "$tmp/end" 2>"$tmp/said") & pid=$!
   while [ ! -e "$tmp/end/model.safetensors" ] && [ "$(wc -l 2>/dev/null <"$tmp/end/metrics.jsonl" || echo 0)" -lt $last ] && kill -0 $pid 2>/dev/null; do :; done

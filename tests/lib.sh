@@ -45,6 +45,9 @@ killed() {
 # same_metrics A B: the metrics of two training runs, but for their speed
 same_metrics() { cmp <(sed 's/, "tokens_per_s.*//' "$1/metrics.jsonl") <(sed 's/, "tokens_per_s.*//' "$2/metrics.jsonl"); }
 
+# more WORD…: what a loop over like cases takes besides, but not where FEWER=1 is set: under a sanitizer, which is slow
+more() { [ -n "${FEWER:-}" ] || echo "$@"; }
+
 # small_disk SIZE: a file system of that size as $tmp/small; false where this may not be done
 small_disk() {
   [ "$(id -u)" = 0 ] && mkdir "$tmp/small" && mount -t tmpfs -o size="$1" none "$tmp/small" 2>/dev/null && mounted=$tmp/small

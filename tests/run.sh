@@ -78,6 +78,7 @@ build() {
 
 mode=${1:-}
 export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # PyTorch's: two tests that each take all cores wait for each other
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 add "lint" "$BUILD" "$BUILD/commit.h" tests/lint.sh
 add "check-ops" "$BUILD" "$BUILD/check-ops" "$BUILD/check-ops"
@@ -131,7 +132,7 @@ for f in tests/cli_*.sh; do
   [ "$t" != cli_ranks_nccl ] || target="all ranks $ASAN/emu/libreward_nccl.so"
   [[ $t != cli_cuda* ]] || continue # the emulator changes stacks, which is not for a sanitizer that does not know of it
   [[ $t != @(cli_ranks_hosts|cli_slurm) ]] || continue # these wait for links and launchers; others run the same code
-  add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" bash "$f"
+  add "asan $t" "$ASAN" "${target/#reward/$ASAN\/reward}" env BUILD="$ASAN" FEWER=1 bash "$f"
 done
 for f in tests/check_*.py tests/check_*.sh; do add "$(basename "$f")" "$BUILD" all env BUILD="$BUILD" "$f"; done
 
