@@ -222,7 +222,7 @@ lint: $(BUILD)/commit.h ; @tests/lint.sh
 compile_commands.json:
 	make -n -B all tests BUILD=build | python3 -c 'import json,sys,os,shlex; c=[l.strip() for l in sys.stdin if " -c -o " in l]; print(json.dumps([dict(directory=os.getcwd(),command=l,file=shlex.split(l)[-1]) for l in c],indent=1))' > $@
 
-bench: all tests ; @python3 bench/bench.py && python3 bench/bench_curate.py
+bench: all tests ; @python3 bench/bench.py && python3 bench/bench_curate.py && python3 bench/bench_serve.py
 # One size, one setting of each peer; the peers' Python may be given: BENCH_PYTHON=…
 bench-quick: $(BUILD)/reward $(BUILD)/check-ops ; @python3 bench/bench.py --quick
 # The JSON reader's rate over rows in memory: make bench-json ROWS=FILE

@@ -17,6 +17,8 @@ Peers come from .deps/bench (a virtual environment made on first use by pip) or 
 import argparse, json, os, random, re, resource, subprocess, sys, tempfile, time
 from pathlib import Path
 
+from peers import peer_python, with_head
+
 ROOT = Path(__file__).resolve().parent.parent
 ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
@@ -138,17 +140,12 @@ def ours(args):
     return p.stderr
 
 
-peer_python = os.environ.get("BENCH_PYTHON")
-if not peer_python:
-    peer_python = str(ROOT / ".deps/bench/bin/python")
-    if not os.path.exists(peer_python):
-        subprocess.run([sys.executable, "-m", "venv", str(ROOT / ".deps/bench")], check=True)
-        subprocess.run([peer_python, "-m", "pip", "install", "-q", "torch", "transformers", "trl"], check=True)
+python = peer_python()
 config = json.load(open(f"{a.model}/config.json"))
 with tempfile.TemporaryDirectory() as tmp:
     plain, half = f"{tmp}/plain.jsonl", f"{tmp}/half.jsonl"
     make_rows(plain, a.pairs, False), make_rows(half, a.pairs, True)
-    ours(["train", "--model", a.model, "--data", plain, "--out", f"{tmp}/rm", "--freeze-layers", str(config["num_hidden_layers"]), "--steps", "1", "--lr", "0", "--batch-size", "1"])
+    with_head(a.model, config["num_hidden_layers"], plain, f"{tmp}/rm")
     before = limit()
     dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level and d == "bf16")]
     results = {}
@@ -173,7 +170,7 @@ with tempfile.TemporaryDirectory() as tmp:
         for kind, batch in (("score", 0), ("train", 2)) if a.quick else (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
             if 2 * batch > a.pairs:  # one step is not counted
                 continue
-            out = subprocess.run([peer_python, __file__, "--peer", kind, "--dtype", dtype, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain] + ["--quick"] * a.quick, capture_output=True, text=True)
+            out = subprocess.run([python, __file__, "--peer", kind, "--dtype", dtype, "--batch", str(batch), "--model", f"{tmp}/rm", "--rows", plain] + ["--quick"] * a.quick, capture_output=True, text=True)
             if out.returncode:
                 print(out.stderr[-500:], file=sys.stderr)
                 continue

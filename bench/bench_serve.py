@@ -1,34 +1,37 @@
 #!/usr/bin/env python3
 """`reward serve` under load, beside `reward score` on the same rows, in one run.
 
-    bench/bench_serve.py MODEL [--groups 64] [--responses 16] [--words 120] [--own 30] [--peer PYTHON] [--threads N]
+    bench/bench_serve.py [MODEL] [--shapes 20:20,120:30,500:30] [--groups 12] [--responses 16] [--rounds 3] [--no-peer] [--threads N]
 
-MODEL is a reward model's folder. Measured, a table each:
+MODEL is a reward model's folder (default: demo/base with a new head). A shape is WORDS:OWN, the words of a prompt and of a response. For each shape:
   - requests/s, p50 and p99 at 1, 8 and 64 connections: unrelated rows, one a request;
   - the GRPO groups: groups x responses single requests, each prompt `responses` times: a group's after one another at
     64 connections, and all of them at once in any order;
   - `reward score` on the same rows: as `responses`, and unrelated with --share no. It pays for opening the model:
     the seconds of a run over one short row are taken off;
-  - the processor's seconds of a row, of the server's process and of score's: on a shared machine they say most;
-  - with and without --prefix-cache: responses of 100 tokens to a prompt of 2,000, one after another;
-  - with --peer, a Python that has torch, transformers and uvicorn: the model behind a small ASGI server, a batch a
-    request, as OpenRLHF ships one (bench/serve_peer.py).
-Rows are random words, the same in each part. On a shared machine compare within one run only.
+  - without --no-peer, the model in transformers behind a small ASGI server, a batch a request, as OpenRLHF ships one
+    (bench/serve_peer.py, run by the peers' Python of bench/peers.py);
+  - the processor's seconds of a row, of the server's process and of score's.
+What is compared runs in turn in each round, and a ratio is the median of the rounds' ratios: a machine's speed drifts.
+At last, without and with what serve keeps of prompts (--prefix-cache): responses of 100 tokens to a prompt of 2,000, one after another.
+Rows are random words. Each part of each round has the same ones behind a number of its own, so that nothing is kept of another's.
 """
-import argparse, http.client, json, os, random, subprocess, tempfile, threading, time
+import argparse, http.client, json, os, random, statistics, subprocess, tempfile, threading, time
 from pathlib import Path
+
+from peers import peer_python, with_head
 
 ROOT = Path(__file__).resolve().parent.parent
 REWARD = ROOT / "build" / "reward"
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-ap.add_argument("model")
-ap.add_argument("--groups", type=int, default=64)
+ap.add_argument("model", nargs="?")
+ap.add_argument("--shapes", default="20:20,120:30,500:30", help="WORDS:OWN, several parted by commas")
+ap.add_argument("--groups", type=int, default=12)
 ap.add_argument("--responses", type=int, default=16)
-ap.add_argument("--words", type=int, default=120, help="of a prompt")
-ap.add_argument("--own", type=int, default=30, help="words of a response")
-ap.add_argument("--turns", type=int, default=8, help="responses to the long prompt")
+ap.add_argument("--rounds", type=int, default=3)
+ap.add_argument("--turns", type=int, default=3, help="responses to the long prompt")
 ap.add_argument("--long", type=int, default=1500, help="words of the long prompt: some 2,000 tokens")
-ap.add_argument("--peer", help="Python of the peer's virtual environment")
+ap.add_argument("--no-peer", action="store_true")
 ap.add_argument("--threads", default="2")
 a = ap.parse_args()
 draw = random.Random(1)
@@ -89,8 +92,8 @@ def load(server, path, bodies, connections):
     return rate, percentile(times, 0.5), percentile(times, 0.99), (server.cpu() - used) / len(times)
 
 
-def score(rows, *options):
-    """As load, of `reward score`, without the seconds of opening the model. rows hold `count` responses."""
+def score(rows, responses, *options):
+    """As load, of `reward score`, without the seconds of opening the model. The rows hold `responses` in all."""
     def run(some):
         began = time.perf_counter()
         p = subprocess.Popen(list(map(str, [REWARD, "score", "--model", a.model, "-q", "--threads", a.threads, *options])),
@@ -102,60 +105,91 @@ def score(rows, *options):
             raise SystemExit("reward score failed")
         return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
 
-    whole, opening = run(rows), run([{"prompt": "a", "response": "b"}])
-    return count / (whole[0] - opening[0]), "", "", (whole[1] - opening[1]) / count
+    opening, whole = run([{"prompt": "a", "response": "b"}]), run(rows)
+    return responses / (whole[0] - opening[0]), None, None, (whole[1] - opening[1]) / responses
 
 
-def row(name, rate, p50, p99, cpu):
-    number = lambda x: f"{x:.1f}" if x != "" else ""
-    print(f"| {name} | {number(rate)} | {number(p50)} | {number(p99)} | {cpu:.3f} |", flush=True)
-    return rate, cpu
+def table(first):
+    print(f"\n| {first} | requests/s | p50 ms | p99 ms | processor s a row |\n|---|---|---|---|---|")
+
+
+def row(name, rounds):
+    """A line of medians over the rounds."""
+    middle = [statistics.median(r[i] for r in rounds) if rounds[0][i] is not None else None for i in range(4)]
+    number = lambda x: "" if x is None else f"{x:.1f}" if x >= 10 else f"{x:.3g}"
+    print(f"| {name} | " + " | ".join(map(number, middle)) + " |", flush=True)
 
 
 def beside(name, ours, other):
-    print(f"{name}: {ours[0] / other[0]:.0%} of its rate, {other[1] / ours[1]:.0%} by the processor's seconds")
+    ratios = [sorted(pair) for pair in ([x[0] / y[0] for x, y in zip(ours, other)], [y[3] / x[3] for x, y in zip(ours, other)])]
+    rate, cpu = (f"{statistics.median(r):.2f} ({r[0]:.2f} to {r[-1]:.2f})" for r in ratios)
+    print(f"{name}: {rate} times its rate, {cpu} by the processor's seconds", flush=True)
 
 
-count = a.groups * a.responses
-prompts = [words(a.words) for _ in range(a.groups)]
-group = [{"prompt": p, "response": words(a.own)} for p in prompts for _ in range(a.responses)]
-single = [{"prompt": words(a.words), "response": words(a.own)} for _ in range(count)]
-as_bodies = lambda rows: [json.dumps(r) for r in rows]
-shuffled = draw.sample(group, count)
+def as_bodies(rows):
+    return [json.dumps(r) for r in rows]
 
-print("| rows | requests/s | p50 ms | p99 ms | processor s a row |\n|---|---|---|---|---|")
-server = ours()
-load(server, "/reward", as_bodies(single[:8]), 8)
-row("unrelated, 1 connection", *load(server, "/reward", as_bodies(single[: count // 8]), 1))
-row("unrelated, 8", *load(server, "/reward", as_bodies(single[: count // 4]), 8))
-at_64 = row("unrelated, 64", *load(server, "/reward", as_bodies(single), 64))
-alone = row("`reward score --share no`", *score(single, "--share", "no"))
-grouped = row(f"{a.groups} x {a.responses} in order, 64", *load(server, "/reward", as_bodies(group), 64))
-whole = row(f"{a.groups} x {a.responses}, all at once", *load(server, "/reward", as_bodies(shuffled), count))
-together = row("`reward score`, as responses", *score([
-    {"prompt": p, "responses": [r["response"] for r in group[i * a.responses : (i + 1) * a.responses]]} for i, p in enumerate(prompts)]))
-server.end()
-if a.peer:
-    server = Server([a.peer, ROOT / "bench" / "serve_peer.py", a.model])
-    some = max(64, count // 8)
-    load(server, "/reward", as_bodies(single[:4]), 1)
-    peer_alone = row("peer: unrelated, 64", *load(server, "/reward", as_bodies(single[:some]), 64))
-    peer_group = row("peer: the groups, 64", *load(server, "/reward", as_bodies(group[:some]), 64))
-    server.end()
-print()
-beside("unrelated, beside reward score", at_64, alone)
-beside("the groups in order, beside reward score", grouped, together)
-beside("the groups at once, beside reward score", whole, together)
-if a.peer:
-    beside("unrelated, beside the peer", at_64, peer_alone)
-    beside("the groups in order, beside the peer", grouped, peer_group)
-    beside("the groups at once, beside the peer", whole, peer_group)
 
-print("| prompt of 2,000 tokens, one response after another | requests/s | p50 ms | p99 ms | processor s a row |\n|---|---|---|---|---|")
+def fresh(rows):
+    tag = draw.randrange(100000, 1000000)
+    return [{**r, "prompt": f"{tag} {r['prompt']}"} for r in rows]
+
+
+def shape(prompt_words, own):
+    count = a.groups * a.responses
+    prompts = [words(prompt_words) for _ in range(a.groups)]
+    answers = [[words(own) for _ in range(a.responses)] for _ in prompts]
+    group = [{"prompt": p, "response": r} for p, some in zip(prompts, answers) for r in some]
+    whole_groups = [{"prompt": p, "responses": some} for p, some in zip(prompts, answers)]
+    single = [{"prompt": words(prompt_words), "response": words(own)} for _ in range(count // 2)]
+    few = max(16, count // 8)
+    server = ours()
+    peer = Server([python, ROOT / "bench" / "serve_peer.py", a.model]) if python else None
+    parts = {
+        "unrelated, 64 connections": lambda: load(server, "/reward", as_bodies(fresh(single)), 64),
+        "`reward score --share no`": lambda: score(fresh(single), len(single), "--share", "no"),
+        "groups in order, 64": lambda: load(server, "/reward", as_bodies(fresh(group)), 64),
+        "groups in any order, all at once": lambda: load(server, "/reward", as_bodies(fresh(draw.sample(group, count))), count),
+        "`reward score`, as responses": lambda: score(fresh(whole_groups), count),
+        "peer: unrelated, 64": lambda: load(peer, "/reward", as_bodies(fresh(single[:few])), 64),
+        "peer: groups, 64": lambda: load(peer, "/reward", as_bodies(fresh(group[:few])), 64),
+    }
+    names = [name for name in parts if peer or not name.startswith("peer")]
+    for s in filter(None, (server, peer)):
+        load(s, "/reward", as_bodies(fresh(single[:8])), 8)
+    table(f"prompts of {prompt_words} words, responses of {own}")
+    row("unrelated, 1 connection", [load(server, "/reward", as_bodies(fresh(single[:few])), 1)])
+    row("unrelated, 8", [load(server, "/reward", as_bodies(fresh(single[: 2 * few])), 8)])
+    rounds = [{name: parts[name]() for name in names} for _ in range(a.rounds)]
+    got = {name: [r[name] for r in rounds] for name in names}
+    for name in names:
+        row(name, got[name])
+    for s in filter(None, (server, peer)):
+        s.end()
+    print()
+    alone, of_score, ordered, at_once, of_groups, *of_peer = (got[name] for name in names)
+    beside("unrelated, beside reward score", alone, of_score)
+    beside("groups in order, beside reward score", ordered, of_groups)
+    beside("groups at once, beside reward score", at_once, of_groups)
+    if of_peer:
+        beside("unrelated, beside the peer", alone, of_peer[0])
+        beside("groups in order, beside the peer", ordered, of_peer[1])
+        beside("groups at once, beside the peer", at_once, of_peer[1])
+
+
+python = None if a.no_peer else peer_python("uvicorn")
+if not a.model:
+    kept = tempfile.TemporaryDirectory()
+    base, pair = ROOT / "demo" / "base", Path(kept.name) / "pair.jsonl"
+    pair.write_text(json.dumps({"chosen_ids": [1, 2], "rejected_ids": [1, 3]}) + "\n")
+    a.model = with_head(str(base), json.loads((base / "config.json").read_text())["num_hidden_layers"], str(pair), Path(kept.name) / "rm")
+for one in a.shapes.split(","):
+    shape(*map(int, one.split(":")))
+table("prompt of 2,000 tokens, one response after another")
 long = words(a.long)
 bodies = as_bodies([{"prompt": long, "response": words(a.long // 20)} for _ in range(a.turns + 1)])
-for name, options in ("without", []), ("`--prefix-cache 1024`", ["--prefix-cache", "1024"]):
+for name, options in ("`--prefix-cache 0`", ["--prefix-cache", "0"]), ("as it is", []):
     server = ours(*options)
     load(server, "/reward", bodies[:1], 1)
-    row(name, *load(server, "/reward", bodies[1:], 1))
+    row(name, [load(server, "/reward", bodies[1:], 1)])
     server.end()
