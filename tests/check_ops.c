@@ -34,7 +34,8 @@ static void must_sync(backend *be) {
 
 /* bf16: the factors are rounded first, so they are here too; then only the sums' roundings differ. */
 static void check_linear(backend *be, const char *level, bool bf16) {
-  static const size_t shapes[][3] = {{1, 7, 5}, {3, 64, 48}, {97, 257, 130}, {200, 576, 960}};
+  static const size_t shapes[][3] = {{1, 7, 5},     {3, 64, 48},    {20, 300, 50},
+                                     {60, 520, 97}, {97, 257, 130}, {200, 576, 960}};
   const char *suffix = bf16 ? "bf16" : "f32";
   be->set_bf16(be, bf16);
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -62,6 +63,16 @@ static void check_linear(backend *be, const char *level, bool bf16) {
     }
     snprintf(what, sizeof what, "linear %s %zux%zux%zu rows alone, bits", suffix, m, in, out);
     report(level, what, differ, 0);
+    /* added to what is there, all rows and four at a time */
+    float *added = mem_aligned(m * out, sizeof *added);
+    memcpy(added, y, m * out * sizeof(float));
+    be->linear(be, mat_f32(added, out), mx, ws, 2, m, true);
+    for (size_t i = 0; i < m; i += 4)
+      be->linear(be, mat_from(my, i, 0), mat_from(mx, i, 0), ws, 2, m - i < 4 ? m - i : 4, true);
+    must_sync(be);
+    snprintf(what, sizeof what, "linear %s %zux%zux%zu added, bits", suffix, m, in, out);
+    report(level, what, bits_differ(added, y, m * out * sizeof(float)), 0);
+    mem_free(added);
     /* dx = dy·w and dw = dyᵀ·x, in one go and in pieces */
     if (rounds) round_all(y, m * out);
     float *dx = random_f(m * in, 1), *dw = mem_aligned(out * in, 4), *dw1 = mem_aligned(out * in, 4);

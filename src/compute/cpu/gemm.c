@@ -182,9 +182,13 @@ static rw_status gemm(cpu_state *s, const engine *e, float *c, size_t ldc, const
 }
 
 /* Of few outputs, which are a head's: in f32 whatever the rest is in. */
+static const engine *engine_of(const cpu_state *s, size_t out) {
+  return out < BACKEND_FEW_OUTPUTS ? &s->engines.head : &s->engines.layers;
+}
+
 static void product(cpu_state *s, const char *operation, mat c, const operand *a, const operand *b, size_t out,
                     const row_pieces *pieces, bool acc) {
-  const engine *e = out < BACKEND_FEW_OUTPUTS ? &s->engines.head : &s->engines.layers;
+  const engine *e = engine_of(s, out);
   rw_error err;
   if (!cpu_faulty(s)) cpu_fault(s, operation, gemm(s, e, c.p, c.ld, a, b, pieces, acc, &err), &err);
 }
@@ -225,7 +229,9 @@ static void bias_row(const void *call, size_t row) {
 void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc) {
   cpu_state *s = cpu_of(be);
   operand a = matrix(x.p, m, w[0].in, x.ld, 1), b = stacked(w, nw, true);
-  product(s, "linear", y, &a, &b, b.n, NULL, acc);
+  const engine *e = engine_of(s, b.n);
+  if (e->inner != 1 || e->round || !cpu_thin(s, y, x, w, nw, m, acc))
+    product(s, "linear", y, &a, &b, b.n, NULL, acc);
   bool any = false;
   for (int i = 0; i < nw; i++) any |= w[i].bias != NULL;
   struct bias_job j = {y, w, nw, s->k};

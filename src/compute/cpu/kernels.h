@@ -25,6 +25,9 @@ typedef struct {
   /* c[i*ldc + j] (+)= sum_k a[k*mr + i] * b[k*nr + j] for i < m <= mr, j < n <= nr. acc: start from c. */
   void (*tile)(size_t kn, const float *a, const float *b, float *c, size_t ldc, size_t m, size_t n, bool acc);
 
+  /* sums[j*nr + i] += sum_k x[k*nr + i] * w[j*ldw + k] for i < nr, of which only i < m need be, and j < n. */
+  void (*thin)(size_t kn, const float *x, size_t m, const float *w, size_t ldw, size_t n, float *sums);
+
   void (*round_bf16)(float *x, size_t n); /* to the nearest bf16, ties to even */
 
   /* Rows of n values. */

@@ -91,6 +91,43 @@ static void tile(size_t kn, const float *a, const float *b, float *c, size_t ldc
   for (size_t i = 0; i < m; i++) memcpy(c + i * ldc, edge + i * NR, n * sizeof(float));
 }
 
+enum { FEW_VECTORS = 8, THIN_ROWS = MR > FEW_VECTORS ? MR : FEW_VECTORS };
+
+/* r rows of a weight, by v vectors of a panel's rows. */
+__attribute__((always_inline)) static inline void thin_part(const size_t r, const size_t v, size_t kn,
+                                                            const float *restrict x, const float *restrict w,
+                                                            size_t ldw, float *restrict sums) {
+  vec s[THIN_ROWS][NV];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < r; i++)
+#pragma GCC unroll 8
+    for (size_t j = 0; j < v; j++) s[i][j] = V_LOAD(sums + i * NR + j * VL);
+  for (size_t k = 0; k < kn; k++, x += NR) {
+    vec xv[NV];
+#pragma GCC unroll 8
+    for (size_t j = 0; j < v; j++) xv[j] = V_LOAD(x + j * VL);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < r; i++) {
+      vec wv = V_SET1(w[i * ldw + k]);
+#pragma GCC unroll 8
+      for (size_t j = 0; j < v; j++) s[i][j] = V_FMA(wv, xv[j], s[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < r; i++)
+#pragma GCC unroll 8
+    for (size_t j = 0; j < v; j++) V_STORE(sums + i * NR + j * VL, s[i][j]);
+}
+
+static void thin(size_t kn, const float *x, size_t m, const float *w, size_t ldw, size_t n, float *sums) {
+  size_t i = 0;
+  if (m <= VL)
+    for (; i + FEW_VECTORS <= n; i += FEW_VECTORS)
+      thin_part(FEW_VECTORS, 1, kn, x, w + i * ldw, ldw, sums + i * NR);
+  for (; i + MR <= n; i += MR) thin_part(MR, NV, kn, x, w + i * ldw, ldw, sums + i * NR);
+  for (; i < n; i++) thin_part(1, NV, kn, x, w + i * ldw, ldw, sums + i * NR);
+}
+
 /* n values of a 16-bit type, or f32, as f32; exact. */
 static void widen(float *restrict dst, const void *src, tensor_type type, size_t n) {
   const uint16_t *h = src;
@@ -529,6 +566,7 @@ const kernels TABLE_NAME(LEVEL) = {
     .nr = NR,
     .pack = pack,
     .tile = tile,
+    .thin = thin,
     .round_bf16 = round_bf16,
     .dot = dot,
     .row_max = row_max,
