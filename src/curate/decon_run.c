@@ -97,14 +97,12 @@ static rw_status read_row(json_doc *d, arena *a, const row_map *called, const ch
     if (n == 0) return json_wrong(d, json_get(d, 0, field), field, "a string, turns or messages", err);
     return one_conversation(row, m, n, origin, a, err);
   }
-  rw_status s = conv_read(row, d, 0, called, a, err);
-  if (!s) return split_turns(d, a, row, err);
-  if (s != RW_DATA || json_kind(d, 0) != JSON_OBJECT) return s;
-  rw_error other;
-  rw_status t = read_prompt(d, &m, &n, a, &other);
-  if (t || n == 0) return s; /* the row's first error says more */
-  RW_TRY(one_conversation(row, m, n, row->source, a, err));
-  return split_turns(d, a, row, err);
+  rw_status s = conv_read(row, d, 0, called, a, NULL); /* many rows have no response: nobody hears of it */
+  if (s == RW_DATA && json_kind(d, 0) == JSON_OBJECT && !read_prompt(d, &m, &n, a, NULL) && n > 0)
+    s = one_conversation(row, m, n, row->source, a, err);
+  else if (s)
+    s = conv_read(row, d, 0, called, a, err); /* again, for what it has to say */
+  return s ? s : split_turns(d, a, row, err);
 }
 
 static rw_status open_lane(void *ctx, void *own, rw_error *err) {

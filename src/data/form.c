@@ -122,6 +122,7 @@ static bool has_form(json_doc *d, json_val row, const row_map *called, const dat
 static void no_form(json_doc *d, json_val row, rw_error *err) {
   char fields[300] = "";
   size_t len = 0, n = 0;
+  if (!err) return;
   for (json_val v = json_first(d, row); v != JSON_NONE; v = json_next(d, v), n++) {
     slice key = json_key(d, v);
     if (len + key.len + 3 > sizeof fields) break;

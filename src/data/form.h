@@ -48,7 +48,7 @@ typedef struct {
 } data_form;
 extern const data_form data_forms[]; /* ends without title */
 
-/* NULL: of no form; then *err says which fields it has and what to do. */
+/* NULL: of no form; then *err (NULL: nobody asks) says which fields it has and what to do. */
 const data_form *form_of(json_doc *d, json_val row, const row_map *called, rw_error *err);
 
 #endif
