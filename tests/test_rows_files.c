@@ -17,6 +17,7 @@ typedef struct {
   struct several *all;
   size_t index;
   uint64_t seen, fail_at; /* fail_at: the line that work() refuses; 0: none */
+  uint64_t every;         /* every so many rows are wanted; 0: all */
   atomic_bool met, ended; /* met: some row was worked on */
   bool skip, waits, large;
   char hash[65];
@@ -52,7 +53,8 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   (void)e;
   if (waiting > all->most) all->most = waiting;
   if (f->large) atomic_fetch_sub(&all->waiting, RESULT_BYTES);
-  if (row.p || f->index < all->now || line != ++f->seen || *(uint64_t *)result != line * 10 + f->index)
+  if (row.p || f->index < all->now || line != ++f->seen * (f->every ? f->every : 1) ||
+      *(uint64_t *)result != line * 10 + f->index)
     all->in_order = false;
   all->now = f->index;
   for (int i = 0; f->waits && line == IN_FILE && i < 5000 && !atomic_load(&all->f[1].met); i++)
@@ -66,6 +68,11 @@ static rw_status begin(void *ctx, bool *wanted, rw_error *e) {
   (void)e;
   *wanted = !f->skip;
   return RW_OK;
+}
+
+static bool wants(void *ctx, uint64_t line) {
+  const one_file *f = ctx;
+  return !f->every || line % f->every == 0;
 }
 
 static rw_status end(void *ctx, const rows_in *in, rw_error *e) {
@@ -86,7 +93,8 @@ static rw_status map_several(several *all, int threads) {
     snprintf(paths[i], sizeof paths[i], "%s", in_dir(all->path[i] ? all->path[i] : "several.gz"));
     all->f[i].all = all;
     all->f[i].index = i;
-    jobs[i] = (rows_file_job){.path = paths[i], .hashed = true, .ctx = &all->f[i], .begin = begin, .end = end};
+    jobs[i] = (rows_file_job){
+        .path = paths[i], .hashed = true, .ctx = &all->f[i], .begin = begin, .end = end, .wants = wants};
   }
   context_init(&context, NULL, NULL);
   OK(context_start(&context, threads, &err));
@@ -152,6 +160,18 @@ static void what_waits_is_bounded(void **state) {
   assert_true(all.most > 64 << 20 && all.most < MOST_WAITING);
 }
 
+static void only_what_is_wanted_is_worked_on(void **state) {
+  (void)state;
+  for (int threads = 1; threads <= 4; threads += 3) {
+    several all = {
+        .f = {{.every = 700}, {.every = IN_FILE + 1, .fail_at = 1}, {.every = IN_FILE}, {.fail_at = 3000}}};
+    assert_int_equal(map_several(&all, threads), RW_DATA);
+    assert_non_null(strstr(err.text, "several.gz:3000: refused"));
+    assert_int_equal(all.f[0].seen, IN_FILE / 700);
+    assert_true(all.f[1].hash[0] && all.f[1].seen == 0 && all.f[2].seen == 1 && all.f[3].seen == 2999);
+  }
+}
+
 static void *write_pipe(void *ctx) {
   several *all = ctx;
   while (!atomic_load(&all->f[0].ended)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -181,9 +201,8 @@ static void a_pipe_is_opened_in_its_turn(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(files_are_read_at_once),
-      cmocka_unit_test(the_first_failure_in_order_is_told),
-      cmocka_unit_test(what_waits_is_bounded),
+      cmocka_unit_test(files_are_read_at_once),       cmocka_unit_test(the_first_failure_in_order_is_told),
+      cmocka_unit_test(what_waits_is_bounded),        cmocka_unit_test(only_what_is_wanted_is_worked_on),
       cmocka_unit_test(a_pipe_is_opened_in_its_turn),
   };
   return cmocka_run_group_tests(tests, make_files, remove_dir);

@@ -49,8 +49,8 @@ typedef struct {
 typedef struct {
   fetching *f;
   const input *in;
-  need *needs; /* by line */
-  size_t n;
+  need *needs;  /* by line */
+  size_t n, at; /* at: the first that is not read yet */
 } fetched_file;
 
 /* ---- copies ---- */
@@ -124,6 +124,12 @@ static size_t first_need(const fetched_file *f, uint64_t line) {
       hi = mid;
   }
   return lo;
+}
+
+static bool wants(void *ctx, uint64_t line) {
+  fetched_file *f = ctx;
+  while (f->at < f->n && f->needs[f->at].line < line) f->at++;
+  return f->at < f->n && f->needs[f->at].line == line;
 }
 
 static size_t needs_of(const fetched_file *f, size_t first, uint64_t line) {
@@ -223,7 +229,6 @@ static rw_status work(void *ctx, rows_lane *lane, slice row, uint64_t line, void
   const fetched_file *f = ctx;
   part **parts = result;
   size_t first = first_need(f, line), n = needs_of(f, first, line);
-  if (n == 0) return RW_OK;
   RW_TRY(json_parse(lane->doc, row.p, row.len, err));
   *parts = arena_alloc(lane->keep, n, sizeof **parts);
   if (!*parts) return rw_nomem(err, "a row");
@@ -269,7 +274,8 @@ static rw_status fetch_files(fetching *f, fetched_file *files, rows_file_job *jo
                               .sink_runs_pool = r->inputs[i].src->pairing != PAIR_IN_ROW, /* finish_chunk does */
                               .ctx = &files[i],
                               .begin = list_needs,
-                              .end = end_file};
+                              .end = end_file,
+                              .wants = wants};
   }
   return rows_map_files(jobs, r->n_inputs, &job, r->o->context, err);
 }

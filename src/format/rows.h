@@ -93,6 +93,8 @@ typedef struct {
    * false: it need not be read); and after its last row was handed on. NULL: nothing to do. */
   rw_status (*begin)(void *ctx, bool *wanted, rw_error *err);
   rw_status (*end)(void *ctx, const rows_in *in, rw_error *err);
+  /* Is the row worked on and handed on? Asked in the order of lines, of one at a time. NULL: all are. */
+  bool (*wants)(void *ctx, uint64_t line);
 } rows_file_job;
 rw_status rows_map_files(const rows_file_job *files, size_t n, const rows_job *job, rw_context *context,
                          rw_error *err);

@@ -141,7 +141,8 @@ static void work_chunk(mapping *m, stream *f, chunk *c, int thread) {
   c->seconds = clock_seconds() - began;
 }
 
-static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
+static rw_status read_chunk(stream *f, chunk *c, rw_error *err) {
+  size_t bytes = 0;
   c->n = 0;
   c->status = RW_OK;
   if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
@@ -149,11 +150,13 @@ static rw_status read_chunk(rows_in *in, chunk *c, rw_error *err) {
   else
     str_clear(&c->text);
   arena_reset(c->keep);
-  while (c->text.len < CHUNK_BYTES && c->n < CHUNK_ROWS) {
+  while (!f->ended && bytes < CHUNK_BYTES && c->n < CHUNK_ROWS) {
     slice row;
     uint64_t line;
-    RW_TRY(rows_next(in, &row, &line, err));
-    if (!row.p) break;
+    RW_TRY(rows_next(f->in, &row, &line, err));
+    f->ended = !row.p;
+    bytes += row.len;
+    if (f->ended || (f->file->wants && !f->file->wants(f->file->ctx, line))) continue;
     if (!mem_grow((void **)&c->rows, &c->cap, c->n + 1, sizeof *c->rows)) return rw_nomem(err, "rows");
     c->rows[c->n].at = c->text.len;
     c->rows[c->n].len = row.len;
@@ -177,9 +180,9 @@ static void read_chunks(mapping *m, stream *f) {
   double began = clock_seconds();
   while (n-- > 0 && bytes < (most > large ? most : large) && !f->ended) {
     chunk *c = f->spare.items[f->spare.n - 1];
-    f->read = read_chunk(f->in, c, &f->read_err);
-    f->ended = f->read || c->n == 0;
-    if (c->n == 0) break;
+    f->read = read_chunk(f, c, &f->read_err);
+    f->ended |= f->read != RW_OK;
+    if (c->n == 0) continue;
     f->spare.n--;
     put_chunk(&f->coming, c);
     bytes += c->text.len;
