@@ -68,6 +68,18 @@ for r in no mlp full; do # auto recomputes as little as the device's memory allo
   EMU_TOTAL=$((room + 9999)) dry | grep -qx "recompute  *$r" || fail "auto: not $r in $room bytes"
 done
 EMU_TOTAL=$((room - 9999)) fails 1 "memory of the device" dry
+# the script for a machine with a GPU: its table, of what succeeds, fails and is missing
+mkdir "$tmp/gpu"
+for f in "$reward" "${BUILD:-build}/emu/bench-cuda"; do ln -s "$(realpath "$f")" "$tmp/gpu"; done
+export STEPS="limits layer-27b memory-8b products" MODELS="8b=small layer=tiny" SIZE=64 TOKENS=40
+expect 1 "1 failed, " tests/gpu.sh "$tmp/gpu"
+for said in "limits  *rc   0 .* TFLOP/s" "layer-27b  *rc   0 .* tokens/s" "memory-8b  *rc   0 .* predicted 0.00. GB, taken" "products: .* is not here"; do
+  grep -q "^$said" "$tmp/stdout" || fail "gpu.sh: no line '$said' in $(cat "$tmp/out")"
+done
+STEPS=layer-8b MODELS=layer=round expect 1 "layer-8b       rc   2" tests/gpu.sh "$tmp/gpu"
+LIMIT=3 expect 1 "4 failed, " tests/gpu.sh "$tmp/gpu"
+[ "$(grep -c "no time left" "$tmp/stdout")" = 3 ] || fail "gpu.sh: $(cat "$tmp/out")"
+unset STEPS MODELS SIZE TOKENS
 expect 0 "peak_memory_bytes" "$reward" train --model "$tmp/rm" --data "$tmp/pairs.jsonl" --out "$tmp/none" --dry-run
 
 # what a GPU trained is opened by a processor, and the other way round

@@ -126,7 +126,7 @@ for f in tests/cli_*.sh; do
   t=$(basename "$f" .sh) target=all
   [ "$t" != cli_guard ] || target=reward-guard
   [[ $t != cli_ranks* ]] || target="all ranks"
-  [[ $t != cli_cuda* ]] || target="all $BUILD/emu/libreward-cuda.so"
+  [[ $t != cli_cuda* ]] || target="all $BUILD/emu/libreward-cuda.so $BUILD/emu/bench-cuda"
   [ "$t" != cli_ranks_nccl ] || target="all ranks $BUILD/emu/libreward_nccl.so $BUILD/emu/libreward-cuda.so"
   add "$t" "$BUILD" "${target/#reward/$BUILD\/reward}" env BUILD="$BUILD" bash "$f"
   [ "$t" != cli_ranks_nccl ] || target="all ranks $ASAN/emu/libreward_nccl.so"

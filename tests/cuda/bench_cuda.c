@@ -1,78 +1,17 @@
 /* bench_cuda.c - the CUDA backend's speed on one GPU, from its operations alone, on random values.
  *
- * usage: bench-cuda limits | products | layer [TOKENS…]
- * limits: the machine's own: a copy, a large product. products: the pinned algorithm beside cuBLASLt's own choice
- * and the best of its candidates, at the shapes of Llama-3.1-8B. layer: one of its layers, forward and backward,
- * and its optimizer's update; what 32 of them would give. Each time is the mean of calls one after another, after a
- * warm-up.
+ * usage: bench-cuda limits [SIZE] | layer SHAPE TOKENS…     SHAPE: llama-3.1-8b, gemma-2-27b, tiny
+ * limits: the machine's own: a copy, a large product (of SIZE³, 8192). layer: one layer, forward and backward, with
+ * adapters of rank 16 and without, and its optimizer's update; what all of the model's layers would give. Each time
+ * is the mean of calls one after another, after a warm-up.
  */
-#include <cuda_runtime_api.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#include "base/half.h"
-#include "base/rng.h"
-#include "compute/cuda/open.h"
-#include "compute/cuda/product_lt.h"
-
-static backend *be;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-static void settle(void) {
-  rw_error err;
-  if (be->sync(be, &err)) printf("FAIL %s\n", err.text), exit(1);
-}
-static void *room(size_t bytes) {
-  void *p = be->alloc(be, MEM_DEVICE, bytes);
-  if (!p) printf("FAIL no device memory for %zu bytes\n", bytes), exit(1);
-  return p;
-}
-/* bf16 (or f32) values of a normal distribution: random ones in a block, the block again and again. */
-static void *filled(size_t n, tensor_type type, double scale) {
-  enum { BLOCK = 1 << 20 };
-  static float normal[BLOCK];
-  static uint32_t block[BLOCK];
-  static bool made;
-  rng r = rng_new(5, 5);
-  for (size_t i = 0; !made && i < BLOCK; i++) normal[i] = (float)rng_normal(&r);
-  made = true;
-  for (size_t i = 0; i < BLOCK; i++) {
-    const float f = normal[i] * (float)scale;
-    if (type == T_F32)
-      memcpy(&block[i], &f, 4);
-    else
-      ((uint16_t *)block)[i] = half_to_bf16(f);
-  }
-  char *p = room(n * type_size(type));
-  for (size_t at = 0; at < n; at += BLOCK)
-    be->put(be, p + at * type_size(type), block, (n - at < BLOCK ? n - at : BLOCK) * type_size(type));
-  return p;
-}
-static mat matrix(size_t rows, size_t n, double scale) { return (mat){filled(rows * n, T_BF16, scale), n, T_BF16}; }
-static void drop(void *p) { be->release(be, MEM_DEVICE, p); }
-
-#define SECONDS(times, result, ...)        \
-  do {                                     \
-    __VA_ARGS__;                           \
-    settle();                              \
-    const double from_ = now();            \
-    for (int i_ = 0; i_ < (times); i_++) { \
-      __VA_ARGS__;                         \
-    }                                      \
-    settle();                              \
-    (result) = (now() - from_) / (times);  \
-  } while (0)
+#include "bench.h"
+#include "compute/cuda/product.h"
 
 /* ---- the machine's limits ---- */
 
-static void limits(void) {
-  const size_t m = 1 << 19, n = 2048, k = 8192;
+static void limits(size_t k) {
+  const size_t m = 64 * k, n = k / 4;
   double s;
   mat x = {filled(m * n, T_F32, 1), n, T_F32}, y = {filled(m * n, T_F32, 1), n, T_F32};
   SECONDS(10, s, be->copy(be, y, x, m, n));
@@ -82,106 +21,44 @@ static void limits(void) {
   mat a = matrix(k, k, 1), b = matrix(k, k, 1), c = matrix(k, k, 1);
   const weight w = {b.p, T_BF16, k, k, k, NULL};
   SECONDS(10, s, be->linear(be, c, a, &w, 1, k, false));
-  printf("product of 8192^3 in bf16           %8.1f TFLOP/s\n", 2e-12 * (double)k * (double)k * (double)k / s);
+  printf("product of %zu^3 in bf16           %8.1f TFLOP/s\n", k, 2e-12 * (double)k * (double)k * (double)k / s);
   drop(a.p), drop(b.p), drop(c.p);
 }
 
-/* ---- products ---- */
+/* ---- a layer ---- */
 
-static double product_seconds(products *p, const product_shape *s, size_t rows, void *c, void *a, void *b, bool acc,
-                              const cublasLtMatmulAlgo_t *algo, void *ws, size_t bytes) {
-  int e = product_by(p, s, rows, c, a, b, acc, algo, ws, bytes);
-  cudaDeviceSynchronize();
-  if (e) return 1e9;
-  const double from = now();
-  for (int i = 0; i < 5; i++) product_by(p, s, rows, c, a, b, acc, algo, ws, bytes);
-  return cudaDeviceSynchronize() == cudaSuccess ? (now() - from) / 5 : 1e9;
+typedef struct {
+  const char *name;
+  size_t hidden, ff, layers;
+  attention_shape a;
+  activation act;
+  bool post_norms;
+} shape;
+static const shape shapes[] = {
+    {"llama-3.1-8b", 4096, 14336, 32, {32, 8, 128, 0.0884f, 0, 0, {0}}, ACT_SILU, false},
+    {"gemma-2-27b", 4608, 36864, 46, {32, 16, 128, 0.0833f, 50, 4096, {0}}, ACT_GELU_TANH, true},
+    {"tiny", 64, 128, 2, {4, 2, 16, 0.25f, 50, 24, {0}}, ACT_GELU_TANH, true}};
+
+enum { PROMPT = 800, BRANCH = 400, MAX_TREES = 64, RANK = 16 }; /* a pair: a shared prompt, two responses */
+
+/* GRADIENT: the products of the weights' gradients. */
+typedef enum { PRODUCT, GRADIENT, ATTENTION, ROWS, ADAPTER, OPTIMIZER, KINDS } kind;
+static const char *const kind_names[] = {"products", "gradients", "attention", "rows", "adapters", "optimizer"};
+typedef enum { FORWARD, BACKWARD, UPDATE, PARTS } part;
+static const char *const part_names[] = {"forward", "backward", "update"};
+static double seconds[PARTS][KINDS], seconds_up; /* up: of what `--recompute mlp` runs again */
+
+static double record(part p, kind k, const char *name, double s) {
+  seconds[p][k] += s;
+  printf("  %-9s %-16s %-9s %8.3f ms\n", kind_names[k], name, part_names[p], 1e3 * s);
+  return s;
 }
-static int config(const cublasLtMatmulAlgo_t *a, cublasLtMatmulAlgoConfigAttributes_t what) {
-  int32_t v = -1;
-  size_t n;
-  cublasLtMatmulAlgoConfigGetAttribute(a, what, &v, sizeof v, &n);
-  return v;
-}
-
-static void products_table(size_t rows) {
-  static const struct {
-    const char *name;
-    product_kind kind;
-    size_t out, in;
-  } list[] = {
-      {"q", PRODUCT_Y, 4096, 4096},      {"k", PRODUCT_Y, 1024, 4096},      {"gate", PRODUCT_Y, 14336, 4096},
-      {"down", PRODUCT_Y, 4096, 14336},  {"q", PRODUCT_DX, 4096, 4096},     {"k", PRODUCT_DX, 1024, 4096},
-      {"gate", PRODUCT_DX, 14336, 4096}, {"down", PRODUCT_DX, 4096, 14336}, {"q", PRODUCT_DW, 4096, 4096},
-      {"k", PRODUCT_DW, 1024, 4096},     {"gate", PRODUCT_DW, 14336, 4096}, {"down", PRODUCT_DW, 4096, 14336}};
-  static const char *const kinds[] = {"y ", "dx", "dw"};
-  enum { MOST = 12 };
-  const size_t ws_bytes = 64 << 20;
-  int status;
-  products *p = products_new(NULL, &status);
-  void *ws = room(ws_bytes), *a = filled(rows * 14336, T_BF16, 1), *b = filled(14336 * 14336, T_BF16, 0.02),
-       *c = room(rows * 14336 * 4);
-  printf("products at %zu rows, TFLOP/s   pinned  best of none-split  cuBLASLt's own choice  ratio\n", rows);
-  double pinned_all = 0, own_all = 0;
-  for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-    const product_kind kind = list[i].kind;
-    const size_t out = list[i].out, in = list[i].in;
-    product_shape s;
-    memset(&s, 0, sizeof s);
-    s.kind = kind;
-    s.n = kind == PRODUCT_DX ? in : out, s.k = kind == PRODUCT_DX ? out : in;
-    s.lda = kind == PRODUCT_Y ? in : out;
-    s.ldb = in;
-    s.ldc = kind == PRODUCT_Y ? out : in;
-    s.out = kind == PRODUCT_DW ? T_F32 : T_BF16;
-    const bool acc = kind == PRODUCT_DW;
-    const double flop = 2e-12 * (double)rows * (double)out * (double)in;
-    cublasLtMatmulHeuristicResult_t r[MOST], own;
-    int n = 0, n_own = 0;
-    status = product_candidates(p, &s, PRODUCT_ROWS, 0, r, MOST, &n);
-    if (!status) status = product_candidates(p, &s, rows, ws_bytes, &own, 1, &n_own);
-    if (status || n == 0 || n_own == 0) {
-      printf("%s %-5s status %d, %d candidates, %d of its own\n", kinds[kind], list[i].name, status, n, n_own);
-      continue;
-    }
-    double best = 1e9, first = 1e9;
-    int at = 0;
-    for (int j = 0; j < n; j++) {
-      const double t = product_seconds(p, &s, rows, c, a, b, acc, &r[j].algo, NULL, 0);
-      if (j == 0) first = t;
-      if (t < best) best = t, at = j;
-    }
-    const double mine = product_seconds(p, &s, rows, c, a, b, acc, &own.algo, ws, ws_bytes);
-    pinned_all += first, own_all += mine;
-    printf("%s %-5s %6zu %6zu          %8.1f %8.1f (no. %2d: %3d/%2d/%2d) %8.1f (%3d/%2d/%2d split %d)  %.3f\n",
-           kinds[kind], list[i].name, out, in, flop / first, flop / best, at,
-           config(&r[at].algo, CUBLASLT_ALGO_CONFIG_ID), config(&r[at].algo, CUBLASLT_ALGO_CONFIG_TILE_ID),
-           config(&r[at].algo, CUBLASLT_ALGO_CONFIG_STAGES_ID), flop / mine,
-           config(&own.algo, CUBLASLT_ALGO_CONFIG_ID), config(&own.algo, CUBLASLT_ALGO_CONFIG_TILE_ID),
-           config(&own.algo, CUBLASLT_ALGO_CONFIG_STAGES_ID), config(&own.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
-           mine / first);
-    fflush(stdout);
-  }
-  printf("all: the pinned algorithms are at %.3f of cuBLASLt's own choice\n", own_all / pinned_all);
-  products_free(p);
-  drop(ws), drop(a), drop(b), drop(c);
-}
-
-/* ---- a layer of Llama-3.1-8B ---- */
-
-enum { H = 4096, Q = 32, G = 8, D = 128, F = 14336, LAYERS = 32, QKV = (Q + 2 * G) * D };
-enum { PROMPT = 800, BRANCH = 400, MAX_TREES = 64 }; /* a pair: a shared prompt, two responses */
-
-typedef enum { PRODUCT, ATTENTION, ROWS, OPTIMIZER, KINDS } kind;
-static const char *const kind_names[] = {"products", "attention", "rows", "optimizer"};
-static double forward[KINDS], backward[KINDS], update[KINDS];
-
-#define TIMED(into, kind, name, ...)                                     \
-  do {                                                                   \
-    double s_;                                                           \
-    SECONDS(4, s_, __VA_ARGS__);                                         \
-    (into)[kind] += s_;                                                  \
-    printf("  %-9s %-22s %8.3f ms\n", kind_names[kind], name, 1e3 * s_); \
+static double measured; /* by the last TIMED */
+#define TIMED(p, k, name, ...)         \
+  do {                                 \
+    double s_;                         \
+    SECONDS(4, s_, __VA_ARGS__);       \
+    measured = record(p, k, name, s_); \
   } while (0)
 
 static void grow(batch_layout *l, size_t rows) {
@@ -194,7 +71,7 @@ static void grow(batch_layout *l, size_t rows) {
     const size_t left = rows - at, prompt = left > PROMPT + 2 * BRANCH ? PROMPT : left / 2,
                  first = (left - prompt) / 2 < BRANCH ? (left - prompt) / 2 : BRANCH,
                  second = left - prompt - first < BRANCH ? left - prompt - first : BRANCH;
-    trees[n] = (tree){{at, prompt}, 2 * n, 2};
+    trees[n] = (tree){{at, prompt}, 2 * n, 2, {0, 0}};
     branches[2 * n] = (span){at + prompt, first};
     branches[2 * n + 1] = (span){at + prompt + first, second};
     for (size_t i = 0; i < prompt + first; i++) pos[at + i] = (int32_t)i;
@@ -209,7 +86,74 @@ static weight weights(size_t out, size_t in) {
   return (weight){filled(out * in, T_BF16, 0.02), T_BF16, out, in, in, NULL};
 }
 
-static void layer(size_t m) {
+/* A projection of all rows: x to y forward, the gradient of y to that of x backward. */
+typedef struct {
+  const char *name;
+  mat x, y, dy, dx;
+  weight w[3];
+  int n;
+} projection;
+
+/* What the projection's adapters add: u = x·Aᵀ, y += u·Bᵀ, and the way back (model/lora.c). */
+static void adapters(const projection *p, const batch *b, size_t m) {
+  size_t column = 0, in = p->w[0].in;
+  for (int i = 0; i < p->n; column += p->w[i++].out) {
+    const weight wa = weights(RANK, in), wb = weights(p->w[i].out, RANK);
+    const mat y = mat_from(p->y, 0, column), dy = mat_from(p->dy, 0, column);
+    mat u = matrix(m, RANK, 1), du = matrix(m, RANK, 1);
+    float *da = room(RANK * in * 4), *db = room(RANK * wb.out * 4);
+    be->zero(be, da, RANK * in * 4), be->zero(be, db, RANK * wb.out * 4);
+    TIMED(FORWARD, ADAPTER, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
+          be->linear(be, y, u, &wb, 1, m, true));
+    TIMED(BACKWARD, ADAPTER, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
+          be->linear_dw(be, db, dy, u, b, ROWS_ALL, wb.out, RANK); be->linear_dx(be, du, dy, &wb, 1, m, false);
+          be->scale(be, du, 2, m, RANK); be->linear_dw(be, da, du, p->x, b, ROWS_ALL, RANK, in);
+          be->linear_dx(be, p->dx, du, &wa, 1, m, true));
+    void *all[] = {u.p, du.p, da, db, (void *)(uintptr_t)wa.data, (void *)(uintptr_t)wb.data};
+    for (size_t j = 0; j < sizeof all / sizeof *all; j++) drop(all[j]);
+  }
+}
+
+static double sum_of(part p, bool gradients, bool adapted) {
+  double s = 0;
+  for (int k = 0; k < KINDS; k++)
+    if ((gradients || k != GRADIENT) && (adapted || k != ADAPTER)) s += seconds[p][k];
+  return s;
+}
+
+/* Tokens a second of all layers, and the share of 989 TFLOP/s, of so many passes over the weights. */
+static void rate(const shape *s, const char *what, size_t m, size_t values, double passes, double time) {
+  printf("  %-44s %9.0f tokens/s", what, (double)m / (double)s->layers / time);
+  if (passes > 0) printf(" (%.0f%% of 989 TFLOP/s)", passes * 2 * (double)values * (double)m / time / 9.89e12);
+  printf("\n");
+}
+
+static void report(const shape *s, size_t m, size_t values) {
+  printf(" ms");
+  for (int k = 0; k < KINDS; k++) printf(" %10s", kind_names[k]);
+  for (int p = 0; p < PARTS; p++) {
+    printf("\n ");
+    for (int k = 0; k < KINDS; k++) printf(" %10.2f", 1e3 * seconds[p][k]);
+    printf("  %s", part_names[p]);
+  }
+  const double forward = sum_of(FORWARD, true, false), backward = sum_of(BACKWARD, true, false),
+               low_forward = sum_of(FORWARD, true, true), low_backward = sum_of(BACKWARD, false, true);
+  printf("\n %zu tokens a pass, %zu layers of %s:\n", m, s->layers, s->name);
+  rate(s, "score", m, values, 1, forward);
+  rate(s, "train", m, values, 3, forward + backward);
+  rate(s, "train, --recompute mlp", m, values, 0, forward + backward + seconds_up);
+  rate(s, "train, --recompute full", m, values, 0, 2 * forward + backward);
+  rate(s, "train, with an update every pass", m, values, 0, forward + backward + sum_of(UPDATE, true, false));
+  rate(s, "train, --lora-rank 16", m, values, 2, low_forward + low_backward);
+  rate(s, "train, --lora-rank 16 --recompute mlp", m, values, 0, low_forward + low_backward + seconds_up);
+  rate(s, "train, --lora-rank 16 --recompute full", m, values, 0, 2 * low_forward + low_backward);
+  fflush(stdout);
+}
+
+static void layer(const shape *s, size_t m) {
+  const attention_shape *a = &s->a;
+  const size_t h = s->hidden, f = s->ff, d = a->head_dim, q = a->q_heads * d, g = a->kv_heads * d,
+               qkv_width = q + 2 * g;
   batch_layout l;
   batch *b = NULL;
   rw_error err;
@@ -219,111 +163,103 @@ static void layer(size_t m) {
     ends[l.pieces.n] = (l.pieces.n + 1) * PRODUCT_ROWS < m ? (l.pieces.n + 1) * PRODUCT_ROWS : m;
   l.pieces.end = ends;
   if (be->batch_make(be, &b, &l, &err)) printf("FAIL %s\n", err.text), exit(1);
-  memset(forward, 0, sizeof forward), memset(backward, 0, sizeof backward), memset(update, 0, sizeof update);
+  memset(seconds, 0, sizeof seconds);
+  asked = 0;
   uint64_t free0, free1, total;
   be->memory(be, &free0, &total);
-  mat x = matrix(m, H, 1), n1 = matrix(m, H, 1), qkv = matrix(m, QKV, 1), o = matrix(m, H, 1), t = matrix(m, H, 1),
-      gu = matrix(m, 2 * F, 1), y = matrix(m, F, 1);
-  const weight wq[3] = {weights(Q * D, H), weights(G * D, H), weights(G * D, H)}, wo = weights(H, Q * D),
-               wg[2] = {weights(F, H), weights(F, H)}, wd = weights(H, F);
-  float *norm = filled(H, T_F32, 1), *rstd = room(m * sizeof *rstd), *lse = room(m * Q * sizeof *lse),
-        *cos = filled(4096 * D / 2, T_F32, 0.5), *sin = filled(4096 * D / 2, T_F32, 0.5);
-  const attention_shape a = {Q, G, D, 0.0884f, 0, 0};
-  printf("a layer of Llama-3.1-8B, %zu tokens in %zu pairs\n forward\n", m, l.f.n_trees);
-  double *f = forward;
-  TIMED(f, ROWS, "rmsnorm", be->rmsnorm(be, n1, x, norm, 0, 1e-5f, m, 1, H, rstd));
-  TIMED(f, PRODUCT, "q k v", be->linear(be, qkv, n1, wq, 3, m, false));
-  TIMED(f, ROWS, "rope", be->rope(be, qkv, b, Q + G, D, cos, sin, D / 2, 1));
-  TIMED(f, ATTENTION, "attention", be->attention(be, o, qkv, b, &a, lse));
-  TIMED(f, PRODUCT, "o", be->linear(be, t, o, &wo, 1, m, false));
-  TIMED(f, ROWS, "add", be->add(be, x, t, m, H));
-  TIMED(f, ROWS, "rmsnorm", be->rmsnorm(be, n1, x, norm, 0, 1e-5f, m, 1, H, rstd));
-  TIMED(f, PRODUCT, "gate up", be->linear(be, gu, n1, wg, 2, m, false));
-  TIMED(f, ROWS, "gated silu", be->gated(be, y, gu, m, F, ACT_SILU));
-  TIMED(f, PRODUCT, "down", be->linear(be, t, y, &wd, 1, m, false));
-  TIMED(f, ROWS, "add", be->add(be, x, t, m, H));
-  printf(" backward\n");
-  mat dqkv = matrix(m, QKV, 1), dx = matrix(m, H, 1), dt = matrix(m, H, 1);
-  const size_t values = (size_t)(Q + G + G) * D * H + (size_t)H * Q * D + 3 * (size_t)F * H;
-  float *dw = room(values * sizeof *dw), *dnorm = room(H * sizeof *dnorm), *at = dw;
-  be->zero(be, dw, values * sizeof *dw), be->zero(be, dnorm, H * sizeof *dnorm);
-  f = backward;
-  TIMED(f, PRODUCT, "down dw", be->linear_dw(be, at, dx, y, b, ROWS_ALL, H, F));
-  TIMED(f, PRODUCT, "down dx", be->linear_dx(be, y, dx, &wd, 1, m, false));
-  TIMED(f, ROWS, "gated silu bwd", be->gated_bwd(be, gu, y, gu, m, F, ACT_SILU));
-  at += (size_t)H * F;
-  for (int i = 0; i < 2; i++, at += (size_t)H * F)
-    TIMED(f, PRODUCT, i ? "up dw" : "gate dw",
-          be->linear_dw(be, at, mat_from(gu, 0, (size_t)i * F), n1, b, ROWS_ALL, F, H));
-  TIMED(f, PRODUCT, "gate up dx", be->linear_dx(be, dt, gu, wg, 2, m, false));
-  TIMED(f, ROWS, "rmsnorm bwd", be->rmsnorm_bwd(be, dx, dnorm, dt, x, norm, 0, rstd, b, ROWS_ALL, 1, H, true));
-  TIMED(f, PRODUCT, "o dw", be->linear_dw(be, at, dx, o, b, ROWS_ALL, H, Q * D));
-  TIMED(f, PRODUCT, "o dx", be->linear_dx(be, dt, dx, &wo, 1, m, false));
-  TIMED(f, ATTENTION, "attention bwd", be->attention_bwd(be, dqkv, dt, o, qkv, lse, b, &a));
-  TIMED(f, ROWS, "rope bwd", be->rope(be, dqkv, b, Q + G, D, cos, sin, D / 2, -1));
-  at += (size_t)H * Q * D;
-  for (int i = 0; i < 3; i++) {
-    const size_t from = i == 0 ? 0 : (size_t)(Q + (i - 1) * G) * D;
-    TIMED(f, PRODUCT,
-          i == 0   ? "q dw"
-          : i == 1 ? "k dw"
-                   : "v dw",
-          be->linear_dw(be, at, mat_from(dqkv, 0, from), n1, b, ROWS_ALL, wq[i].out, H));
-    at += wq[i].out * H;
-  }
-  TIMED(f, PRODUCT, "q k v dx", be->linear_dx(be, dt, dqkv, wq, 3, m, false));
-  TIMED(f, ROWS, "rmsnorm bwd", be->rmsnorm_bwd(be, dx, dnorm, dt, x, norm, 0, rstd, b, ROWS_ALL, 1, H, true));
-  printf(" update of %zu values\n", values);
+  mat x = matrix(m, h, 1), normed = matrix(m, h, 1), qkv = matrix(m, qkv_width, 1), o = matrix(m, q, 1),
+      t = matrix(m, h, 1), gate_up = matrix(m, 2 * f, 1), gated = matrix(m, f, 1), dqkv = matrix(m, qkv_width, 1),
+      dx = matrix(m, h, 1), dt = matrix(m, h, 1), d_o = matrix(m, q, 1);
+  float *norm = filled(h, T_F32, 1), *rstd = room(m * sizeof *rstd), *lse = room(m * a->q_heads * sizeof *lse),
+        *cos = filled(4096 * d / 2, T_F32, 0.5), *sin = filled(4096 * d / 2, T_F32, 0.5),
+        *dnorm = room(h * sizeof *dnorm);
+  const projection p[] = {{"q k v", normed, qkv, dqkv, dt, {weights(q, h), weights(g, h), weights(g, h)}, 3},
+                          {"o", o, t, dx, d_o, {weights(h, q)}, 1},
+                          {"gate up", normed, gate_up, gate_up, dt, {weights(f, h), weights(f, h)}, 2},
+                          {"down", gated, t, dx, gated, {weights(h, f)}, 1}};
+  enum { QKV, O, UP, DOWN, PROJECTIONS };
+  const size_t values = qkv_width * h + h * q + 3 * f * h;
+  float *dw = room(values * sizeof *dw), *at = dw;
+  be->zero(be, dw, values * sizeof *dw), be->zero(be, dnorm, h * sizeof *dnorm);
+
+#define LINEAR(i)        TIMED(FORWARD, PRODUCT, p[i].name, be->linear(be, p[i].y, p[i].x, p[i].w, p[i].n, m, false))
+#define NORM(name, y, x) TIMED(FORWARD, ROWS, name, be->rmsnorm(be, y, x, norm, 0, 1e-5f, m, 1, h, rstd))
+  printf("a layer of %s, %zu tokens in %zu pairs\n", s->name, m, l.f.n_trees);
+  NORM("rmsnorm", normed, x);
+  LINEAR(QKV);
+  TIMED(FORWARD, ROWS, "rope", be->rope(be, qkv, b, a->q_heads + a->kv_heads, d, cos, sin, d / 2, 1));
+  TIMED(FORWARD, ATTENTION, "attention", be->attention(be, o, qkv, b, a, lse));
+  LINEAR(O);
+  if (s->post_norms) NORM("rmsnorm after", dt, t);
+  TIMED(FORWARD, ROWS, "add", be->add(be, x, t, m, h));
+  NORM("rmsnorm", normed, x);
+  seconds_up = measured;
+  LINEAR(UP);
+  seconds_up += measured;
+  TIMED(FORWARD, ROWS, "gated", be->gated(be, gated, gate_up, m, f, s->act));
+  LINEAR(DOWN);
+  if (s->post_norms) NORM("rmsnorm after", dt, t);
+  TIMED(FORWARD, ROWS, "add", be->add(be, x, t, m, h));
+
+#define LINEAR_BWD(i)                                                                                     \
+  do {                                                                                                    \
+    const size_t out_ = p[i].dy.ld, in_ = p[i].w[0].in;                                                   \
+    TIMED(BACKWARD, GRADIENT, p[i].name, be->linear_dw(be, at, p[i].dy, p[i].x, b, ROWS_ALL, out_, in_)); \
+    at += out_ * in_;                                                                                     \
+    TIMED(BACKWARD, PRODUCT, p[i].name, be->linear_dx(be, p[i].dx, p[i].dy, p[i].w, p[i].n, m, false));   \
+  } while (0)
+#define NORM_BWD(name, acc)   \
+  TIMED(BACKWARD, ROWS, name, \
+        be->rmsnorm_bwd(be, (acc) ? dx : dt, dnorm, (acc) ? dt : dx, x, norm, 0, rstd, b, ROWS_ALL, 1, h, acc))
+  if (s->post_norms) NORM_BWD("rmsnorm after", false);
+  LINEAR_BWD(DOWN);
+  TIMED(BACKWARD, ROWS, "gated", be->gated_bwd(be, gate_up, gated, gate_up, m, f, s->act));
+  LINEAR_BWD(UP);
+  NORM_BWD("rmsnorm", true);
+  if (s->post_norms) NORM_BWD("rmsnorm after", false);
+  LINEAR_BWD(O);
+  TIMED(BACKWARD, ATTENTION, "attention", be->attention_bwd(be, dqkv, d_o, o, qkv, lse, b, a));
+  TIMED(BACKWARD, ROWS, "rope", be->rope(be, dqkv, b, a->q_heads + a->kv_heads, d, cos, sin, d / 2, -1));
+  LINEAR_BWD(QKV);
+  NORM_BWD("rmsnorm", true);
+  for (int i = 0; i < PROJECTIONS; i++) adapters(&p[i], b, m);
+
+  const size_t scales = (values + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK * sizeof(float);
   const master w = {room(values * 2), NULL, T_BF16};
-  const adamw8_state q8[2] = {{room(values), room(values / ADAMW8_BLOCK * 4)},
-                              {room(values), room(values / ADAMW8_BLOCK * 4)}};
+  const adamw8_state q8[2] = {{room(values), room(scales)}, {room(values), room(scales)}};
   const adamw_step step = {1e-5, 0.9, 0.95, 1e-8, 0, 0.1, 0.05, 1, 0};
   be->zero(be, w.value, values * 2);
-  for (int i = 0; i < 2; i++)
-    be->zero(be, q8[i].code, values), be->zero(be, q8[i].scale, values / ADAMW8_BLOCK * 4);
-  TIMED(update, OPTIMIZER, "sum of squares", be->sum_squares(be, dw, values, NULL));
-  TIMED(update, OPTIMIZER, "adamw8, rounded", be->adamw8(be, w, dw, q8[0], q8[1], values, &step, 1));
+  for (int i = 0; i < 2; i++) be->zero(be, q8[i].code, values), be->zero(be, q8[i].scale, scales);
+  TIMED(UPDATE, OPTIMIZER, "sum of squares", be->sum_squares(be, dw, values, NULL));
+  TIMED(UPDATE, OPTIMIZER, "adamw8, rounded", be->adamw8(be, w, dw, q8[0], q8[1], values, &step, 1));
   be->memory(be, &free1, &total);
-  printf(" device memory taken %.2f GB of %.1f\n", (double)(free0 - free1) * 1e-9, (double)total * 1e-9);
+  printf(" device memory: predicted at most %.3f GB, taken %.3f of %.1f\n",
+         (double)(asked + be->scratch_bytes(be, m, 2 * f, h * f)) * 1e-9, (double)(free0 - free1) * 1e-9,
+         (double)total * 1e-9);
+  report(s, m, values);
 
-  double sums[3] = {0, 0, 0};
-  printf(" ms        forward backward\n");
-  for (int k = 0; k < KINDS; k++) {
-    if (k != OPTIMIZER) printf(" %-9s %7.2f %8.2f\n", kind_names[k], 1e3 * forward[k], 1e3 * backward[k]);
-    sums[0] += forward[k], sums[1] += backward[k], sums[2] += update[k];
-  }
-  const double flops = 6.0 * (double)values * (double)m; /* of the products, forward and backward */
-  printf(
-      "%zu tokens, %d such layers: score %.0f tok/s (%.0f%% of 989 TFLOP/s); train %.0f tok/s (%.0f%%), with "
-      "recompute %.0f, with an update every pass %.0f\n",
-      m, LAYERS, (double)m / LAYERS / sums[0], flops / 3 / sums[0] / 9.89e12,
-      (double)m / LAYERS / (sums[0] + sums[1]), flops / (sums[0] + sums[1]) / 9.89e12,
-      (double)m / LAYERS / (2 * sums[0] + sums[1]), (double)m / LAYERS / (sums[0] + sums[1] + sums[2]));
-  fflush(stdout);
-  void *all[] = {x.p, n1.p,   qkv.p, o.p,  t.p, gu.p,  y.p,     norm,       rstd,        lse,        cos,
-                 sin, dqkv.p, dx.p,  dt.p, dw,  dnorm, w.value, q8[0].code, q8[0].scale, q8[1].code, q8[1].scale};
+  void *all[] = {x.p,   normed.p, qkv.p,   o.p,        t.p,         gate_up.p,  gated.p,    dqkv.p,
+                 dx.p,  dt.p,     d_o.p,   norm,       rstd,        lse,        cos,        sin,
+                 dnorm, dw,       w.value, q8[0].code, q8[0].scale, q8[1].code, q8[1].scale};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
-  const weight *ws[] = {&wq[0], &wq[1], &wq[2], &wo, &wg[0], &wg[1], &wd};
-  for (size_t i = 0; i < sizeof ws / sizeof *ws; i++) drop((void *)(uintptr_t)ws[i]->data);
+  for (int i = 0; i < PROJECTIONS; i++)
+    for (int j = 0; j < p[i].n; j++) drop((void *)(uintptr_t)p[i].w[j].data);
   be->batch_free(be, b);
+  free((void *)(uintptr_t)l.f.ids), free((void *)(uintptr_t)l.f.pos);
 }
 
 int main(int argc, char **argv) {
-  const char *what = argc > 1 ? argv[1] : "";
-  const reward_cuda_options o = {0, false, false};
-  rw_error err;
-  if (reward_cuda_open(&be, REWARD_CUDA_VERSION, &o, &err)) {
-    printf("%s\n", err.text);
-    return 1;
+  const char *what = argc > 1 ? argv[1] : "", *name = argc > 2 ? argv[2] : "";
+  const shape *s = NULL;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    if (strcmp(name, shapes[i].name) == 0) s = &shapes[i];
+  if (strcmp(what, "limits") != 0 && !(strcmp(what, "layer") == 0 && s && argc > 3)) {
+    printf("usage: bench-cuda limits [SIZE] | layer llama-3.1-8b|gemma-2-27b|tiny TOKENS…\n");
+    return 2;
   }
-  if (strcmp(what, "limits") == 0)
-    limits();
-  else if (strcmp(what, "products") == 0)
-    products_table(8192);
-  else if (strcmp(what, "layer") == 0)
-    for (int i = 2; i < argc; i++) layer((size_t)atol(argv[i]));
-  else
-    printf("usage: bench-cuda limits | products | layer TOKENS…\n");
+  open_device();
+  if (!s) limits(argc > 2 ? (size_t)atol(name) : 8192);
+  for (int i = 3; s && i < argc; i++) layer(s, (size_t)atol(argv[i]));
   be->close(be);
   return 0;
 }

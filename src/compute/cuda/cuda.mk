@@ -13,7 +13,7 @@ NVCC_FLAGS := -std=c++17 -O3 -lineinfo -fmad=false -Isrc -Iinclude -Xcompiler -f
 CUDA_OBJ := $(CUDA_CU:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
 CUDA_LD   = -Wl,--gc-sections -L$(CUDA)/lib64 -lcublasLt -lcudart_static -ldl -lrt -lm -pthread
 .PHONY: cuda emu
-cuda: $(BUILD)/libreward-cuda.so $(BUILD)/check-models $(BUILD)/check-cuda $(BUILD)/check-attention $(BUILD)/bench-cuda $(BUILD)/bench-attention
+cuda: $(BUILD)/libreward-cuda.so $(BUILD)/check-models $(BUILD)/check-cuda $(BUILD)/check-attention $(BUILD)/bench-cuda $(BUILD)/bench-products $(BUILD)/bench-attention
 
 # A kernel whose registers spill to memory is a fault of the build.
 $(BUILD)/cuda/%.o: %.cu $(wildcard $(CUDA_DIR)/*.h)
@@ -27,7 +27,7 @@ $(BUILD)/libreward-cuda.so: $(CUDA_OBJ)
 	$(CXX) -shared -Wl,--no-undefined -o $@ $^ $(CUDA_LD)
 $(BUILD)/check-cuda: $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/check_cuda.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
 	$(CXX) -o $@ $^ $(CUDA_LD)
-$(BUILD)/bench-cuda: $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/bench_cuda.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
+$(BUILD)/bench-cuda $(BUILD)/bench-products: $(BUILD)/bench-%: $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/bench_%.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
 	$(CXX) -o $@ $^ $(CUDA_LD)
 $(BUILD)/%-attention: $(BUILD)/cuda/tests/cuda/%_attention.o $(CUDA_OBJ) $(BUILD)/cuda/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/cuda/%.o)
 	$(CXX) -o $@ $^ $(CUDA_LD)
@@ -54,7 +54,7 @@ EMU_C   := $(filter-out $(CUDA_DIR)/product_lt.c,$(CUDA_C)) tests/emu/product_pl
 EMU_CXX  = -std=gnu++17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -Wno-unknown-pragmas -ffp-contract=off \
            -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Iinclude -Itests/emu $(PLANT)
 EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h)
-emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/check-attention $(BUILD)/emu/libreward-cuda.so
+emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/check-attention $(BUILD)/emu/bench-cuda $(BUILD)/emu/libreward-cuda.so
 
 # $1: folder; $2: sanitizer's flags; $3: the emulator's own, which is never compiled with a sanitizer
 define EMU_RULES
@@ -68,7 +68,7 @@ $(BUILD)/$1/%.o: %.c $(EMU_H)
 	@mkdir -p $$(@D)
 	$(CC) $$(CUDA_CFLAGS) -c -o $$@ $$<
 EMU_OBJ_$1 := $(CUDA_CU:%.cu=$(BUILD)/$1/%.o) $(EMU_C:%.c=$(BUILD)/$1/%.o) $(BUILD)/$1/tests/emu/emu.o
-$(BUILD)/$1/check-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/check_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
+$(BUILD)/$1/%-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/%_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
 $(BUILD)/$1/%-attention: $(BUILD)/$1/tests/cuda/%_attention.o $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
