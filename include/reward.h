@@ -134,11 +134,12 @@ typedef struct {
   size_t n_messages;
   const int32_t *ids; /* already tokenized, special tokens and all */
   size_t n_ids;
-  float *attributes; /* room for rw_model_attributes numbers, or NULL */
-  float score;       /* out: NaN with an error */
-  uint32_t tokens;   /* out: that were scored */
-  bool truncated;    /* out */
-  char error[256];   /* out: "", or why it could not be scored */
+  const char *reference; /* beside messages: an answer to compare with, for models that do (POLAR); NULL: none */
+  float *attributes;     /* room for rw_model_attributes numbers, or NULL */
+  float score;           /* out: NaN with an error */
+  uint32_t tokens;       /* out: that were scored */
+  bool truncated;        /* out */
+  char error[256];       /* out: "", or why it could not be scored */
 } rw_item;
 /* Scores them together, to the bits that each has alone. What is wrong with one stands in its error; the call fails
  * only where nothing can go on (memory, interruption, a number that is not finite). */

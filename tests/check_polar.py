@@ -143,22 +143,52 @@ try:
     after = run("score", "--model", work / "out", rows=[json.loads(x) for x in pairs.read_text().splitlines()])
     check(all(a["chosen_score"] - a["rejected_score"] > b["chosen_score"] - b["rejected_score"] for a, b in zip(after, scored)), "four steps on pairs")
 
-    # serve: rows, and what POLAR's client asks of SGLang
+    # serve: rows, what POLAR's client asks of SGLang, and a reference beside whatever has messages or a prompt and an answer
+    policy = model(work / "policy")
+    config = json.loads((policy / "tokenizer_config.json").read_text())
+    (policy / "tokenizer_config.json").write_text(json.dumps(
+        {**config, "chat_template": "{% for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}"}))
     server = subprocess.Popen([REWARD, "serve", "--model", polar, "--listen", "127.0.0.1:0", "-q"], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([REWARD, "serve", "--model", polar, "--query-template", policy, "--listen", "127.0.0.1:0", "-q"], stdout=subprocess.PIPE, text=True)
     try:
-        port = int(server.stdout.readline().strip().rsplit(":", 1)[1])
+        ports = [int(s.stdout.readline().strip().rsplit(":", 1)[1]) for s in (server, other)]
 
-        def ask(path, body):
+        def ask(path, body, status=200, port=ports[0]):
             c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             c.request("POST", path, json.dumps(body))
-            return json.loads(c.getresponse().read())
+            answer = c.getresponse()
+            check(answer.status == status, f"{path} {body}: {answer.status}")
+            return json.loads(answer.read())
 
         rows = ask("/v1/rewards", {"rows": [whole(*c) for c in CASES]})["rows"]
         check([x["score"] for x in rows] == [x["score"] for x in got], "rows over HTTP")
         check([x["embedding"][0] for x in ask("/classify", {"model": "polar", "text": texts})] == [x["score"] for x in got], "the client with SGLang")
+        chat = [user(p), said(o[0])]
+        beside = [("/reward", {"prompt": p, "response": o[0]}, lambda x: [x]), ("/reward", {"prompt": [user(p)], "response": o[0]}, lambda x: [x]),
+                  ("/classify", {"messages": chat}, lambda x: x["data"][0]["probs"]), ("/pooling", {"messages": chat}, lambda x: x["data"][0]["data"]),
+                  ("/v1/chat/completions", {"messages": chat, "reward_format": "number"}, lambda x: [json.loads(x["choices"][0]["message"]["content"])]),
+                  ("/score", {"text_1": p, "text_2": o}, lambda x: [y["score"] for y in x["data"]]),
+                  ("/rerank", {"query": p, "documents": o}, lambda x: [y["relevance_score"] for y in sorted(x["results"], key=lambda y: y["index"])]),
+                  ("/rerank", {"query": p, "texts": o, "raw_scores": True}, lambda x: [y["score"] for y in sorted(x, key=lambda y: y["index"])]),
+                  ("/predict", {"inputs": [[p, o[0]], [p, o[1]]], "raw_scores": True}, lambda x: [y[0]["score"] for y in x]),
+                  ("/v1/compare", {"prompt": p, "responses": o}, lambda x: x["scores"])]
+        for path, body, scores in beside:
+            for given in (r, [said(r)]):
+                answer = scores(ask(path, {**body, "reference": given}))
+                check(answer == by[:len(answer)], f"{path} with a reference: {answer} for {by}")
+            check("reference" in json.dumps(ask(path, body, status=422 if "raw_scores" in body else 400)), f"{path} without a reference")
+        check(ask("/reward", {"prompt": p, "response": o[0], "label": r}) == by[0], "slime's label")
+        # a text has no place for it
+        for path, body in (("/classify", {"input": texts[0]}), ("/classify", {"text": texts[0]}), ("/v1/embeddings", {"input": texts[0]}), ("/get_reward", {"query": texts[:1], "labels": [r]})):
+            check("reference" in json.dumps(ask(path, {**body, **({} if "labels" in body else {"reference": r})}, status=400)), f"{path}: a reference beside a text")
+        query = [f"[user]{p}[end][assistant]{a}[end]" for a in o]
+        check(ask("/get_reward", {"query": query, "prompts": [p, p], "labels": [r, r]}, port=ports[1])["rewards"] == by, "OpenRLHF's labels")
+        check(ask("/classify", {"input": query[0], "reference": r}, port=ports[1])["data"][0]["probs"] == by[:1], "a text that is read back")
+        check("reference" in json.dumps(ask("/get_reward", {"query": query}, status=400, port=ports[1])), "OpenRLHF without labels")
     finally:
-        server.terminate()
-        server.wait()
+        for s in (server, other):
+            s.terminate()
+            s.wait()
 finally:
     shutil.rmtree(work)
 sys.exit(bad)

@@ -375,6 +375,48 @@ static void put(const char *name, const char *text) {
   assert_int_equal(fclose(f), 0);
 }
 
+/* internlm2 of the test data with a tokenizer that has a token <|reward|> of its own: POLAR's. */
+static void make_polar(void) {
+  char from[4200], here[4096];
+  assert_non_null(getcwd(here, sizeof here));
+  snprintf(from, sizeof from, "%s/tests/data/model/internlm2/model.safetensors", here);
+  assert_int_equal(symlink(from, in_dir("model.safetensors")), 0);
+  snprintf(from, sizeof from, "cp tests/data/model/internlm2/config.json %s", in_dir("config.json"));
+  assert_int_equal(system(from), 0);
+  put("tokenizer_config.json", "{}");
+  put("tokenizer.json",
+      "{\"added_tokens\": [{\"id\": 191, \"content\": \"<|reward|>\", \"single_word\": false, \"lstrip\": false, "
+      "\"rstrip\": false, \"normalized\": false, \"special\": true}], \"normalizer\": null, \"pre_tokenizer\": "
+      "{\"type\": "
+      "\"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}, \"post_processor\": null, \"decoder\": "
+      "null, "
+      "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 3, \"b\": 4, \"c\": 5, \"\\u010a\": 6}, \"merges\": []}}");
+}
+
+static void a_reference_goes_with_messages(void **state) {
+  (void)state;
+  make_polar();
+  rw_model *m = open_in(NULL, dir);
+  rw_message chat[] = {{"user", "ab"}, {"assistant", "c"}};
+  rw_item items[] = {{.messages = chat, .n_messages = 2, .reference = "ba"},
+                     {.messages = chat, .n_messages = 2, .reference = "c"},
+                     {.messages = chat, .n_messages = 2}};
+  float score;
+  char *row;
+  OK(rw_score_items(m, items, 3, &err));
+  OK(rw_score_row(m, "{\"prompt\": \"ab\", \"response\": \"c\", \"reference\": \"ba\"}", &row, &err));
+  const char *at = strstr(row, "\"score\": ");
+  assert_non_null(at);
+  assert_true(strtof(at + 9, NULL) == items[0].score);
+  assert_true(items[1].score != items[0].score);
+  assert_int_equal(items[0].tokens, 11); /* ab, newline, ba, <|reward|>, ab, newline, c, the reward token */
+  assert_int_equal(strncmp(items[2].error, "reference: expected", 19), 0);
+  assert_int_equal(rw_score(m, chat, 2, &score, &err), RW_DATA);
+  assert_int_equal(strncmp(err.text, "reference: expected", 19), 0);
+  rw_free(row);
+  rw_model_close(m);
+}
+
 static void a_model_is_trained_and_measured(void **state) {
   (void)state;
   rw_context *context;
@@ -495,6 +537,7 @@ int main(void) {
       cmocka_unit_test(messages_go_to_their_context),
       cmocka_unit_test(items_have_the_bits_that_they_have_alone),
       cmocka_unit_test(attributes_have_names),
+      cmocka_unit_test(a_reference_goes_with_messages),
       cmocka_unit_test(overlong_is_a_choice),
       cmocka_unit_test(threads_change_no_bit),
       cmocka_unit_test(an_interruption_stays_in_its_context),

@@ -176,6 +176,7 @@ static rw_status item_text(void *ctx, size_t i, str *out, rw_error *err) {
   }
   for (size_t k = 0; !it->messages && k < it->n_ids; k++) jw_int(&w, NULL, it->ids[k]);
   jw_end(&w);
+  if (it->reference) jw_string(&w, "reference", it->reference);
   jw_end(&w);
   return RW_OK;
 }

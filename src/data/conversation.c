@@ -416,18 +416,14 @@ static void read_labels(reader *r, conv_row *row, json_val v) {
   row->source = label(r, row_get(r->d, v, r->called, "source"));
 }
 
-/* The text of `reference`, that of messages one under another. p NULL: it is neither; models that compare with none
- * have rows where it means something else. */
-static rw_status get_reference(reader *r, json_val v, slice *text) {
-  json_val value = row_get(r->d, v, r->called, "reference");
+rw_status conv_reference(slice *text, json_doc *d, json_val v, arena *a, rw_error *err) {
   message *m;
   size_t n, len = 0;
-  *text = json_string(r->d, value);
-  if (json_kind(r->d, value) != JSON_ARRAY || conv_messages(&m, &n, r->d, value, "reference", r->a, NULL))
-    return RW_OK;
+  *text = json_string(d, v);
+  if (json_kind(d, v) != JSON_ARRAY || conv_messages(&m, &n, d, v, "reference", a, NULL)) return RW_OK;
   for (size_t i = 0; i < n; i++) len += m[i].content.len + 1;
-  char *all = arena_alloc(r->a, len, 1), *at = all;
-  if (!all) return rw_nomem(r->err, "reference");
+  char *all = arena_alloc(a, len, 1), *at = all;
+  if (!all) return rw_nomem(err, "reference");
   for (size_t i = 0; i < n; i++) {
     if (i) *at++ = '\n';
     if (m[i].content.len) memcpy(at, m[i].content.p, m[i].content.len);
@@ -443,7 +439,7 @@ static rw_status give_common(reader *r, conv_row *row, json_val v) {
   for (size_t b = 0; b < row->n_branches; b++) {
     if (!row->branch[b].messages) continue;
     if (b == 0) RW_TRY(conv_tools(&tools, r->d, v, r->called, r->err));
-    if (b == 0) RW_TRY(get_reference(r, v, &reference));
+    if (b == 0) RW_TRY(conv_reference(&reference, r->d, row_get(r->d, v, r->called, "reference"), r->a, r->err));
     row->branch[b].tools = tools;
     row->branch[b].reference = reference;
   }

@@ -13,7 +13,8 @@ typedef struct {
   message *messages;
   size_t n_messages;
   slice tools;     /* beside messages: the row's tools as a JSON list; p NULL: none */
-  slice reference; /* beside messages: the row's answer to compare with, for models that do; p NULL: none */
+  slice reference; /* beside messages: the row's answer to compare with, for models that do; p NULL: none. Beside a
+                    * text: the same, for the messages that a server finds in it */
   size_t n_prompt; /* messages before the answer */
   slice text;      /* p != NULL: as is, no template, no BOS */
   int32_t *ids;
@@ -48,6 +49,10 @@ rw_status conv_read(conv_row *row, json_doc *d, json_val v, const row_map *calle
 /* As conv_read, but a row's responses count even where it has a pair too (Magpie's rows). */
 rw_status conv_read_responses(conv_row *row, json_doc *d, json_val v, const row_map *called, arena *a,
                               rw_error *err);
+
+/* The text of a value of `reference`, that of messages one under another. p NULL: it is neither; models that
+ * compare with none have rows where it means something else. */
+rw_status conv_reference(slice *text, json_doc *d, json_val v, arena *a, rw_error *err);
 
 /* Makes a ranking of two responses of unequal score a pair. false: the row is none. */
 bool conv_as_pair(conv_row *row);

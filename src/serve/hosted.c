@@ -105,8 +105,14 @@ static rw_status render_item(hosted *m, request *q, serve_item *it, render_scrat
   if (it->conv.text.p && m->policy) {
     conversation c = {0};
     RW_TRY(policy_parse(m->policy, it->conv.text, &c, q->mem, err));
+    c.n_prompt = c.n_messages - 1;
+    c.reference = it->conv.reference;
     it->conv = c;
   }
+  if (it->conv.text.p && it->conv.reference.p && renderer_compares(scorer_renderer(m->s)))
+    return rw_fail(
+        err, RW_DATA,
+        "reference: a text is scored as it stands, without it; send messages, or set " FIELD(query_template));
   if (it->conv.text.p && it->add_bos) RW_TRY(put_bos(m, it, &it->ids, err));
   overlong over = q->cut || q->most_tokens ? OVERLONG_TRUNCATE : o->score.overlong;
   int64_t most = scorer_max_length(m->s);

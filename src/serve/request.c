@@ -16,6 +16,7 @@ rw_status request_read(request *q, rw_error *err) {
   if (!s && !q->lines && json_kind(q->doc, 0) != JSON_OBJECT)
     s = rw_fail(err, RW_DATA, "the body: expected a JSON object, got %s", json_kind_name(json_kind(q->doc, 0)));
   if (s) return rw_prefix(err, s, "the body is not JSON that can be read");
+  if (!q->lines) RW_TRY(conv_reference(&q->reference, q->doc, request_get(q, "reference"), q->mem, err));
   return q->route->read(q, err);
 }
 
@@ -101,6 +102,12 @@ rw_status request_add(request *q, const conversation *c, bool add_bos, rw_error 
   return vec_push(q->items, q->n, q->cap, it) ? RW_OK : rw_nomem(err, "a request");
 }
 
+rw_status request_conversation(request *q, conversation *c, rw_error *err) {
+  c->n_prompt = c->n_messages - 1;
+  c->reference = q->reference;
+  return request_add(q, c, false, err);
+}
+
 rw_status request_messages(request *q, json_val list, const char *field, rw_error *err) {
   static const char *const others[] = {"chat_template", "chat_template_kwargs", "continue_final_message", NULL};
   conversation c = {0};
@@ -111,11 +118,11 @@ rw_status request_messages(request *q, json_val list, const char *field, rw_erro
     return rw_fail(err, RW_DATA, "%s: expected a conversation that ends with an assistant message, got %.*s", field,
                    (int)last.len, last.p);
   RW_TRY(conv_tools(&c.tools, q->doc, 0, NULL, err));
-  return request_add(q, &c, false, err);
+  return request_conversation(q, &c, err);
 }
 
 rw_status request_text(request *q, slice text, bool add_bos, rw_error *err) {
-  return request_add(q, &(conversation){.text = text}, add_bos, err);
+  return request_add(q, &(conversation){.text = text, .reference = q->reference}, add_bos, err);
 }
 
 rw_status request_ids(request *q, json_val list, const char *field, rw_error *err) {
@@ -159,7 +166,7 @@ rw_status request_exchange(request *q, slice prompt, slice response, rw_error *e
   if (!m) return rw_nomem(err, "a request");
   m[0] = conv_message(ROLE_USER, prompt);
   m[1] = conv_message(ROLE_ASSISTANT, response);
-  return request_add(q, &(conversation){.messages = m, .n_messages = 2}, false, err);
+  return request_conversation(q, &(conversation){.messages = m, .n_messages = 2}, err);
 }
 
 /* ---- writing ---- */

@@ -68,6 +68,7 @@ struct request {
   uint64_t tokens;        /* tokens of all items, once rendered */
   uint64_t number;        /* number among this process's requests */
   int refused;            /* HTTP status of what read() refused; 0: 400 */
+  slice reference;        /* what conversations of the body are compared with, by models that do; p NULL: none */
   bool lines;             /* the body is JSON lines (application/x-ndjson): doc is not read */
   bool many;              /* for the protocol: a list was given, or what it likes */
   bool cut;               /* over-long conversations are truncated, whatever the server is set to */
@@ -97,6 +98,8 @@ rw_status request_without(request *q, const char *const *fields, rw_error *err);
 /* One conversation more; they are scored in this order. The slices and lists must stay until the request ends. */
 rw_status request_add(request *q, const conversation *c, bool add_bos, rw_error *err);
 rw_status request_messages(request *q, json_val list, const char *field, rw_error *err);
+/* Messages, of which the last is the answer, and the body's reference. */
+rw_status request_conversation(request *q, conversation *c, rw_error *err);
 rw_status request_text(request *q, slice text, bool add_bos, rw_error *err);
 rw_status request_ids(request *q, json_val list, const char *field, rw_error *err);
 /* A string, a list of strings, a list of ids or a list of lists of ids. *many: it was a list of inputs. */

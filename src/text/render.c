@@ -82,6 +82,8 @@ void renderer_append(renderer *r, int32_t id) {
   r->compares = between >= 0 && between != id && tok_is_special(r->tok, between);
 }
 
+bool renderer_compares(const renderer *r) { return r->compares; }
+
 render_scratch *render_scratch_new(const renderer *r) {
   render_scratch *s = mem_zalloc(1, sizeof *s);
   if (!s) return NULL;

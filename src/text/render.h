@@ -28,6 +28,7 @@ const tokenizer *renderer_tokenizer(const renderer *r); /* NULL: dir has none */
 /* A token that is appended to every templated conversation from now on (InternLM2's reward token); -1: none. A
  * tokenizer with a control token <|reward|> beside it is POLAR's: conversations are compared with a reference. */
 void renderer_append(renderer *r, int32_t id);
+bool renderer_compares(const renderer *r);
 
 render_scratch *render_scratch_new(const renderer *r); /* NULL: no memory */
 void render_scratch_free(render_scratch *s);
