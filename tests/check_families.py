@@ -8,6 +8,14 @@ A draw is a config.json (head counts, window, biases, ties, rotary scaling in bo
 file or shards) that transformers reads itself. Scores of 1 to 257 tokens, and around the window, must be within 1e-4, the first
 gradient's norm within 1e-3, eight losses within 2%, and the scores that transformers gives with the trained model's folder within
 1e-4. Exit 77, a skip, where these packages are not installed.
+
+Some draws have no such answer in f32, most of all an MLP of width 1 before a norm (gemma2, gemma3_text, olmo2, olmo3): the norm leaves of
+its one number the sign, and around 0, where the sign turns, has a slope of up to 1/sqrt(eps). Draws 10 and 23 of olmo2 and 22 of
+gemma3_text, of seed 1, are such. There the first gradients of both programs are some 1e-4 off those in f64, ours less in most tensors
+of draw 23; and PyTorch's own f64, with each weight moved by 2^-25 of itself, less than f32 keeps, moves one score of draw 10 by 7e-5 and
+the last loss of the others from 1.00 to 0.91 or 1.12, and from 0.34 to 0.13. So where a bar is passed f64 decides: a score may be as far
+from it as thrice PyTorch's own in f32, or as thrice what so small a move of the weights does to it; and losses count up to the step
+where one or the other has come to a quarter of the bar.
 """
 import argparse, copy, json, math, os, random, shutil, subprocess, sys, tempfile, warnings
 from pathlib import Path
@@ -34,7 +42,6 @@ transformers.logging.disable_progress_bar()
 warnings.simplefilter("ignore")
 F = torch.nn.functional
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
-POST_NORMED = ("gemma2", "gemma3_text", "olmo2", "olmo3")  # whose norm takes a narrow MLP's size away, and leaves a sign to noise
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "olmo3", "smollm3", "mixtral",
             "qwen3_moe", "nemotron", "internlm2")
 # the class, families that it was seen over, the decoder's name, the head's
@@ -92,7 +99,7 @@ def config(d, family):
     size = d.choice([4, 6, 8, 10, 12, 16, 20])
     own_size = family in ("llama", "mistral", "qwen3", *GEMMAS, "mixtral", "qwen3_moe", "nemotron") and d.random() < 0.6
     c = dict(model_type=family, hidden_size=d.choice([16, 27, 33, 40, 47, 64]) if own_size else heads * size, num_hidden_layers=d.choice([1, 2, 3, 4]),
-             intermediate_size=d.choice([24, 45, 80, 97, 1 if family not in POST_NORMED else 7]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263]),
+             intermediate_size=d.choice([1, 24, 45, 80, 97]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263]),
              max_position_embeddings=512, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=2)
     if own_size or family in ("qwen3", *GEMMAS, "qwen3_moe"):
         c["head_dim"] = size
@@ -261,6 +268,20 @@ def draw_ids(d, name, c, n):
     return ids
 
 
+def exact(model, values, f32):
+    """values(model) in f64, and how far off f32's are, or they themselves where each weight moves by 2^-25 of itself."""
+    model = copy.deepcopy(model).double()
+    want = torch.tensor(values(copy.deepcopy(model)), dtype=torch.float64)
+    off = [(torch.tensor(f32) - want).abs()]
+    for seed in range(3):
+        other, draw = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for p in other.parameters():
+                p.mul_(1 + (torch.randint(0, 2, p.shape, generator=draw).double() * 2 - 1) * 2.0 ** -25)
+        off.append((torch.tensor(values(other)) - want).abs())
+    return want, torch.stack(off).amax(0)
+
+
 def check_scores(d, name, model, c, folder):
     w = c.get("sliding_window") or 100
     lengths = [1, 2, w - 1, w, w + 1, 2 * w, 257, 256] + [d.randint(3, 130) for _ in range(3)]
@@ -274,7 +295,11 @@ def check_scores(d, name, model, c, folder):
     want = scores_of(name, model, rows, head)
     worst = max(range(len(rows)), key=lambda i: abs(got[i] - want[i]) / max(1, abs(want[i])))
     off = abs(got[worst] - want[worst]) / max(1, abs(want[worst]))
-    return [f"score of {len(rows[worst])} tokens: {got[worst]} for {want[worst]}"] if not off <= 1e-4 else [], off
+    if off <= 1e-4:
+        return [], off
+    doubles, loose = exact(model, lambda m: scores_of(name, m, rows, head), want)
+    return [f"score of {len(r)} tokens: {g} for {w}, {e} in f64" for r, g, w, e, by in zip(rows, got, want, doubles.tolist(), loose.tolist())
+            if abs(g - w) > 1e-4 * max(1, abs(w)) and abs(g - e) > 3 * by], off
 
 
 def torch_losses(model, pairs, loss, lr, decay):
@@ -293,8 +318,7 @@ def torch_losses(model, pairs, loss, lr, decay):
 
 
 def check_training(d, name, model, c, folder):
-    """Eight steps on five pairs, each with a prompt that both share. AdamW moves a value by its gradient's sign at first, so some
-    draws go apart by themselves: a loss may be off by more where PyTorch's own is, in f32 from f64."""
+    """Eight steps on five pairs, each with a prompt that both share."""
     prompts = [draw_ids(d, name, c, d.randint(1, 40)) for _ in range(5)]
     pairs = [[p + draw_ids(d, name, c, d.randint(1, 50)) for _ in range(2)] for p in prompts]
     loss, decay, lr = d.choice(list(LOSSES)), d.choice([0, 0.1]), d.choice([1e-4, 3e-4])
@@ -305,16 +329,17 @@ def check_training(d, name, model, c, folder):
            "--batch-tokens", d.choice([1, 64, 1024]))
     got = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     got = [m for m in got if "grad_norm" in m]
-    doubles = copy.deepcopy(model).double()
+    first = copy.deepcopy(model)
     want, norm = torch_losses(model, pairs, loss, lr, decay)
     bad = []
     if abs(got[0]["grad_norm"] - norm) > 1e-3 * max(norm, 1e-6):
         bad.append(f"{loss}: grad_norm: {got[0]['grad_norm']} for {norm}")
-    off = [abs(m["loss"] - w) for m, w in zip(got, want, strict=True)]
-    if any(o > 0.02 * max(abs(w), 1e-3) for o, w in zip(off, want)):
-        exact, _ = torch_losses(doubles, pairs, loss, lr, decay)
-        bad += [f"{loss}: loss of step {i}: {m['loss']} for {w}, {e} in f64" for i, (m, o, w, e) in enumerate(zip(got, off, want, exact))
-                if o > 0.02 * max(abs(w), 1e-3) and abs(m["loss"] - e) > 3 * abs(w - e)]
+    losses = [m["loss"] for m in got]
+    over = [abs(g - w) > 0.02 * max(abs(w), 1e-3) for g, w in zip(losses, want, strict=True)]
+    if any(over):
+        doubles, loose = exact(first, lambda m: torch_losses(m, pairs, loss, lr, decay)[0], want)
+        firm = (loose <= 0.005 * doubles.abs().clamp(min=1e-3)).long().cumprod(0).sum()
+        bad += [f"{loss}: loss of step {i}: {losses[i]} for {want[i]}, {doubles[i].item()} in f64" for i in range(firm) if over[i]]
     ids = [ids for pair in pairs for ids in pair]
     after = [r["score"] for r in reward("score", "--model", out, rows=[{"input_ids": i} for i in ids])]
     if name in FAMILIES and name != "internlm2":
