@@ -309,8 +309,9 @@ static void what_conversion_cannot_carry_is_named(void **state) {
   } cases[] = {
       {"smollm", "gpt2", "bert", "'bert' with 'smollm'"},
       {"smollm", "smollm", "defalt", "'gpt2' with 'defalt'"},
-      {"smollm", "llama", "gemma",
-       "general.architecture: expected llama, qwen2, qwen3, gemma2 or gemma3, got 'gemma'"},
+      {"smollm", "llama", "gemmb",
+       "general.architecture: expected llama, qwen2, qwen3, gemma2, gemma3, qwen3moe, gemma, phi3, olmo2 or "
+       "smollm3, got 'gemmb'"},
       {"smollm", "llama.vocab_size", "llama.logit_scal", "key llama.logit_scal is not supported"},
       {"smollm", "llama.block_count", "llama.block_cnt\0\0", "llama.block_cnt"},
       {"smollm", "blk.1.attn_k.weight", "blk.1.attn_x.weight", "tensor blk.1.attn_k.weight is missing"},

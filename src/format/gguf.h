@@ -38,8 +38,8 @@ const gguf_tensor *gguf_find(const gguf *g, const char *name);
 rw_status gguf_dequantize(const gguf_tensor *t, float *dst, rw_error *err);
 
 /* The whole file as a Hugging Face directory (config.json, model.safetensors, tokenizer.json,
- * tokenizer_config.json): llama architecture, q/k rows un-permuted. out_dir NULL: only checks that it could be
- * done. dtype of the written weights: DT_F32 (exact), DT_F16, DT_BF16. */
+ * tokenizer_config.json), of the architectures that model/family.c names. out_dir NULL: only checks that it could
+ * be done. dtype of the written weights: DT_F32 (exact), DT_F16, DT_BF16. */
 rw_status gguf_convert(const char *gguf_path, const char *out_dir, int st_dtype_out, rw_error *err);
 
 #endif

@@ -1,55 +1,20 @@
-/* convert.c - a GGUF file as a Hugging Face directory: weights and config.json (Llama, Qwen2, Qwen3, Gemma 2, Gemma
- * 3).
+/* convert.c - a GGUF file as a Hugging Face directory: weights and config.json, of the families whose row of the
+ * table has a GGUF architecture.
  *
- * Tensors are dequantized to f32 and written so (or as asked). GGUF stores the query and key rows of Llama models
- * permuted for another rotary layout, and Gemma's norms with 1 added; they go back. A key or tensor that would
- * change the numbers and is not carried over is refused by name. The tokenizer is in convert_tokenizer.c.
+ * Tensors are dequantized to f32 and written so (or as asked). GGUF stores the query and key rows of Llama-like
+ * models permuted for another rotary layout, Gemma's norms with 1 added, and a layer's experts as one tensor; they
+ * go back. A key or tensor that would change the numbers and is not carried over is refused by name. The rotary
+ * embedding is in convert_rope.c, the tokenizer in convert_tokenizer.c.
  */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "format/safetensors.h"
 #include "model/convert.h"
-#include "model/family.h"
-
-typedef struct {
-  const model_family *f;
-  gguf *g;
-  const char *path, *dir;
-  int64_t layers, hidden, heads, kv_heads, head_dim, ff, context, vocab;
-  double theta, eps;
-  double rope_factor; /* factor of Llama 3.1's scaling; 0: none */
-  double linear;      /* factor of linear scaling; 0: none */
-  int64_t window;
-  double softcap; /* Gemma */
-  int64_t query_scalar;
-  bool tied;
-  st_spec *specs;
-  const gguf_tensor **source;
-  size_t n;
-  arena *names;
-  float *work; /* the largest tensor, when it is not written as f32 */
-  float *rows; /* q_proj as GGUF has it */
-} convert;
-
-/* The architecture's own key of that name. */
-static const char *own_key(const convert *c, const char *name, char buffer[80]) {
-  snprintf(buffer, 80, "%s.%s", c->f->gguf, name);
-  return buffer;
-}
-static bool own_int(const convert *c, const char *name, int64_t *out) {
-  char key[80];
-  return gguf_int(c->g, own_key(c, name, key), out);
-}
-static bool own_float(const convert *c, const char *name, double *out) {
-  char key[80];
-  return gguf_float(c->g, own_key(c, name, key), out);
-}
 
 static rw_status need_int(const convert *c, const char *name, int64_t *out, rw_error *err) {
   char key[80];
-  own_key(c, name, key);
+  convert_key(c, name, key);
   if (gguf_int(c->g, key, out) && *out > 0 && *out < INT32_MAX) return RW_OK;
   return rw_fail(err, RW_DATA, "%s: key %s: expected a whole number above 0", c->path, key);
 }
@@ -70,27 +35,20 @@ static rw_status check_keys(const convert *c, rw_error *err) {
                                       "rope.freq_base"};
   size_t arch = strlen(c->f->gguf);
   for (size_t i = 0; i < gguf_keys(c->g); i++) {
-    slice key = gguf_key(c->g, i), text;
+    slice key = gguf_key(c->g, i);
     if (key.len <= arch || memcmp(key.p, c->f->gguf, arch) != 0 || key.p[arch] != '.') continue;
     slice rest = {key.p + arch + 1, key.len - arch - 1};
-    char name[80];
-    bool ok = false, scaled = false;
+    bool ok = convert_rope_key(c, rest), window = c->f->query_scalar || c->f->only_longrope || c->f->rope_by_layers;
     int64_t n;
-    double x;
     for (size_t k = 0; k < sizeof known / sizeof *known; k++) ok |= slice_is(rest, known[k]);
     if (slice_is(rest, "expert_count") || slice_is(rest, "expert_used_count"))
-      ok = own_int(c, slice_is(rest, "expert_count") ? "expert_count" : "expert_used_count", &n) && n == 0;
-    if (slice_is(rest, "rope.scaling.type"))
-      ok = gguf_string(c->g, own_key(c, "rope.scaling.type", name), &text) &&
-           (slice_is(text, "none") || slice_is(text, "linear"));
-    if (slice_is(rest, "rope.scaling.factor"))
-      ok = gguf_string(c->g, own_key(c, "rope.scaling.type", name), &text) && slice_is(text, "linear");
-    scaled = c->f->post_norms &&
-             (slice_is(rest, "attention.sliding_window") || slice_is(rest, "attn_logit_softcapping") ||
-              slice_is(rest, "final_logit_softcapping")); /* the last: of the language model's head */
-    if (c->f->post_norms && slice_is(rest, "rope.freq_base_swa"))
-      ok = own_float(c, "rope.freq_base_swa", &x) && x == 10000;
-    if (!ok && !scaled)
+      ok = c->experts > 0 || (c->experts == 0 && (!convert_int(c, "expert_used_count", &n) || n == 0));
+    ok |= c->experts > 0 && slice_is(rest, "expert_feed_forward_length");
+    ok |= window && slice_is(rest, "attention.sliding_window");
+    ok |= c->f->rope_by_layers && slice_is(rest, "attention.sliding_window_pattern");
+    ok |= c->f->query_scalar && (slice_is(rest, "attn_logit_softcapping") ||
+                                 slice_is(rest, "final_logit_softcapping")); /* of the language model's head */
+    if (!ok)
       return rw_fail(err, RW_UNSUPPORTED, "%s: key %.*s is not supported; take the Hugging Face checkpoint",
                      c->path, (int)(key.len < 80 ? key.len : 80), key.p);
   }
@@ -100,7 +58,7 @@ static rw_status check_keys(const convert *c, rw_error *err) {
 /* What Gemma's code has as constants of its sizes, and GGUF does not keep. */
 static rw_status read_gemma(convert *c, rw_error *err) {
   RW_TRY(need_int(c, "attention.sliding_window", &c->window, err));
-  if (!own_float(c, "attn_logit_softcapping", &c->softcap)) c->softcap = c->f->softcap;
+  if (!convert_float(c, "attn_logit_softcapping", &c->softcap)) c->softcap = c->f->softcap;
   /* the 27B models divide by the square root of hidden_size / heads, the others by that of the head size */
   bool largest = c->layers == c->f->gguf_largest;
   c->query_scalar = largest ? c->hidden / c->heads : c->head_dim;
@@ -108,10 +66,18 @@ static rw_status read_gemma(convert *c, rw_error *err) {
 }
 
 static rw_status read_sizes(convert *c, rw_error *err) {
-  slice arch = SLICE(""), scaling;
+  slice arch = SLICE("");
   char key[80];
   gguf_string(c->g, "general.architecture", &arch);
-  c->f = family_of_gguf(arch);
+  snprintf(key, sizeof key, "%.*s.expert_count", arch.len > 40 ? 40 : (int)arch.len, arch.p);
+  gguf_int(c->g, key, &c->experts);
+  snprintf(key, sizeof key, "%.*s.attention.sliding_window", arch.len > 40 ? 40 : (int)arch.len, arch.p);
+  gguf_int(c->g, key, &c->window);
+  c->f = family_of_gguf(arch, c->experts > 0, c->window > 0);
+  if (!c->f && family_of_gguf(arch, false, false))
+    return rw_fail(err, RW_UNSUPPORTED,
+                   "%s: key %.*s.expert_count is not supported; take the Hugging Face checkpoint", c->path,
+                   (int)arch.len, arch.p);
   if (!c->f) {
     char known[256];
     family_list(known, true);
@@ -124,126 +90,138 @@ static rw_status read_sizes(convert *c, rw_error *err) {
   RW_TRY(need_int(c, "attention.head_count", &c->heads, err));
   RW_TRY(need_int(c, "feed_forward_length", &c->ff, err));
   RW_TRY(need_int(c, "context_length", &c->context, err));
-  if (!own_int(c, "attention.head_count_kv", &c->kv_heads)) c->kv_heads = c->heads;
-  if (!own_int(c, "attention.key_length", &c->head_dim))
-    c->head_dim = c->f->post_norms ? c->f->head_dim : c->hidden / c->heads;
-  if (!own_float(c, "rope.freq_base", &c->theta)) c->theta = c->f->theta;
-  if (gguf_string(c->g, own_key(c, "rope.scaling.type", key), &scaling) && slice_is(scaling, "linear") &&
-      (!own_float(c, "rope.scaling.factor", &c->linear) || !(c->linear > 0)))
-    return rw_fail(err, RW_DATA, "%s: key %s: expected a number above 0", c->path,
-                   own_key(c, "rope.scaling.factor", key));
-  if (!own_float(c, "attention.layer_norm_rms_epsilon", &c->eps))
+  if (!convert_int(c, "attention.head_count_kv", &c->kv_heads)) c->kv_heads = c->heads;
+  if (!convert_int(c, "attention.key_length", &c->head_dim))
+    c->head_dim = c->f->query_scalar ? c->f->head_dim : c->hidden / c->heads;
+  if (!convert_float(c, "rope.freq_base", &c->theta)) c->theta = c->f->theta;
+  if (!convert_float(c, "attention.layer_norm_rms_epsilon", &c->eps))
     return rw_fail(err, RW_DATA, "%s: key %s is missing", c->path,
-                   own_key(c, "attention.layer_norm_rms_epsilon", key));
+                   convert_key(c, "attention.layer_norm_rms_epsilon", key));
   if (c->kv_heads < 1 || c->heads % c->kv_heads || c->head_dim < 2 || c->head_dim % 2 || c->head_dim > 65536 ||
       c->layers > 4096)
     return rw_fail(
         err, RW_DATA, "%s: %lld layers of %lld heads, %lld key-value heads and head size %lld do not fit together",
         c->path, (long long)c->layers, (long long)c->heads, (long long)c->kv_heads, (long long)c->head_dim);
-  static const char *const same[] = {"rope.dimension_count", "attention.value_length"};
-  for (size_t i = 0; i < 2; i++) {
-    int64_t n = c->head_dim;
-    if (own_int(c, same[i], &n) && n != c->head_dim)
-      return rw_fail(err, RW_UNSUPPORTED, "%s: key %s: expected the head size %lld, got %lld", c->path,
-                     own_key(c, same[i], key), (long long)c->head_dim, (long long)n);
+  int64_t values = c->head_dim;
+  if (convert_int(c, "attention.value_length", &values) && values != c->head_dim)
+    return rw_fail(err, RW_UNSUPPORTED, "%s: key %s: expected the head size %lld, got %lld", c->path,
+                   convert_key(c, "attention.value_length", key), (long long)c->head_dim, (long long)values);
+  if (c->experts > 0) {
+    RW_TRY(need_int(c, "expert_used_count", &c->chosen, err));
+    if (!convert_int(c, "expert_feed_forward_length", &c->expert_ff)) c->expert_ff = c->ff;
   }
+  c->biased = c->f->bias == BIAS_FIELD && gguf_find(c->g, "blk.0.attn_q.bias");
   c->tied = gguf_find(c->g, "output.weight") == NULL;
-  return c->f->post_norms ? read_gemma(c, err) : RW_OK;
+  return c->f->query_scalar ? read_gemma(c, err) : RW_OK;
 }
 
-/* Llama 3.1's rule for a frequency's divisor, with its published constants but the factor
- * (https://github.com/meta-llama/llama-models, function apply_scaling). */
-enum { ROPE_ORIGINAL = 8192, ROPE_LOW = 1, ROPE_HIGH = 4 };
-static double rope_divisor(double theta, int64_t i, int64_t head_dim, double factor) {
-  double wavelength = 2 * M_PI * pow(theta, 2.0 * (double)i / (double)head_dim), ratio = ROPE_ORIGINAL / wavelength;
-  if (ratio > ROPE_HIGH) return 1;
-  if (ratio < ROPE_LOW) return factor;
-  double smooth = (ratio - ROPE_LOW) / (ROPE_HIGH - ROPE_LOW);
-  return 1 / ((1 - smooth) / factor + smooth);
+static rw_status missing(const convert *c, const char *name, rw_error *err) {
+  return rw_fail(err, RW_DATA, "%s: tensor %s is missing", c->path, name);
 }
 
-/* GGUF keeps a scaled rotary embedding as one divisor a frequency; config.json as the rule's constants. The slowest
- * frequency's divisor is the factor; the rule must then give all the others. */
-static rw_status read_rope(convert *c, rw_error *err) {
-  const gguf_tensor *t = gguf_find(c->g, "rope_freqs.weight");
-  if (!t) return RW_OK;
-  size_t n = (size_t)c->head_dim / 2;
-  if (t->n_dims != 1 || t->shape[0] != (int64_t)n || strcmp(t->type_name, "F32") != 0)
-    return rw_fail(err, RW_DATA, "%s: tensor rope_freqs.weight: expected %zu values of F32", c->path, n);
-  const char *p = t->data;
-  float x;
-  memcpy(&x, p + 4 * (n - 1), 4);
-  c->rope_factor = x;
-  for (size_t i = 0; i < n; i++) {
-    memcpy(&x, p + 4 * i, 4);
-    double want = rope_divisor(c->theta, (int64_t)i, c->head_dim, c->rope_factor);
-    if (!(fabs(x - want) <= 1e-5 * want))
-      return rw_fail(err, RW_UNSUPPORTED,
-                     "%s: tensor rope_freqs.weight: value %zu is %g, by Llama 3.1's scaling it is %g; take the "
-                     "Hugging Face checkpoint",
-                     c->path, i, (double)x, want);
-  }
-  return RW_OK;
+static rw_status put(convert *c, gguf_tensor from, const char *to, int64_t rows, int64_t cols, st_dtype dtype,
+                     rw_error *err) {
+  char *name = arena_strndup(c->names, to, strlen(to));
+  st_spec spec = {.name = name, .dtype = dtype, .n_dims = cols ? 2 : 1, .shape = {rows, cols}};
+  return name && vec_push(c->source, c->n_source, c->cap_source, from) && vec_push(c->specs, c->n, c->cap, spec)
+             ? RW_OK
+             : rw_nomem(err, to);
 }
 
 static rw_status add(convert *c, const char *from, const char *to, int64_t rows, int64_t cols, st_dtype dtype,
                      rw_error *err) {
   const gguf_tensor *t = gguf_find(c->g, from);
-  if (!t) return rw_fail(err, RW_DATA, "%s: tensor %s is missing", c->path, from);
+  if (!t) return missing(c, from, err);
   bool ok =
       cols ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols : t->n_dims == 1 && t->shape[0] == rows;
   if (!ok)
     return rw_fail(err, RW_DATA, "%s: tensor %s: expected shape [%lld%s%lld], got %d dimensions with %lld rows",
                    c->path, from, (long long)rows, cols ? ", " : "] or [1, ", (long long)cols, t->n_dims,
                    (long long)t->shape[0]);
-  char *name = arena_strndup(c->names, to, strlen(to));
-  if (!name) return rw_nomem(err, to);
-  c->source[c->n] = t;
-  c->specs[c->n++] = (st_spec){.name = name, .dtype = dtype, .n_dims = cols ? 2 : 1, .shape = {rows, cols}};
+  c->carried++;
+  return put(c, *t, to, rows, cols, dtype, err);
+}
+
+/* The layer's experts' matrices of one kind, which GGUF has one behind another. */
+static rw_status add_experts(convert *c, int64_t layer, const char *kind, const char *to, int64_t rows,
+                             int64_t cols, st_dtype dtype, rw_error *err) {
+  char name[160];
+  snprintf(name, sizeof name, "blk.%lld.ffn_%s_exps.weight", (long long)layer, kind);
+  const gguf_tensor *t = gguf_find(c->g, name);
+  if (!t) return missing(c, name, err);
+  if (t->n_dims != 3 || t->shape[0] != c->experts || t->shape[1] != rows || t->shape[2] != cols)
+    return rw_fail(
+        err, RW_DATA, "%s: tensor %s: expected shape [%lld, %lld, %lld], got %d dimensions with %lld first",
+        c->path, name, (long long)c->experts, (long long)rows, (long long)cols, t->n_dims, (long long)t->shape[0]);
+  c->carried++;
+  gguf_tensor one = *t;
+  one.n_dims = 2;
+  one.shape[0] = rows;
+  one.shape[1] = cols;
+  one.bytes = t->bytes / (size_t)c->experts; /* whole blocks: each row is */
+  for (int64_t e = 0; e < c->experts; e++) {
+    one.data = (const char *)t->data + (size_t)e * one.bytes;
+    snprintf(name, sizeof name, "model.layers.%lld.%s.%lld.%s.weight", (long long)layer, c->f->names->expert,
+             (long long)e, to);
+    RW_TRY(put(c, one, name, rows, cols, dtype, err));
+  }
   return RW_OK;
 }
 
-static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
+static rw_status plan_layer(convert *c, int64_t l, st_dtype dtype, rw_error *err) {
   const model_family *f = c->f;
-  int64_t h = c->hidden, q = c->head_dim * c->heads, kv = c->head_dim * c->kv_heads, d = c->head_dim;
+  const family_names *to = f->names;
+  int64_t h = c->hidden, q = c->head_dim * c->heads, kv = c->head_dim * c->kv_heads;
+  int64_t q_norm = f->qk_norm_whole ? q : c->head_dim, k_norm = f->qk_norm_whole ? kv : c->head_dim;
+  bool biases = f->bias == BIAS_QKV || c->biased, dense = c->experts == 0;
   const struct {
     bool there;
-    const char *from, *to;
+    const char *from, *to, *kind;
     int64_t rows, cols;
-  } per_layer[] = {{true, "attn_norm.weight", "input_layernorm.weight", h, 0},
-                   {true, "attn_q.weight", "self_attn.q_proj.weight", q, h},
-                   {true, "attn_k.weight", "self_attn.k_proj.weight", kv, h},
-                   {true, "attn_v.weight", "self_attn.v_proj.weight", kv, h},
-                   {f->bias == BIAS_QKV, "attn_q.bias", "self_attn.q_proj.bias", q, 0},
-                   {f->bias == BIAS_QKV, "attn_k.bias", "self_attn.k_proj.bias", kv, 0},
-                   {f->bias == BIAS_QKV, "attn_v.bias", "self_attn.v_proj.bias", kv, 0},
-                   {f->qk_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", d, 0},
-                   {f->qk_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", d, 0},
-                   {true, "attn_output.weight", "self_attn.o_proj.weight", h, q},
-                   {f->post_norms, "post_attention_norm.weight", "post_attention_layernorm.weight", h, 0},
-                   {f->post_norms, "ffn_norm.weight", "pre_feedforward_layernorm.weight", h, 0},
-                   {f->post_norms, "post_ffw_norm.weight", "post_feedforward_layernorm.weight", h, 0},
-                   {!f->post_norms, "ffn_norm.weight", "post_attention_layernorm.weight", h, 0},
-                   {true, "ffn_gate.weight", "mlp.gate_proj.weight", c->ff, h},
-                   {true, "ffn_up.weight", "mlp.up_proj.weight", c->ff, h},
-                   {true, "ffn_down.weight", "mlp.down_proj.weight", h, c->ff}};
+  } tensors[] = {{!f->no_pre_norms, "attn_norm", to->norm_in, "weight", h, 0},
+                 {to->qkv, "attn_qkv", to->qkv, "weight", q + 2 * kv, h},
+                 {!to->qkv, "attn_q", to->q, "weight", q, h},
+                 {!to->qkv, "attn_k", to->k, "weight", kv, h},
+                 {!to->qkv, "attn_v", to->v, "weight", kv, h},
+                 {biases, "attn_q", to->q, "bias", q, 0},
+                 {biases, "attn_k", to->k, "bias", kv, 0},
+                 {biases, "attn_v", to->v, "bias", kv, 0},
+                 {f->qk_norm, "attn_q_norm", "self_attn.q_norm", "weight", q_norm, 0},
+                 {f->qk_norm, "attn_k_norm", "self_attn.k_norm", "weight", k_norm, 0},
+                 {true, "attn_output", to->o, "weight", h, q},
+                 {c->biased, "attn_output", to->o, "bias", h, 0},
+                 {f->post_norms, "post_attention_norm", to->post_attn, "weight", h, 0},
+                 {f->post_norms && !f->no_pre_norms, "ffn_norm", to->norm_mid, "weight", h, 0},
+                 {f->post_norms, "post_ffw_norm", to->post_mlp, "weight", h, 0},
+                 {!f->post_norms, "ffn_norm", to->norm_mid, "weight", h, 0},
+                 {!dense, "ffn_gate_inp", to->router, "weight", c->experts, h},
+                 {dense && to->gate, "ffn_gate", to->gate, "weight", c->ff, h},
+                 {dense, "ffn_up", to->up, "weight", to->gate ? c->ff : 2 * c->ff, h},
+                 {dense, "ffn_down", to->down, "weight", h, c->ff}};
+  for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+    char from[64], name[96];
+    if (!tensors[i].there) continue;
+    snprintf(from, sizeof from, "blk.%lld.%s.%s", (long long)l, tensors[i].from, tensors[i].kind);
+    snprintf(name, sizeof name, "model.layers.%lld.%s.%s", (long long)l, tensors[i].to, tensors[i].kind);
+    RW_TRY(add(c, from, name, tensors[i].rows, tensors[i].cols, dtype, err));
+  }
+  if (dense) return RW_OK;
+  RW_TRY(add_experts(c, l, "gate", to->expert_gate, c->expert_ff, h, dtype, err));
+  RW_TRY(add_experts(c, l, "up", to->expert_up, c->expert_ff, h, dtype, err));
+  return add_experts(c, l, "down", to->expert_down, h, c->expert_ff, dtype, err);
+}
+
+static rw_status plan(convert *c, st_dtype dtype, rw_error *err) {
+  int64_t h = c->hidden;
   const gguf_tensor *embed = gguf_find(c->g, "token_embd.weight");
   c->vocab = embed ? embed->shape[0] : 0;
   RW_TRY(add(c, "token_embd.weight", "model.embed_tokens.weight", c->vocab, h, dtype, err));
-  for (int64_t l = 0; l < c->layers; l++)
-    for (size_t i = 0; i < sizeof per_layer / sizeof *per_layer; i++) {
-      char from[64], to[96];
-      if (!per_layer[i].there) continue;
-      snprintf(from, sizeof from, "blk.%lld.%s", (long long)l, per_layer[i].from);
-      snprintf(to, sizeof to, "model.layers.%lld.%s", (long long)l, per_layer[i].to);
-      RW_TRY(add(c, from, to, per_layer[i].rows, per_layer[i].cols, dtype, err));
-    }
+  for (int64_t l = 0; l < c->layers; l++) RW_TRY(plan_layer(c, l, dtype, err));
   RW_TRY(add(c, "output_norm.weight", "model.norm.weight", h, 0, dtype, err));
   if (!c->tied) RW_TRY(add(c, "output.weight", "lm_head.weight", c->vocab, h, dtype, err));
-  size_t carried = c->n + (c->rope_factor != 0);
-  if (carried != gguf_count(c->g))
+  if (c->carried != gguf_count(c->g))
     return rw_fail(err, RW_UNSUPPORTED, "%s: it has %zu tensors, a %s model of this shape %zu; some would be lost",
-                   c->path, gguf_count(c->g), f->gguf, carried);
+                   c->path, gguf_count(c->g), c->f->gguf, c->carried);
   return RW_OK;
 }
 
@@ -259,15 +237,16 @@ static size_t values_of(const st_spec *t) { return (size_t)(t->shape[0] * (t->n_
 
 static rw_status read_tensor(void *ctx, size_t i, void *buffer, rw_error *err) {
   convert *c = ctx;
-  const gguf_tensor *t = c->source[i];
+  const gguf_tensor *t = &c->source[i];
   const char *name = c->specs[i].name;
   size_t count = values_of(&c->specs[i]);
   bool f32 = c->specs[i].dtype == DT_F32, q = strstr(name, "q_proj") != NULL;
   bool qk = c->f->gguf_permuted && (q || strstr(name, "k_proj"));
   float *values = f32 ? buffer : c->work, *plain = qk ? c->rows : values;
   RW_TRY(gguf_dequantize(t, plain, err));
-  if (qk) unpermute(values, plain, q ? c->heads : c->kv_heads, c->head_dim, c->hidden);
-  for (size_t k = 0; c->f->post_norms && strstr(name, "norm.weight") && k < count; k++) values[k] -= 1;
+  if (qk)
+    unpermute(values, plain, q ? c->heads : c->kv_heads, c->head_dim, c->specs[i].n_dims == 2 ? c->hidden : 1);
+  for (size_t k = 0; c->f->norm_offset != 0 && strstr(name, "norm.weight") && k < count; k++) values[k] -= 1;
   if (!f32) st_from_f32(buffer, values, c->specs[i].dtype, count);
   return RW_OK;
 }
@@ -284,14 +263,39 @@ static void special_ids(const convert *c, json_writer *w) {
   }
 }
 
+/* Olmo 3's layers with a window and without. */
+static void layer_types(const convert *c, json_writer *w) {
+  char key[80];
+  convert_key(c, "attention.sliding_window_pattern", key);
+  jw_array(w, "layer_types");
+  for (int64_t l = 0; l < c->layers; l++) {
+    double sliding = (l + 1) % c->f->window_every != 0;
+    gguf_array_number(c->g, key, (size_t)l, &sliding);
+    jw_string(w, NULL, sliding != 0 ? "sliding_attention" : "full_attention");
+  }
+  jw_end(w);
+}
+
+static void expert_fields(const convert *c, json_writer *w) {
+  jw_int(w, c->f->sparse_layers ? "num_experts" : "num_local_experts", c->experts);
+  jw_int(w, "num_experts_per_tok", c->chosen);
+  if (!c->f->sparse_layers) return;
+  jw_int(w, c->f->expert_ff_field, c->expert_ff);
+  jw_bool(w, "norm_topk_prob", true); /* llama.cpp knows no other */
+}
+
 /* What only some architectures have. */
 static void own_fields(const convert *c, json_writer *w) {
   const model_family *f = c->f;
-  if (!f->post_norms) jw_string(w, "hidden_act", "silu");
-  if (f->gguf_permuted) jw_bool(w, "mlp_bias", false);
+  jw_string(w, f->act_field, f->act);
+  if (f->mlp_bias) jw_bool(w, "mlp_bias", false);
   if (f->window == WINDOW_FROM) jw_bool(w, "use_sliding_window", false);
-  if (!f->post_norms) return;
-  jw_string(w, "hidden_activation", "gelu_pytorch_tanh");
+  if (f->no_rope) jw_int(w, "no_rope_layer_interval", 4); /* llama.cpp knows no other */
+  if (c->experts > 0) expert_fields(c, w);
+  if (f->rope_by_layers) layer_types(c, w);
+  if (f->rope_by_layers || (f->only_longrope && c->window > 0)) jw_int(w, "sliding_window", c->window);
+  if (f->only_longrope && c->window <= 0) jw_null(w, "sliding_window");
+  if (!f->query_scalar) return;
   jw_null(w, "final_logit_softcapping");
   jw_int(w, "sliding_window", c->window);
   jw_int(w, "query_pre_attn_scalar", c->query_scalar);
@@ -299,18 +303,6 @@ static void own_fields(const convert *c, json_writer *w) {
   if (!f->qk_norm) return;
   jw_raw(w, "rope_local_base_freq", SLICE("10000.0"));
   jw_int(w, "sliding_window_pattern", 6);
-}
-
-static void rope_scaling(const convert *c, json_writer *w) {
-  jw_object(w, "rope_scaling");
-  jw_string(w, "rope_type", c->linear != 0 ? "linear" : "llama3");
-  jw_f32(w, "factor", (float)(c->linear != 0 ? c->linear : c->rope_factor));
-  if (c->linear == 0) {
-    str_printf(jw_value(w, "low_freq_factor"), "%d.0", ROPE_LOW);
-    str_printf(jw_value(w, "high_freq_factor"), "%d.0", ROPE_HIGH);
-    jw_int(w, "original_max_position_embeddings", ROPE_ORIGINAL);
-  }
-  jw_end(w);
 }
 
 static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
@@ -321,7 +313,7 @@ static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
   jw_string(&w, NULL, c->f->gguf_class);
   jw_end(&w);
   jw_string(&w, "model_type", c->f->type);
-  jw_bool(&w, "attention_bias", false);
+  jw_bool(&w, "attention_bias", c->biased);
   jw_raw(&w, "attention_dropout", SLICE("0.0"));
   special_ids(c, &w);
   own_fields(c, &w);
@@ -335,8 +327,7 @@ static rw_status write_config(const convert *c, st_dtype dtype, rw_error *err) {
   jw_int(&w, "vocab_size", c->vocab);
   jw_f32(&w, "initializer_range", 0.02f);
   jw_f32(&w, "rms_norm_eps", (float)c->eps);
-  jw_f32(&w, "rope_theta", (float)c->theta);
-  if (c->rope_factor != 0 || c->linear != 0) rope_scaling(c, &w);
+  convert_rope_write(c, &w);
   jw_bool(&w, "tie_word_embeddings", c->tied);
   jw_string(&w, "torch_dtype", dtype == DT_F32 ? "float32" : dtype == DT_BF16 ? "bfloat16" : "float16");
   jw_end(&w);
@@ -348,13 +339,10 @@ rw_status gguf_convert(const char *path, const char *dir, int dtype, rw_error *e
   convert c = {.path = path, .dir = dir};
   RW_TRY(gguf_open(&c.g, path, err));
   rw_status s = read_sizes(&c, err);
-  if (!s) s = read_rope(&c, err);
+  if (!s) s = convert_rope_read(&c, err);
   if (!s) {
-    size_t most = (size_t)c.layers * 17 + 3;
-    c.specs = mem_zalloc(most, sizeof *c.specs);
-    c.source = mem_zalloc(most, sizeof *c.source);
     c.names = arena_new();
-    s = c.specs && c.source && c.names ? plan(&c, (st_dtype)dtype, err) : rw_nomem(err, path);
+    s = c.names ? plan(&c, (st_dtype)dtype, err) : rw_nomem(err, path);
   }
   size_t largest = 0;
   for (size_t i = 0; !s && i < c.n; i++) {

@@ -30,6 +30,8 @@ static const pre_tokenizer pre_tokenizers[] = {
      false},
     {"gpt-2", "null", BYTE_LEVEL("true"), false, false},
     {"llama-bpe", "null", SEQUENCE(SPLIT("\\\\p{N}{1,3}"), BYTE_LEVEL("false")), true, true},
+    /* OLMo 2, OLMo 3 and Phi-4: llama.cpp reads the name as GPT-4's pattern */
+    {"dbrx", "null", SEQUENCE(SPLIT("\\\\p{N}{1,3}"), BYTE_LEVEL("false")), false, false},
     {"qwen2", "{\"type\": \"NFC\"}", SEQUENCE(SPLIT("\\\\p{N}"), BYTE_LEVEL("false")), false, false},
 };
 
@@ -297,11 +299,12 @@ rw_status convert_tokenizer(const gguf *g, const char *path, const char *dir, in
   size_t k = 0, known = sizeof pre_tokenizers / sizeof *pre_tokenizers;
   while (k < known && !slice_is(pre, pre_tokenizers[k].name)) k++;
   if (!c.spm && (!slice_is(model, "gpt2") || k == known))
-    return rw_fail(
-        err, RW_UNSUPPORTED,
-        "%s: tokenizer.ggml.model and .pre: expected llama, or gpt2 with smollm, gpt-2, llama-bpe or qwen2, got "
-        "'%.*s' with '%.*s'; take the Hugging Face checkpoint",
-        path, (int)(model.len < 40 ? model.len : 40), model.p, (int)(pre.len < 40 ? pre.len : 40), pre.p);
+    return rw_fail(err, RW_UNSUPPORTED,
+                   "%s: tokenizer.ggml.model and .pre: expected llama, or gpt2 with smollm, gpt-2, llama-bpe, dbrx "
+                   "or qwen2, got "
+                   "'%.*s' with '%.*s'; take the Hugging Face checkpoint",
+                   path, (int)(model.len < 40 ? model.len : 40), model.p, (int)(pre.len < 40 ? pre.len : 40),
+                   pre.p);
   slice first;
   if (!gguf_array_string(g, TOKENS, 0, &first) || (int64_t)c.n > vocab)
     return rw_fail(err, RW_DATA,

@@ -98,10 +98,12 @@ static const model_family families[] = {
      .local_theta = 10000, .gguf = "gemma3", .gguf_class = "Gemma3ForCausalLM", .gguf_largest = 62},
     {OFTEN, .type = "mixtral", .class = "Mixtral", .names = &mixtral, .eps = 1e-5, .window = WINDOW_ALL,
      .window_unset = true, .theta = 1e6, .experts = 8, .experts_per_token = 2,
-     .expert_ff_field = "intermediate_size", .expert_ff = 14336, .norm_topk = true},
+     .expert_ff_field = "intermediate_size", .expert_ff = 14336, .norm_topk = true, .gguf = "llama",
+     .gguf_class = "MixtralForCausalLM", .gguf_permuted = true},
     {OFTEN, .type = "qwen3_moe", .class = "Qwen3Moe", .names = &qwen3_moe, .eps = 1e-6, .qk_norm = true,
      .bias = BIAS_FIELD, .window = WINDOW_FLAG, .theta = 10000, .experts = 128, .experts_per_token = 8,
-     .expert_ff_field = "moe_intermediate_size", .expert_ff = 768, .sparse_layers = true},
+     .expert_ff_field = "moe_intermediate_size", .expert_ff = 768, .sparse_layers = true, .gguf = "qwen3moe",
+     .gguf_class = "Qwen3MoeForCausalLM"},
     {.type = "gemma",
      .class = "Gemma",
      .saved = "SequenceClassification",
@@ -118,16 +120,22 @@ static const model_family families[] = {
      .theta = 10000,
      .rotary = 1,
      .embed_scaled = true,
-     .initializer_range = 0.02},
+     .initializer_range = 0.02,
+     .gguf = "gemma",
+     .gguf_class = "GemmaForCausalLM"},
     {OFTEN, .type = "phi3", .class = "Phi3", .names = &phi3, .eps = 1e-5, .window = WINDOW_ALL,
-     .window_unset = true, .theta = 10000, .part_rotary = true, .only_longrope = true},
+     .window_unset = true, .theta = 10000, .part_rotary = true, .only_longrope = true, .gguf = "phi3",
+     .gguf_class = "Phi3ForCausalLM"},
     {OFTEN, .type = "olmo2", .class = "Olmo2", .names = &common, .eps = 1e-5, .post_norms = true,
-     .no_pre_norms = true, .qk_norm = true, .qk_norm_whole = true, .bias = BIAS_FIELD, .theta = 10000},
+     .no_pre_norms = true, .qk_norm = true, .qk_norm_whole = true, .bias = BIAS_FIELD, .theta = 10000,
+     .gguf = "olmo2", .gguf_class = "Olmo2ForCausalLM"},
     {OFTEN, .type = "olmo3", .class = "Olmo3", .names = &common, .eps = 1e-5, .post_norms = true,
      .no_pre_norms = true, .qk_norm = true, .qk_norm_whole = true, .bias = BIAS_FIELD, .window = WINDOW_EVERY,
-     .window_every = 4, .theta = 500000, .local_rope = true, .rope_by_layers = true, .local_theta = 500000},
+     .window_every = 4, .theta = 500000, .local_rope = true, .rope_by_layers = true, .local_theta = 500000,
+     .gguf = "olmo2", .gguf_class = "Olmo3ForCausalLM"},
     {OFTEN, .type = "smollm3", .class = "SmolLM3", .names = &common, .eps = 1e-6, .bias = BIAS_FIELD,
-     .mlp_bias = true, .window = WINDOW_NO_ROPE, .window_unset = true, .theta = 2e6, .no_rope = true},
+     .mlp_bias = true, .window = WINDOW_NO_ROPE, .window_unset = true, .theta = 2e6, .no_rope = true,
+     .gguf = "smollm3", .gguf_class = "SmolLM3ForCausalLM", .gguf_permuted = true},
     {.type = "internlm2",
      .class = "InternLM2",
      .saved = "RewardModel" /* it has no other */,
@@ -171,17 +179,24 @@ const model_family *family_of(slice model_type) {
   return NULL;
 }
 
-const model_family *family_of_gguf(slice architecture) {
-  for (size_t i = 0; architecture.p && i < FAMILIES; i++)
-    if (families[i].gguf && slice_is(architecture, families[i].gguf)) return &families[i];
-  return NULL;
+const model_family *family_of_gguf(slice architecture, bool experts, bool window) {
+  const model_family *found = NULL;
+  for (const model_family *f = families; architecture.p && f < families + FAMILIES; f++) {
+    if (!f->gguf || !slice_is(architecture, f->gguf) || experts != (f->experts > 0)) continue;
+    if (!found || (window && f->window != WINDOW_NONE)) found = f;
+  }
+  return found;
 }
 
 void family_list(char out[256], bool gguf) {
   const char *name[FAMILIES] = {NULL};
   size_t n = 0, at = 0;
-  for (size_t i = 0; i < FAMILIES; i++)
-    if (!gguf || families[i].gguf) name[n++] = gguf ? families[i].gguf : families[i].type;
+  for (size_t i = 0; i < FAMILIES; i++) {
+    const char *one = gguf ? families[i].gguf : families[i].type;
+    bool listed = false;
+    for (size_t k = 0; one && k < n; k++) listed |= strcmp(name[k], one) == 0;
+    if (one && !listed) name[n++] = one;
+  }
   for (size_t i = 0; i < n && at < 256; i++)
     at += (size_t)snprintf(out + at, 256 - at, "%s%s", i == 0 ? "" : i + 1 == n ? " or " : ", ", name[i]);
 }

@@ -92,15 +92,17 @@ typedef struct {
   family_head head;
   bool reward_token; /* read there: reward_token_id */
 
-  /* GGUF: general.architecture (NULL: not converted), the class to write, whether query and key rows are permuted,
-   * and the layers of Gemma's largest size, which scales scores by hidden_size / heads */
+  /* GGUF: general.architecture (NULL: not converted; some have one in common), the class to write, whether query
+   * and key rows are permuted, and the layers of Gemma's largest size, which scales scores by hidden_size / heads
+   */
   const char *gguf, *gguf_class;
   bool gguf_permuted;
   int64_t gguf_largest;
 } model_family;
 
 const model_family *family_of(slice model_type); /* NULL: unknown */
-const model_family *family_of_gguf(slice architecture);
+/* Of a GGUF architecture, which may stand for several: with experts or without, with a window or without. */
+const model_family *family_of_gguf(slice architecture, bool experts, bool window);
 /* "llama, mistral, … or nemotron", of those with a GGUF architecture or of all. */
 void family_list(char out[256], bool gguf);
 

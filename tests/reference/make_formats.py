@@ -240,6 +240,22 @@ def seeds():
     for name in ("attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"):
         w.add_tensor(f"blk.0.{name}.weight", np.ones(4, dtype=np.float32))
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    for name, arch in (("experts", "llama"), ("longrope", "phi3")):
+        w = gguf.GGUFWriter(folder / "gguf" / f"{name}.gguf", arch)
+        w.add_context_length(8); w.add_embedding_length(4); w.add_block_count(1); w.add_feed_forward_length(2)
+        w.add_head_count(2); w.add_head_count_kv(1); w.add_layer_norm_rms_eps(1e-5); w.add_tokenizer_model("gpt2"); w.add_tokenizer_pre("llama-bpe")
+        w.add_token_list(["a", "b", "<s>"]); w.add_token_types([1, 1, 3]); w.add_token_merges([])
+        own = {"blk.0.ffn_gate_inp": (3, 4), "blk.0.ffn_gate_exps": (3, 2, 4), "blk.0.ffn_up_exps": (3, 2, 4), "blk.0.ffn_down_exps": (3, 4, 2)}
+        left = ("ffn_gate", "ffn_up", "ffn_down", "rope_freqs")
+        if arch == "phi3":
+            w.add_rope_scaling_orig_ctx_len(4); w.add_sliding_window(3); w.add_rope_scaling_attn_factors(1.5)
+            own = {"blk.0.attn_qkv": (8, 4), "blk.0.ffn_up": (4, 4), "rope_factors_long": (1,), "rope_factors_short": (1,)}
+            left = ("ffn_gate", "rope_freqs", "attn_q", "attn_k", "attn_v")
+        else:
+            w.add_expert_count(3); w.add_expert_used_count(2)
+        for tensor, shape in {**{k: v for k, v in shapes.items() if k.split(".")[-1] not in left}, **own}.items():
+            w.add_tensor(tensor + ".weight", np.ones(shape, dtype=np.float32))
+        w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
     w = gguf.GGUFWriter(folder / "gguf" / "types.gguf", "none")
     for kind in (Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q4_K, Q.Q5_K, Q.Q6_K, Q.F16, Q.BF16):
         w.add_tensor(kind.name, np.ones((1, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8), raw_dtype=kind)
