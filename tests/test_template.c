@@ -428,13 +428,13 @@ static void put(const char *dir, const char *name, const char *text) {
   OK(file_put(path, text, strlen(text), &err));
   mem_free(path);
 }
-static void dir_renders(const char *dir, const char *row, const char *want) {
+static void file_renders(const char *dir, const char *file, const char *row, const char *want) {
   chat_template *t;
   tmpl_notes notes = {0};
   rendered r = {0};
   json_doc *d = json_new();
   conversation c = {0};
-  OK(tmpl_load(&t, dir, NULL, &err));
+  OK(tmpl_load(&t, dir, file, &err));
   OK(json_parse(d, row, strlen(row), &err));
   OK(conv_messages(&c.messages, &c.n_messages, d, json_get(d, 0, "messages"), "messages", mem, &err));
   OK(conv_tools(&c.tools, d, 0, NULL, &err));
@@ -445,6 +445,8 @@ static void dir_renders(const char *dir, const char *row, const char *want) {
   tmpl_free(t);
 }
 
+static void dir_renders(const char *dir, const char *row, const char *want) { file_renders(dir, NULL, row, want); }
+
 /* chat_template.json where nothing else has a template; tool_use for conversations with tools, the empty list too.
  */
 static void templates_of_a_folder(void **state) {
@@ -452,6 +454,7 @@ static void templates_of_a_folder(void **state) {
   static const char plain[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}",
                     tools[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"tools\":[]}";
   char dir[] = "/tmp/reward-template-XXXXXX", more[80];
+  chat_template *t;
   assert_non_null(mkdtemp(dir));
   put(dir, "chat_template.json", "{\"chat_template\": \"json {{ messages[0].content }} {{ sep_token }}\"}");
   dir_renders(dir, plain, "json q ");
@@ -470,6 +473,11 @@ static void templates_of_a_folder(void **state) {
   put(more, "tool_use.jinja", "use {{ tools }}");
   dir_renders(dir, tools, "use []");
   dir_renders(dir, plain, "file");
+  snprintf(more, sizeof more, "%s/chat_template.json", dir); /* as --chat-template, before the folder's own */
+  file_renders(dir, more, plain, "json q ");
+  put(dir, "chat_template.json", "{\"chat\": \"q\"}");
+  assert_int_equal(tmpl_load(&t, dir, more, &err), RW_DATA);
+  assert_non_null(strstr(err.text, "chat_template: expected a template"));
   OK(file_remove_tree(dir, &err));
 }
 

@@ -83,6 +83,18 @@ static rw_status from_json(chat_template **out, json_doc *d, const char *path, r
   return tools.p ? tmpl_parse(&(*out)->with_tools, tools, path, err) : RW_OK;
 }
 
+/* --chat-template FILE: Jinja, or by its name a file as chat_template.json and tokenizer_config.json are. */
+static rw_status from_given(chat_template **out, const char *path, rw_error *err) {
+  json_file f = {0};
+  size_t n = strlen(path);
+  if (n < 5 || strcmp(path + n - 5, ".json") != 0) return from_file(out, path, err);
+  RW_TRY(json_file_open(&f, path, err));
+  rw_status s = from_json(out, f.doc, path, err);
+  if (!s && !*out) s = rw_fail(err, RW_DATA, "%s: chat_template: expected a template, got none", path);
+  json_file_close(&f);
+  return s;
+}
+
 /* In the order in which transformers looks; chat_template.json, which older processors wrote, comes last. */
 static rw_status find_template(chat_template **out, const char *dir, json_doc *config, const char *config_path,
                                rw_error *err) {
@@ -112,7 +124,7 @@ rw_status tmpl_load(chat_template **out, const char *dir, const char *override_f
   json_file f = {0};
   rw_status s = path ? RW_OK : rw_nomem(err, dir);
   if (!s && file_exists(path)) s = json_file_open(&f, path, err);
-  if (!s) s = override_file ? from_file(out, override_file, err) : find_template(out, dir, f.doc, path, err);
+  if (!s) s = override_file ? from_given(out, override_file, err) : find_template(out, dir, f.doc, path, err);
   if (!s && !*out)
     s = rw_fail(err, RW_DATA,
                 "%s: no chat template (chat_template.jinja, or chat_template in tokenizer_config.json or "
