@@ -34,7 +34,7 @@ done <<'E2'
 2| train --schedule cosin                                       | did you mean cosine?
 2| train --overlong trunc                                       | expected drop|truncate|error, got 'trunc'; did you mean truncate?
 2| train --resume=yes                                           | --resume: takes no value
-2| train --model MODEL --data rows.jsonl                        | --model, --data and --out are needed
+2| train --model MODEL --data rows.jsonl                        | --model, --data and --out are needed, got no --out
 2| train --resume                                               | --model, --data and --out are needed
 2| train --out empty --resume                                   | --resume: empty has no run.json to take the arguments from
 2| train --model MODEL --data rows.jsonl --out full             | full
@@ -94,6 +94,10 @@ for c in $("$reward" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
   "$reward" help "$c" | grep -oE '^  (-[a-z], |    )--(out|model|quiet) ' | grep -vE -- '-o, --out |-m, --model |-q, --quiet ' | sed "s/^/$c: /"
 done >wrong
 [ ! -s wrong ] || fail "letters: $(cat wrong)"
+for words in "help" "help train" "train --help"; do
+  (sleep 0.2; exec "$reward" $words 2>"$tmp/stderr") | true
+  [ ! -s "$tmp/stderr" ] || fail "$words into a pager that was left: $(cat "$tmp/stderr")"
+done
 "$reward" score --help | grep "this build has cpu" >/dev/null || fail "--device does not say what there is"
 "$reward" --version | grep -qE "^devices     cpu" || fail "--version does not say what devices there are"
 exit $bad

@@ -135,7 +135,10 @@ static void say_unused(const cli *c, const train_options *o) {
 /* Options that mean nothing without another, or not beside it. */
 static int check_together(const cli *c, const train_options *o) {
   if (!o->model || o->data.n == 0 || (!o->out && !o->dry_run))
-    return cli_usage(c, "--model, --data and --out are needed");
+    return cli_usage(c, "--model, --data and --out are needed, got no --%s",
+                     !o->model        ? "model"
+                     : o->data.n == 0 ? "data"
+                                      : "out");
   for (size_t i = 0; i < o->data.n && c->context->ranks->size > 1; i++)
     if (strcmp(o->data.items[i], "-") == 0 || strncmp(o->data.items[i], "/dev/", 5) == 0)
       return cli_usage(c, "--data %s: expected a file, which each of the %d ranks can read", o->data.items[i],

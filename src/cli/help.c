@@ -1,4 +1,5 @@
 /* help.c - --help, from a command's tables. Columns are counted in characters. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,6 +101,7 @@ static void show(void *ctx, const char *heading, const option *o) {
 }
 
 void cli_print_help(const cli_command *command) {
+  signal(SIGPIPE, SIG_DFL); /* a pager that was left is no error */
   printf("usage: reward %s\n\n%s\n", command->usage, command->about);
   cli_each_option(command, show, NULL);
   printf("\nExamples:\n%s", command->examples);

@@ -21,6 +21,7 @@ static void on_warning(int sig) {
 }
 
 static void print_help(FILE *f) {
+  signal(SIGPIPE, SIG_DFL); /* a pager that was left is no error */
   fprintf(f, "usage: reward COMMAND [options]\n\n%s\n", CLI_ABOUT);
   for (const cli_command *const *c = cli_commands; *c; c++) {
     if (cli_heading(*c)) fprintf(f, "\n%s:\n", cli_heading(*c));
