@@ -12,12 +12,13 @@
 #include "format/parquet.h"
 
 rw_status curation_check_names(const curation *r, rw_error *err) {
-  char hint[CURATE_HINT];
+  char hint[RECIPE_HINT];
   for (size_t i = 0; i < r->o->n_only; i++) {
     slice name = slice_of(r->o->only[i]);
     if (recipe_source(&r->recipe, name)) continue;
     if (!curate_source(name))
-      return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source%s", name.p, curate_near(hint, name));
+      return rw_fail(err, RW_USAGE, FIELD(only) ": '%s' is no source%s", name.p,
+                     recipe_near(&r->recipe, name, hint));
     return rw_fail(err, RW_USAGE, FIELD(only) ": the recipe %s has no source %s", r->recipe.path, name.p);
   }
   for (size_t i = 0; i < r->o->n_inputs; i++) {
@@ -26,7 +27,7 @@ rw_status curation_check_names(const curation *r, rw_error *err) {
     if (eq && recipe_source(&r->recipe, name)) continue;
     if (!eq || !curate_source(name))
       return rw_fail(err, RW_USAGE, FIELD(input) ": expected SOURCE=FILE with a source's name, got '%s'%s",
-                     r->o->inputs[i], curate_near(hint, name));
+                     r->o->inputs[i], recipe_near(&r->recipe, name, hint));
     return rw_fail(err, RW_USAGE, FIELD(input) " %s: the recipe %s has no source %.*s", r->o->inputs[i],
                    r->recipe.path, (int)name.len, name.p);
   }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
+
 const int64_t READER_MOST = (int64_t)1 << 40;
 
 size_t decimal_of(decimal d, size_t n) {
@@ -137,13 +139,22 @@ const source *recipe_source(const recipe *r, slice name) {
   return NULL;
 }
 
+const char *recipe_near(const recipe *r, slice name, char hint[RECIPE_HINT]) {
+  nearest w = NEAREST(name.p, name.len);
+  for (const stage *s = r->stages; s < r->stages + r->n; s++)
+    if (s->kind->rows && s->n_named) nearest_consider(&w, s->named[0]->name);
+  for (const source *const *s = curate_sources; *s; s++) nearest_consider(&w, (*s)->name);
+  snprintf(hint, RECIPE_HINT, "%s%s%s", w.name ? "; did you mean " : "", w.name ? w.name : "", w.name ? "?" : "");
+  return hint;
+}
+
 rw_status reader_source(const recipe_reader *r, struct fy_node *n, stage *s) {
   slice name = reader_scalar(n);
   const source *src = name.p ? recipe_source(r->r, name) : NULL;
   if (!src && name.p) src = curate_source(name);
-  char expected[160], hint[CURATE_HINT];
+  char expected[192], hint[RECIPE_HINT];
   snprintf(expected, sizeof expected, "the name of a source (`reward curate --help` lists them)%s",
-           name.p ? curate_near(hint, name) : "");
+           name.p ? recipe_near(r->r, name, hint) : "");
   if (!src) return reader_bad(r, n, "source", expected);
   if (s->n_named == MAX_NAMED) return reader_bad(r, n, "sources", "at most 16 sources");
   s->named[s->n_named++] = src;

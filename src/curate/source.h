@@ -88,8 +88,6 @@ rw_status src_conv(const source *src, json_doc *d, arena *a, const scan *s, conv
 
 extern const source *const curate_sources[]; /* ends with NULL; in sources.c */
 const source *curate_source(slice name);     /* NULL: unknown */
-enum { CURATE_HINT = 64 };
-const char *curate_near(char hint[CURATE_HINT], slice name); /* "; did you mean SOURCE?", or "" */
 
 /* ---- for the sources' code ---- */
 

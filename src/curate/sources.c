@@ -1,9 +1,7 @@
 /* sources.c - the table of sources, and what their files share. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/nearest.h"
 #include "base/sha256.h"
 #include "curate/source.h"
 
@@ -37,13 +35,6 @@ const source *curate_source(slice name) {
   for (size_t i = 0; curate_sources[i]; i++)
     if (slice_is(name, curate_sources[i]->name)) return curate_sources[i];
   return NULL;
-}
-
-const char *curate_near(char hint[CURATE_HINT], slice name) {
-  nearest w = NEAREST(name.p, name.len);
-  for (const source *const *s = curate_sources; *s; s++) nearest_consider(&w, (*s)->name);
-  snprintf(hint, CURATE_HINT, "%s%s%s", w.name ? "; did you mean " : "", w.name ? w.name : "", w.name ? "?" : "");
-  return hint;
 }
 
 rw_status src_scan(const source *src, json_doc *d, arena *a, scan *out, rw_error *err) {
