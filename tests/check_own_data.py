@@ -8,10 +8,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REWARD = str(ROOT / os.environ.get("BUILD", "build") / "reward")
 
 
-def run(*args, status=0):
+def run(*args, status=0, both=False):
     p = subprocess.run([REWARD, *map(str, args)], capture_output=True, text=True)
     assert p.returncode == status, (args, p.returncode, p.stderr)
-    return p.stdout if status == 0 else p.stderr
+    return p.stdout + p.stderr if both else p.stdout if status == 0 else p.stderr
 
 
 def write(path, rows):
@@ -212,6 +212,13 @@ def wrong(tmp):
         got = curate(tmp, stages, *use, status=status)
         assert say in got, (say, got)
         assert "gave up" in got or "(c+)+$" not in stages[-1], got
+    for args, say in ((["--input", f"owm={tmp}/f.jsonl"], "did you mean own?"), (["--only", "onw", *use], "did you mean own?")):
+        got = run("curate", recipe(tmp, own), *args, "-o", tmp / "no", status=2)
+        assert say in got, got
+    assert "did you mean own?" in curate(tmp, [own, "filter: {source: owns, words: {min: 1}}"], *use, status=1)
+    for key in ("map: {margin: nope}", "keep: [meta, nope]"):
+        got = run("curate", recipe(tmp, own[:-1] + f", {key}}}"), *use, "--force", "-o", tmp / "no", status=0, both=True)
+        assert f"source own: {key[:key.index(':')]}: no row has the field nope" in got and "field meta" not in got, got
     assert "the recipe" in run("curate", recipe(tmp, own), "--input", f"rows={tmp}/f.jsonl", "-o", tmp / "no", status=2)
     assert "has no source rows" in run("curate", recipe(tmp, own), "--input", f"rows={tmp}/f.jsonl", "-o", tmp / "no", status=2)
     write(tmp / "s.jsonl", [dict(prompt="p", responses=["a", "b", "c"], scores=[1, 2, 3])])

@@ -61,6 +61,10 @@ done
 alike "an array from a pipe" - <"$tmp/array.json"
 fails 1 "got none of these fields, only ask, good, more" "$reward" score --model "$model" "$tmp/mapped.jsonl"
 fails 2 "expected NAME=FIELD with a name of docs/data.md" score "$tmp/plain.jsonl" --map promt=ask
+for command in "score -m" "stats -m" "train --steps 1 --batch-size 8 --out $tmp/mapped-none -m"; do
+  expect 0 "--map source=nope: no row has the field nope" "$reward" $command "$model" --data "$tmp/plain.jsonl" --map source=nope --map id=chosen
+  grep -q "chosen=\|id=" "$tmp/stderr" && fail "$command: a field that rows have is missed: $(cat "$tmp/stderr")"
+done
 fails 2 "expected a split dev in the folder, found none" score "$tmp/hub:dev"
 fails 1 "hf download some/thing --repo-type dataset --local-dir thing, then give thing instead" score some/thing
 
@@ -84,6 +88,9 @@ overall() { "$reward" eval --quiet --suite pairs --model "$model" -o - "$@" | gr
 [ "$(overall --data "$tmp/plain.jsonl")" = "$(overall --data "$tmp/hub")" ] || fail "an evaluation on a folder"
 [ "$(overall --data "$tmp/plain.jsonl")" = "$(overall --data "$tmp/mapped.jsonl" "${maps[@]}")" ] || fail "an evaluation by --map"
 expect 0 "contaminated        20" "$reward" decontaminate --train "$tmp/hub" --bench "$tmp/hub/data/train-00001-of-00002.jsonl" --ngram 5 -o "$tmp/clean"
+echo '{"ask": "x y"}' >"$tmp/asks.jsonl"
+fails 1 "only ask; --field train:NAME says where the prompt is" "$reward" decontaminate --train "$tmp/asks.jsonl" --bench "$tmp/plain.jsonl" -o "$tmp/no"
+fails 1 "\`reward decontaminate --field bench:NAME\` reads it elsewhere" "$reward" decontaminate --train "$tmp/plain.jsonl" --bench "$tmp/asks.jsonl" -o "$tmp/no"
 
 # curation: sources as folders; what it writes as Parquet trains as it stands
 printf 'name: p\nstages:\n  - source: pairs\n' >"$tmp/pairs.yaml"

@@ -77,6 +77,7 @@ static int run_command(const cli_command *command, int argc, char **argv) {
       messages.context.max_row_bytes = (size_t)c.common.max_row_bytes;
       status = name_fields(&c);
       if (status < 0) status = command->run(&c, c.values);
+      row_map_warn(messages.context.map, &messages.context);
     }
     cli_close(&c);
   }

@@ -98,11 +98,16 @@ static rw_status read_row(json_doc *d, arena *a, const row_map *called, const ch
     return one_conversation(row, m, n, origin, a, err);
   }
   rw_status s = conv_read(row, d, 0, called, a, NULL); /* many rows have no response: nobody hears of it */
-  if (s == RW_DATA && json_kind(d, 0) == JSON_OBJECT && !read_prompt(d, &m, &n, a, NULL) && n > 0)
-    s = one_conversation(row, m, n, row->source, a, err);
-  else if (s)
-    s = conv_read(row, d, 0, called, a, err); /* again, for what it has to say */
-  return s ? s : split_turns(d, a, row, err);
+  bool asked = s == RW_DATA && json_kind(d, 0) == JSON_OBJECT && !read_prompt(d, &m, &n, a, NULL);
+  if (asked && n > 0) {
+    RW_TRY(one_conversation(row, m, n, row->source, a, err));
+    s = RW_OK;
+  }
+  if (!s) return split_turns(d, a, row, err);
+  s = conv_read(row, d, 0, called, a, err); /* again, for what it has to say */
+  if (!s || !asked || !err) return s;
+  rw_error said = *err;
+  return rw_fail(err, s, "%s; " FIELD(field) " train:NAME says where the prompt is", said.text);
 }
 
 static rw_status open_lane(void *ctx, void *own, rw_error *err) {

@@ -202,7 +202,9 @@ static rw_status add_row(decon_index *d, json_doc *doc, slice file, uint64_t lin
   if (!text.p)
     return rw_fail(err, RW_DATA, "%s: expected a string or messages, got %s",
                    d->o.bench_field ? d->o.bench_field : "prompt",
-                   p == JSON_NONE ? "nothing" : json_kind_name(json_kind(doc, p)));
+                   p != JSON_NONE     ? json_kind_name(json_kind(doc, p))
+                   : d->o.bench_field ? "nothing"
+                                      : "nothing; `reward decontaminate --field bench:NAME` reads it elsewhere");
   return add_prompt(d, text, err);
 }
 

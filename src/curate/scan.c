@@ -269,10 +269,21 @@ static rw_status close_groups(scanning *s, rw_error *err) {
   return RW_OK;
 }
 
+/* A field that a recipe names and no row of the user's own has: without effect, but not unsaid. */
+static void warn_of_names(const curation *r, const source *src) {
+  const row_map *maps[] = {&src->rows->map, &src->rows->keep};
+  for (size_t k = 0; k < 2; k++)
+    for (const row_name *n = maps[k]->names; n < maps[k]->names + maps[k]->n; n++)
+      if (row_name_missing(n))
+        log_warn(r->o->context, "%s: source %s: %s: no row has the field %s", r->recipe.path, src->name,
+                 k ? "keep" : "map", n->field);
+}
+
 /* After a source's last file: ends what still waits, and gives each input the range of its candidates, the first of
  * which is `from`. */
 static rw_status end_source(scanning *s, rw_error *err) {
   curation *r = s->r;
+  if (s->in->src->rows) warn_of_names(r, s->in->src);
   if (s->waiting && !r->o->lenient)
     return rw_fail(err, RW_DATA, "%s:%llu: expected a second response to this prompt on the next row",
                    r->inputs[s->first_row.input].path, (unsigned long long)s->first_row.line);

@@ -48,9 +48,8 @@ typedef struct {
 
 /* What a recipe says of rows as a user has them (sources/rows.c). */
 typedef struct {
-  row_map map;             /* fields by other names */
-  const char *const *keep; /* of their own columns; n_keep 0: all of them, or none */
-  size_t n_keep;
+  row_map map;  /* fields by other names */
+  row_map keep; /* of their own columns; none: all of them, or with keep_none none */
   bool keep_none;
 } own_rows;
 

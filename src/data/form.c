@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+
 const data_form data_forms[] = {{"tokenized pair", FORM_IDS_PAIR, NULL, NULL, false},
                                 {"RMB pair", FORM_ANSWERS, "conversation_input", "reject", false},
                                 {"RMB best of N", FORM_ANSWERS, "conversation_input", "bon_best", false},
@@ -55,11 +57,30 @@ rw_status row_map_add(row_map *m, const char *text, arena *a, rw_error *err) {
                    text);
   row_name *names = arena_alloc(a, m->n + 1, sizeof *names);
   char *copy = arena_strndup(a, text, name.len);
-  if (!names || !copy) return rw_nomem(err, "names");
+  atomic_uchar *seen = arena_alloc(a, 1, sizeof *seen);
+  if (!names || !copy || !seen) return rw_nomem(err, "names");
+  atomic_init(seen, 0);
   if (m->n) memcpy(names, m->names, m->n * sizeof *names);
-  names[m->n++] = (row_name){copy, eq + 1};
+  names[m->n++] = (row_name){copy, eq + 1, seen};
   m->names = names;
   return RW_OK;
+}
+
+enum { ASKED = 1, HAD = 2, SAID = 4 };
+
+void row_name_saw(const row_name *n, bool had) {
+  unsigned char now = had ? ASKED | HAD : ASKED;
+  if (n->seen && (atomic_load_explicit(n->seen, memory_order_relaxed) & now) != now)
+    atomic_fetch_or_explicit(n->seen, now, memory_order_relaxed);
+}
+
+bool row_name_missing(const row_name *n) { return n->seen && (atomic_load(n->seen) & (ASKED | HAD)) == ASKED; }
+
+void row_map_warn(const row_map *m, rw_context *context) {
+  for (size_t i = 0; i < (m ? m->n : 0); i++)
+    if (row_name_missing(&m->names[i]) && !(atomic_fetch_or(m->names[i].seen, SAID) & SAID))
+      log_warn(context, FIELD(map) " %s=%s: no row has the field %s", m->names[i].name, m->names[i].field,
+               m->names[i].field);
 }
 
 static json_val not_null(const json_doc *d, json_val v) { return json_kind(d, v) == JSON_NULL ? JSON_NONE : v; }
@@ -90,7 +111,11 @@ json_val row_path(json_doc *d, json_val v, const char *path) {
 
 json_val row_get(json_doc *d, json_val row, const row_map *called, const char *name) {
   for (size_t i = called ? called->n : 0; i-- > 0;)
-    if (strcmp(called->names[i].name, name) == 0) return not_null(d, row_path(d, row, called->names[i].field));
+    if (strcmp(called->names[i].name, name) == 0) {
+      json_val v = not_null(d, row_path(d, row, called->names[i].field));
+      row_name_saw(&called->names[i], v != JSON_NONE);
+      return v;
+    }
   return not_null(d, json_get(d, row, name));
 }
 

@@ -6,11 +6,15 @@
 #ifndef DATA_FORM_H
 #define DATA_FORM_H
 
+#include <stdatomic.h>
+
+#include "base/context.h"
 #include "format/json.h"
 
 /* Names and the fields that are read where they are meant. */
 typedef struct {
   const char *name, *field; /* field: "a.b" is b of the object a, where no field has that name whole */
+  atomic_uchar *seen;       /* what rows showed so far (row_name_saw); NULL: nobody asks */
 } row_name;
 typedef struct row_map {
   row_name *names;
@@ -19,6 +23,13 @@ typedef struct row_map {
 
 /* "NAME=FIELD" as one more name; text must stay. RW_USAGE: it is none, or no form has a field NAME. */
 rw_status row_map_add(row_map *m, const char *text, arena *a, rw_error *err);
+
+/* A row was asked for the field, and had it or not; by any thread. */
+void row_name_saw(const row_name *n, bool had);
+/* Rows were asked for the field, and none had it. */
+bool row_name_missing(const row_name *n);
+/* Warns, once, of each name of --map whose field no row had. m NULL: none. */
+void row_map_warn(const row_map *m, rw_context *context);
 
 /* The field of that whole name, or going down from dot to dot: names of objects, places in lists. JSON_NONE:
  * absent.

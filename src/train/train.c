@@ -86,6 +86,7 @@ static rw_status prepare(run *t, rw_error *err) {
   renderer_append(t->r, model_info(t->m)->reward_token_id);
   if (text) RW_TRY(renderer_need_text(t->r, err));
   RW_TRY(dataset_load(&t->d, o, t->r, model_info(t->m), err));
+  row_map_warn(o->context->map, o->context); /* before hours of work */
   size_t n = dataset_size(t->d);
   t->per_epoch = ((int64_t)n + o->batch_size - 1) / o->batch_size;
   t->steps = o->steps > 0 ? o->steps : o->epochs * t->per_epoch;

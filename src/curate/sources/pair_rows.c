@@ -2,7 +2,7 @@
 #include "curate/sources/pair_rows.h"
 
 /* Names under which a row's prompt is not found. */
-static row_name nowhere[] = {{"prompt", "\1"}};
+static row_name nowhere[] = {{"prompt", "\1", NULL}};
 static const row_map no_prompt = {nowhere, 1};
 
 static rw_status read_row(json_doc *d, arena *a, const row_map *called, conv_row *row, scan *s, rw_error *err) {

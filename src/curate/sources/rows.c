@@ -83,6 +83,8 @@ static rw_status rows_scan(const own_rows *o, json_doc *d, arena *a, scan *s, rw
   }
   if (row.n_branches > 0) src_hash_messages(row.branch[0].messages, row.branch[0].n_messages - 1, s->prompt);
   s->category = json_string(d, row_get(d, 0, &o->map, "task_category"));
+  for (size_t i = 0; i < o->keep.n; i++)
+    row_name_saw(&o->keep.names[i], json_get(d, 0, o->keep.names[i].field) != JSON_NONE);
   return RW_OK;
 }
 
@@ -113,20 +115,24 @@ static bool is_any(slice key, const char *const *names, size_t n) {
   return false;
 }
 
+static bool is_field_of(slice key, const row_map *m) {
+  for (size_t i = 0; i < m->n; i++)
+    if (slice_is(key, m->names[i].field)) return true;
+  return false;
+}
+
 /* Is the field one that the row was read from, or one that the set's row has? */
 static bool is_not_kept(void *ctx, slice key, json_val v) {
   const choosing *c = ctx;
   const data_form *f = c->form;
   static const char *const beside[] = {"system", "input", "history"};
   (void)v;
-  if (c->o->n_keep > 0 && !is_any(key, c->o->keep, c->o->n_keep)) return true;
+  if (c->o->keep.n > 0 && !is_field_of(key, &c->o->keep)) return true;
   if (is_any(key, taken, sizeof taken / sizeof *taken - 1) || (c->single && slice_is(key, "score"))) return true;
   if ((f->prompt && slice_is(key, f->prompt)) || (f->answer && slice_is(key, f->answer))) return true;
   if (f->beside && is_any(key, beside, 3)) return true;
   if (f->shape == FORM_NUMBERED && key.len > 9 && memcmp(key.p, "response_", 9) == 0) return true;
-  for (size_t i = 0; i < c->o->map.n; i++)
-    if (slice_is(key, c->o->map.names[i].field)) return true;
-  return false;
+  return is_field_of(key, &c->o->map);
 }
 
 static rw_status keep_more(const own_rows *o, json_doc *d, arena *a, conv_row *row, rw_error *err) {

@@ -85,16 +85,19 @@ static rw_status read_keep(const recipe_reader *r, struct fy_node *v, stage *s) 
   o->has_own = true;
   if (!fy_node_is_sequence(v))
     return reader_either(r, v, "keep", "all", "none", "all, none or a list of columns", &o->own.keep_none);
-  const char **names = arena_alloc(r->r->mem, MAX_COLUMNS, sizeof *names);
-  if (!names) return rw_nomem(r->err, "recipe");
-  for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it)); o->own.n_keep++) {
-    slice name = reader_scalar(e);
-    if (!name.p || o->own.n_keep == MAX_COLUMNS) return reader_bad(r, e, "keep", "names of at most 64 columns");
-    RW_TRY(reader_text(r, name, &names[o->own.n_keep]));
+  row_map *keep = &o->own.keep;
+  atomic_uchar *seen = arena_alloc(r->r->mem, MAX_COLUMNS, sizeof *seen);
+  keep->names = arena_alloc(r->r->mem, MAX_COLUMNS, sizeof *keep->names);
+  if (!keep->names || !seen) return rw_nomem(r->err, "recipe");
+  for (struct fy_node *e; (e = fy_node_sequence_iterate(v, &it)); keep->n++) {
+    slice column = reader_scalar(e);
+    row_name *name = &keep->names[keep->n];
+    if (!column.p || keep->n == MAX_COLUMNS) return reader_bad(r, e, "keep", "names of at most 64 columns");
+    atomic_init(&seen[keep->n], 0);
+    *name = (row_name){NULL, NULL, &seen[keep->n]};
+    RW_TRY(reader_text(r, column, &name->field));
   }
-  if (o->own.n_keep == 0) return reader_bad(r, v, "keep", "at least one column, or none");
-  o->own.keep = names;
-  return RW_OK;
+  return keep->n > 0 ? RW_OK : reader_bad(r, v, "keep", "at least one column, or none");
 }
 
 /* Rows of a user's own become a source of their own, called as the recipe says. */
