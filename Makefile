@@ -81,8 +81,9 @@ $(BUILD)/commit.h: always
 	@mkdir -p $(@D)
 	@echo '#define REWARD_COMMIT "$(COMMIT)"' | cmp -s - $@ || echo '#define REWARD_COMMIT "$(COMMIT)"' >$@
 
-# Vector variants: the same kernel source built for a CPU level, chosen at run time.
-$(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3
+# Vector variants: the same kernel source built for a CPU level, chosen at run time. -fno-trapping-math changes no value: without it
+# gcc computes what has a comparison (exponentials) one by one where the level has no masks.
+$(BUILD)/src/compute/cpu/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c -O3 -fno-trapping-math
 $(BUILD)/src/compute/cpu/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512 -O3
 $(BUILD)/src/compute/cpu/pairs.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mprefer-vector-width=512 -O3
 $(BUILD)/src/compute/cpu/amx.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mamx-tile -mamx-bf16 -mprfchw -mprefer-vector-width=512 -O3

@@ -458,18 +458,13 @@ static void gated(float *restrict y, const float *restrict g, const float *restr
     }
 }
 
-/* dgate may be gate, dup may be up. */
-static void gated_bwd(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n,
-                      activation act) {
-  if (!act_is_gated(act)) {
-#pragma GCC ivdep
-    for (size_t j = 0; j < n; j++) dg[j] = g[j] > 0 ? (act == ACT_RELU ? dy[j] : 2 * dy[j] * g[j]) : 0;
-    return;
-  }
+/* A loop for each activation: a choice within it would keep the compiler from vectors. */
+static inline void gated_slopes(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n,
+                                const bool silu) {
 #pragma GCC ivdep
   for (size_t j = 0; j < n; j++) {
     float x = g[j], d = dy[j], up = u[j], value, slope;
-    if (act == ACT_SILU) {
+    if (silu) {
       float s = sigmoid_one(x);
       value = x * s;
       slope = s * (1.0f + x * (1.0f - s));
@@ -481,6 +476,18 @@ static void gated_bwd(float *dg, float *du, const float *dy, const float *g, con
     du[j] = d * value;
     dg[j] = d * up * slope;
   }
+}
+
+/* dgate may be gate, dup may be up. */
+static void gated_bwd(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n,
+                      activation act) {
+  if (act == ACT_SILU)
+    gated_slopes(dg, du, dy, g, u, n, true);
+  else if (act_is_gated(act))
+    gated_slopes(dg, du, dy, g, u, n, false);
+  else
+#pragma GCC ivdep
+    for (size_t j = 0; j < n; j++) dg[j] = g[j] > 0 ? (act == ACT_RELU ? dy[j] : 2 * dy[j] * g[j]) : 0;
 }
 
 static void rope(float *x, const float *c, const float *s, size_t half, float sign) {
