@@ -173,7 +173,7 @@ static rw_status sink(void *ctx, slice row, uint64_t line, void *result, rw_erro
   return f->n ? write_removed(r, row, f, err) : rows_write(r->clean, row.p, row.len, err);
 }
 
-static rw_status run_file(run *r, const char *path, rw_error *err) {
+static rw_status run_files(run *r, rw_error *err) {
   rows_job job = {.result_size = sizeof(decon_found),
                   .lane_size = sizeof(decon_scratch *),
                   .lane_open = open_lane,
@@ -181,10 +181,11 @@ static rw_status run_file(run *r, const char *path, rw_error *err) {
                   .work = work,
                   .sink = sink,
                   .ctx = r};
-  rows_in *in;
-  RW_TRY(rows_open(&in, path, r->o->context, err));
-  rw_status s = rows_map(in, &job, err);
-  rows_close(in);
+  rows_file_job *files = mem_zalloc(r->o->n_train, sizeof *files);
+  if (!files) return rw_nomem(err, "decontamination");
+  for (size_t i = 0; i < r->o->n_train; i++) files[i] = (rows_file_job){.path = r->o->train[i], .ctx = r};
+  rw_status s = rows_map_files(files, r->o->n_train, &job, r->o->context, err);
+  mem_free(files);
   return s;
 }
 
@@ -229,7 +230,7 @@ static rw_status prepare(run *r, rw_error *err) {
 static rw_status whole(run *r, rw_error *err) {
   RW_TRY(prepare(r, err));
   progress_start(&r->p, r->o->context, "decontaminating", "rows", 0);
-  for (size_t i = 0; i < r->o->n_train; i++) RW_TRY(run_file(r, r->o->train[i], err));
+  RW_TRY(run_files(r, err));
   progress_end(&r->p);
   rw_status s = write_html(r, err);
   rows_out *clean = r->clean, *removed = r->removed;

@@ -77,12 +77,12 @@ typedef struct {
   rw_status (*sink)(void *ctx, slice row, uint64_t line, void *result, rw_error *err);
   void *ctx;
   bool sink_runs_pool; /* sink() gives the pool tasks of its own: then nobody works meanwhile */
-  bool results_alone;  /* sink() gets no row: then rows_map_files may read several files at once */
+  bool results_alone;  /* sink() gets no row: of files that wait for their turn no texts are kept */
 } rows_job;
 rw_status rows_map(rows_in *in, const rows_job *job, rw_error *err);
 
 /* One file after another, as if by rows_map: sink() has the rows of a file after all of the file before. But files
- * are read at once, of a job of results_alone, where one reader cannot keep the threads busy. */
+ * are read at once where one reader cannot keep the threads busy. */
 typedef struct {
   const char *path; /* NULL: of `in`, which is open, and stays */
   rows_in *in;

@@ -7,7 +7,8 @@
  *
  * Of several files the next one is begun where reading takes longer than a thread's share of the work does (of
  * packed files, or with many threads) and where the others are read to their ends. The first of them is handed on,
- * as one file alone is; the others' results wait, without the rows' texts, of about WAITING_BYTES a thread at most.
+ * as one file alone is; the others' results wait, about WAITING_BYTES a thread at most, with the
+ * rows' texts only if sink() gets them.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -246,8 +247,8 @@ static rw_status plan(mapping *m, rw_error *err) {
   return RW_OK;
 }
 
-/* What is handed on is spare again, what is worked on is done, what was read comes next. Texts of chunks that have
- * to wait go. */
+/* What is handed on is spare again, what is worked on is done, what was read comes next. Of chunks that have to
+ * wait texts that nobody wants go. */
 static void move_on(mapping *m) {
   for (size_t i = 0; i < m->n_streams; i++) {
     stream *f = m->streams[i];
@@ -258,8 +259,8 @@ static void move_on(mapping *m) {
     }
     for (size_t k = 0; i > 0 && k < f->now.n; k++) {
       chunk *c = f->now.items[k];
-      str_free(&c->text);
-      f->waits += arena_bytes(c->keep) + c->cap * sizeof *c->rows;
+      if (m->job->results_alone) str_free(&c->text);
+      f->waits += c->text.cap + arena_bytes(c->keep) + c->cap * sizeof *c->rows;
     }
     move_chunks(&f->done, &f->now);
     move_chunks(&f->now, &f->coming);
@@ -345,7 +346,7 @@ static rw_status step(mapping *m, rw_error *err) {
   if (m->sunk && err) *err = m->sink_err;
   RW_TRY(m->sunk);
   if (log_interrupted(m->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
-  bool slow = reading_is_slow(m), ahead = m->job->results_alone && m->n_streams < m->n_lanes;
+  bool slow = reading_is_slow(m), ahead = m->n_streams < m->n_lanes;
   move_on(m);
   RW_TRY(end_files(m, err));
   return m->n_streams == 0 || (ahead && (slow || all_are_read(m))) ? open_next(m, err) : RW_OK;
