@@ -225,6 +225,29 @@ def usages():
         check(r.returncode == 2 and text in r.stderr and not r.stdout, f"{options}: {r.returncode} {r.stderr} {r.stdout}")
 
 
+def drained():
+    """64 connections, each with a request that waits when SIGTERM comes: all are answered, and nobody new is let in."""
+    rows = [{"prompt": "a" * 40, "response": "b" * (i % 8 + 1)} for i in range(64)]  # fewer tokens than a pass takes
+    want = score(rows)
+    s = Server("--wait-ms", "5000")
+    asked = [s.connect() for _ in rows]
+    for c, r in zip(asked, rows):
+        c.request("POST", "/reward", json.dumps(r))
+    waiting = lambda: float(re.search(r"^reward_waiting_tokens\{.*\} (\S+)", s.ask("/metrics")[1], re.M)[1])
+    until, whole = time.time() + 4, sum(r["tokens"] for r in want)
+    while (held := waiting()) < whole and time.time() < until:
+        time.sleep(0.01)
+    s.process.send_signal(signal.SIGTERM)
+    got = [json.loads(c.getresponse().read()) for c in asked]
+    check(held == whole and got == [r["score"] for r in want], f"SIGTERM, 64 wait with {held} of {whole} tokens: {got}")
+    check(s.process.wait(60) == 0, "SIGTERM: status 0 once they are answered")
+    try:
+        socket.create_connection(("127.0.0.1", s.port)).close()
+        check(False, "a connection after the end")
+    except OSError:
+        pass
+
+
 def endings():
     s = Server()
     answers = []
@@ -235,6 +258,7 @@ def endings():
     status = s.end()
     t.join()
     check(status == 0 and answers[0][0] in (200, 503), f"SIGTERM: what has begun is answered: {status} {answers[0][0]}")
+    drained()
     s = Server()
     before = s.json("/reward", {"prompt": "a", "response": "b"})[1]
     tiny_model.make(work / "rm.new", 5)
