@@ -2,12 +2,13 @@
 """GGUF files of each family, as llama.cpp's converter writes them from a Hugging Face folder (names, the permutation of query and key,
 1 added to Gemma's norms, a layer's experts in one tensor), brought back by `reward convert`: the same tensors and scores.
 
-    tests/check_gguf.py        (REWARD_PYTHON: a Python with torch, transformers or gguf, which are used where they are there)
+    tests/check_gguf.py        (REWARD_PYTHON: a Python with torch, transformers or gguf, which are used where they are there;
+                                LLAMA_PYTHON: one with xllamacpp, llama.cpp in a wheel)
 
 The models are those of tests/data/model. With the gguf package its own table of names is asked; with transformers the converted
-folder is loaded and its logits compared.
+folder is loaded and its logits compared; with xllamacpp llama.cpp's own logits, of the files as they are.
 """
-import array, json, os, re, shutil, struct, subprocess, sys, tempfile
+import array, http.client, json, math, os, re, shutil, struct, subprocess, sys, tempfile
 from pathlib import Path
 
 if os.environ.get("REWARD_PYTHON") and not os.environ.get("REWARD_PYTHON_RUNS"):
@@ -27,6 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 REWARD = str(ROOT / os.environ.get("BUILD", "build") / "reward")
 work = Path(tempfile.mkdtemp())
 bad = 0
+LLAMA = os.environ.get("LLAMA_PYTHON")
+LLAMA_SERVER = """
+import sys, xllamacpp
+p = xllamacpp.CommonParams()
+p.model.path = sys.argv[1]
+p.n_ctx, p.n_parallel, p.hostnames, p.port, p.warmup = 512, 1, ["127.0.0.1"], 0, False
+s = xllamacpp.Server(p)
+print(s.listening_address, flush=True)
+sys.stdin.read()
+"""
 ROWS = [{"input_ids": [5, 9, 120, 7]}, {"input_ids": [(i * 37 + 11) % 190 + 5 for i in range(150)]}]
 
 
@@ -68,7 +79,8 @@ def save(path, tensors):
 def value(v):
     """Type and bytes of a metadata value."""
     if isinstance(v, list):
-        return 9, struct.pack("<IQ", value(v[0])[0], len(v)) + b"".join(value(x)[1] for x in v)
+        kind = 5 if type(v[0]) is int else value(v[0])[0]  # whole numbers in lists have a sign
+        return 9, struct.pack("<IQ", kind, len(v)) + b"".join(value(x)[1] for x in v)
     if isinstance(v, str):
         return 8, struct.pack("<Q", len(v.encode())) + v.encode()
     kind, form = (7, "?") if isinstance(v, bool) else (4, "I") if isinstance(v, int) else (6, "f")
@@ -156,13 +168,15 @@ def metadata(c):
         own |= {f"rope.scaling.yarn_{b}": rope[a] for a, b in (("attention_factor", "attn_factor"), ("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")) if a in rope}
     if c["model_type"] == "phi3":
         own |= {"attention.sliding_window": c["sliding_window"] or 0, "rope.scaling.original_context_length": c["original_max_position_embeddings"],
+                "rope.scaling.attn_factor": math.sqrt(1 + math.log(c["max_position_embeddings"] / c["original_max_position_embeddings"]) / math.log(c["original_max_position_embeddings"])),
                 "rope.dimension_count": int(size * rope.get("partial_rotary_factor", 1))}
     if c["model_type"] == "olmo3":
         own |= {"attention.sliding_window": c["sliding_window"], "attention.sliding_window_pattern": [t == "sliding_attention" for t in c["layer_types"]],
                 "rope.freq_base_swa": c["rope_parameters"]["sliding_attention"]["rope_theta"]}
+    filler = [f"[PAD{i}]" for i in range(len(TOKENS), c["vocab_size"])]
     return {"general.architecture": arch, **{f"{arch}.{k}": v for k, v in own.items()}, "tokenizer.ggml.model": "gpt2",
             "tokenizer.ggml.pre": "dbrx" if c["model_type"] in ("olmo2", "olmo3", "phi3") else "llama-bpe",
-            "tokenizer.ggml.tokens": TOKENS, "tokenizer.ggml.token_type": [1] * len(TOKENS), "tokenizer.ggml.merges": ["a b", "1 1", "11 1", "111 1"],
+            "tokenizer.ggml.tokens": TOKENS + filler, "tokenizer.ggml.token_type": [1] * len(TOKENS) + [5] * len(filler), "tokenizer.ggml.merges": ["a b", "1 1", "11 1", "111 1"],
             "tokenizer.ggml.padding_token_id": 0}
 
 
@@ -171,6 +185,10 @@ def narrowed(name, c, tensors):
     if name == "qwen3_moe":  # each layer is a mixture
         c["num_hidden_layers"], c["mlp_only_layers"] = 1, []
         return {k: v for k, v in tensors.items() if ".layers." not in k or ".layers.0." in k}
+    if name == "phi3" and LLAMA:  # which leaves Phi's window out
+        c["sliding_window"] = None
+    if name == "olmo3" and LLAMA:  # which turns all layers by one base
+        c["rope_parameters"]["sliding_attention"]["rope_theta"] = c["rope_parameters"]["full_attention"]["rope_theta"]
     if name == "smollm3":  # each fourth layer without rotary: 0, 1, 2 and 0 again
         c.update(num_hidden_layers=4, no_rope_layer_interval=4, no_rope_layers=None, layer_types=None)
         return tensors | {k.replace(".layers.0.", ".layers.3."): v for k, v in tensors.items() if ".layers.0." in k}
@@ -179,6 +197,9 @@ def narrowed(name, c, tensors):
         c.update(attention_bias=True, rope_parameters={k: rope[k] for k in rope if k[:6] not in ("mscale", "trunca")} | {"attention_factor": 1.25})
         biases = {k[:-6] + "bias": ([v[0][0]], array.array("f", [(i * 29 % 17 - 8) / 32 for i in range(v[0][0])])) for k, v in tensors.items() if "self_attn" in k}
         return tensors | biases
+    if name.startswith("olmo"):  # an output matrix of its own
+        shape, values = tensors["model.embed_tokens.weight"]
+        return tensors | {"lm_head.weight": (shape, values[::-1])}
     return tensors
 
 
@@ -215,6 +236,25 @@ def refused(folder, name, meta, tensors, why):
     check(why in (said or ""), f"{folder}: {said}")
 
 
+def check_llama(name, file, out):
+    """Differences between the likeliest tokens' logits; llama.cpp keeps keys and values in f16."""
+    server = subprocess.Popen([LLAMA, "-c", LLAMA_SERVER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        address = server.stdout.readline().strip()
+        check(address.startswith("http://"), f"{name}: llama.cpp does not load the file")
+        for row in [r["input_ids"] for r in ROWS][name == "phi3":] if address else ():  # LongRoPE's long divisors at any length
+            c = http.client.HTTPConnection(address.split("//")[1], timeout=60)
+            c.request("POST", "/completion", json.dumps(dict(prompt=row, n_predict=1, n_probs=8, temperature=0, cache_prompt=False)))
+            top = json.loads(c.getresponse().read())["completion_probabilities"][0]["top_logprobs"]
+            ours = [run("score", "--model", out, "--head", f"logit:{t['id']}", rows=[{"input_ids": row}])[0]["score"] for t in top]
+            off = max(abs(t["logprob"] - top[0]["logprob"] - o + ours[0]) for t, o in zip(top, ours))
+            check(len(top) == 8 and off < 0.02, f"{name}: {len(row)} tokens, logits beside llama.cpp's: off by {off}")
+    finally:
+        server.stdin.close()
+        server.terminate()
+        server.wait()
+
+
 def check_family(name):
     c, folder, file, out, back, _ = both(name)
     run("convert", file, "-o", out, "--save-dtype", "f32")
@@ -228,6 +268,8 @@ def check_family(name):
     check(scores[0] == scores[1] if exact else all(abs(a - b) < 1e-5 * max(1, abs(a)) for a, b in zip(*scores)), f"{name}: scores {scores}")
     ids = run("tokenize", "--model", out, rows=[{"text": "ab1111"}])[0]["input_ids"]
     check([TOKENS[i] for i in ids] == ["ab", "111", "1"], f"{name}: ids {ids}")  # three digits together at most
+    if LLAMA and name not in ("olmo2", "llama_yarn"):  # which have biases and a factor of attention that it reads otherwise
+        check_llama(name, file, out)
     if transformers:
         m, info = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
         check(not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys")), f"{name}: {info}")

@@ -132,15 +132,28 @@ static void optional(const convert *c, json_writer *w, const char *key, const ch
   if (convert_float(c, key, &x)) jw_f32(w, field, (float)x);
 }
 
+static int64_t original_context(const convert *c) {
+  int64_t n = c->context;
+  convert_int(c, "rope.scaling.original_context_length", &n);
+  return n;
+}
+
+/* LongRoPE's, where it is not the one that follows from the lengths. */
+static void attention_factor(const convert *c, json_writer *w) {
+  double original = (double)original_context(c), longer = (double)c->context / original, x;
+  double usual = longer > 1 ? sqrt(1 + log(longer) / log(original)) : 1;
+  if (convert_float(c, "rope.scaling.attn_factor", &x) && !(fabs(x - usual) <= 1e-6 * usual))
+    jw_f32(w, "attention_factor", (float)x);
+}
+
 /* The members of rope_scaling. */
 static void scaling(const convert *c, json_writer *w) {
   static const char *const types[] = {"default", "linear", "llama3", "yarn", "longrope"};
-  int64_t original = c->context;
   jw_string(w, "rope_type", types[c->scaling]);
   if (c->scaling == SCALED_LONG) {
     divisors(c, w, "short_factor", c->shorts);
     divisors(c, w, "long_factor", c->longs);
-    optional(c, w, "rope.scaling.attn_factor", "attention_factor");
+    attention_factor(c, w);
     return;
   }
   if (c->scaling != SCALED_NOT) jw_f32(w, "factor", (float)c->factor);
@@ -150,8 +163,7 @@ static void scaling(const convert *c, json_writer *w) {
     jw_int(w, "original_max_position_embeddings", ROPE_ORIGINAL);
   }
   if (c->scaling != SCALED_YARN) return;
-  convert_int(c, "rope.scaling.original_context_length", &original);
-  jw_int(w, "original_max_position_embeddings", original);
+  jw_int(w, "original_max_position_embeddings", original_context(c));
   optional(c, w, "rope.scaling.yarn_attn_factor", "attention_factor");
   optional(c, w, "rope.scaling.yarn_beta_fast", "beta_fast");
   optional(c, w, "rope.scaling.yarn_beta_slow", "beta_slow");
@@ -174,11 +186,9 @@ static void by_layers(const convert *c, json_writer *w) {
 }
 
 void convert_rope_write(const convert *c, json_writer *w) {
-  int64_t original = c->context;
   jw_f32(w, "rope_theta", (float)c->theta);
   if (c->f->only_longrope) {
-    convert_int(c, "rope.scaling.original_context_length", &original);
-    jw_int(w, "original_max_position_embeddings", original);
+    jw_int(w, "original_max_position_embeddings", original_context(c));
     jw_num(w, "partial_rotary_factor", (double)c->rotated / (double)c->head_dim);
   }
   if (c->f->rope_by_layers) {
