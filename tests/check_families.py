@@ -15,7 +15,7 @@ gemma3_text) the first gradients of both programs were some 1e-4 off those in f6
 PyTorch's own f64, with each weight moved by 2^-25 of itself, less than f32 keeps, moved a score of the first by 7e-5 and the last loss
 of the others from 1.00 to 0.91 or 1.12, and from 0.34 to 0.13. So where a bar is passed f64 decides: a score may be as far
 from it as thrice PyTorch's own in f32, or as thrice what so small a move of the weights does to it; and losses count up to the step
-where one or the other has come to a quarter of the bar.
+where one or the other has come to a quarter of the bar. A hidden size of 1, where each norm is a sign, is not drawn.
 """
 import argparse, copy, json, math, os, random, shutil, subprocess, sys, tempfile, warnings
 from pathlib import Path
@@ -99,7 +99,7 @@ def config(d, family):
     heads, kv = d.choice([(1, 1), (2, 1), (3, 1), (3, 3), (4, 2), (5, 1), (6, 2), (6, 3), (7, 7), (8, 4), (9, 3), (12, 4), (16, 1)])
     size = d.choice([2, 4, 6, 8, 10, 12, 14, 16, 20, 34, 64])
     own_size = family in ("llama", "mistral", "qwen3", *GEMMAS, "mixtral", "qwen3_moe", "nemotron") and d.random() < 0.6
-    c = dict(model_type=family, hidden_size=d.choice([1, 16, 27, 33, 40, 47, 64, 130]) if own_size else heads * size, num_hidden_layers=d.choice([1, 2, 3, 4, 5]),
+    c = dict(model_type=family, hidden_size=d.choice([3, 16, 27, 33, 40, 47, 64, 130]) if own_size else heads * size, num_hidden_layers=d.choice([1, 2, 3, 4, 5]),
              intermediate_size=d.choice([1, 24, 45, 80, 97, 256]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263, 1031]),
              max_position_embeddings=512, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=2)
     if own_size or family in ("qwen3", *GEMMAS, "qwen3_moe"):
