@@ -74,7 +74,7 @@ $(BUILD)/$1/%-attention: $(BUILD)/$1/tests/cuda/%_attention.o $$(EMU_OBJ_$1) $(B
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
 endef
 comma := ,
-$(eval $(call EMU_RULES,emu,,))
+$(eval $(call EMU_RULES,emu,-march=native,-march=native))
 $(eval $(call EMU_RULES,emu-asan,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all,-DEMU_ASAN))
 $(eval $(call EMU_RULES,emu-tsan,-fsanitize=thread,-DEMU_TSAN))
 # NCCL's calls between processes of one machine.
