@@ -193,7 +193,8 @@ static void read_chunks(mapping *m, stream *f) {
 
 static rw_status drain(const mapping *m, const stream *f, const chunk *c, rw_error *err) {
   for (size_t i = 0; i < c->failed; i++) {
-    slice row = m->job->results_alone ? (slice){0} : row_text(c, i);
+    slice row = {0};
+    if (!m->job->results_alone) row = row_text(c, i);
     RW_TRY(m->job->sink(f->file->ctx, row, c->rows[i].line, c->rows[i].result, err));
   }
   if (c->status) *err = c->err;
@@ -236,7 +237,7 @@ static rw_status plan(mapping *m, rw_error *err) {
   for (size_t i = 0, k = 0; i < m->n_streams; i++) {
     if (!m->streams[i]->reads) continue;
     size_t at = m->n_tasks * (++k % m->n_lanes) / m->n_lanes;
-    while (m->tasks[at].of) at = (at + 1) % m->n_tasks;
+    while (m->tasks[at].of) at = at + 1 < m->n_tasks ? at + 1 : 0;
     m->tasks[at].of = m->streams[i];
   }
   for (size_t i = 0, at = 0; i < m->n_streams; i++)
