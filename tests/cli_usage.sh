@@ -56,8 +56,8 @@ done <<'E2'
 2| score --model MODEL rows.jsonl -o rows.jsonl                 | rows.jsonl
 2| eval --suite rewardbensh --data rows.jsonl --model MODEL     | got 'rewardbensh'; did you mean rewardbench?
 2| eval --data rows.jsonl --model MODEL                         | --suite and --data are needed
-2| eval --suite pairs --data rows.jsonl                         | expected one of --model, --scores and --endpoint
-2| eval --suite pairs --data rows.jsonl --model MODEL --scores s | expected one of --model, --scores and --endpoint
+2| eval --suite pairs --data rows.jsonl                         | expected one of --model, --scores and --endpoint, got none
+2| eval --suite pairs --data rows.jsonl --model MODEL --scores s | expected one of --model, --scores and --endpoint, got --model --scores
 2| curate                                                       | a recipe is needed
 2| curate recipe.yaml                                           | -o DIR is needed
 2| curate recipe.yaml --input ofsetbias=rows.jsonl -o set       | got 'ofsetbias=rows.jsonl'; did you mean offsetbias?

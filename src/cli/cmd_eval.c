@@ -188,7 +188,9 @@ static int check(cli *c, cli_eval *o) {
   if (c->context->ranks->size > 1 && !o->model)
     return cli_usage(c, "several ranks: expected --model; --scores and --endpoint are for one process");
   if (!!o->model + !!o->scores + !!o->remote.o.url != 1)
-    return cli_usage(c, "expected one of --model, --scores and --endpoint");
+    return cli_usage(c, "expected one of --model, --scores and --endpoint, got%s%s%s%s", o->model ? " --model" : "",
+                     o->scores ? " --scores" : "", o->remote.o.url ? " --endpoint" : "",
+                     o->model || o->scores || o->remote.o.url ? "" : " none");
   if (o->suite == EVAL_SUITES && o->public_format)
     return cli_usage(c, "--format: expected one suite with it, got all");
   const char *const outputs[2] = {o->out, o->html};
