@@ -34,11 +34,8 @@ static const option_word rankings[] = {{"auto", RANKING_BY_LOSS},
                          states[] = {{"f32", 0}, {"8bit", 1}, {NULL, 0}},
                          shards[] = {{"states", 0}, {"all", 1}, {NULL, 0}},
                          golden[] = {{"rows", 1}, {"none", 0}, {NULL, 0}};
-const option_word recompute_words[] = {{"no", RECOMPUTE_NO},
-                                       {"mlp", RECOMPUTE_MLP},
-                                       {"full", RECOMPUTE_FULL},
-                                       {"auto", RECOMPUTE_AUTO},
-                                       {NULL, 0}};
+const option_word recompute_words[] = {
+    {"no", RECOMPUTE_NO}, {"mlp", RECOMPUTE_MLP}, {"full", RECOMPUTE_FULL}, {"auto", RECOMPUTE_AUTO}, {NULL, 0}};
 
 /* clang-format off */
 const option train_option_table[] = {

@@ -30,7 +30,7 @@ plant() {
   [ "$file" = vec.h ] && unit=norms
   edited "$name" $file $unit "" "$@" || return
   $CXX -Wl,--gc-sections -o "$work/check" "$work/unit.o" \
-    $(find "$B/emu" -name '*.o' ! -path "*/cuda/$unit.o" ! -name check_attention.o ! -name device.o ! -name bench_attention.o) -lm
+    $(find "$B/emu" -name '*.o' ! -path "*/cuda/$unit.o" ! -name check_attention.o ! -name device.o ! -name 'bench_*.o') -lm
   for order in forward reverse 1; do
     EMU_ORDER=$order timeout 100 "$work/check" quick >"$work/log" 2>&1 || { found=$order; break; }
   done

@@ -68,7 +68,7 @@ $(BUILD)/$1/%.o: %.c $(EMU_H)
 	@mkdir -p $$(@D)
 	$(CC) $$(CUDA_CFLAGS) -c -o $$@ $$<
 EMU_OBJ_$1 := $(CUDA_CU:%.cu=$(BUILD)/$1/%.o) $(EMU_C:%.c=$(BUILD)/$1/%.o) $(BUILD)/$1/tests/emu/emu.o
-$(BUILD)/$1/%-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/%_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
+$(BUILD)/$1/check-cuda $(BUILD)/$1/bench-cuda: $(BUILD)/$1/%-cuda: $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/%_cuda.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
 $(BUILD)/$1/%-attention: $(BUILD)/$1/tests/cuda/%_attention.o $$(EMU_OBJ_$1) $(BUILD)/$1/tests/cuda/device.o $(CUDA_TEST:%.c=$(BUILD)/$1/%.o)
 	$(CXX) $2 -Wl,--gc-sections -o $$@ $$^ -lm
