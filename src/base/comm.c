@@ -158,7 +158,7 @@ rw_status comm_open(comm **out, comm *alone, rw_error *err) {
 rw_status comm_agree(comm *c, rw_status mine, rw_error *err) {
   struct {
     rw_status code;
-    char text[sizeof err->text];
+    char text[sizeof((rw_error){0}).text];
   } told = {mine, ""};
   c->agreed = false;
   if (c->size == 1) return mine;
