@@ -106,6 +106,24 @@ static void check_linear(backend *be, const char *level, bool bf16) {
     must_sync(be);
     snprintf(what, sizeof what, "linear %s %zux%zux%zu bf16 weights, bits", suffix, m, in, out);
     report(level, what, bits_differ(y, y2, m * out * 4), 0);
+    /* and of both types in one call */
+    weight both[2] = {wf, {h + half * in, T_BF16, out - half, in, in, bias + half}};
+    both[0].out = half;
+    double *want = widen(y, m * out);
+    be->linear(be, mat_f32(y2, out), mx, both, 2, m, false);
+    must_sync(be);
+    snprintf(what, sizeof what, "linear %s %zux%zux%zu weights of two types", suffix, m, in, out);
+    report(level, what, distance(y2, want, m * out), 2e-6);
+    free(want);
+    if (rounds) round_all(y, m * out);
+    be->linear_dx(be, mat_f32(dx, in), my, &wf, 1, m, false);
+    must_sync(be);
+    want = widen(dx, m * in);
+    be->linear_dx(be, mat_f32(dx, in), my, both, 2, m, false);
+    must_sync(be);
+    snprintf(what, sizeof what, "linear_dx %s %zux%zux%zu weights of two types", suffix, m, in, out);
+    report(level, what, distance(dx, want, m * in), 4e-6);
+    free(want);
     void *all[] = {x, w, bias, y, xd, wd, bd, yd, one, dx, dw, dw1, dxd, dwd, h, y2};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   }

@@ -198,7 +198,7 @@ static operand matrix(const void *p, size_t n, size_t kn, size_t si, size_t sk) 
 }
 
 /* stack(w) as a factor: i runs over outputs and k over inputs (forward), or the other way round. Its weights have
- * the same ld. */
+ * the same ld and type. */
 static operand stacked(const weight *w, int nw, bool forward) {
   operand o = {.parts = nw, .along_k = !forward, .type = w[0].type};
   for (int i = 0; i < nw; i++) {
@@ -210,6 +210,13 @@ static operand stacked(const weight *w, int nw, bool forward) {
   o.si = forward ? w[0].ld : 1;
   o.sk = forward ? 1 : w[0].ld;
   return o;
+}
+
+/* A checkpoint may have the matrices of one input in several types. */
+static bool of_one_type(const weight *w, int nw) {
+  for (int i = 1; i < nw; i++)
+    if (w[i].type != w[0].type) return false;
+  return true;
 }
 
 struct bias_job {
@@ -228,6 +235,11 @@ static void bias_row(const void *call, size_t row) {
 
 void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bool acc) {
   cpu_state *s = cpu_of(be);
+  if (!of_one_type(w, nw)) {
+    for (size_t i = 0, column = 0; i < (size_t)nw; column += w[i++].out)
+      cpu_linear(be, mat_from(y, 0, column), x, &w[i], 1, m, acc);
+    return;
+  }
   operand a = matrix(x.p, m, w[0].in, x.ld, 1), b = stacked(w, nw, true);
   const engine *e = engine_of(s, b.n);
   if (e->inner != 1 || e->round || !cpu_thin(s, y, x, w, nw, m, acc))
@@ -239,6 +251,11 @@ void cpu_linear(backend *be, mat y, mat x, const weight *w, int nw, size_t m, bo
 }
 
 void cpu_linear_dx(backend *be, mat dx, mat dy, const weight *w, int nw, size_t m, bool acc) {
+  if (!of_one_type(w, nw)) {
+    for (size_t i = 0, column = 0; i < (size_t)nw; column += w[i++].out)
+      cpu_linear_dx(be, dx, mat_from(dy, 0, column), &w[i], 1, m, acc || i > 0);
+    return;
+  }
   operand b = stacked(w, nw, false), a = matrix(dy.p, m, b.kn, dy.ld, 1);
   product(cpu_of(be), "linear_dx", dx, &a, &b, b.kn, NULL, acc);
 }
