@@ -279,8 +279,7 @@ static void warn_of_names(const curation *r, const source *src) {
                  k ? "keep" : "map", n->field);
 }
 
-/* After a source's last file: ends what still waits, and gives each input the range of its candidates, the first of
- * which is `from`. */
+/* After a source's last file: ends what still waits, and gives each input the range of its candidates. */
 static rw_status end_source(scanning *s, rw_error *err) {
   curation *r = s->r;
   if (s->in->src->rows) warn_of_names(r, s->in->src);

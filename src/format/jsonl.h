@@ -7,12 +7,13 @@
 
 #include "base/context.h"
 #include "base/file.h"
+#include "base/sha256.h"
 
 typedef struct jsonl_in jsonl_in;
 rw_status jsonl_open(jsonl_in **in, const char *path, rw_context *context, rw_error *err);
 /* The SHA-256 of the file's bytes is taken as they are read; jsonl_hash: that of a regular file, at its end. */
 rw_status jsonl_open_hashed(jsonl_in **in, const char *path, rw_context *context, rw_error *err);
-bool jsonl_hash(const jsonl_in *in, char out[65]);
+bool jsonl_hash(const jsonl_in *in, char out[SHA256_HEX]);
 void jsonl_lines(jsonl_in *in); /* before the first row: they are lines, also where the first begins with [ */
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
 /* May a row have so many bytes? RW_DATA of the line, by the context's max_row_bytes. */

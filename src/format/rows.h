@@ -12,6 +12,7 @@
 
 #include "base/context.h"
 #include "base/file.h"
+#include "base/sha256.h"
 #include "format/json.h"
 
 typedef struct rows_in rows_in;
@@ -22,7 +23,7 @@ rw_status rows_open_lines(rows_in **in, const char *path, rw_context *context, r
 rw_status rows_open_hashed(rows_in **in, const char *path, rw_context *context, rw_error *err);
 /* It, once all rows are read; false where the input is not one regular file that is read from front to end, as
  * Parquet is not. */
-bool rows_hash(const rows_in *in, char out[65]);
+bool rows_hash(const rows_in *in, char out[SHA256_HEX]);
 /* The next row; *line counts from 1. RW_OK with row->p NULL at the end. The bytes stay valid until the next
  * call. A truncated compressed file is an error, not an end. */
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
@@ -32,7 +33,7 @@ const char *rows_path(const rows_in *in); /* for messages; "<stdin>" for "-" */
 /* The file that a line of the input stands in, for messages; *line becomes the file's own. */
 const char *rows_file(const rows_in *in, uint64_t *line);
 /* Of the file's bytes; of a folder, of the files' sums. */
-rw_status rows_sha256(const char *path, char out[65], rw_error *err);
+rw_status rows_sha256(const char *path, char out[SHA256_HEX], rw_error *err);
 const char *rows_label(const char *path); /* the same of a path that is not open */
 /* Bytes of the input (as stored) that the rows so far took up, about, and in all (0: unknown), for progress. */
 void rows_position(const rows_in *in, uint64_t *done, uint64_t *total);
