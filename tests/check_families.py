@@ -97,7 +97,7 @@ def rotary(d, family, c, part):
 
 def config(d, family):
     heads, kv = d.choice([(1, 1), (2, 1), (3, 1), (3, 3), (4, 2), (5, 1), (6, 2), (6, 3), (7, 7), (8, 4), (9, 3), (12, 4), (16, 1)])
-    size = d.choice([2, 4, 6, 8, 10, 12, 14, 16, 20, 34, 64])
+    size = d.choice([4, 6, 8, 10, 12, 14, 16, 20, 34, 64])
     own_size = family in ("llama", "mistral", "qwen3", *GEMMAS, "mixtral", "qwen3_moe", "nemotron") and d.random() < 0.6
     c = dict(model_type=family, hidden_size=d.choice([3, 16, 27, 33, 40, 47, 64, 130]) if own_size else heads * size, num_hidden_layers=d.choice([1, 2, 3, 4, 5]),
              intermediate_size=d.choice([1, 24, 45, 80, 97, 256]), num_attention_heads=heads, num_key_value_heads=kv, vocab_size=d.choice([97, 200, 263, 1031]),
