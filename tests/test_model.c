@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "model/model_impl.h"
 #include "recorded.h"
 
 static const char *const families[] = {
@@ -178,6 +179,42 @@ static void accumulation_keeps_bits(void **state) {
     close_recorded(&f);
     close_recorded(&h);
   }
+}
+
+/* The gradients of f, of three pairs with these pieces, in passes of `per` of them. */
+static void piece_step(const fixture *f, const size_t piece[3], size_t per) {
+  static const float d[6] = {-0.3f, 0.3f, 0.2f, -0.2f, -0.1f, 0.1f};
+  pairs p;
+  float r[6];
+  get_pairs(f, &p);
+  model_zero_grad(f->m);
+  for (size_t at = 0; at < 3; at += per) {
+    model_piece_by(f->m, piece + at);
+    OK(model_forward(f->m, p.g + at, 3 - at < per ? 3 - at : per, true, r, &err));
+    OK(model_backward(f->m, d + 2 * at, &err));
+  }
+}
+/* Whole pieces keep a gradient's bits, however they are passed. */
+static void pieces_keep_bits(void **state) {
+  (void)state;
+  static const size_t parts[3] = {1, 1, 2};
+  fixture f[2];
+  const model_param *a[2];
+  size_t n = 0;
+  for (int i = 0; i < 2; i++) {
+    open_recorded(&f[i], "model", "llama", 1, NULL);
+    OK(model_train(f[i].m, &(model_train_options){0}, &err));
+    piece_step(&f[i], parts, i ? 2 : 3);
+    n = model_params(f[i].m, &a[i]);
+    const row_pieces *all = &f[i].m->rows.pieces, *last = &f[i].m->rows.last_pieces;
+    assert_int_equal(all->n, i ? 1 : 2); /* of the last pass */
+    assert_int_equal(all->end[all->n - 1], f[i].m->rows.f.rows);
+    assert_int_equal(last->n, all->n);
+    assert_int_equal(last->end[0], i ? 2 : 4);
+  }
+  for (size_t j = 0; j < n; j++)
+    assert_memory_equal(host_grad(f[0].m, &a[0][j]), host_grad(f[1].m, &a[1][j]), a[0][j].count * 4);
+  for (int i = 0; i < 2; i++) close_recorded(&f[i]);
 }
 
 /* Values of all that is trained, one tensor after another, after two updates; the caller frees them. */
@@ -406,6 +443,7 @@ int main(void) {
       cmocka_unit_test(training_matches),
       cmocka_unit_test(bits_depend_on_nothing_else),
       cmocka_unit_test(accumulation_keeps_bits),
+      cmocka_unit_test(pieces_keep_bits),
       cmocka_unit_test(recomputation_keeps_bits),
       cmocka_unit_test(frozen_layers_stay),
       cmocka_unit_test(kept_frozen_states_change_no_bit),

@@ -1,4 +1,5 @@
-/* test_slices.c - how a batch's rows are parted: evenly, and by their weights alone. */
+/* test_slices.c - how a batch's rows are parted: evenly, and by their weights alone; and those of a slice in
+ * pieces. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +47,20 @@ static void even(void **state) {
   }
 }
 
+static void pieces_are_filled(void **state) {
+  (void)state;
+  /* of at most 10: the row of 12 by itself, then 9, then 6 and 4, 3, which 4 left no room for; the row of 7 is not
+   * asked for */
+  size_t weight[] = {4, 9, 7, 12, 3, 6}, order[] = {0, 1, 3, 4, 5}, piece[6] = {0}, want[] = {3, 1, 0, 5, 4},
+         pieces[] = {3, 2, 0, 1, 4, 3};
+  assert_int_equal(pieces_cut(order, piece, weight, 5, 10, NULL), 0);
+  assert_memory_equal(order, want, sizeof want);
+  assert_memory_equal(piece, pieces, sizeof pieces);
+  assert_int_equal(pieces_cut(order, piece, weight, 0, 10, NULL), 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(by_weight), cmocka_unit_test(even)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(by_weight), cmocka_unit_test(even),
+                                     cmocka_unit_test(pieces_are_filled)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,7 +135,7 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       !mem_grow((void **)&m->last, &m->cap_last, 2 * branches, sizeof *m->last) ||
       !mem_grow((void **)&m->ends, &m->cap_ends, 2 * trees, sizeof *m->ends))
     return rw_nomem(err, "a batch's ids");
-  size_t *gate = m->last + branches;
+  size_t *gate = m->last + branches, *last_ends = m->ends + trees, pieces = 0, piece = 0;
   rows = branches = trees = 0;
   for (size_t g = 0; g < n; g++) {
     const id_group *gr = &groups[g];
@@ -147,6 +147,9 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       if (b == 0 || !shares) {
         size_t noted = m->n_new_blocks;
         *t = (tree){.first_branch = branches, .n_branches = shares ? gr->n : 1};
+        size_t of = m->tr.pass_piece ? m->tr.pass_piece[g] : 0;
+        if (pieces == 0 || of == 0 || of != piece) pieces++;
+        piece = of;
         RW_TRY(find_known(m, gr->ids + b, gr->len + b, t->n_branches, p, &t->known, err));
         while (noted < m->n_new_blocks) m->new_blocks[noted++].row += rows;
         if (p > t->known.len) add_span(m, gr->ids[b], t->known.len, p, in_long, &rows, &t->prompt);
@@ -158,12 +161,9 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
       if (m->w->cfg.head == HEAD_GATED)
         gate[branches] = row_of(t, branch, (size_t)gate_position(&m->w->cfg, gr->ids[b], gr->len[b]));
       m->last[branches++] = rows - 1;
+      m->ends[pieces - 1] = rows;
+      last_ends[pieces - 1] = branches;
     }
-  }
-  for (size_t t = 0; t < trees; t++) {
-    size_t next = m->trees[t].first_branch + m->trees[t].n_branches;
-    m->ends[t] = m->branches[next - 1].first + m->branches[next - 1].len;
-    m->ends[trees + t] = next;
   }
   m->rows = (batch_layout){.f = {.rows = rows,
                                  .ids = m->ids,
@@ -174,7 +174,7 @@ rw_status batch_build(model *m, const id_group *groups, size_t n, bool share, rw
                                  .branches = m->branches},
                            .last = m->last,
                            .n_last = m->w->cfg.head == HEAD_GATED ? 2 * branches : branches,
-                           .pieces = {m->ends, trees},
-                           .last_pieces = {m->ends + trees, trees}};
+                           .pieces = {m->ends, pieces},
+                           .last_pieces = {last_ends, pieces}};
   return RW_OK;
 }

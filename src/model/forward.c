@@ -311,8 +311,12 @@ static rw_status run_training(model *m, const id_group *groups, size_t n, bool s
   return run_head(m, final, rewards, err);
 }
 
+void model_piece_by(model *m, const size_t *piece) { m->tr.pass_piece = piece; }
+
 rw_status model_forward(model *m, const id_group *groups, size_t n, bool share, float *rewards, rw_error *err) {
-  RW_TRY(prepare(m, groups, n, share, m->tr.dropout > 0, err));
+  rw_status s = prepare(m, groups, n, share, m->tr.dropout > 0, err);
+  m->tr.pass_piece = NULL;
+  RW_TRY(s);
   if (m->rows.f.n_branches == 0) return rw_fail(err, RW_DATA, "an empty batch");
   size_t rows = m->rows.f.rows, trained = m->w->cfg.layers - m->tr.freeze;
   RW_TRY(buffer_need_bytes(m, &m->saved, kept_bytes(m, rows, trained, m->tr.recompute), err));

@@ -115,6 +115,8 @@ const char *model_device(const model *m); /* for run records: "avx512" */
 /* Tokens of a pass that suit the device. */
 int64_t model_train_tokens(const model *m);
 int64_t model_score_tokens(const model *m);
+/* Tokens that should be one piece of weight gradients, their sums over rows; 1: each tree is its own. */
+int64_t model_piece_tokens(const model *m);
 const char *model_dtype(const model *m); /* "f32", "bf16" */
 /* Changes the products' precision from the next pass on; weights, sums and all else stay as they are. */
 void model_set_bf16(model *m, bool on);
@@ -194,6 +196,10 @@ double model_dropout(const model *m);
 /* Before the passes of a step. Which elements are dropped is a hash of seed, step, the group's ids, the projection
  * and the token's place in its group: not of what is computed together. */
 void model_drop_by(model *m, uint64_t seed, uint64_t step);
+/* Before a pass: groups beside one another with the same number, not 0, of piece[groups] are one piece of its
+ * weight gradients' sums over rows; else each tree is one. For the next model_forward alone; piece stays the
+ * caller's. */
+void model_piece_by(model *m, const size_t *piece);
 /* From now on model_save writes the whole model, W + (alpha / rank)·B·A, instead of a PEFT directory. */
 void model_merge(model *m);
 

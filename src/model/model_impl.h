@@ -141,6 +141,7 @@ typedef struct {
   size_t most_rows;
   double dropout;
   uint64_t drop_key;
+  const size_t *pass_piece; /* of the next pass's groups; NULL: trees are pieces */
   bool merge;           /* model_save writes the whole model */
   frozen_cache *frozen; /* NULL: none */
   model_param *params;  /* for model_params */

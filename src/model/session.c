@@ -149,6 +149,7 @@ rw_status model_sync(const model *m, rw_error *err) { return m->be->sync(m->be, 
 const model_config *model_info(const model *m) { return &m->w->cfg; }
 const char *model_dir(const model *m) { return m->w->dir; }
 const char *model_device(const model *m) { return m->be->traits.name; }
+int64_t model_piece_tokens(const model *m) { return (int64_t)m->be->traits.piece_rows; }
 int64_t model_train_tokens(const model *m) { return (int64_t)m->be->traits.train_rows; }
 int64_t model_score_tokens(const model *m) { return (int64_t)m->be->traits.score_rows; }
 const char *model_dtype(const model *m) { return m->bf16 ? "bf16" : "f32"; }

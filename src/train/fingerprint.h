@@ -11,6 +11,7 @@ typedef struct {
   int64_t steps; /* steps of the whole run */
   const model *m;
   const dataset *d;
+  int64_t piece_tokens; /* as in run.h */
 } fingerprint_source;
 /* Also the hashes of the data files and, last, of the model: hashes[o->data.n + 1]. */
 rw_status fingerprint_make(char out[33], char (*hashes)[33], const fingerprint_source *of, rw_error *err);

@@ -137,6 +137,7 @@ static rw_status time_passes(run *t, double *each, rw_error *err) {
       id_group g = {x->ids, x->len, x->n};
       cost = model_group_tokens(&g, o->share);
       if (n > 0 && sum + cost > most) break;
+      t->pass_piece[n] = t->piece_tokens > 1 ? 1 + sum / (size_t)t->piece_tokens : 0; /* about as a step's */
       t->pass[n] = x;
       t->groups[n++] = g;
       sum += cost;

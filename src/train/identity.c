@@ -75,6 +75,7 @@ rw_status identity_make(str *out, const fingerprint_source *of, rw_error *err) {
   jw_string(&w, "device", model_device(of->m));
   jw_string(&w, "dtype", model_dtype(of->m));
   jw_num(&w, "dropout", model_dropout(of->m));
+  if (of->piece_tokens > 1) jw_int(&w, "batch_tokens", of->piece_tokens); /* more of them change nothing */
   jw_end(&w);
   jw_object(&w, "choice");
   identity_options(&w, train_option_table, &o, OPTION_CHOSEN, NULL);

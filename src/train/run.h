@@ -17,15 +17,15 @@ typedef struct {
   dataset *d;
   trainer_eval *eval;
   train_state state;
-  str identity; /* identity.h's record */
-  int64_t steps, per_epoch, batch_tokens;
-  uint64_t shared_tokens; /* tokens of an epoch, shared prompts once */
-  uint64_t predicted;     /* peak bytes */
-  uint64_t device;        /* the same of the device's memory; 0: that is the host's */
-  uint64_t disk;          /* bytes that it will take at most (disk.h) */
-  uint64_t checkpoint;    /* bytes of one */
-  int64_t saved;          /* step of the last checkpoint; 0: none */
-  bool unsaved;           /* the last one that was due could not be written */
+  str identity;                                         /* identity.h's record */
+  int64_t steps, per_epoch, batch_tokens, piece_tokens; /* the last: of a piece at most; 1: rows are pieces */
+  uint64_t shared_tokens;                               /* tokens of an epoch, shared prompts once */
+  uint64_t predicted;                                   /* peak bytes */
+  uint64_t device;                                      /* the same of the device's memory; 0: that is the host's */
+  uint64_t disk;                                        /* bytes that it will take at most (disk.h) */
+  uint64_t checkpoint;                                  /* bytes of one */
+  int64_t saved;                                        /* step of the last checkpoint; 0: none */
+  bool unsaved;                                         /* the last one that was due could not be written */
   model_train_options how;
   size_t *order; /* rows of the epoch `order_epoch` */
   int64_t order_epoch;
@@ -34,9 +34,10 @@ typedef struct {
   float *rewards, *d_rewards;
   /* about the step's rows: */
   int *slice_of;
-  size_t *cost, *branch;       /* tokens that are computed; where its rewards begin in all_rewards. [rows + 1] */
-  size_t *row;                 /* the rows of t->pass */
-  float *all_rewards, *packed; /* the whole batch's; the same by ranks, on their way */
+  size_t *cost, *branch;          /* tokens that are computed; where its rewards begin in all_rewards. [rows + 1] */
+  size_t *order_of_slice, *piece; /* its rows, as passes take them; a row's piece, 0: its own */
+  size_t *row, *pass_piece;       /* the rows of t->pass, and their pieces */
+  float *all_rewards, *packed;    /* the whole batch's; the same by ranks, on their way */
   double *d_row;
   reward_sums sums, *source_sums; /* sums of the step; by source [dataset_sources] */
   size_t widest;                  /* branches of the widest row */

@@ -83,6 +83,7 @@ static rw_status blame(run *t, const example *const *rows, size_t n, bool backwa
 
 rw_status step_pass(run *t, size_t n, double batch, int64_t step, rw_error *err) {
   if (n == 0) return RW_OK;
+  model_piece_by(t->m, t->pass_piece);
   rw_status st = model_forward(t->m, t->groups, n, t->o->share, t->rewards, err);
   if (st == RW_NUMERIC) return blame(t, t->pass, n, false, step, err);
   if (st)
@@ -139,20 +140,42 @@ static rw_status end_pass(run *t, size_t n, size_t rows, int64_t k, rw_error *er
   return RW_OK;
 }
 
-/* The gradient of one slice alone, in passes of at most batch_tokens tokens or in one, in the batch's order. */
+/* The rows of a slice as passes take them, in the batch's order or in pieces; their number. */
+static rw_status order_slice(run *t, size_t rows, int which, size_t *n, rw_error *err) {
+  *n = 0;
+  for (size_t i = 0; i < rows; i++)
+    if (t->slice_of[i] == which) t->order_of_slice[(*n)++] = i;
+  if (t->piece_tokens <= 1) return RW_OK;
+  return pieces_cut(t->order_of_slice, t->piece, t->cost, *n, (size_t)t->piece_tokens, err);
+}
+
+/* The tokens of the rows from place i on that one pass must have: a row, or all of a piece. */
+static size_t together(const run *t, size_t i, size_t n) {
+  const size_t *row = t->order_of_slice + i, *end = t->order_of_slice + n, *first = row;
+  size_t tokens = 0;
+  do tokens += t->cost[*row++];
+  while (row < end && t->piece[*row] > 0 && t->piece[*row] == t->piece[*first]);
+  return tokens;
+}
+
+/* The gradient of one slice alone, in passes of at most batch_tokens tokens or in one. */
 static rw_status run_slice(run *t, int64_t k, size_t rows, int which, rw_error *err) {
-  size_t n = 0, tokens = 0;
+  size_t n = 0, tokens = 0, all, piece = 0;
   bool end;
   model_zero_grad(t->m);
-  for (size_t i = 0; i < rows; i++) {
-    if (t->slice_of[i] != which) continue;
-    if (n > 0 && !t->how.apart && tokens + t->cost[i] > (size_t)t->batch_tokens) {
+  RW_TRY(order_slice(t, rows, which, &all, err));
+  for (size_t at = 0; at < all; at++) {
+    size_t i = t->order_of_slice[at];
+    bool begins = t->piece[i] == 0 || t->piece[i] != piece;
+    if (n > 0 && begins && !t->how.apart && tokens + together(t, at, all) > (size_t)t->batch_tokens) {
       RW_TRY(end_pass(t, n, rows, k, err));
       n = tokens = 0;
     }
     const example *x = step_row(t, k, i, &end);
+    piece = t->piece[i];
     t->row[n] = i;
     t->pass[n] = x;
+    t->pass_piece[n] = piece;
     t->groups[n++] = (id_group){x->ids, x->len, x->n};
     tokens += t->cost[i];
   }

@@ -92,6 +92,8 @@ static rw_status prepare(run *t, rw_error *err) {
   t->steps = o->steps > 0 ? o->steps : o->epochs * t->per_epoch;
   t->order_epoch = -1;
   t->batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : model_train_tokens(t->m);
+  t->piece_tokens = model_piece_tokens(t->m);
+  if (t->piece_tokens > t->batch_tokens) t->piece_tokens = t->batch_tokens;
   t->state.best = t->state.recent_loss = t->state.recent_accuracy = NAN;
   size_t branches = 0;
   for (size_t i = 0; i < n; i++) {
@@ -103,6 +105,9 @@ static rw_status prepare(run *t, rw_error *err) {
   t->slice_of = mem_alloc(n, sizeof *t->slice_of);
   t->cost = mem_alloc(n, sizeof *t->cost);
   t->row = mem_alloc(n, sizeof *t->row);
+  t->order_of_slice = mem_alloc(n, sizeof *t->order_of_slice);
+  t->piece = mem_zalloc(n, sizeof *t->piece);
+  t->pass_piece = mem_alloc(n, sizeof *t->pass_piece);
   t->branch = mem_alloc(n + 1, sizeof *t->branch);
   t->all_rewards = mem_alloc(most, sizeof *t->all_rewards);
   t->packed = mem_alloc(t->ranks->size > 1 ? most : 0, sizeof *t->packed);
@@ -115,11 +120,12 @@ static rw_status prepare(run *t, rw_error *err) {
   const char *const *names;
   t->source_sums = mem_zalloc(dataset_sources(t->d, &names), sizeof *t->source_sums);
   t->d_row = mem_alloc(t->widest, sizeof *t->d_row);
+  if (!t->order_of_slice || !t->piece || !t->pass_piece) return rw_nomem(err, "training");
   if (!t->slice_of || !t->cost || !t->row || !t->branch || !t->all_rewards || !t->packed)
     return rw_nomem(err, "training");
   if (!t->order || !t->groups || !t->pass || !t->rewards || !t->d_rewards || !t->d_row || !t->source_sums)
     return rw_nomem(err, "training");
-  fingerprint_source of = {o, t->steps, t->m, t->d};
+  fingerprint_source of = {o, t->steps, t->m, t->d, t->piece_tokens};
   t->hashes = mem_zalloc(o->data.n + 1, sizeof *t->hashes);
   t->hash_list = mem_zalloc(o->data.n, sizeof *t->hash_list);
   if (!t->hashes || !t->hash_list) return rw_nomem(err, "training");
@@ -411,8 +417,9 @@ static rw_status whole_run(run *t, train_result *result, rw_error *err) {
 
 static void run_free(run *t) {
   trainer_eval_close(t->eval);
-  void *p[] = {t->slice_of, t->cost,    t->row,       t->branch, t->all_rewards, t->packed, t->order,    t->groups,
-               t->pass,     t->rewards, t->d_rewards, t->d_row,  t->source_sums, t->hashes, t->hash_list};
+  void *p[] = {t->order_of_slice, t->piece,       t->pass_piece, t->slice_of,    t->cost,   t->row,
+               t->branch,         t->all_rewards, t->packed,     t->order,       t->groups, t->pass,
+               t->rewards,        t->d_rewards,   t->d_row,      t->source_sums, t->hashes, t->hash_list};
   for (size_t i = 0; i < sizeof p / sizeof *p; i++) mem_free(p[i]);
   str_free(&t->identity);
   dataset_free(t->d);
