@@ -374,6 +374,20 @@ int64_t *map_get(const map *m, const char *key, size_t len) {
   return e->key ? &e->value : NULL;
 }
 
+bool map_room(map *m, size_t n) {
+  map bigger = *m;
+  if (n > SIZE_MAX / 4) return false;
+  while (n * 2 > bigger.cap) bigger.cap *= 2;
+  if (bigger.cap == m->cap) return true;
+  bigger.e = mem_zalloc(bigger.cap, sizeof *bigger.e);
+  if (!bigger.e) return false;
+  for (size_t i = 0; i < m->cap; i++)
+    if (m->e[i].key) *find(&bigger, m->e[i].key, m->e[i].len, m->e[i].hash) = m->e[i];
+  mem_free(m->e);
+  *m = bigger;
+  return true;
+}
+
 int64_t *map_put(map *m, const char *key, size_t len, int64_t init, bool *was_new) {
   if (!key) key = "";
   uint64_t hash = XXH3_64bits(key, len);
@@ -381,14 +395,7 @@ int64_t *map_put(map *m, const char *key, size_t len, int64_t init, bool *was_ne
   if (was_new) *was_new = !e->key;
   if (e->key) return &e->value;
   if ((m->count + 1) * 2 > m->cap) {
-    map bigger = *m;
-    bigger.cap = m->cap * 2;
-    bigger.e = mem_zalloc(bigger.cap, sizeof *bigger.e);
-    if (!bigger.e) return NULL;
-    for (size_t i = 0; i < m->cap; i++)
-      if (m->e[i].key) *find(&bigger, m->e[i].key, m->e[i].len, m->e[i].hash) = m->e[i];
-    mem_free(m->e);
-    *m = bigger;
+    if (!map_room(m, m->count + 1)) return NULL;
     e = find(m, key, len, hash);
   }
   const char *copy = arena_strndup(m->keys, key, len);

@@ -85,6 +85,7 @@ typedef struct map map;
 map *map_new(void);
 void map_free(map *m);
 size_t map_count(const map *m);
+bool map_room(map *m, size_t n); /* so that it need not grow for n keys in all; false: no memory */
 /* The value's place, for reading or writing; NULL when absent. Valid until the next map_put. */
 int64_t *map_get(const map *m, const char *key, size_t len);
 /* The value's place, made with `init` when absent; *was_new may be NULL. NULL: no memory. */

@@ -7,11 +7,14 @@
 #include "base/file.h"
 #include "text/tok_impl.h"
 
+enum { ALPHABET = 256 + 68 }; /* where GPT-2's ends: 68 bytes have a character from 256 on */
+
 typedef struct {
   tokenizer *t;
   json_doc *d;
   const char *path;
   rw_error *err;
+  int16_t alphabet[ALPHABET];
 } reader;
 
 static rw_status bad(const reader *r, const char *field, const char *expected, json_val v) {
@@ -204,35 +207,28 @@ static rw_status read_pre(const reader *r, json_val v, int depth) {
 
 /* ---- vocabulary and merges ---- */
 
-/* The byte that a character of GPT-2's printable alphabet stands for; -1: none. */
-static int alphabet_byte(uint32_t c) {
-  if ((c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255)) return (int)c;
-  if (c < 256 || c > 323) return -1;
-  uint32_t n = c - 256; /* the n-th byte that has no character of its own */
-  for (uint32_t b = 0; b < 256; b++) {
+/* The bytes that the characters of GPT-2's printable alphabet stand for; -1: not one of them. */
+static void make_alphabet(int16_t byte_of[ALPHABET]) {
+  int other = 256; /* stands for the next byte that has no character of its own */
+  memset(byte_of, 0xff, ALPHABET * sizeof *byte_of);
+  for (int16_t b = 0; b < 256; b++) {
     bool own = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-    if (!own && n-- == 0) return (int)b;
+    byte_of[own ? b : other++] = b;
   }
-  return -1;
 }
 
 /* The bytes that a vocabulary spelling stands for, into out (cleared first). */
-static void spelled_bytes(const tokenizer *t, slice s, str *out) {
+static void spelled_bytes(const reader *r, slice s, str *out) {
   str_clear(out);
-  if (t->byte_level) {
-    for (size_t i = 0; i < s.len;) {
-      utf8proc_int32_t c;
-      utf8proc_ssize_t n = utf8proc_iterate((const uint8_t *)s.p + i, (utf8proc_ssize_t)(s.len - i), &c);
-      int b = n > 0 ? alphabet_byte((uint32_t)c) : -1;
-      if (b < 0) {
-        str_clear(out);
-        break;
-      }
-      str_addc(out, (char)b);
-      i += (size_t)n;
-    }
-    if (out->len > 0 || s.len == 0) return;
+  bool alphabet = r->t->byte_level && str_reserve(out, s.len);
+  for (size_t i = 0; alphabet && i < s.len;) { /* its characters have one or two bytes in UTF-8 */
+    unsigned char c = (unsigned char)s.p[i++];
+    size_t at = c < 0x80 ? c : c < 0xE0 && i < s.len ? (c & 0x1Fu) << 6 | (s.p[i++] & 0x3Fu) : ALPHABET;
+    alphabet = at < ALPHABET && r->alphabet[at] >= 0;
+    out->p[out->len++] = alphabet ? (char)r->alphabet[at] : 0;
   }
+  if (alphabet) return;
+  out->len = 0;
   str_add(out, s.p, s.len);
 }
 
@@ -244,13 +240,14 @@ static rw_status read_vocab(const reader *r, json_val v) {
   tokenizer *t = r->t;
   str bytes = {0};
   rw_status s = json_kind(r->d, v) == JSON_OBJECT ? RW_OK : bad(r, "model.vocab", "an object", v);
+  if (!s && !map_room(t->vocab, json_count(r->d, v))) s = rw_nomem(r->err, r->path);
   for (json_val e = json_first(r->d, v); !s && e != JSON_NONE; e = json_next(r->d, e)) {
     slice spelling = json_key(r->d, e);
     int64_t id;
     if (!json_int(r->d, e, &id)) s = bad(r, "model.vocab", "whole numbers", e);
     if (!s) s = set_token(r, id, spelling, false);
     if (s) break;
-    spelled_bytes(t, spelling, &bytes);
+    spelled_bytes(r, spelling, &bytes);
     if (bytes.oom || !map_put(t->vocab, bytes.p, bytes.len, id, NULL)) s = rw_nomem(r->err, r->path);
     if (t->byte_level && bytes.len == 1) t->byte_id[(unsigned char)bytes.p[0]] = (int32_t)id;
     if (!t->byte_level && t->byte_fallback) tok_set_byte(t, spelling, (int32_t)id);
@@ -261,8 +258,8 @@ static rw_status read_vocab(const reader *r, json_val v) {
 
 static rw_status add_merge(const reader *r, slice a, slice b, uint32_t rank, str *x, str *y) {
   tokenizer *t = r->t;
-  spelled_bytes(t, a, x);
-  spelled_bytes(t, b, y);
+  spelled_bytes(r, a, x);
+  spelled_bytes(r, b, y);
   int64_t *left = map_get(t->vocab, x->p, x->len), *right = map_get(t->vocab, y->p, y->len);
   str_add(x, y->p, y->len);
   int64_t *whole = x->oom ? NULL : map_get(t->vocab, x->p, x->len);
@@ -346,7 +343,7 @@ static rw_status read_config(tokenizer *t, rw_error *err) {
     bool there = file_exists(path);
     rw_status s = there ? json_file_open(&f, path, err) : RW_OK;
     if (!s && there) {
-      reader r = {t, f.doc, path, err};
+      reader r = {.t = t, .d = f.doc, .path = path, .err = err};
       int32_t *where[] = {&t->bos, &t->eos, &t->pad};
       static const char *const fields[] = {"bos_token", "eos_token", "pad_token"};
       for (size_t k = 0; k < 3; k++) {
@@ -374,7 +371,8 @@ static rw_status read_all(const reader *r) {
 static rw_status read_json(tokenizer *t, const char *path, rw_error *err) {
   json_file f;
   RW_TRY(json_file_open_large(&f, path, err));
-  reader r = {t, f.doc, path, err};
+  reader r = {.t = t, .d = f.doc, .path = path, .err = err};
+  make_alphabet(r.alphabet);
   rw_status s = read_all(&r);
   json_file_close(&f);
   return s;
