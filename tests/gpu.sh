@@ -56,6 +56,7 @@ step ops 90 "$B/check-cuda" ${BIG:-big}; show ops
 step attention 60 "$B/check-attention" ${BIG:-}; show attention
 step models 60 "$B/check-models" cuda; show models
 step models-f32 60 "$B/check-models" cuda:f32; show models-f32
+step program 150 env GPU=1 "BUILD=$(realpath --relative-to=. "$B")" tests/cli_cuda.sh; show program
 step memory-8b 60 tests/cuda/memory.sh "$B/reward" $model_8b --optimizer-states 8bit --recompute full --batch-tokens 8192; show memory-8b 1
 step memory-8b-mlp 60 tests/cuda/memory.sh "$B/reward" $model_8b --optimizer-states 8bit --recompute mlp --batch-tokens 4096; show memory-8b-mlp 1
 step memory-27b 120 tests/cuda/memory.sh "$B/reward" $model_27b --lora-rank 16 --recompute full --batch-tokens 8192; show memory-27b 1
