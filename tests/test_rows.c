@@ -429,6 +429,50 @@ static void sinks_meet_the_work_on_later_rows(void **state) {
   str_free(&s);
 }
 
+/* Rows that are held stand in the reader's buffer, whatever it reads meanwhile, until that is taken. */
+static void held_rows_stay(void **state) {
+  enum { TAKEN = 700 };
+  static size_t at[TAKEN], len[TAKEN];
+  (void)state;
+  str s = many_rows(), text = {0}, want = {0}, got = {0};
+  OK(file_put(in_dir("many"), s.p, s.len, &err));
+  OK(read_all(in_dir("many"), &want));
+  rows_in *in;
+  slice row = {"", 0};
+  uint64_t line = 0;
+  size_t taken, unread, most = 0;
+  OK(rows_open(&in, in_dir("many"), NULL, &err));
+  assert_true(rows_hold(in));
+  while (row.p) {
+    uint64_t lines[TAKEN];
+    size_t n = 0;
+    for (; n < TAKEN; n++) {
+      OK(rows_next(in, &row, &lines[n], &err));
+      if (!row.p) break;
+      at[n] = (size_t)(row.p - rows_held(in, &taken, &unread));
+      len[n] = row.len;
+      assert_true(taken >= at[n] + len[n]);
+    }
+    rows_held(in, &taken, &unread);
+    assert_true(rows_take(in, &text));
+    assert_int_equal(text.len, taken + unread);
+    if (text.len > most) most = text.len;
+    for (size_t i = 0; i < n; i++) {
+      assert_true(lines[i] > line);
+      str_printf(&got, "%llu:%.*s|", (unsigned long long)(line = lines[i]), (int)len[i], text.p + at[i]);
+    }
+  }
+  assert_string_equal(got.p, want.p);
+  assert_true(most < s.len / 2);
+  rows_close(in);
+  assert_int_equal(rename(in_dir("many"), in_dir("many.txt")), 0);
+  OK(rows_open(&in, in_dir("many.txt"), NULL, &err));
+  assert_false(rows_hold(in));
+  rows_close(in);
+  str *all[] = {&s, &text, &want, &got};
+  for (size_t i = 0; i < 4; i++) str_free(all[i]);
+}
+
 static void hashes_are_of_the_files(void **state) {
   static const char *const texts[] = {"", "{}\n\n  \n{\"a\":1}", "[{}, {\"a\": 1} ]\n ",
                                       "\xEF\xBB\xBF{}\r\n{}\n\n"};
@@ -508,6 +552,7 @@ int main(void) {
       cmocka_unit_test(what_cannot_be_opened_is_named),
       cmocka_unit_test(passes_keep_the_order),
       cmocka_unit_test(sinks_meet_the_work_on_later_rows),
+      cmocka_unit_test(held_rows_stay),
       cmocka_unit_test(hashes_are_of_the_files),
       cmocka_unit_test(the_first_failure_ends_the_pass),
       cmocka_unit_test(damage_comes_after_the_rows_before_it),

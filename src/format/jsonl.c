@@ -34,6 +34,7 @@ struct jsonl_in {
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
   bool eof;                 /* end of the file */
   bool regular, hashed;
+  bool held;  /* what is consumed stays in buf */
   sha256 sum; /* hashed: of the file so far */
   char *raw;  /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
@@ -98,7 +99,7 @@ static rw_status zstd_some(jsonl_in *in, rw_error *err) {
 
 /* Appends decoded bytes to buf, or sets eof. */
 static rw_status fill(jsonl_in *in, rw_error *err) {
-  if (in->buf.p && in->pos > 0) { /* what is consumed makes room */
+  if (in->buf.p && in->pos > 0 && !in->held) { /* what is consumed makes room */
     memmove(in->buf.p, in->buf.p + in->pos, in->buf.len - in->pos);
     in->buf.len -= in->pos;
     in->pos = 0;
@@ -306,6 +307,25 @@ rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
     *line = in->line;
     return RW_OK;
   }
+}
+
+void jsonl_hold(jsonl_in *in) { in->held = true; }
+
+const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread) {
+  *taken = in->pos;
+  *unread = in->buf.len - in->pos;
+  return in->buf.p;
+}
+
+bool jsonl_take(jsonl_in *in, str *text) {
+  str full = in->buf;
+  str_clear(text);
+  if (full.p) str_add(text, full.p + in->pos, full.len - in->pos);
+  if (text->oom) return false;
+  in->buf = *text;
+  in->pos = 0;
+  *text = full;
+  return true;
 }
 
 void jsonl_close(jsonl_in *in) {

@@ -16,6 +16,10 @@ rw_status jsonl_open_hashed(jsonl_in **in, const char *path, rw_context *context
 bool jsonl_hash(const jsonl_in *in, char out[SHA256_HEX]);
 void jsonl_lines(jsonl_in *in); /* before the first row: they are lines, also where the first begins with [ */
 rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
+/* As rows_hold and its like in rows.h. */
+void jsonl_hold(jsonl_in *in);
+const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread);
+bool jsonl_take(jsonl_in *in, str *text);
 /* May a row have so many bytes? RW_DATA of the line, by the context's max_row_bytes. */
 rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err);
 void jsonl_close(jsonl_in *in); /* NULL is fine */

@@ -144,6 +144,17 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err) {
   }
 }
 
+bool rows_hold(rows_in *in) {
+  bool can = in->files.n == 1 && !in->parquet && !in->texts;
+  if (can) jsonl_hold(in->jsonl);
+  return can;
+}
+
+const char *rows_held(const rows_in *in, size_t *taken, size_t *unread) {
+  return jsonl_held(in->jsonl, taken, unread);
+}
+bool rows_take(rows_in *in, str *text) { return jsonl_take(in->jsonl, text); }
+
 void rows_close(rows_in *in) {
   if (!in) return;
   close_file(in);

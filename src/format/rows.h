@@ -27,6 +27,12 @@ bool rows_hash(const rows_in *in, char out[SHA256_HEX]);
 /* The next row; *line counts from 1. RW_OK with row->p NULL at the end. The bytes stay valid until the next
  * call. A truncated compressed file is an error, not an end. */
 rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
+/* From now on rows stay where they are, one behind the other in a buffer, until rows_take gives it away and goes on
+ * in text's. rows_held: where it begins, which rows_next may change, and how much of it rows have taken and have
+ * not. False where rows are made anew (Parquet, .txt) or are of several files. */
+bool rows_hold(rows_in *in);
+const char *rows_held(const rows_in *in, size_t *taken, size_t *unread);
+bool rows_take(rows_in *in, str *text); /* false: no memory */
 void rows_close(rows_in *in);
 rw_context *rows_context(const rows_in *in);
 const char *rows_path(const rows_in *in); /* for messages; "<stdin>" for "-" */

@@ -46,6 +46,7 @@ typedef struct {
   chunk_list coming, now, done, spare; /* read; worked on; to be handed on; to be used again */
   size_t waits;                        /* bytes of what is done, of a file that is not the first */
   bool reads, ended;                   /* reads in this step; is read to its end, or as far as it can be */
+  bool held;                           /* chunks take the reader's buffers */
   rw_status read;
   rw_error read_err;
   double seconds; /* of reading, in this step */
@@ -142,8 +143,32 @@ static void work_chunk(mapping *m, stream *f, chunk *c, int thread) {
   c->seconds = clock_seconds() - began;
 }
 
+/* Is the chunk full? Where it takes the reader's buffer, it ends before what would leave much of it unread. */
+static bool is_full(const stream *f, const chunk *c) {
+  size_t bytes = c->text.len, unread = SIZE_MAX;
+  if (f->held) rows_held(f->in, &bytes, &unread);
+  return bytes >= CHUNK_BYTES || c->n == CHUNK_ROWS || (bytes >= CHUNK_BYTES / 2 && unread < CHUNK_BYTES / 16);
+}
+
+static rw_status read_rows(stream *f, chunk *c, rw_error *err) {
+  while (!f->ended && !is_full(f, c)) {
+    slice row;
+    uint64_t line;
+    RW_TRY(rows_next(f->in, &row, &line, err));
+    f->ended = !row.p;
+    if (f->ended || (f->file->wants && !f->file->wants(f->file->ctx, line))) continue;
+    if (!mem_grow((void **)&c->rows, &c->cap, c->n + 1, sizeof *c->rows)) return rw_nomem(err, "rows");
+    size_t taken, unread;
+    c->rows[c->n].at = f->held ? (size_t)(row.p - rows_held(f->in, &taken, &unread)) : c->text.len;
+    c->rows[c->n].len = row.len;
+    c->rows[c->n++].line = line;
+    if (!f->held) str_add(&c->text, row.p, row.len);
+    if (c->text.oom) return rw_nomem(err, "rows");
+  }
+  return RW_OK;
+}
+
 static rw_status read_chunk(stream *f, chunk *c, rw_error *err) {
-  size_t bytes = 0;
   c->n = 0;
   c->status = RW_OK;
   if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
@@ -151,21 +176,12 @@ static rw_status read_chunk(stream *f, chunk *c, rw_error *err) {
   else
     str_clear(&c->text);
   arena_reset(c->keep);
-  while (!f->ended && bytes < CHUNK_BYTES && c->n < CHUNK_ROWS) {
-    slice row;
-    uint64_t line;
-    RW_TRY(rows_next(f->in, &row, &line, err));
-    f->ended = !row.p;
-    bytes += row.len;
-    if (f->ended || (f->file->wants && !f->file->wants(f->file->ctx, line))) continue;
-    if (!mem_grow((void **)&c->rows, &c->cap, c->n + 1, sizeof *c->rows)) return rw_nomem(err, "rows");
-    c->rows[c->n].at = c->text.len;
-    c->rows[c->n].len = row.len;
-    c->rows[c->n++].line = line;
-    str_add(&c->text, row.p, row.len);
-    if (c->text.oom) return rw_nomem(err, "rows");
+  rw_status s = read_rows(f, c, err);
+  if (f->held && !rows_take(f->in, &c->text)) {
+    c->n = 0;
+    return rw_nomem(err, "rows");
   }
-  return RW_OK;
+  return s;
 }
 
 /* As many chunks as the streams may have at a time, together two a thread. Rows before a broken place are still
@@ -318,6 +334,7 @@ static rw_status open_next(mapping *m, rw_error *err) {
     if (file->path)
       f->read = (file->hashed ? rows_open_hashed : rows_open)(&f->in, file->path, m->context, &f->read_err);
     f->ended = f->read != RW_OK;
+    f->held = !f->ended && !file->wants && rows_hold(f->in);
     m->streams[m->n_streams++] = f;
   }
   return RW_OK;
