@@ -74,15 +74,18 @@ static rw_status get_content(reader *r, const char *field, json_val v, bool othe
 }
 
 static rw_status get_message(reader *r, const char *field, size_t i, json_val v, message *m) {
-  char name[96];
-  snprintf(name, sizeof name, "%s[%zu]", field, i);
-  if (json_kind(r->d, v) != JSON_OBJECT)
+  char name[96]; /* made only where it is needed: messages are many */
+  if (json_kind(r->d, v) != JSON_OBJECT) {
+    snprintf(name, sizeof name, "%s[%zu]", field, i);
     return json_wrong(r->d, v, name, "an object with role and content", r->err);
-  slice role;
+  }
   bool share = conv_is_share(r->d, v);
   const char *who = share ? "from" : "role", *what = share ? "value" : "content";
-  snprintf(name, sizeof name, "%s[%zu].%s", field, i, who);
-  RW_TRY(json_text(r->d, json_get(r->d, v, who), name, &role, r->err));
+  slice role = json_string(r->d, json_get(r->d, v, who));
+  if (!role.p) {
+    snprintf(name, sizeof name, "%s[%zu].%s", field, i, who);
+    return json_text(r->d, json_get(r->d, v, who), name, &role, r->err);
+  }
   if (share) role = speaker(role);
   int k = 0;
   while (k < ROLE_OTHER && !slice_is(role, role_names[k])) k++;
@@ -95,6 +98,11 @@ static rw_status get_message(reader *r, const char *field, size_t i, json_val v,
     others = json_kind(r->d, e) != JSON_NULL && !slice_is(key, who) && !slice_is(key, what);
   }
   if (others || (json_kind(r->d, content) != JSON_STRING && content != JSON_NONE)) m->json = json_raw(r->d, v);
+  slice text = json_string(r->d, content);
+  if (text.p) {
+    m->content = text;
+    return RW_OK;
+  }
   snprintf(name, sizeof name, "%s[%zu].%s", field, i, what);
   return get_content(r, name, content, others, m);
 }
