@@ -106,7 +106,10 @@ rw_status src_branches(conv_row *out, arena *a, row_kind kind, size_t n, rw_erro
 /* HelpSteer2's prompt of several turns in one text (helpsteer2.c): its messages, user first, with room for `more`
  * behind them. A text without its marks is one message. */
 rw_status src_helpsteer2_turns(slice prompt, size_t more, arena *a, message **m, size_t *n, rw_error *err);
-/* Picks the first highest and first lowest of n scored texts into *s, or its drop reason. */
+/* Picks the first highest and first lowest of n scored texts into *s, or its drop reason. In two steps, where texts
+ * are long and only these are wanted: src_pick by the scores (false: nothing is picked), then src_picked. */
+bool src_pick(scan *s, const double *score, size_t n);
+void src_picked(scan *s, slice chosen, slice rejected);
 void src_best_worst(scan *s, const double *score, const slice *text, size_t n);
 
 #endif

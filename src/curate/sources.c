@@ -115,17 +115,17 @@ rw_status src_single(conv_row *out, arena *a, slice prompt, slice response, rw_e
   return exchange(&out->branch[0], a, prompt, response, err);
 }
 
-void src_best_worst(scan *s, const double *score, const slice *text, size_t n) {
+bool src_pick(scan *s, const double *score, size_t n) {
   double sum = 0;
   size_t hi = 0, lo = 0;
   if (n < 2) {
     s->drop = n == 0 ? "no response" : "one response";
-    return;
+    return false;
   }
   for (size_t i = 0; i < n; i++) {
     if (isnan(score[i])) {
       s->drop = "a response without a score";
-      return;
+      return false;
     }
     sum += score[i];
     if (score[i] > score[hi]) hi = i;
@@ -134,9 +134,15 @@ void src_best_worst(scan *s, const double *score, const slice *text, size_t n) {
   s->score = sum / (double)n;
   s->chosen = (uint32_t)hi;
   s->rejected = (uint32_t)lo;
-  if (score[hi] == score[lo])
-    s->drop = "equal scores";
-  else if (slice_eq(text[hi], text[lo]))
-    s->drop = "equal texts";
-  src_hash_texts(s, text[hi], text[lo]);
+  if (score[hi] == score[lo]) s->drop = "equal scores";
+  return true;
+}
+
+void src_picked(scan *s, slice chosen, slice rejected) {
+  if (!s->drop && slice_eq(chosen, rejected)) s->drop = "equal texts";
+  src_hash_texts(s, chosen, rejected);
+}
+
+void src_best_worst(scan *s, const double *score, const slice *text, size_t n) {
+  if (src_pick(s, score, n)) src_picked(s, text[s->chosen], text[s->rejected]);
 }

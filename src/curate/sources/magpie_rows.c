@@ -5,7 +5,7 @@
 
 enum { MOST_RESPONSES = 64 };
 
-static rw_status read_responses(json_doc *d, slice *text, double *score, size_t *n, rw_error *err) {
+static rw_status read_responses(json_doc *d, json_val *text, double *score, size_t *n, rw_error *err) {
   json_val list = json_get(d, 0, "responses"), rewards = json_get(d, 0, "rewards_armorm");
   if (json_kind(d, list) != JSON_ARRAY) return json_wrong(d, list, "responses", "a list of strings", err);
   if (json_kind(d, rewards) != JSON_ARRAY)
@@ -19,8 +19,8 @@ static rw_status read_responses(json_doc *d, slice *text, double *score, size_t 
   size_t i = 0;
   json_val r = json_first(d, rewards);
   for (json_val v = json_first(d, list); v != JSON_NONE; v = json_next(d, v), r = json_next(d, r), i++) {
-    text[i] = json_string(d, v);
-    if (!text[i].p) return json_wrong(d, v, "responses", "strings", err);
+    text[i] = v;
+    if (json_kind(d, v) != JSON_STRING) return json_wrong(d, v, "responses", "strings", err);
     if (json_kind(d, r) != JSON_OBJECT) return json_wrong(d, r, "rewards_armorm", "objects with a score", err);
     json_val s = json_get(d, r, "score");
     score[i] = NAN;
@@ -32,14 +32,18 @@ static rw_status read_responses(json_doc *d, slice *text, double *score, size_t 
 
 rw_status magpie_rows_scan(json_doc *d, arena *a, scan *s, rw_error *err) {
   (void)a;
-  slice prompt, text[MOST_RESPONSES];
+  slice prompt, chosen, rejected;
+  json_val text[MOST_RESPONSES];
   double score[MOST_RESPONSES];
   size_t n = 0;
   RW_TRY(src_text(d, 0, "instruction", &prompt, err));
   RW_TRY(read_responses(d, text, score, &n, err));
   if (!src_null(d, 0, "task_category")) RW_TRY(src_text(d, 0, "task_category", &s->category, err));
   src_hash(prompt, s->prompt);
-  src_best_worst(s, score, text, n);
+  if (!src_pick(s, score, n)) return RW_OK;
+  RW_TRY(json_text(d, text[s->chosen], "responses", &chosen, err)); /* the others are not unescaped */
+  RW_TRY(json_text(d, text[s->rejected], "responses", &rejected, err));
+  src_picked(s, chosen, rejected);
   return RW_OK;
 }
 
