@@ -121,6 +121,35 @@ static void a_string_without_memory_stays_so(void **state) {
   str_free(&s);
 }
 
+/* Every byte at every place of a text longer than what is looked at together. */
+static void each_byte_is_escaped_wherever_it_stands(void **state) {
+  static const char *const names[] = {['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\r'] = "\\r",
+                                      ['\t'] = "\\t", ['\b'] = "\\b",  ['\f'] = "\\f"};
+  (void)state;
+  str s = {0}, want = {0};
+  for (int c = 0; c < 256; c++)
+    for (size_t at = 0; at < 37; at++) {
+      char text[37];
+      memset(text, 'x', sizeof text);
+      text[at] = (char)c;
+      str_clear(&want);
+      str_printf(&want, "\"%.*s", (int)at, text);
+      bool named = c < (int)(sizeof names / sizeof *names) && names[c];
+      if (named)
+        str_addz(&want, names[c]);
+      else if (c < 0x20 || c == 0x7f)
+        str_printf(&want, "\\u%04x", (unsigned)c);
+      else
+        str_addc(&want, (char)c);
+      str_printf(&want, "%.*s\"", (int)(sizeof text - 1 - at), text + at + 1);
+      str_clear(&s);
+      str_json(&s, text, sizeof text);
+      assert_string_equal(s.p, want.p);
+    }
+  str_free(&s);
+  str_free(&want);
+}
+
 static void numbers_read_back_and_text_is_escaped(void **state) {
   (void)state;
   static const double values[] = {0, -0.0, 1, 0.1, 1e300, 5e-324, 123456789012345678.0, -2.5e-7};
@@ -177,6 +206,7 @@ int main(void) {
       cmocka_unit_test(a_vector_grows_and_keeps),
       cmocka_unit_test(an_arenas_pieces_are_aligned_zeroed_and_apart),
       cmocka_unit_test(a_string_without_memory_stays_so),
+      cmocka_unit_test(each_byte_is_escaped_wherever_it_stands),
       cmocka_unit_test(numbers_read_back_and_text_is_escaped),
       cmocka_unit_test(the_map_holds_what_was_put),
   };

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <utf8proc.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -103,8 +106,7 @@ struct arena {
 
 arena *arena_new(void) { return mem_zalloc(1, sizeof(arena)); }
 
-/* n bytes with whatever is in them. */
-static void *arena_room(arena *a, size_t n) {
+void *arena_room(arena *a, size_t n) {
   if (n > SIZE_MAX / 2) return NULL;
   n = (n + 15) & ~(size_t)15;
   while (a->now && a->now->size - a->now->used < n && a->now->next) {
@@ -211,15 +213,31 @@ void str_printf(str *s, const char *fmt, ...) {
   va_end(ap);
 }
 
+/* How many bytes at p need no escape in JSON. */
+static size_t json_plain(const char *p, size_t n) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  for (; n - i >= 16; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(p + i)), low = _mm_set1_epi8(0x1f);
+    __m128i special = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    special = _mm_or_si128(special, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+    special = _mm_or_si128(special, _mm_cmpeq_epi8(_mm_min_epu8(v, low), v)); /* at most 0x1f */
+    int at = _mm_movemask_epi8(special);
+    if (at) return i + (size_t)__builtin_ctz((unsigned)at);
+  }
+#endif
+  while (i < n && (unsigned char)p[i] >= 0x20 && p[i] != '"' && p[i] != '\\' && p[i] != 0x7f) i++;
+  return i;
+}
+
 void str_json(str *s, const char *p, size_t len) {
   if (!str_reserve(s, len + 2)) return;
   str_addc(s, '"');
-  size_t from = 0;
   for (size_t i = 0; i < len; i++) {
+    size_t n = json_plain(p + i, len - i);
+    str_add(s, p + i, n);
+    if ((i += n) == len) break;
     unsigned char c = (unsigned char)p[i];
-    if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) continue;
-    str_add(s, p + from, i - from);
-    from = i + 1;
     switch (c) {
       case '"': str_addz(s, "\\\""); break;
       case '\\': str_addz(s, "\\\\"); break;
@@ -231,7 +249,6 @@ void str_json(str *s, const char *p, size_t len) {
       default: str_printf(s, "\\u%04x", c);
     }
   }
-  str_add(s, p + from, len - from);
   str_addc(s, '"');
 }
 

@@ -44,6 +44,7 @@ bool slice_is(slice a, const char *zstr);
 typedef struct arena arena;
 arena *arena_new(void);                                 /* NULL: no memory */
 void *arena_alloc(arena *a, size_t count, size_t size); /* 16-byte aligned, zeroed; NULL: no memory */
+void *arena_room(arena *a, size_t n);                   /* the same, with whatever is in them */
 char *arena_strndup(arena *a, const char *s, size_t len);
 void arena_reset(arena *a);         /* forgets all pieces, keeps the memory */
 size_t arena_bytes(const arena *a); /* that it has of the system, in use or not */

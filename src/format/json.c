@@ -120,10 +120,14 @@ static int hex4(const unsigned char *p) {
   return v;
 }
 
+/* What a letter behind a backslash stands for. */
+static const char short_escapes[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+
 static rw_status check_escape(parser *s) {
   const unsigned char *p = s->p + 1;
   if (p >= s->end) return expected(s, "an escape");
-  if (strchr("\"\\/bfnrt", *p) && *p) {
+  if (short_escapes[*p]) {
     s->p += 2;
     return RW_OK;
   }
@@ -409,17 +413,15 @@ static inline size_t copy_plain(char *out, const unsigned char *p, size_t n) {
 /* Unescapes what stands between the quotes of a string that the parser has checked. */
 static slice unescape(json_doc *d, const char *text, size_t len) {
   const unsigned char *p = (const unsigned char *)text, *q = p + len;
-  char *out = arena_alloc(d->strings, len + 1, 1), *o = out;
+  char *out = arena_room(d->strings, len + 1), *o = out;
   if (!out) return (slice){0};
   for (;;) {
     size_t n = copy_plain(o, p, (size_t)(q - p));
     o += n;
     p += n;
     if (p >= q) break;
-    static const char to_char[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
-                                      ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
-    if (to_char[p[1]]) {
-      *o++ = to_char[p[1]];
+    if (short_escapes[p[1]]) {
+      *o++ = short_escapes[p[1]];
       p += 2;
       continue;
     }
