@@ -131,6 +131,8 @@ typedef struct {
   bool takes_known;              /* attention reads keys and values of rows that are not computed */
   bool fast_bf16;                /* set_bf16 makes products much faster */
   size_t row_align;              /* buffers of activations have room for a multiple of so many rows */
+  size_t join_align;             /* adapters stand in columns behind a matrix's, its rows then multiples of so many
+                                    values; 0: they are products of their own */
   size_t piece_rows;             /* the least rows of a piece of a weight gradient, but for the last */
   size_t train_rows, score_rows; /* rows of a pass that suit it */
 } backend_traits;

@@ -12,10 +12,10 @@ static void backward_mlp(model *m, size_t l, const acts *s, mat dx, row_set rows
   const layer *y = &m->w->layers[l];
   backend *be = m->be;
   size_t n = model_rows(m, rows);
-  mat dy = dx, dh = model_mat(m, &m->dh, c->hidden), normed = model_mat(m, &m->h, c->hidden),
-      gated = model_mat(m, &m->a, c->ff); /* [R, F], then its gradient */
+  mat dy = dx, dh = model_wide(m, &m->dh, c->hidden), normed,
+      gated = model_wide(m, &m->a, c->ff); /* [R, F], then its gradient */
   if (c->mixture[l]) {
-    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
+    normed = model_input(m, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
     experts_backward(m, l, s, dx, normed, dh, rows);
     model_norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s->x_mid, s->rstd_mid, rows, true);
     return;
@@ -27,10 +27,7 @@ static void backward_mlp(model *m, size_t l, const acts *s, mat dx, row_set rows
   be->gated(be, gated, s->gate_up, n, c->ff, act_of(c));
   model_linear_bwd(m, gated, dy, gated, down_of(y), rows);               /* [R, H] -> [R, F] */
   be->gated_bwd(be, s->gate_up, gated, s->gate_up, n, c->ff, act_of(c)); /* -> [R, 2F] */
-  if (c->pre_norms)
-    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
-  else
-    normed = s->x_mid;
+  normed = model_input(m, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, NULL);
   model_linear_bwd(m, dh, s->gate_up, normed, up_of(y), rows); /* -> [R, H] */
   if (c->pre_norms)
     model_norm_bwd(m, dx, y->norm_mid, y->norm_mid_bias, dh, s->x_mid, s->rstd_mid, rows, true);
@@ -43,7 +40,7 @@ static void backward_o(model *m, const layer *y, const acts *s, mat dx, bool las
   const model_config *c = &m->w->cfg;
   backend *be = m->be;
   size_t q = q_width(c), h = c->hidden, rows = m->rows.f.rows;
-  mat dy = dx, dh = model_mat(m, &m->dh, h), d_o = model_mat(m, &m->d_o, q), last_o = model_mat(m, &m->last_o, q),
+  mat dy = dx, dh = model_wide(m, &m->dh, h), d_o = model_mat(m, &m->d_o, q), last_o = model_wide(m, &m->last_o, q),
       last_x = model_mat(m, &m->last_x, h);
   row_set set = last ? ROWS_LAST : ROWS_ALL;
   if (c->post_norms) {
@@ -60,7 +57,7 @@ static void backward_o(model *m, const layer *y, const acts *s, mat dx, bool las
   be->zero(be, d_o.p, rows * q * type_size(d_o.type));
   be->scatter(be, d_o, last_o, m->batch, q, false);
   be->copy(be, last_x, dx, m->rows.n_last, h);
-  be->zero(be, dx.p, rows * h * type_size(dx.type));
+  be->zero(be, dx.p, rows * dx.ld * type_size(dx.type));
   be->scatter(be, dx, last_x, m->batch, h, false);
 }
 
@@ -71,8 +68,8 @@ static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
   backend *be = m->be;
   attention_shape a = shape_of(c, l);
   size_t q = q_width(c);
-  mat dqkv = model_mat(m, &m->dqkv, qkv_width(c)), theirs = model_mat(m, &m->a, qkv_width(c)),
-      dh = model_mat(m, &m->dh, c->hidden), normed = model_mat(m, &m->h, c->hidden);
+  mat dqkv = model_wide(m, &m->dqkv, qkv_width(c)), theirs = model_wide(m, &m->a, qkv_width(c)),
+      dh = model_wide(m, &m->dh, c->hidden);
   be->attention_bwd(be, dqkv, model_mat(m, &m->d_o, q), s->o, s->qkv, s->lse, m->batch, &a);
   model_rope(m, dqkv, l, -1);
   if (c->qk_norm) {
@@ -88,10 +85,7 @@ static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
     regroup(m, dqkv, theirs, false);
     dqkv = theirs;
   }
-  if (c->pre_norms)
-    model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, NULL);
-  else
-    normed = s->x;
+  mat normed = model_input(m, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, NULL);
   model_linear_bwd(m, dh, dqkv, normed, qkv_of(y), ROWS_ALL); /* [R, (Q+2G)D] -> [R, H] */
   if (c->pre_norms)
     model_norm_bwd(m, dx, y->norm_in, y->norm_in_bias, dh, s->x, s->rstd_in, ROWS_ALL, true);
@@ -103,7 +97,7 @@ static void backward_qkv(model *m, size_t l, const acts *s, mat dx) {
 static void backward_layer(model *m, size_t l, bool last) {
   const layer *y = &m->w->layers[l];
   acts s = kept_acts(m, l);
-  mat dx = model_mat(m, &m->dx, m->w->cfg.hidden);
+  mat dx = model_wide(m, &m->dx, m->w->cfg.hidden);
   if (!last) forward_again(m, l, &s); /* the last one's are still there */
   backward_mlp(m, l, &s, dx, last ? ROWS_LAST : ROWS_ALL);
   backward_o(m, y, &s, dx, last);
@@ -115,14 +109,14 @@ rw_status model_backward(model *m, const float *d_rewards, rw_error *err) {
   m->have_forward = false;
   const model_config *c = &m->w->cfg;
   backend *be = m->be;
-  size_t rows = m->rows.f.rows, nb = m->rows.f.n_branches, h = c->hidden;
+  size_t rows = m->rows.f.rows, nb = m->rows.f.n_branches, h = c->hidden, room = lora_room(m);
   tensor_type act = be->traits.act;
-  RW_TRY(buffer_need(m, &m->dx, rows, h, act, err));
-  RW_TRY(buffer_need(m, &m->dh, rows, h, act, err));
-  RW_TRY(buffer_need(m, &m->dqkv, rows, qkv_width(c), act, err));
+  RW_TRY(buffer_need(m, &m->dx, rows, h + room, act, err));
+  RW_TRY(buffer_need(m, &m->dh, rows, h + room, act, err));
+  RW_TRY(buffer_need(m, &m->dqkv, rows, qkv_width(c) + room, act, err));
   RW_TRY(buffer_need(m, &m->d_o, rows, q_width(c), act, err));
   RW_TRY(buffer_need(m, &m->d_rewards, nb, 1, T_F32, err));
-  mat dr = mat_f32(m->d_rewards.p, 1), dx = model_mat(m, &m->dx, h), dh = model_mat(m, &m->dh, h);
+  mat dr = mat_f32(m->d_rewards.p, 1), dx = model_wide(m, &m->dx, h), dh = model_wide(m, &m->dh, h);
   be->put(be, dr.p, d_rewards, nb * sizeof *d_rewards);
   RW_TRY(gathered_backward(m, err));
   bool adapters = m->w->lora_rank > 0; /* then all that is trained is one unit */

@@ -26,6 +26,9 @@ projection o_of(const layer *y);
 projection up_of(const layer *y);
 projection down_of(const layer *y);
 void model_norm_bwd(model *m, mat dx, int w, int bias, mat dy, mat x, const float *kept, row_set rows, bool acc);
+/* What a layer's first projections, or its MLP's, read: the norm of x, in m->h; x itself, or there with room behind
+ * it, in a family without. */
+mat model_input(model *m, mat x, int norm, int bias, row_set rows, float *kept);
 attention_shape shape_of(const model_config *c, size_t l);
 /* Rotates queries and keys of layer l; sign -1: back. */
 void model_rope(model *m, mat qk, size_t l, float sign);

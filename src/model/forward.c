@@ -34,11 +34,8 @@ static void project_qkv(model *m, size_t l, acts *s) {
   const layer *y = &m->w->layers[l];
   backend *be = m->be;
   size_t rows = m->rows.f.rows, q = q_width(c);
-  mat normed = model_mat(m, &m->h, c->hidden), theirs = model_mat(m, &m->a, qkv_width(c));
-  if (c->pre_norms)
-    model_norm(m, normed, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, s->rstd_in);
-  else
-    normed = s->x;
+  mat normed = model_input(m, s->x, y->norm_in, y->norm_in_bias, ROWS_ALL, s->rstd_in),
+      theirs = model_wide(m, &m->a, qkv_width(c));
   model_linear(m, c->grouped_qkv ? theirs : s->qkv, normed, qkv_of(y), ROWS_ALL, false);
   if (c->grouped_qkv) regroup(m, s->qkv, theirs, true);
   if (c->qk_norm) { /* with nothing to keep, in place; else from the kept copy */
@@ -73,11 +70,7 @@ static mat exchange_known(model *m, size_t l, mat qkv) {
 /* The MLP's first half, from s->x_mid: s->gate_up; all of a mixture, which gives out where that is wanted. */
 static void forward_up(model *m, size_t l, acts *s, const mat *out, row_set rows) {
   const layer *y = &m->w->layers[l];
-  mat normed = s->x_mid;
-  if (m->w->cfg.pre_norms) {
-    normed = model_mat(m, &m->h, m->w->cfg.hidden);
-    model_norm(m, normed, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
-  }
+  mat normed = model_input(m, s->x_mid, y->norm_mid, y->norm_mid_bias, rows, s->rstd_mid);
   if (m->w->cfg.mixture[l])
     experts_forward(m, l, s, normed, out, rows);
   else
@@ -90,12 +83,12 @@ void forward_layer(model *m, size_t l, acts *s, const mat *out, bool last) {
   backend *be = m->be;
   attention_shape a = shape_of(c, l);
   row_set rows = last ? ROWS_LAST : ROWS_ALL;
-  mat gated = model_mat(m, &m->a, c->ff), o = s->o, x = s->x;
+  mat gated = model_wide(m, &m->a, c->ff), o = s->o, x = s->x;
   project_qkv(m, l, s); /* [R, H] -> [R, (Q+2G)D] */
   if (m->n_new_blocks || m->n_known_blocks) a.known = exchange_known(m, l, s->qkv);
   be->attention(be, s->o, s->qkv, m->batch, &a, s->lse); /* -> [R, QD] */
   if (last) {
-    o = model_mat(m, &m->last_o, q_width(c));
+    o = model_wide(m, &m->last_o, q_width(c));
     x = model_mat(m, &m->last_x, c->hidden);
     be->gather(be, o, s->o, m->batch, q_width(c));
     be->gather(be, x, s->x, m->batch, c->hidden);
@@ -118,7 +111,7 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   RW_TRY(batch_build(m, groups, n, share, err));
   if (m->rows.f.n_branches == 0) return RW_OK;
   if (drop) RW_TRY(lora_drop_keys(m, groups, n, err));
-  size_t rows = m->rows.f.rows, last = m->rows.n_last, positions = 0;
+  size_t rows = m->rows.f.rows, last = m->rows.n_last, positions = 0, room = lora_room(m);
   tensor_type act = m->be->traits.act;
   for (size_t i = 0; i < rows; i++)
     if ((size_t)m->pos[i] >= positions) positions = (size_t)m->pos[i] + 1;
@@ -126,10 +119,10 @@ static rw_status prepare(model *m, const id_group *groups, size_t n, bool share,
   if (c->ropes[0].kind == ROPE_LONG) batch_long_rows(m, m->rope_positions[0]);
   RW_TRY(m->be->batch_make(m->be, &m->batch, &m->rows, err));
   size_t wide = c->grouped_qkv && qkv_width(c) > c->ff ? qkv_width(c) : c->ff;
-  RW_TRY(buffer_need(m, &m->h, rows, c->hidden, act, err));
-  RW_TRY(buffer_need(m, &m->a, rows, wide, act, err));
+  RW_TRY(buffer_need(m, &m->h, rows, c->hidden + room, act, err));
+  RW_TRY(buffer_need(m, &m->a, rows, wide + room, act, err));
   RW_TRY(buffer_need(m, &m->last_x, last, c->hidden, act, err));
-  RW_TRY(buffer_need(m, &m->last_o, last, q_width(c), act, err));
+  RW_TRY(buffer_need(m, &m->last_o, last, q_width(c) + room, act, err));
   RW_TRY(buffer_need(m, &m->last_h, last, c->hidden, act, err));
   RW_TRY(buffer_need(m, &m->rstd_final, last, 2, T_F32, err));
   RW_TRY(lora_need(m, err));
@@ -181,8 +174,8 @@ static rw_status run_frozen(model *m, const id_group *groups, size_t n, bool sha
   return frozen_store(m, groups, n, share, forward, s->x, err);
 }
 
-static bool has_bad(const model *m, mat x, size_t rows) {
-  return m->be->first_bad(m->be, x, rows, x.ld) < rows * x.ld;
+static bool has_bad(const model *m, mat x, size_t rows, size_t columns) {
+  return m->be->first_bad(m->be, x, rows, columns) < rows * columns;
 }
 
 /* Which step of layer l first gave a number that is not finite; s as forward_layer left it, keeping nothing. */
@@ -190,14 +183,16 @@ static rw_status blame_layer(const model *m, const acts *s, size_t l, bool last,
                              rw_error *err) {
   const layer *y = &m->w->layers[l];
   size_t rows = m->rows.f.rows, end = last ? m->rows.n_last : rows, token = last ? m->last[row] : row;
-  bool mixed = m->w->cfg.mixture[l];
+  const model_config *c = &m->w->cfg;
+  bool mixed = c->mixture[l];
   int up = mixed ? y->experts : y->up, down = mixed ? y->experts + 2 : y->down;
   const char *what = "the input or output of", *name = m->w->t[down].pub.name;
-  if (has_bad(m, s->qkv, rows))
+  if (has_bad(m, s->qkv, rows, qkv_width(c)))
     name = m->w->t[y->q].pub.name, what = "the projections to query, key and value, from";
-  else if (has_bad(m, s->o, rows))
+  else if (has_bad(m, s->o, rows, q_width(c)))
     name = m->w->t[y->o].pub.name, what = "the attention before";
-  else if (mixed ? has_bad(m, mat_f32(s->router, m->w->cfg.n_experts), end) : has_bad(m, s->gate_up, end))
+  else if (mixed ? has_bad(m, mat_f32(s->router, c->n_experts), end, c->n_experts)
+                 : has_bad(m, s->gate_up, end, up_width(c)))
     name = m->w->t[up].pub.name, what = "the projections from the normalised state, with";
   return rw_fail(err, RW_NUMERIC, "layer %zu: %s %s is not finite at token %d of its conversation; %s", l, what,
                  name, m->pos[token], advice);

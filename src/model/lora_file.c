@@ -150,6 +150,7 @@ rw_status lora_load(model *m, const char *dir, const peft_config *c, bool new_he
                 m->w->cfg.type);
   if (!s) s = read_head(m, f, dir, head, new_head, err);
   if (!s) s = check_all_used(m, f, head, err);
+  if (!s) s = lora_join(m, err);
   st_close(f);
   mem_free(older);
   mem_free(path);

@@ -77,5 +77,5 @@ rw_status model_add_lora(model *m, const lora_options *o, rw_error *err) {
     for (size_t i = 0; i < n; i++)
       if (is_listed(o->targets, lora_short_name(m->w->t[of[i]].pub.name))) RW_TRY(add_new(m, of[i], &r, err));
   }
-  return RW_OK;
+  return lora_join(m, err);
 }

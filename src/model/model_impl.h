@@ -32,6 +32,7 @@ typedef struct {
   st_dtype file_type;    /* as stored; written back unless another is asked for */
   void *copy;            /* owned; f32 for norms, biases, adapters and heads that are not in the base's file */
   size_t cols;           /* 0: a vector */
+  size_t ld;             /* of data, where adapters stand behind its columns and below its rows; 0: cols */
   bool made;             /* not in the checkpoint: a new head */
   int adapter;           /* index of its adapter's A; B is the next; 0: none */
   float scale;           /* in an adapter's A: the factor of B·A·x */
@@ -109,6 +110,8 @@ typedef struct {
   bool reads_logit; /* the head is a row of the output matrix */
   size_t lora_rank; /* the largest; 0: no adapters */
   double lora_alpha;
+  size_t lora_room;              /* columns for adapters behind the inputs of projections; 0: they are products */
+  bool lora_stale;               /* what stands in the matrices is not the adapters' values any more */
   char *lora_config;             /* adapter_config.json as read; NULL: the adapters are new */
   network gate;                  /* a gated head's */
   float *transform, *gate_scale; /* the same; host memory */
@@ -253,7 +256,12 @@ void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc);
 void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set rows);
 /* The keys of the batch that batch_build laid out; from here until the next batch, adapters drop. */
 rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *err);
-/* Room for the adapters' working memory of this batch. */
+/* The columns behind what projections read, and behind the gradients of what they give, for adapters that stand in
+ * the matrices; 0: none do. */
+size_t lora_room(const model *m);
+/* Makes room in the matrices for all adapters, which are new, where this backend wants them there. */
+rw_status lora_join(model *m, rw_error *err);
+/* Room for the adapters' working memory of this batch; what stands of them in the matrices is up to date then. */
 rw_status lora_need(model *m, rw_error *err);
 /* Bytes that adapters take beside the decoder's with passes of n rows. */
 size_t lora_bytes(const model *m, size_t n);
@@ -336,6 +344,8 @@ void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *ke
 size_t model_rows(const model *m, row_set rows);
 /* A buffer of activations, `columns` wide. */
 mat model_mat(const model *m, const buffer *b, size_t columns);
+/* One with lora_room behind each row. */
+mat model_wide(const model *m, const buffer *b, size_t columns);
 /* Grows a device buffer to rows of so many columns of a type; its contents are lost. */
 rw_status buffer_need(model *m, buffer *b, size_t rows, size_t columns, tensor_type type, rw_error *err);
 

@@ -32,6 +32,7 @@ rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err) {
 }
 
 mat model_mat(const model *m, const buffer *b, size_t columns) { return (mat){b->p, columns, m->be->traits.act}; }
+mat model_wide(const model *m, const buffer *b, size_t columns) { return model_mat(m, b, columns + lora_room(m)); }
 size_t model_rows(const model *m, row_set rows) { return rows == ROWS_ALL ? m->rows.f.rows : m->rows.n_last; }
 
 /* What cut_acts cuts from: the first `own` bytes from base, what follows from rest. base NULL: only counts. */
@@ -52,9 +53,10 @@ static mat cut_mat(cutter *c, size_t columns) {
 }
 static float *cut_f32(cutter *c, size_t columns) { return cut(c, columns, T_F32); }
 
-static size_t gate_up_width(const model_config *c) {
+static size_t gate_up_columns(const model *m) {
+  const model_config *c = &m->w->cfg;
   size_t mixed = c->n_experts ? 2 * c->experts_per_token * c->expert_ff : 0;
-  return mixed > up_width(c) ? mixed : up_width(c);
+  return (mixed > up_width(c) ? mixed : up_width(c)) + lora_room(m);
 }
 
 /* What a layer keeps for itself comes first: x alone, all but gate_up, or all. */
@@ -64,7 +66,7 @@ static size_t cut_from(cutter at, acts *s, bool keep) {
   memset(s, 0, sizeof *s);
   s->x = cut_mat(&at, h);
   s->qkv = cut_mat(&at, qkv_width(c));
-  s->o = cut_mat(&at, q_width(c));
+  s->o = cut_mat(&at, q_width(c) + lora_room(at.m));
   if (c->n_experts) s->router = cut_f32(&at, c->n_experts);
   if (c->post_norms) {
     s->attn_out = cut_mat(&at, h);
@@ -84,7 +86,7 @@ static size_t cut_from(cutter at, acts *s, bool keep) {
     s->qk = cut_mat(&at, qk_width(c));
     s->rstd_qk = cut_f32(&at, c->q_heads + c->kv_heads);
   }
-  s->gate_up = cut_mat(&at, gate_up_width(c));
+  s->gate_up = cut_mat(&at, gate_up_columns(at.m));
   return at.used;
 }
 
@@ -96,7 +98,7 @@ size_t cut_acts(const model *m, acts *s, void *base, size_t rows, bool keep) {
 static size_t own_bytes(const model *m, size_t rows, recomputation r, size_t all) {
   cutter at = {.m = m, .rows = rows};
   if (r == RECOMPUTE_NO) return all;
-  cut_mat(&at, r == RECOMPUTE_FULL ? m->w->cfg.hidden : gate_up_width(&m->w->cfg));
+  cut_mat(&at, r == RECOMPUTE_FULL ? m->w->cfg.hidden : gate_up_columns(m));
   return r == RECOMPUTE_FULL ? at.used : all - at.used;
 }
 
@@ -133,7 +135,7 @@ weight model_matrix(const model *m, int i, int bias) {
                   .type = trained ? t->pub.w.type : t->type,
                   .out = t->pub.rows,
                   .in = t->cols,
-                  .ld = t->cols,
+                  .ld = t->ld ? t->ld : t->cols,
                   .bias = bias >= 0 ? vec(m, bias) : NULL};
 }
 float *grad_of(const model *m, int i) { return i >= 0 ? m->w->t[i].pub.grad : NULL; }
@@ -159,6 +161,18 @@ void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *ke
     m->be->layernorm(m->be, y, x, vec(m, w), vec(m, bias), c->norm_offset, c->norm_eps, n, h, kept);
   else
     m->be->rmsnorm(m->be, y, x, vec(m, w), c->norm_offset, c->norm_eps, n, 1, h, kept);
+}
+
+mat model_input(model *m, mat x, int norm, int bias, row_set rows, float *kept) {
+  size_t h = m->w->cfg.hidden;
+  mat in = model_wide(m, &m->h, h);
+  if (m->w->cfg.pre_norms)
+    model_norm(m, in, x, norm, bias, rows, kept);
+  else if (lora_room(m))
+    m->be->copy(m->be, in, x, model_rows(m, rows), h);
+  else
+    return x;
+  return in;
 }
 
 void model_norm_bwd(model *m, mat dx, int w, int bias, mat dy, mat x, const float *kept, row_set rows, bool acc) {

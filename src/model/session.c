@@ -138,6 +138,7 @@ void model_get_values(const model *m, const model_param *p, size_t at, size_t n,
     m->be->get_master(m->be, host, p->w, at, n);
 }
 void model_put_values(model *m, const model_param *p, const float *host) {
+  m->w->lora_stale = true;
   if (m->tr.apart)
     m->be->put_master(m->be, p->own, 0, host + p->first, p->owned);
   else

@@ -169,14 +169,16 @@ model_bytes model_train_bytes(const model *m, const model_train_options *o, size
       reopened += t->pub.count * st_dtype_size(o->save_dtype >= 0 ? (st_dtype)o->save_dtype : t->file_type);
     if (is_trained && device_copy(m, t)) freed += t->pub.count * type_size(t->type); /* see make_master */
     if (!is_trained) frozen += t->pub.count * type_size(t->type); /* all pages of the mapping, in time */
-    if (i != (size_t)m->w->embed && t->pub.count > widest) widest = t->pub.count;
+    size_t values = t->ld ? t->ld * (t->pub.rows + m->w->lora_room) : t->pub.count;
+    if (i != (size_t)m->w->embed && values > widest) widest = values;
   }
   size_t most = c->ff * 2 > qkv_width(c) ? c->ff * 2 : qkv_width(c);
   uint64_t pass = kept_bytes(m, n_tokens, c->layers - freeze, o->recompute) + lora_bytes(m, n_tokens) +
                   experts_bytes(m, n_tokens);
   if (freeze) pass += cut_acts(m, &s, NULL, n_tokens, false);
-  /* m->h, m->a, m->dx, m->dh, m->dqkv, m->d_o */
-  pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c)) * type_size(m->be->traits.act);
+  /* m->h, m->dx, m->dh, m->a, m->dqkv, m->d_o */
+  pass += n_tokens * (uint64_t)(3 * c->hidden + c->ff + qkv_width(c) + q_width(c) + 5 * lora_room(m)) *
+          type_size(m->be->traits.act);
   pass += m->be->scratch_bytes(m->be, n_tokens, most, widest);
   bool apart = o->apart && m->context->ranks->size > 1;
   shard_bytes shard = apart ? gathered_bytes(m, o->slices ? o->slices : 1, first_trained(m, freeze), trained)
@@ -246,6 +248,7 @@ void model_zero_grad(model *m) { /* apart, a pass does it, unit by unit */
 }
 
 void model_update(model *m, const model_adamw *o, double clip) {
+  m->w->lora_stale = true;
   adamw_step s = {o->lr,
                   o->beta1,
                   o->beta2,

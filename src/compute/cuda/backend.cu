@@ -257,6 +257,7 @@ extern "C" __attribute__((visibility("default"))) rw_status reward_cuda_open(bac
   be->traits.weights = 1u << T_F32 | 1u << T_BF16;
   be->traits.takes_known = true;
   be->traits.row_align = 128;
+  be->traits.join_align = o->f32 ? 0 : 64; /* of 128 bytes; in f32 the matrices may be bf16, adapters not */
   be->traits.piece_rows = PRODUCT_ROWS;
   be->traits.train_rows = 8192;
   be->traits.score_rows = 16384;
