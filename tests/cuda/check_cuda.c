@@ -107,14 +107,17 @@ static void check_product(size_t m, size_t in, size_t out, size_t pad, tensor_ty
 
 /* A model's shape: the bits of some rows at many numbers of rows and places, among rows
  * of NaN; without a plain definition. */
-static void check_product_bits(size_t in, size_t out) {
+static void check_product_bits(size_t in, size_t out, size_t rank) {
   enum { PROBE = 16, MOST = 5000 };
   static const size_t counts[] = {4096, 16, 64, 129, 1000, 2048, MOST};
-  tens x = tens_new(MOST, in, in, act, 0), w = tens_new(out, in, in, act, 0.02),
-       y = tens_new(MOST, out, out, act, 0), dy = tens_new(MOST, out, out, act, 0),
+  const size_t room = rank ? 64 : 0, ld = in + room;
+  tens x = tens_new(MOST, in + rank, ld, act, 0), w = tens_new(out + rank, in + rank, ld, act, 0.02),
+       y = tens_new(MOST, out, out, act, 0), dy = tens_new(MOST, out + rank, out + room, act, 0),
        dx = tens_new(MOST, in, in, act, 0), x0 = tens_new(PROBE, in, in, act, 1),
        dy0 = tens_new(PROBE, out, out, act, 1);
-  const weight one = {w.m.p, act, out, in, in, NULL};
+  const weight wide = {w.m.p, act, out, in + rank, ld, NULL}, tall = {w.m.p, act, out + rank, in, ld, NULL},
+               a = {mat_from(w.m, out, 0).p, act, rank, in, ld, NULL},
+               b = {mat_from(w.m, 0, in).p, act, out, rank, ld, NULL};
   const size_t ny = PROBE * out * type_size(act), nx = PROBE * in * type_size(act);
   unsigned char *want = need(calloc(1, ny + nx)), *got = need(calloc(1, ny + nx));
   double differ = 0;
@@ -123,8 +126,10 @@ static void check_product_bits(size_t in, size_t out) {
       const size_t m = counts[c], at = moved ? m - PROBE : 0;
       be->copy(be, mat_from(x.m, at, 0), x0.m, PROBE, in);
       be->copy(be, mat_from(dy.m, at, 0), dy0.m, PROBE, out);
-      be->linear(be, y.m, x.m, &one, 1, m, false);
-      be->linear_dx(be, dx.m, dy.m, &one, 1, m, false);
+      if (rank) be->linear(be, mat_from(x.m, 0, in), x.m, &a, 1, m, false);
+      be->linear(be, y.m, x.m, &wide, 1, m, false);
+      if (rank) be->linear_dx(be, mat_from(dy.m, 0, out), dy.m, &b, 1, m, false);
+      be->linear_dx(be, dx.m, dy.m, &tall, 1, m, false);
       be->get(be, got, mat_from(y.m, at, 0).p, ny);
       be->get(be, got + ny, mat_from(dx.m, at, 0).p, nx);
       if (c + (size_t)moved == 0) memcpy(want, got, ny + nx);
@@ -132,7 +137,7 @@ static void check_product_bits(size_t in, size_t out) {
       differ += memcmp(got + ny, want + ny, nx) != 0;
     }
   settle();
-  report(differ, 0, "products %zux%zu: rows at any place and number, bits", in, out);
+  report(differ, 0, "products %zux%zu, adapters of %zu: rows at any place and number, bits", in, out, rank);
   tens *all[] = {&x, &w, &y, &dy, &dx, &x0, &dy0};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) tens_free(all[i]);
   free(want), free(got);
@@ -490,12 +495,16 @@ static void check_all(void) {
   }
   check_attention();
   check_faults();
+  if (!quick && act == T_BF16) check_product_bits(64, 48, 16);
   if (big && act == T_BF16) {
-    check_product_bits(4096, 4096);
-    check_product_bits(4096, 1024);
-    check_product_bits(4096, 14336);
-    check_product_bits(14336, 4096);
-    check_product_bits(576, 1536);
+    check_product_bits(4096, 4096, 0);
+    check_product_bits(4096, 1024, 0);
+    check_product_bits(4096, 14336, 0);
+    check_product_bits(14336, 4096, 0);
+    check_product_bits(576, 1536, 0);
+    check_product_bits(4096, 4096, 16);
+    check_product_bits(4096, 1024, 48);
+    check_product_bits(14336, 4096, 16);
   }
 }
 

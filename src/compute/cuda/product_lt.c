@@ -81,6 +81,13 @@ void product_layouts_free(cublasLtMatrixLayout_t l[3]) {
     if (l[i]) cublasLtMatrixLayoutDestroy(l[i]);
 }
 
+/* cuBLASLt takes matrices to begin at 256 bytes; those with other rows may begin at any 16, as adapters' columns
+ * do. */
+static int alignment(cublasLtMatmulPreference_t pref, cublasLtMatmulPreferenceAttributes_t of, size_t row_bytes) {
+  const uint32_t bytes = row_bytes % 256 ? 16 : 256;
+  return cublasLtMatmulPreferenceSetAttribute(pref, of, &bytes, sizeof bytes);
+}
+
 /* cuBLASLt's candidates for `rows` rows, best first. workspace 0: only those that keep the promise. */
 int product_candidates(products *p, const product_shape *s, size_t rows, size_t workspace,
                        cublasLtMatmulHeuristicResult_t *out, int most, int *n) {
@@ -95,6 +102,11 @@ int product_candidates(products *p, const product_shape *s, size_t rows, size_t 
                                              sizeof workspace);
   if (!e && workspace == 0)
     e = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none, sizeof none);
+  const size_t out_bytes = s->ldc * type_size(s->out);
+  if (!e) e = alignment(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, s->ldb * sizeof(uint16_t));
+  if (!e) e = alignment(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, s->lda * sizeof(uint16_t));
+  if (!e) e = alignment(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out_bytes);
+  if (!e) e = alignment(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out_bytes);
   if (!e) e = cublasLtMatmulAlgoGetHeuristic(p->lt, p->desc[s->kind], l[0], l[1], l[2], l[2], pref, most, out, n);
   if (pref) cublasLtMatmulPreferenceDestroy(pref);
   product_layouts_free(l);
