@@ -2,8 +2,8 @@
  *
  * usage: bench-cuda limits [SIZE] | layer SHAPE TOKENS…     SHAPE: llama-3.1-8b, gemma-2-27b, tiny
  * limits: the machine's own: a copy, a large product (of SIZE³, 8192). layer: one layer, forward and backward, with
- * adapters of rank 16 and without, and its optimizer's update; what all of the model's layers would give. Each time
- * is the mean of calls one after another, after a warm-up.
+ * adapters of rank 16, in both ways that the model has, and without, and its optimizer's update; what all of the
+ * model's layers would give. Each time is the mean of calls one after another, after a warm-up.
  */
 #include "bench.h"
 #include "compute/cuda/product.h"
@@ -41,9 +41,11 @@ static const shape shapes[] = {
 
 enum { PROMPT = 800, BRANCH = 400, MAX_TREES = 64, RANK = 16 }; /* a pair: a shared prompt, two responses */
 
-/* GRADIENT: the products of the weights' gradients. */
-typedef enum { PRODUCT, GRADIENT, ATTENTION, ROWS, ADAPTER, OPTIMIZER, KINDS } kind;
-static const char *const kind_names[] = {"products", "gradients", "attention", "rows", "adapters", "optimizer"};
+/* GRADIENT: the products of the weights' gradients. ADAPTER: what adapters take beside the products, in their
+ * columns and rows, as a model has them there; APART: as products of their own. */
+typedef enum { PRODUCT, GRADIENT, ATTENTION, ROWS, ADAPTER, APART, OPTIMIZER, KINDS } kind;
+static const char *const kind_names[] = {"products", "gradients", "attention", "rows",
+                                         "adapters", "apart",     "optimizer"};
 typedef enum { FORWARD, BACKWARD, UPDATE, PARTS } part;
 static const char *const part_names[] = {"forward", "backward", "update"};
 static double seconds[PARTS][KINDS], seconds_up; /* up: of what `--recompute mlp` runs again */
@@ -94,8 +96,9 @@ typedef struct {
   int n;
 } projection;
 
-/* What the projection's adapters add: u = x·Aᵀ, y += u·Bᵀ, and the way back (model/lora.c). */
-static void adapters(const projection *p, const batch *b, size_t m) {
+/* What the projection's adapters add in products of their own: u = x·Aᵀ, y += u·Bᵀ, and the way back
+ * (model/lora.c). */
+static void apart(const projection *p, const batch *b, size_t m) {
   size_t column = 0, in = p->w[0].in;
   for (int i = 0; i < p->n; column += p->w[i++].out) {
     const weight wa = weights(RANK, in), wb = weights(p->w[i].out, RANK);
@@ -103,9 +106,9 @@ static void adapters(const projection *p, const batch *b, size_t m) {
     mat u = matrix(m, RANK, 1), du = matrix(m, RANK, 1);
     float *da = room(RANK * in * 4), *db = room(RANK * wb.out * 4);
     be->zero(be, da, RANK * in * 4), be->zero(be, db, RANK * wb.out * 4);
-    TIMED(FORWARD, ADAPTER, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
+    TIMED(FORWARD, APART, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
           be->linear(be, y, u, &wb, 1, m, true));
-    TIMED(BACKWARD, ADAPTER, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
+    TIMED(BACKWARD, APART, p->name, be->linear(be, u, p->x, &wa, 1, m, false); be->scale(be, u, 2, m, RANK);
           be->linear_dw(be, db, dy, u, b, ROWS_ALL, wb.out, RANK); be->linear_dx(be, du, dy, &wb, 1, m, false);
           be->scale(be, du, 2, m, RANK); be->linear_dw(be, da, du, p->x, b, ROWS_ALL, RANK, in);
           be->linear_dx(be, p->dx, du, &wa, 1, m, true));
@@ -114,10 +117,64 @@ static void adapters(const projection *p, const batch *b, size_t m) {
   }
 }
 
-static double sum_of(part p, bool gradients, bool adapted) {
+/* A matrix of `out` rows with adapters of so many ranks behind its columns and below its rows. */
+static weight widened(size_t out, size_t in, size_t rank) {
+  const size_t align = be->traits.join_align, ld = (in + rank + align - 1) / align * align;
+  weight w = weights(out + rank, ld);
+  w.out = out, w.in = in;
+  return w;
+}
+static weight part_of(weight w, size_t row, size_t column, size_t out, size_t in) {
+  w.data = (const char *)w.data + (row * w.ld + column) * type_size(w.type);
+  w.out = out, w.in = in;
+  return w;
+}
+
+/* The same where they stand in the matrices: what it takes beyond `plain`, the products without them. */
+static void joined(const projection *p, const batch *b, size_t m, const double plain[2]) {
+  const size_t in = p->w[0].in, rank = RANK * (size_t)p->n;
+  size_t out = 0, column[3];
+  weight wide[3], longer[3], low[3];
+  float *db[3], *da = room(rank * in * 4), *own = room(rank * in * 4);
+  double s;
+  for (int i = 0; i < p->n; i++) {
+    const size_t rows = p->w[i].out;
+    const weight w = widened(rows, in, rank);
+    wide[i] = part_of(w, 0, 0, rows, in + rank);
+    longer[i] = part_of(w, 0, 0, rows + (i + 1 == p->n ? rank : 0), in);
+    low[i] = part_of(w, 0, in + RANK * (size_t)i, rows, RANK);
+    db[i] = room(RANK * rows * 4);
+    be->zero(be, db[i], RANK * rows * 4);
+    column[i] = out, out += rows;
+  }
+  be->zero(be, da, rank * in * 4), be->zero(be, own, rank * in * 4);
+  const mat x = matrix(m, wide[0].ld, 1), dy = matrix(m, out + wide[0].ld - in, 1), u = mat_from(x, 0, in),
+            du = mat_from(dy, 0, out), stacked = {da, in, T_F32}, lying = {own, in, T_F32};
+  const weight a = part_of(wide[p->n - 1], wide[p->n - 1].out, 0, rank, in);
+  SECONDS(4, s, be->linear(be, u, x, &a, 1, m, false); be->linear(be, p->y, x, wide, p->n, m, false));
+  record(FORWARD, ADAPTER, p->name, s - plain[0]);
+  SECONDS(
+      4, s, be->linear(be, u, x, &a, 1, m, false); for (int i = 0; i < p->n; i++) {
+        const mat ui = mat_from(u, 0, RANK * (size_t)i), dyi = mat_from(dy, 0, column[i]);
+        be->scale(be, ui, 2, m, RANK);
+        be->linear_dw(be, db[i], dyi, ui, b, ROWS_ALL, low[i].out, RANK);
+        be->linear_dx(be, mat_from(du, 0, RANK * (size_t)i), dyi, &low[i], 1, m, false);
+        if (p->n > 1) be->copy(be, mat_from(stacked, RANK * (size_t)i, 0), lying, RANK, in);
+      } be->linear_dw(be, da, du, x, b, ROWS_ALL, rank, in);
+      for (int i = 0; p->n > 1 && i < p->n; i++)
+          be->copy(be, lying, mat_from(stacked, RANK * (size_t)i, 0), RANK, in);
+      be->linear_dx(be, p->dx, dy, longer, p->n, m, false));
+  record(BACKWARD, ADAPTER, p->name, s - plain[1]);
+  for (int i = 0; i < p->n; i++) drop((void *)(uintptr_t)wide[i].data), drop(db[i]);
+  void *all[] = {x.p, dy.p, da, own};
+  for (size_t j = 0; j < sizeof all / sizeof *all; j++) drop(all[j]);
+}
+
+/* low: the kind that adapters are counted by, or KINDS: there are none. */
+static double sum_of(part p, bool gradients, kind low) {
   double s = 0;
   for (int k = 0; k < KINDS; k++)
-    if ((gradients || k != GRADIENT) && (adapted || k != ADAPTER)) s += seconds[p][k];
+    if ((gradients || k != GRADIENT) && (k == (int)low || (k != ADAPTER && k != APART))) s += seconds[p][k];
   return s;
 }
 
@@ -136,15 +193,19 @@ static void report(const shape *s, size_t m, size_t values) {
     for (int k = 0; k < KINDS; k++) printf(" %10.2f", 1e3 * seconds[p][k]);
     printf("  %s", part_names[p]);
   }
-  const double forward = sum_of(FORWARD, true, false), backward = sum_of(BACKWARD, true, false),
-               low_forward = sum_of(FORWARD, true, true), low_backward = sum_of(BACKWARD, false, true);
+  const double forward = sum_of(FORWARD, true, KINDS), backward = sum_of(BACKWARD, true, KINDS),
+               low_forward = sum_of(FORWARD, true, ADAPTER), low_backward = sum_of(BACKWARD, false, ADAPTER),
+               apart_forward = sum_of(FORWARD, true, APART), apart_backward = sum_of(BACKWARD, false, APART),
+               none_backward = sum_of(BACKWARD, false, KINDS);
   printf("\n %zu tokens a pass, %zu layers of %s:\n", m, s->layers, s->name);
   rate(s, "score", m, values, 1, forward);
   rate(s, "train", m, values, 3, forward + backward);
   rate(s, "train, --recompute mlp", m, values, 0, forward + backward + seconds_up);
   rate(s, "train, --recompute full", m, values, 0, 2 * forward + backward);
-  rate(s, "train, with an update every pass", m, values, 0, forward + backward + sum_of(UPDATE, true, false));
+  rate(s, "train, with an update every pass", m, values, 0, forward + backward + sum_of(UPDATE, true, KINDS));
   rate(s, "train, --lora-rank 16", m, values, 2, low_forward + low_backward);
+  rate(s, " its adapters in products of their own", m, values, 2, apart_forward + apart_backward);
+  rate(s, " were there none", m, values, 2, forward + none_backward);
   rate(s, "train, --lora-rank 16 --recompute mlp", m, values, 0, low_forward + low_backward + seconds_up);
   rate(s, "train, --lora-rank 16 --recompute full", m, values, 0, 2 * low_forward + low_backward);
   fflush(stdout);
@@ -178,11 +239,16 @@ static void layer(const shape *s, size_t m) {
                           {"gate up", normed, gate_up, gate_up, dt, {weights(f, h), weights(f, h)}, 2},
                           {"down", gated, t, dx, gated, {weights(h, f)}, 1}};
   enum { QKV, O, UP, DOWN, PROJECTIONS };
+  double plain[PROJECTIONS][2];
   const size_t values = qkv_width * h + h * q + 3 * f * h;
   float *dw = room(values * sizeof *dw), *at = dw;
   be->zero(be, dw, values * sizeof *dw), be->zero(be, dnorm, h * sizeof *dnorm);
 
-#define LINEAR(i)        TIMED(FORWARD, PRODUCT, p[i].name, be->linear(be, p[i].y, p[i].x, p[i].w, p[i].n, m, false))
+#define LINEAR(i)                                                                                 \
+  do {                                                                                            \
+    TIMED(FORWARD, PRODUCT, p[i].name, be->linear(be, p[i].y, p[i].x, p[i].w, p[i].n, m, false)); \
+    plain[i][0] = measured;                                                                       \
+  } while (0)
 #define NORM(name, y, x) TIMED(FORWARD, ROWS, name, be->rmsnorm(be, y, x, norm, 0, 1e-5f, m, 1, h, rstd))
   printf("a layer of %s, %zu tokens in %zu pairs\n", s->name, m, l.f.n_trees);
   NORM("rmsnorm", normed, x);
@@ -207,6 +273,7 @@ static void layer(const shape *s, size_t m) {
     TIMED(BACKWARD, GRADIENT, p[i].name, be->linear_dw(be, at, p[i].dy, p[i].x, b, ROWS_ALL, out_, in_)); \
     at += out_ * in_;                                                                                     \
     TIMED(BACKWARD, PRODUCT, p[i].name, be->linear_dx(be, p[i].dx, p[i].dy, p[i].w, p[i].n, m, false));   \
+    plain[i][1] = measured;                                                                               \
   } while (0)
 #define NORM_BWD(name, acc)   \
   TIMED(BACKWARD, ROWS, name, \
@@ -222,7 +289,7 @@ static void layer(const shape *s, size_t m) {
   TIMED(BACKWARD, ROWS, "rope", be->rope(be, dqkv, b, a->q_heads + a->kv_heads, d, cos, sin, d / 2, -1));
   LINEAR_BWD(QKV);
   NORM_BWD("rmsnorm", true);
-  for (int i = 0; i < PROJECTIONS; i++) adapters(&p[i], b, m);
+  for (int i = 0; i < PROJECTIONS; i++) joined(&p[i], b, m, plain[i]), apart(&p[i], b, m);
 
   const size_t scales = (values + ADAMW8_BLOCK - 1) / ADAMW8_BLOCK * sizeof(float);
   const master w = {room(values * 2), NULL, T_BF16};
