@@ -3,8 +3,8 @@
  *
  * What a machine may lack, by the environment: EMU_DRIVER (the CUDA version that the driver knows, 13000; 0: none),
  * EMU_DEVICES (1), EMU_CAPABILITY (90), EMU_TOTAL (the device's bytes, 8 GiB, of which what is in use is not free),
- * EMU_MEMORY (the most bytes of one piece). EMU_EMPTY=1: nothing is copied to the device and its memory takes no
- * room of the host's: to open a model of any size and ask what it would take. */
+ * EMU_MEMORY (the most bytes of one piece). EMU_EMPTY=1: nothing is copied to the device, no kernel runs, and its
+ * memory takes no room of the host's: to open a model of any size and ask what it would take. */
 #ifndef EMU_RUNTIME_H
 #define EMU_RUNTIME_H
 
@@ -48,7 +48,8 @@ static inline cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t byt
   return cudaSuccess;
 }
 static inline cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t) {
-  return memset(p, value, bytes), cudaSuccess;
+  if (!emu_setting("EMU_EMPTY", 0)) memset(p, value, bytes);
+  return cudaSuccess;
 }
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = 0, cudaSuccess; }
 static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
