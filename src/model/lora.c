@@ -66,8 +66,6 @@ static void drop(model *m, int a, mat y, mat x, row_set rows, bool acc) {
 
 /* ---- where adapters stand ---- */
 
-size_t lora_room(const model *m) { return m->be->traits.join_align ? m->w->lora_room : 0; }
-
 static size_t multiple(size_t n, size_t of) { return (n + of - 1) / of * of; }
 static size_t rank_of(const model *m, int a) { return m->w->t[a].pub.rows; }
 /* Columns of u that it takes: joined, its part of a row begins at 16 bytes. */

@@ -145,15 +145,15 @@ typedef struct {
   double dropout;
   uint64_t drop_key;
   const size_t *pass_piece; /* of the next pass's groups; NULL: trees are pieces */
-  bool merge;           /* model_save writes the whole model */
-  frozen_cache *frozen; /* NULL: none */
-  model_param *params;  /* for model_params */
-  char *values;         /* one block each, trained tensors in order; 4 bytes a value */
-  float *grads;         /* the same */
-  float *m1, *m2;       /* this rank's stretches, as values and grads when weights are apart */
-  uint8_t *codes;       /* 8-bit states: both moments' codes, then m1 and m2 hold their scales */
-  size_t n_trained;     /* values */
-  size_t first;         /* the first trained tensor */
+  bool merge;               /* model_save writes the whole model */
+  frozen_cache *frozen;     /* NULL: none */
+  model_param *params;      /* for model_params */
+  char *values;             /* one block each, trained tensors in order; 4 bytes a value */
+  float *grads;             /* the same */
+  float *m1, *m2;           /* this rank's stretches, as values and grads when weights are apart */
+  uint8_t *codes;           /* 8-bit states: both moments' codes, then m1 and m2 hold their scales */
+  size_t n_trained;         /* values */
+  size_t first;             /* the first trained tensor */
   /* shards.c */
   trained_unit *units;               /* NULL: one process */
   size_t n_units, own;               /* own: values of this rank's stretches */
@@ -256,9 +256,6 @@ void model_linear(model *m, mat y, mat x, projection p, row_set rows, bool acc);
 void model_linear_bwd(model *m, mat dx, mat dy, mat x, projection p, row_set rows);
 /* The keys of the batch that batch_build laid out; from here until the next batch, adapters drop. */
 rw_status lora_drop_keys(model *m, const id_group *groups, size_t n, rw_error *err);
-/* The columns behind what projections read, and behind the gradients of what they give, for adapters that stand in
- * the matrices; 0: none do. */
-size_t lora_room(const model *m);
 /* Makes room in the matrices for all adapters, which are new, where this backend wants them there. */
 rw_status lora_join(model *m, rw_error *err);
 /* Room for the adapters' working memory of this batch; what stands of them in the matrices is up to date then. */
@@ -344,6 +341,9 @@ void model_norm(model *m, mat y, mat x, int w, int bias, row_set rows, float *ke
 size_t model_rows(const model *m, row_set rows);
 /* A buffer of activations, `columns` wide. */
 mat model_mat(const model *m, const buffer *b, size_t columns);
+/* The columns behind what projections read, and behind the gradients of what they give, for adapters that stand in
+ * the matrices; 0: none do. */
+size_t lora_room(const model *m);
 /* One with lora_room behind each row. */
 mat model_wide(const model *m, const buffer *b, size_t columns);
 /* Grows a device buffer to rows of so many columns of a type; its contents are lost. */

@@ -32,6 +32,7 @@ rw_status buffer_need_bytes(model *m, buffer *b, size_t bytes, rw_error *err) {
 }
 
 mat model_mat(const model *m, const buffer *b, size_t columns) { return (mat){b->p, columns, m->be->traits.act}; }
+size_t lora_room(const model *m) { return m->be->traits.join_align ? m->w->lora_room : 0; }
 mat model_wide(const model *m, const buffer *b, size_t columns) { return model_mat(m, b, columns + lora_room(m)); }
 size_t model_rows(const model *m, row_set rows) { return rows == ROWS_ALL ? m->rows.f.rows : m->rows.n_last; }
 
