@@ -28,7 +28,10 @@ typedef struct {
   /* sums[j*nr + i] += sum_k x[k*nr + i] * w[j*ldw + k] for i < nr, of which only i < m need be, and j < n. */
   void (*thin)(size_t kn, const float *x, size_t m, const float *w, size_t ldw, size_t n, float *sums);
 
-  void (*round_bf16)(float *x, size_t n); /* to the nearest bf16, ties to even */
+  void (*transpose)(float *dst, size_t r, const float *src, size_t ld, size_t n,
+                    size_t kn);                                           /* dst[k*r + i] = src[i*ld + k] */
+  void (*widen)(float *dst, const void *src, tensor_type type, size_t n); /* to f32; exact */
+  void (*round_bf16)(float *x, size_t n);                                 /* to the nearest bf16, ties to even */
 
   /* Rows of n values. */
   float (*dot)(const float *a, const float *b, size_t n);

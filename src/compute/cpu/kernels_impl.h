@@ -91,7 +91,7 @@ static void tile(size_t kn, const float *a, const float *b, float *c, size_t ldc
   for (size_t i = 0; i < m; i++) memcpy(c + i * ldc, edge + i * NR, n * sizeof(float));
 }
 
-enum { FEW_VECTORS = 8, THIN_ROWS = MR > FEW_VECTORS ? MR : FEW_VECTORS };
+enum { FEW_VECTORS = 8, SOME_VECTORS = 6, THIN_ROWS = MR > FEW_VECTORS ? MR : FEW_VECTORS };
 
 /* r rows of a weight, by v vectors of a panel's rows. */
 __attribute__((always_inline)) static inline void thin_part(const size_t r, const size_t v, size_t kn,
@@ -104,6 +104,9 @@ __attribute__((always_inline)) static inline void thin_part(const size_t r, cons
     for (size_t j = 0; j < v; j++) s[i][j] = V_LOAD(sums + i * NR + j * VL);
   for (size_t k = 0; k < kn; k++, x += NR) {
     vec xv[NV];
+    if (k % 16 == 0) /* the rows that are next: pieces of rows, which nobody else fetches ahead */
+#pragma GCC unroll 16
+      for (size_t i = 0; i < r; i++) __builtin_prefetch(w + (r + i) * ldw + k);
 #pragma GCC unroll 8
     for (size_t j = 0; j < v; j++) xv[j] = V_LOAD(x + j * VL);
 #pragma GCC unroll 16
@@ -124,6 +127,9 @@ static void thin(size_t kn, const float *x, size_t m, const float *w, size_t ldw
   if (m <= VL)
     for (; i + FEW_VECTORS <= n; i += FEW_VECTORS)
       thin_part(FEW_VECTORS, 1, kn, x, w + i * ldw, ldw, sums + i * NR);
+  else if (NV > 2 && m <= 2 * VL)
+    for (; i + SOME_VECTORS <= n; i += SOME_VECTORS)
+      thin_part(SOME_VECTORS, 2, kn, x, w + i * ldw, ldw, sums + i * NR);
   for (; i + MR <= n; i += MR) thin_part(MR, NV, kn, x, w + i * ldw, ldw, sums + i * NR);
   for (; i < n; i++) thin_part(1, NV, kn, x, w + i * ldw, ldw, sums + i * NR);
 }
@@ -205,6 +211,10 @@ static inline void copy_panels(float *dst, size_t ld, const size_t r, const floa
       for (size_t i = 0; i < r; i++) d[i] = s[i];
     for (size_t i = 0; i < left; i++) d[i] = s[i];
   }
+}
+
+static void transpose(float *dst, size_t r, const float *src, size_t ld, size_t n, size_t kn) {
+  transpose_panel(dst, r, src, ld, n, kn);
 }
 
 static inline void pack_width(float *dst, size_t ld, const size_t r, const void *src, tensor_type type, size_t si,
@@ -574,6 +584,8 @@ const kernels TABLE_NAME(LEVEL) = {
     .pack = pack,
     .tile = tile,
     .thin = thin,
+    .transpose = transpose,
+    .widen = widen,
     .round_bf16 = round_bf16,
     .dot = dot,
     .row_max = row_max,

@@ -2,8 +2,8 @@
  *
  * To pack a weight takes as long as to multiply it with some twenty rows. So with few rows these are packed, into
  * panels as a factor b is, and the weight's values are broadcast from its own rows; a task has some outputs, whose
- * sums stay in the caches beside a piece of the panels. An element is the same chain as in gemm.c, so it has the
- * same bits.
+ * sums stay in the caches beside a piece of the panels. 16-bit values are widened first, a piece of each output's
+ * at a time. An element is the same chain as in gemm.c, so it has the same bits.
  */
 #include <string.h>
 
@@ -27,7 +27,7 @@ typedef struct {
 
 /* One task's outputs: n rows of a weight from w on, which are columns of y from `column` on. */
 typedef struct {
-  const float *w;
+  const char *w;
   size_t n, column;
 } share;
 
@@ -39,42 +39,48 @@ static share share_of(const job *j, size_t task) {
     column += w->out;
   }
   size_t first = task * OUTPUTS, left = w->out - first;
-  return (share){(const float *)w->data + first * w->ld, left < OUTPUTS ? left : OUTPUTS, column + first};
+  return (share){(const char *)w->data + first * w->ld * type_size(w->type), left < OUTPUTS ? left : OUTPUTS,
+                 column + first};
 }
 
-/* Sums [n, nr] of a panel's rows to or from y, whose rows they are columns of. */
-static void move(const job *j, const share *s, size_t panel, float *sums, bool back) {
-  size_t nr = (size_t)j->k->nr, rows = j->m - panel * nr;
-  for (size_t i = 0; i < rows && i < nr; i++) {
-    float *y = cpu_row(j->y, panel * nr + i) + s->column;
-    for (size_t o = 0; o < s->n; o++) {
-      if (back)
-        y[o] = sums[o * nr + i];
-      else
-        sums[o * nr + i] = y[o];
-    }
-  }
+/* The rows of y that a panel's sums [n, nr] are columns of. */
+static size_t rows_of(const job *j, size_t panel) {
+  size_t nr = (size_t)j->k->nr, left = j->m - panel * nr;
+  return left < nr ? left : nr;
+}
+static float *place_of(const job *j, const share *s, size_t panel) {
+  return cpu_row(j->y, panel * (size_t)j->k->nr) + s->column;
 }
 
 static void thin_task(void *ctx, size_t task, int thread) {
   (void)thread;
   const job *j = ctx;
   const share s = share_of(j, task);
-  size_t nr = (size_t)j->k->nr, in = j->w->in, n_panels = ceil_div(j->m, nr);
-  float sums[THIN_PANELS * OUTPUTS * MOST_NR];
+  size_t nr = (size_t)j->k->nr, in = j->w->in, n_panels = ceil_div(j->m, nr), unit = type_size(j->w->type);
+  float sums[THIN_PANELS * OUTPUTS * MOST_NR], wide[OUTPUTS * INNER];
   memset(sums, 0, n_panels * OUTPUTS * nr * sizeof *sums);
-  for (size_t p = 0; j->acc && p < n_panels; p++) move(j, &s, p, sums + p * OUTPUTS * nr, false);
-  for (size_t k = 0; k < in; k += INNER)
+  for (size_t p = 0; j->acc && p < n_panels; p++)
+    j->k->transpose(sums + p * OUTPUTS * nr, nr, place_of(j, &s, p), j->y.ld, rows_of(j, p), s.n);
+  for (size_t k = 0; k < in; k += INNER) {
+    size_t len = in - k < INNER ? in - k : INNER, ld = j->w->ld;
+    const char *from = s.w + k * unit;
+    const float *w = (const void *)from;
+    if (j->w->type != T_F32) {
+      for (size_t o = 0; o < s.n; o++) j->k->widen(wide + o * INNER, from + o * ld * unit, j->w->type, len);
+      w = wide;
+      ld = INNER;
+    }
     for (size_t p = 0; p < n_panels; p++)
-      j->k->thin(in - k < INNER ? in - k : INNER, j->x + (p * in + k) * nr, j->m - p * nr, s.w + k, j->w->ld, s.n,
-                 sums + p * OUTPUTS * nr);
-  for (size_t p = 0; p < n_panels; p++) move(j, &s, p, sums + p * OUTPUTS * nr, true);
+      j->k->thin(len, j->x + (p * in + k) * nr, j->m - p * nr, w, ld, s.n, sums + p * OUTPUTS * nr);
+  }
+  for (size_t p = 0; p < n_panels; p++)
+    j->k->transpose(place_of(j, &s, p), j->y.ld, sums + p * OUTPUTS * nr, nr, s.n, rows_of(j, p));
 }
 
 bool cpu_thin(cpu_state *s, mat y, mat x, const weight *w, int nw, size_t m, bool acc) {
   const kernels *k = s->k;
   size_t nr = (size_t)k->nr, in = w->in, tasks = 0;
-  if (m > THIN_PANELS * nr || w->type != T_F32 || cpu_faulty(s)) return false;
+  if (m > THIN_PANELS * nr || cpu_faulty(s)) return false;
   if (!scratch_need(&s->a, ceil_div(m, nr) * nr * in)) return false;
   k->pack(s->a.p, nr * in, k->nr, x.p, T_F32, x.ld, 1, m, in);
   job j = {.k = k, .x = s->a.p, .y = y, .w = w, .m = m, .acc = acc};
