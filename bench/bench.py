@@ -11,7 +11,7 @@ of prompt, chosen and rejected conversation of the first 64 training pairs of do
 the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
 setting; bf16: its option bf16, f32 weights), the same rows sorted by length, its best of 1, 2 and 4 pairs a step. This program: 8 pairs a step, two
 epochs. For both the first step, which touches new memory, and model loading are not counted.
---level avx2|avx512 holds this program, oneDNN and PyTorch to it, for the figures of such a processor on a larger one.
+--level avx2|avx512|avx512bf16 holds this program, oneDNN and PyTorch to it, for the figures of such a processor on a larger one.
 Peers come from .deps/bench (a virtual environment made on first use by pip) or from $BENCH_PYTHON.
 """
 import argparse, json, os, random, re, resource, subprocess, sys, tempfile, time
@@ -25,16 +25,16 @@ ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int)
 ap.add_argument("--quick", action="store_true")
 ap.add_argument("--peer", choices=("score", "train"))
-ap.add_argument("--level", choices=("avx2", "avx512"))
+ap.add_argument("--level", choices=("avx2", "avx512", "avx512bf16"))
 ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
 ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
 a.pairs = a.pairs or (4 if a.quick else 24)
 if a.level:
-    isa = {"avx2": "AVX2", "avx512": "AVX512_CORE"}[a.level]
-    os.environ.update(REWARD_CPU_LEVEL=a.level, ONEDNN_MAX_CPU_ISA=isa, ATEN_CPU_CAPABILITY=a.level,
-                      MKL_ENABLE_INSTRUCTIONS=a.level.upper())
+    isa = {"avx2": "AVX2", "avx512": "AVX512_CORE", "avx512bf16": "AVX512_CORE_BF16"}[a.level]
+    vector = a.level.removesuffix("bf16")
+    os.environ.update(REWARD_CPU_LEVEL=a.level, ONEDNN_MAX_CPU_ISA=isa, ATEN_CPU_CAPABILITY=vector, MKL_ENABLE_INSTRUCTIONS=vector.upper())
 
 
 def make_rows(path, n, half):
@@ -147,7 +147,7 @@ with tempfile.TemporaryDirectory() as tmp:
     make_rows(plain, a.pairs, False), make_rows(half, a.pairs, True)
     with_head(a.model, config["num_hidden_layers"], plain, f"{tmp}/rm")
     before = limit()
-    dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level and d == "bf16")]
+    dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level in ("avx2", "avx512") and d == "bf16")]
     results = {}
     for dtype in dtypes:
         scored = [("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")]
