@@ -73,7 +73,7 @@ static rw_status begin(void *ctx, bool *wanted, rw_error *e) {
 
 static bool wants(void *ctx, uint64_t line) {
   const one_file *f = ctx;
-  return !f->every || line % f->every == 0;
+  return line % f->every == 0;
 }
 
 static rw_status end(void *ctx, const rows_in *in, rw_error *e) {
@@ -94,8 +94,12 @@ static rw_status map_several(several *all, int threads) {
     snprintf(paths[i], sizeof paths[i], "%s", in_dir(all->path[i] ? all->path[i] : "several.gz"));
     all->f[i].all = all;
     all->f[i].index = i;
-    jobs[i] = (rows_file_job){
-        .path = paths[i], .hashed = true, .ctx = &all->f[i], .begin = begin, .end = end, .wants = wants};
+    jobs[i] = (rows_file_job){.path = paths[i],
+                              .hashed = true,
+                              .ctx = &all->f[i],
+                              .begin = begin,
+                              .end = end,
+                              .wants = all->f[i].every ? wants : NULL};
   }
   context_init(&context, NULL, NULL);
   OK(context_start(&context, threads, &err));
@@ -106,18 +110,21 @@ static rw_status map_several(several *all, int threads) {
 }
 
 static int make_files(void **state) {
-  rows_out *out[2];
+  rows_out *out[4];
   char row[1100];
   if (make_dir(state)) return -1;
   OK(rows_create(&out[0], in_dir("several.gz"), &err));
   OK(rows_create(&out[1], in_dir("long.gz"), &err));
+  OK(rows_create(&out[2], in_dir("plain"), &err));
+  OK(rows_create(&out[3], in_dir("short"), &err));
   for (int i = 1; i <= 3 * IN_FILE; i++) {
     int n = snprintf(row, sizeof row, "{\"n\":%d,\"text\":\"%01000d\"}", i, i);
     if (i <= IN_FILE) OK(rows_write(out[0], row, (size_t)n, &err));
     OK(rows_write(out[1], row, (size_t)n, &err));
+    if (i <= IN_FILE) OK(rows_write(out[2], row, (size_t)n, &err));
+    if (i <= IN_FILE / 3) OK(rows_write(out[3], row, (size_t)n, &err));
   }
-  OK(rows_commit(out[0], &err));
-  OK(rows_commit(out[1], &err));
+  for (int k = 0; k < 4; k++) OK(rows_commit(out[k], &err));
   return 0;
 }
 
@@ -134,6 +141,24 @@ static void files_are_read_at_once(void **state) {
       assert_int_equal(all.f[i].ended, i != 2);
       assert_int_equal(all.f[i].seen, i == 2 ? 0 : IN_FILE);
       if (i != 2) assert_string_equal(all.f[i].hash, hash);
+    }
+  }
+}
+
+/* The sums of plain files are taken two at a time, by one thread too: the second is read beside the first. */
+static void two_are_hashed_at_once(void **state) {
+  static const char *const names[FILES] = {"plain", "short", "plain", "several.gz", "plain"};
+  (void)state;
+  for (int threads = 1; threads <= 3; threads++) {
+    several all = {.f[0] = {.waits = true}};
+    memcpy(all.path, names, sizeof names);
+    OK(map_several(&all, threads));
+    assert_true(all.met_early);
+    for (size_t i = 0; i < FILES; i++) {
+      char hash[65];
+      OK(sha256_file(in_dir(names[i]), hash, &err));
+      assert_int_equal(all.f[i].seen, i == 1 ? IN_FILE / 3 : IN_FILE);
+      assert_string_equal(all.f[i].hash, hash);
     }
   }
 }
@@ -203,8 +228,11 @@ static void a_pipe_is_opened_in_its_turn(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(files_are_read_at_once),       cmocka_unit_test(the_first_failure_in_order_is_told),
-      cmocka_unit_test(what_waits_is_bounded),        cmocka_unit_test(only_what_is_wanted_is_worked_on),
+      cmocka_unit_test(files_are_read_at_once),
+      cmocka_unit_test(two_are_hashed_at_once),
+      cmocka_unit_test(the_first_failure_in_order_is_told),
+      cmocka_unit_test(what_waits_is_bounded),
+      cmocka_unit_test(only_what_is_wanted_is_worked_on),
       cmocka_unit_test(a_pipe_is_opened_in_its_turn),
   };
   return cmocka_run_group_tests(tests, make_files, remove_dir);

@@ -69,34 +69,73 @@ static bool has_instructions(void) {
   return k == 2;
 }
 
-__attribute__((target("sha,sse4.1"))) static void blocks_x86(uint32_t h[8], const uint8_t *p, size_t blocks) {
+#define X86 __attribute__((target("sha,sse4.1")))
+
+/* A sum as the instructions want it: ABEF and CDGH. */
+typedef struct {
+  __m128i abef, cdgh;
+} sum_x86;
+
+X86 static inline sum_x86 load_x86(const uint32_t h[8]) {
+  __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)h), 0xb1);
+  __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(h + 4)), 0x1b);
+  return (sum_x86){_mm_alignr_epi8(dcba, hgfe, 8), _mm_blend_epi16(hgfe, dcba, 0xf0)};
+}
+
+X86 static inline void store_x86(uint32_t h[8], sum_x86 s) {
+  s.abef = _mm_shuffle_epi32(s.abef, 0x1b);
+  s.cdgh = _mm_shuffle_epi32(s.cdgh, 0xb1);
+  _mm_storeu_si128((__m128i *)h, _mm_blend_epi16(s.abef, s.cdgh, 0xf0));
+  _mm_storeu_si128((__m128i *)(h + 4), _mm_alignr_epi8(s.cdgh, s.abef, 8));
+}
+
+/* Rounds 4 i to 4 i + 3 of the block at p, of whose message m has the last 16 words. */
+X86 static inline void four_rounds(sum_x86 *s, __m128i m[4], const uint8_t *p, size_t i) {
   const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
-  __m128i dcba = _mm_loadu_si128((const __m128i *)h), hgfe = _mm_loadu_si128((const __m128i *)(h + 4));
-  dcba = _mm_shuffle_epi32(dcba, 0xb1);
-  hgfe = _mm_shuffle_epi32(hgfe, 0x1b);
-  __m128i s0 = _mm_alignr_epi8(dcba, hgfe, 8), s1 = _mm_blend_epi16(hgfe, dcba, 0xf0); /* ABEF, CDGH */
+  __m128i *now = &m[i & 3], last = m[(i + 3) & 3];
+  if (i < 4)
+    *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)), big_endian);
+  else
+    *now = _mm_sha256msg2_epu32(
+        _mm_add_epi32(_mm_sha256msg1_epu32(*now, m[(i + 1) & 3]), _mm_alignr_epi8(last, m[(i + 2) & 3], 4)), last);
+  __m128i k = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(K + 4 * i)));
+  s->cdgh = _mm_sha256rnds2_epu32(s->cdgh, s->abef, k);
+  s->abef = _mm_sha256rnds2_epu32(s->abef, s->cdgh, _mm_shuffle_epi32(k, 0x0e));
+}
+
+X86 static inline void end_block(sum_x86 *s, sum_x86 was) {
+  s->abef = _mm_add_epi32(s->abef, was.abef);
+  s->cdgh = _mm_add_epi32(s->cdgh, was.cdgh);
+}
+
+X86 static void blocks_x86(uint32_t h[8], const uint8_t *p, size_t blocks) {
+  sum_x86 s = load_x86(h);
   for (; blocks > 0; blocks--, p += 64) {
-    __m128i m[4] = {{0}}, was0 = s0, was1 = s1;
+    __m128i m[4] = {{0}};
+    sum_x86 was = s;
+#pragma GCC unroll 16
+    for (size_t i = 0; i < 16; i++) four_rounds(&s, m, p, i);
+    end_block(&s, was);
+  }
+  store_x86(h, s);
+}
+
+/* A round waits for the one before it: of two texts one uses the other's waiting. */
+X86 static void two_blocks_x86(uint32_t h[8], const uint8_t *p, uint32_t g[8], const uint8_t *q, size_t blocks) {
+  sum_x86 s = load_x86(h), t = load_x86(g);
+  for (; blocks > 0; blocks--, p += 64, q += 64) {
+    __m128i m[4] = {{0}}, n[4] = {{0}};
+    sum_x86 s_was = s, t_was = t;
 #pragma GCC unroll 16
     for (size_t i = 0; i < 16; i++) {
-      __m128i *now = &m[i & 3], last = m[(i + 3) & 3];
-      if (i < 4)
-        *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)), big_endian);
-      else
-        *now = _mm_sha256msg2_epu32(
-            _mm_add_epi32(_mm_sha256msg1_epu32(*now, m[(i + 1) & 3]), _mm_alignr_epi8(last, m[(i + 2) & 3], 4)),
-            last);
-      __m128i k = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(K + 4 * i)));
-      s1 = _mm_sha256rnds2_epu32(s1, s0, k);
-      s0 = _mm_sha256rnds2_epu32(s0, s1, _mm_shuffle_epi32(k, 0x0e));
+      four_rounds(&s, m, p, i);
+      four_rounds(&t, n, q, i);
     }
-    s0 = _mm_add_epi32(s0, was0);
-    s1 = _mm_add_epi32(s1, was1);
+    end_block(&s, s_was);
+    end_block(&t, t_was);
   }
-  s0 = _mm_shuffle_epi32(s0, 0x1b);
-  s1 = _mm_shuffle_epi32(s1, 0xb1);
-  _mm_storeu_si128((__m128i *)h, _mm_blend_epi16(s0, s1, 0xf0));
-  _mm_storeu_si128((__m128i *)(h + 4), _mm_alignr_epi8(s1, s0, 8));
+  store_x86(h, s);
+  store_x86(g, t);
 }
 
 static void add_blocks(uint32_t h[8], const uint8_t *p, size_t blocks) {
@@ -105,8 +144,21 @@ static void add_blocks(uint32_t h[8], const uint8_t *p, size_t blocks) {
   else
     sha256_blocks_plain(h, p, blocks);
 }
+
+/* Blocks of both at once; how many. */
+static size_t add_two_blocks(sha256 *a, const uint8_t *p, sha256 *b, const uint8_t *q, size_t blocks) {
+  if (!has_instructions()) return 0;
+  two_blocks_x86(a->h, p, b->h, q, blocks);
+  a->bytes += 64 * blocks;
+  b->bytes += 64 * blocks;
+  return blocks;
+}
 #else
 static void add_blocks(uint32_t h[8], const uint8_t *p, size_t blocks) { sha256_blocks_plain(h, p, blocks); }
+static size_t add_two_blocks(sha256 *a, const uint8_t *p, sha256 *b, const uint8_t *q, size_t blocks) {
+  (void)a, (void)p, (void)b, (void)q, (void)blocks;
+  return 0;
+}
 #endif
 
 void sha256_begin(sha256 *s) {
@@ -129,6 +181,22 @@ void sha256_add(sha256 *s, const void *data, size_t n) {
   }
   if (n >= 64) add_blocks(s->h, p, n / 64);
   memcpy(s->rest, p + n / 64 * 64, n % 64);
+}
+
+void sha256_add_two(sha256 *a, const void *p, size_t n, sha256 *b, const void *q, size_t m) {
+  size_t head = -a->bytes % 64, other = -b->bytes % 64; /* what is missing of the blocks that wait */
+  if (n >= head + 64 && m >= other + 64) {
+    sha256_add(a, p, head);
+    sha256_add(b, q, other);
+    size_t blocks = (n - head) / 64 < (m - other) / 64 ? (n - head) / 64 : (m - other) / 64;
+    blocks = add_two_blocks(a, (const uint8_t *)p + head, b, (const uint8_t *)q + other, blocks);
+    head += 64 * blocks;
+    other += 64 * blocks;
+  } else {
+    head = other = 0;
+  }
+  sha256_add(a, (const uint8_t *)p + head, n - head);
+  sha256_add(b, (const uint8_t *)q + other, m - other);
 }
 
 void sha256_end(sha256 *s, uint8_t out[SHA256_BYTES]) {

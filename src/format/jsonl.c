@@ -34,9 +34,10 @@ struct jsonl_in {
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
   bool eof;                 /* end of the file */
   bool regular, hashed;
-  bool held;  /* what is consumed stays in buf */
-  sha256 sum; /* hashed: of the file so far */
-  char *raw;  /* READ_BYTES of the file, when compressed */
+  bool held;       /* what is consumed stays in buf */
+  sha256 sum;      /* hashed: of the file so far, */
+  size_t unhashed; /* but for these last bytes of buf */
+  char *raw;       /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
   str buf;                             /* decoded bytes */
   size_t pos;                          /* place of the next row in buf */
@@ -54,7 +55,10 @@ static rw_status read_fd(jsonl_in *in, char *p, size_t n, size_t *got, rw_error 
   if (r < 0) return rw_fail(err, RW_IO, "%s: cannot read: %s", in->path, strerror(errno));
   *got = (size_t)r;
   in->stored += (uint64_t)r;
-  if (in->hashed) sha256_add(&in->sum, p, (size_t)r);
+  if (in->held && in->how == PLAIN && in->rows == LINES) /* an array's rows are changed in the buffer */
+    in->unhashed += (size_t)r;
+  else if (in->hashed)
+    sha256_add(&in->sum, p, (size_t)r);
   if (r == 0) in->eof = true;
   return RW_OK;
 }
@@ -199,7 +203,7 @@ rw_status jsonl_open_hashed(jsonl_in **in, const char *path, rw_context *context
 
 bool jsonl_hash(const jsonl_in *in, char out[SHA256_HEX]) {
   sha256 sum = in->sum;
-  if (!in->hashed || !in->regular || !in->eof) return false;
+  if (!in->hashed || !in->regular || !in->eof || in->unhashed) return false;
   sha256_end_hex(&sum, out);
   return true;
 }
@@ -317,8 +321,20 @@ const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread) {
   return in->buf.p;
 }
 
+static const char *unhashed(const jsonl_in *in) {
+  return in->unhashed ? in->buf.p + in->buf.len - in->unhashed : "";
+}
+
+void jsonl_hash_two(jsonl_in *a, jsonl_in *b) {
+  if (!a->hashed || !b->hashed) return;
+  sha256_add_two(&a->sum, unhashed(a), a->unhashed, &b->sum, unhashed(b), b->unhashed);
+  a->unhashed = b->unhashed = 0;
+}
+
 bool jsonl_take(jsonl_in *in, str *text) {
   str full = in->buf;
+  if (in->hashed) sha256_add(&in->sum, unhashed(in), in->unhashed);
+  in->unhashed = 0;
   str_clear(text);
   if (full.p) str_add(text, full.p + in->pos, full.len - in->pos);
   if (text->oom) return false;

@@ -153,6 +153,7 @@ bool rows_hold(rows_in *in) {
 const char *rows_held(const rows_in *in, size_t *taken, size_t *unread) {
   return jsonl_held(in->jsonl, taken, unread);
 }
+void rows_hash_two(rows_in *a, rows_in *b) { jsonl_hash_two(a->jsonl, b->jsonl); }
 bool rows_take(rows_in *in, str *text) { return jsonl_take(in->jsonl, text); }
 
 void rows_close(rows_in *in) {
@@ -186,6 +187,7 @@ rw_status rows_sha256(const char *path, char out[SHA256_HEX], rw_error *err) {
 }
 
 const char *rows_label(const char *path) { return jsonl_label(path); }
+bool rows_packed(const rows_in *in) { return jsonl_packed(in->jsonl); }
 rw_context *rows_context(const rows_in *in) { return in->context; }
 const char *rows_path(const rows_in *in) { return rows_label(in->path); }
 

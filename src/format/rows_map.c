@@ -6,9 +6,10 @@
  * own, which only the thread that works on the chunk touches.
  *
  * Of several files the next one is begun where reading takes longer than a thread's share of the work does (of
- * packed files, or with many threads) and where the others are read to their ends. The first of them is handed on,
- * as one file alone is; the others' results wait, about WAITING_BYTES a thread at most, with the
- * rows' texts only if sink() gets them.
+ * packed files, or with many threads), where the others are read to their ends, and beside a plain one whose
+ * SHA-256 is taken, which is faster for two at once: one thread reads both by turns. The first of them is handed
+ * on, as one file alone is; the others' results wait, about WAITING_BYTES a thread at most, with the rows' texts
+ * only if sink() gets them.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -40,17 +41,21 @@ typedef struct {
 } chunk_list;
 
 /* A file that is read. */
-typedef struct {
+typedef struct stream stream;
+struct stream {
   const rows_file_job *file;
   rows_in *in;
   chunk_list coming, now, done, spare; /* read; worked on; to be handed on; to be used again */
   size_t waits;                        /* bytes of what is done, of a file that is not the first */
   bool reads, ended;                   /* reads in this step; is read to its end, or as far as it can be */
   bool held;                           /* chunks take the reader's buffers */
+  str *texts;                          /* buffers of chunks that wait without their texts */
+  size_t n_texts, cap_texts;
   rw_status read;
   rw_error read_err;
   double seconds; /* of reading, in this step */
-} stream;
+  stream *also;   /* is read by the same task, in this step; NULL: none */
+};
 
 typedef struct {
   stream *of;
@@ -62,8 +67,8 @@ typedef struct {
   rw_context *context;
   const rows_file_job *files; /* those that are not open yet */
   size_t n_files;
-  stream **streams; /* the first is handed on; room for one a thread */
-  size_t n_streams;
+  stream **streams; /* the first is handed on */
+  size_t n_streams, most_streams;
   rows_lane *lanes; /* [threads] */
   size_t n_lanes;
   map_task *tasks;
@@ -168,20 +173,14 @@ static rw_status read_rows(stream *f, chunk *c, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status read_chunk(stream *f, chunk *c, rw_error *err) {
+static rw_status begin_chunk(stream *f, chunk *c, rw_error *err) {
   c->n = 0;
   c->status = RW_OK;
-  if (c->text.cap > (size_t)4 * CHUNK_BYTES) /* of a long row */
-    str_free(&c->text);
-  else
-    str_clear(&c->text);
+  if (!c->text.p && f->n_texts > 0) c->text = f->texts[--f->n_texts];
+  if (c->text.cap > (size_t)4 * CHUNK_BYTES) str_free(&c->text); /* of a long row */
+  str_clear(&c->text);
   arena_reset(c->keep);
-  rw_status s = read_rows(f, c, err);
-  if (f->held && !rows_take(f->in, &c->text)) {
-    c->n = 0;
-    return rw_nomem(err, "rows");
-  }
-  return s;
+  return read_rows(f, c, err);
 }
 
 /* As many chunks as the streams may have at a time, together two a thread. Rows before a broken place are still
@@ -191,18 +190,52 @@ static size_t chunks_at_once(const mapping *m) {
   return n < 2 ? 2 : n;
 }
 
-static void read_chunks(mapping *m, stream *f) {
-  size_t n = chunks_at_once(m), bytes = 0, most = 2 * n * CHUNK_BYTES;
-  size_t large = LARGE_BYTES / BATCHES / m->n_streams;
+/* What a file reads in a step. */
+typedef struct {
+  stream *f;
+  size_t chunks, bytes; /* that it may still read */
+  chunk *c;             /* that it reads now; NULL: none */
+} reading;
+
+static reading reading_of(const mapping *m, stream *f) {
+  size_t n = chunks_at_once(m), most = 2 * n * CHUNK_BYTES, large = LARGE_BYTES / BATCHES / m->n_streams;
+  return (reading){f, n, most > large ? most : large, NULL};
+}
+
+static bool read_on(reading *r) {
+  stream *f = r->f;
+  r->c = NULL;
+  if (!f || r->chunks == 0 || r->bytes == 0 || f->ended) return false;
+  r->c = f->spare.items[f->spare.n - 1];
+  r->chunks--;
+  f->read = begin_chunk(f, r->c, &f->read_err);
+  f->ended |= f->read != RW_OK;
+  return true;
+}
+
+static void end_chunk(reading *r) {
+  stream *f = r->f;
+  if (f->held && !rows_take(f->in, &r->c->text)) {
+    r->c->n = 0;
+    f->ended = true;
+    if (!f->read) f->read = rw_nomem(&f->read_err, "rows");
+  }
+  if (r->c->n == 0) return;
+  f->spare.n--;
+  put_chunk(&f->coming, r->c);
+  r->bytes -= r->c->text.len < r->bytes ? r->c->text.len : r->bytes;
+}
+
+/* Two files are read by turns, so that their sums can be taken together. */
+static void read_chunks(const mapping *m, stream *f) {
+  reading r[2] = {reading_of(m, f), reading_of(m, f->also)};
   double began = clock_seconds();
-  while (n-- > 0 && bytes < (most > large ? most : large) && !f->ended) {
-    chunk *c = f->spare.items[f->spare.n - 1];
-    f->read = read_chunk(f, c, &f->read_err);
-    f->ended |= f->read != RW_OK;
-    if (c->n == 0) continue;
-    f->spare.n--;
-    put_chunk(&f->coming, c);
-    bytes += c->text.len;
+  for (;;) {
+    bool first = read_on(&r[0]), second = read_on(&r[1]);
+    if (!first && !second) break;
+    if (first && second) rows_hash_two(f->in, f->also->in);
+    if (first) end_chunk(&r[0]);
+    if (second) end_chunk(&r[1]);
   }
   f->seconds = clock_seconds() - began;
 }
@@ -236,18 +269,35 @@ static void run_task(void *ctx, size_t number, int thread) {
 
 /* ---- steps ---- */
 
-/* Which files read, and the tasks: readers first of the shares of the threads behind the caller's. */
-static rw_status plan(mapping *m, rw_error *err) {
+/* Packed files are read by different threads: to unpack is more work than to hash. */
+static bool is_summed(const stream *f) { return f->held && f->file->hashed && !f->ended && !rows_packed(f->in); }
+
+/* Which files read: by a task each, or two whose sums are taken. */
+static rw_status choose_readers(mapping *m, rw_error *err) {
+  stream *lone = NULL;
   size_t waits = 0;
   m->n_tasks = 0;
   for (size_t i = 0; i < m->n_streams; i++) waits += m->streams[i]->waits;
   for (size_t i = 0; i < m->n_streams; i++) {
     stream *f = m->streams[i];
     f->seconds = 0;
+    f->also = NULL;
     f->reads = !f->ended && (i == 0 || waits < WAITING_BYTES * m->n_lanes);
     if (f->reads && !have_spare(f, chunks_at_once(m))) return rw_nomem(err, "rows");
+    bool summed = f->reads && is_summed(f);
+    if (summed && lone) {
+      lone->also = f;
+      f->reads = false;
+    }
+    if (summed) lone = lone ? NULL : f;
     m->n_tasks += f->now.n + f->reads;
   }
+  return RW_OK;
+}
+
+/* The tasks of a step: readers first of the shares of the threads behind the caller's. */
+static rw_status plan(mapping *m, rw_error *err) {
+  RW_TRY(choose_readers(m, err));
   if (!mem_grow((void **)&m->tasks, &m->cap_tasks, m->n_tasks, sizeof *m->tasks)) return rw_nomem(err, "rows");
   if (m->n_tasks) memset(m->tasks, 0, m->n_tasks * sizeof *m->tasks);
   for (size_t i = 0, k = 0; i < m->n_streams; i++) {
@@ -264,6 +314,12 @@ static rw_status plan(mapping *m, rw_error *err) {
   return RW_OK;
 }
 
+/* Another chunk of the file gets the buffer. */
+static void drop_text(stream *f, chunk *c) {
+  if (!c->text.p || !vec_push(f->texts, f->n_texts, f->cap_texts, c->text)) str_free(&c->text);
+  c->text = (str){0};
+}
+
 /* What is handed on is spare again, what is worked on is done, what was read comes next. Of chunks that have to
  * wait texts that nobody wants go. */
 static void move_on(mapping *m) {
@@ -276,7 +332,7 @@ static void move_on(mapping *m) {
     }
     for (size_t k = 0; i > 0 && k < f->now.n; k++) {
       chunk *c = f->now.items[k];
-      if (m->job->results_alone) str_free(&c->text);
+      if (m->job->results_alone) drop_text(f, c);
       f->waits += c->text.cap + arena_bytes(c->keep) + c->cap * sizeof *c->rows;
     }
     move_chunks(&f->done, &f->now);
@@ -296,6 +352,13 @@ static bool reading_is_slow(const mapping *m) {
   return longest * (double)m->n_lanes > 1.25 * all;
 }
 
+/* Has a file whose sum is taken no other one beside it? */
+static bool one_is_lone(const mapping *m) {
+  size_t n = 0;
+  for (size_t i = 0; i < m->n_streams; i++) n += is_summed(m->streams[i]);
+  return n % 2 == 1;
+}
+
 static bool all_are_read(const mapping *m) {
   for (size_t i = 0; i < m->n_streams; i++)
     if (!m->streams[i]->ended) return false;
@@ -308,6 +371,8 @@ static void stream_close(stream *f) {
   if (!f) return;
   chunk_list *l[] = {&f->coming, &f->now, &f->done, &f->spare};
   for (size_t i = 0; i < sizeof l / sizeof *l; i++) chunks_free(l[i]);
+  while (f->n_texts > 0) str_free(&f->texts[--f->n_texts]);
+  mem_free(f->texts);
   if (f->file->path) rows_close(f->in);
   mem_free(f);
 }
@@ -367,7 +432,8 @@ static rw_status step(mapping *m, rw_error *err) {
   bool slow = reading_is_slow(m), ahead = m->n_streams < m->n_lanes;
   move_on(m);
   RW_TRY(end_files(m, err));
-  return m->n_streams == 0 || (ahead && (slow || all_are_read(m))) ? open_next(m, err) : RW_OK;
+  bool next = (ahead && (slow || all_are_read(m))) || (m->n_streams < m->most_streams && one_is_lone(m));
+  return m->n_streams == 0 || next ? open_next(m, err) : RW_OK;
 }
 
 /* ---- the whole ---- */
@@ -376,7 +442,8 @@ static rw_status open_lanes(mapping *m, rw_error *err) {
   const rows_job *job = m->job;
   m->n_lanes = (size_t)pool_threads(m->context->threads);
   m->lanes = mem_zalloc(m->n_lanes, sizeof *m->lanes);
-  m->streams = mem_zalloc(m->n_lanes, sizeof *m->streams);
+  m->most_streams = m->n_lanes > 2 ? m->n_lanes : 2;
+  m->streams = mem_zalloc(m->most_streams, sizeof *m->streams);
   bool ok = m->lanes && m->streams;
   for (size_t i = 0; ok && i < m->n_lanes; i++) {
     rows_lane *l = &m->lanes[i];
