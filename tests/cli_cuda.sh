@@ -127,3 +127,4 @@ done
 ask "$url/metrics" | grep -q '^reward_prefix_found_tokens_total.* [1-9]' || fail "no prompt was found again"
 kill $server
 wait $server
+echo "the whole program on $name: as on the processor"
