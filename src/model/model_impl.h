@@ -285,8 +285,11 @@ void experts_free(model *m);
 void weights_drop(weights *w);
 /* Gives tensor t f32 values of its own, of host memory; NULL: zeros. */
 rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err);
-/* Values [at, at + n) of a tensor, trained or as stored, as f32 in host memory; sync tells of faults. */
+/* All threads share a conversion, so neither may be called from inside a task. Values [at, at + n) of a tensor,
+ * trained or as stored, as f32 in host memory; sync tells of faults. */
 void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out);
+/* f32 values as a file has them. */
+void tensor_from_f32(const model *m, void *out, const float *values, st_dtype dtype, size_t n);
 /* session.c: the device of new weights and their first session; level as in model_options. f32: asked for by name.
  */
 rw_status session_device(model *m, const char *device, const char *level, bool f32, rw_error *err);

@@ -73,7 +73,7 @@ static rw_status read_tensor(void *ctx, size_t i, void *out, rw_error *err) {
   tensor_read(w->m, t, 0, t->pub.count, row);
   RW_TRY(w->m->be->sync(w->m->be, err));
   if (merged) RW_TRY(lora_merge_into(w->m, t, row, err));
-  if (!f32) st_from_f32(out, row, w->specs[i].dtype, t->pub.count);
+  if (!f32) tensor_from_f32(w->m, out, row, w->specs[i].dtype, t->pub.count);
   return RW_OK;
 }
 

@@ -17,11 +17,38 @@ rw_status tensor_own(model *m, tensor *t, const float *values, rw_error *err) {
   return RW_OK;
 }
 
+typedef struct {
+  const void *from;
+  void *to;
+  st_dtype dtype; /* of the side that a file has */
+  bool reads;
+  size_t n;
+} conversion;
+enum { CONVERTED = 1 << 16 }; /* values of a task */
+
+static void convert_some(void *ctx, size_t i, int thread) {
+  const conversion *c = ctx;
+  size_t at = i * CONVERTED, n = c->n - at < CONVERTED ? c->n - at : CONVERTED, unit = st_dtype_size(c->dtype);
+  (void)thread;
+  if (c->reads)
+    st_to_f32((float *)c->to + at, (const char *)c->from + at * unit, c->dtype, n);
+  else
+    st_from_f32((char *)c->to + at * unit, (const float *)c->from + at, c->dtype, n);
+}
+static void convert(const model *m, conversion c) {
+  pool_run(m->context->threads, (c.n + CONVERTED - 1) / CONVERTED, convert_some, &c);
+}
+
+void tensor_from_f32(const model *m, void *out, const float *values, st_dtype dtype, size_t n) {
+  convert(m, (conversion){values, out, dtype, false, n});
+}
+
 void tensor_read(const model *m, const tensor *t, size_t at, size_t n, float *out) {
   if (t->pub.w.value)
     m->be->get_master(m->be, out, t->pub.w, at, n);
   else if (t->file)
-    st_to_f32(out, (const char *)t->file->data + at * st_dtype_size(t->file->dtype), t->file->dtype, n);
+    convert(m, (conversion){(const char *)t->file->data + at * st_dtype_size(t->file->dtype), out, t->file->dtype,
+                            true, n});
   else
     m->be->get(m->be, out, (const float *)t->copy + at, n * sizeof *out);
 }

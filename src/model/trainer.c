@@ -53,7 +53,7 @@ static master master_from(master w, size_t at) {
 /* Tensor i's trained values, at `at`: 4 bytes a value, as f32 or as bf16 with what it lacks behind it. Norms,
  * biases, the head and adapters are f32. Where weights are apart, this rank's of them. */
 static rw_status make_master(model *m, size_t i, void *at, rw_error *err) {
-  enum { PART = 1 << 18 }; /* values */
+  enum { PART = 1 << 20 }; /* values: some for each of many threads */
   backend *be = m->be;
   tensor *t = &m->w->t[i];
   master w = {at, NULL, T_F32};
