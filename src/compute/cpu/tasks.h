@@ -38,8 +38,8 @@ static inline size_t cpu_batch_rows(const batch *b, row_set rows) {
 }
 static inline float *cpu_row(mat x, size_t row) { return (float *)x.p + row * x.ld; }
 
-/* thin.c: linear without its bias, of at most THIN_PANELS panels of rows; false: not done. */
-enum { THIN_PANELS = 3 };
+/* thin.c: linear without its bias, of at most FEW_ROWS rows; false: not done. */
+enum { FEW_ROWS = 144 };
 bool cpu_thin(cpu_state *s, mat y, mat x, const weight *w, int nw, size_t m, bool acc);
 
 /* None of these does anything after a fault. */

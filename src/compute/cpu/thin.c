@@ -57,7 +57,7 @@ static void thin_task(void *ctx, size_t task, int thread) {
   const job *j = ctx;
   const share s = share_of(j, task);
   size_t nr = (size_t)j->k->nr, in = j->w->in, n_panels = ceil_div(j->m, nr), unit = type_size(j->w->type);
-  float sums[THIN_PANELS * OUTPUTS * MOST_NR], wide[OUTPUTS * INNER];
+  float sums[(FEW_ROWS + MOST_NR) * OUTPUTS], wide[OUTPUTS * INNER];
   memset(sums, 0, n_panels * OUTPUTS * nr * sizeof *sums);
   for (size_t p = 0; j->acc && p < n_panels; p++)
     j->k->transpose(sums + p * OUTPUTS * nr, nr, place_of(j, &s, p), j->y.ld, rows_of(j, p), s.n);
@@ -80,7 +80,7 @@ static void thin_task(void *ctx, size_t task, int thread) {
 bool cpu_thin(cpu_state *s, mat y, mat x, const weight *w, int nw, size_t m, bool acc) {
   const kernels *k = s->k;
   size_t nr = (size_t)k->nr, in = w->in, tasks = 0;
-  if (m > THIN_PANELS * nr || cpu_faulty(s)) return false;
+  if (m > FEW_ROWS || cpu_faulty(s)) return false;
   if (!scratch_need(&s->a, ceil_div(m, nr) * nr * in)) return false;
   k->pack(s->a.p, nr * in, k->nr, x.p, T_F32, x.ld, 1, m, in);
   job j = {.k = k, .x = s->a.p, .y = y, .w = w, .m = m, .acc = acc};
