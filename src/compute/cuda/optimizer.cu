@@ -163,6 +163,7 @@ __global__ void __launch_bounds__(BLOCK)
     v_top = fmaxf(v_top, vv.v[k]);
   }
   m_top = warp_max(m_top), v_top = warp_max(v_top);
+  __syncwarp(); /* all lanes have read the scales that are replaced */
   if (threadIdx.x % 32 == 0) ms.scale[block] = m_top, vs.scale[block] = v_top;
   const float m_by = m_top > 0 ? m_top : 1.0f, v_by = v_top > 0 ? v_top : 1.0f;
   uint32_t noise[8];
