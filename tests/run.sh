@@ -116,6 +116,7 @@ for t in test_model test_lora test_heads test_session test_prefix; do add "guard
 for o in forward reverse 7; do
   add "emulated check-attention, $o" "$BUILD" "$BUILD/emu/check-attention" env EMU_ORDER=$o "$BUILD/emu/check-attention" quick
 done
+add "asan emulated check-cuda" "$BUILD" "$BUILD/emu-asan/check-cuda" "$BUILD/emu-asan/check-cuda" quick
 add "asan emulated check-attention" "$BUILD" "$BUILD/emu-asan/check-attention" "$BUILD/emu-asan/check-attention" quick
 add "tsan emulated check-attention" "$BUILD" "$BUILD/emu-tsan/check-attention" "$BUILD/emu-tsan/check-attention" race
 for f in tests/fuzz/fuzz_*.c; do
