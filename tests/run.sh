@@ -73,7 +73,7 @@ build() {
   local want=() i
   for i in "${!names[@]}"; do [ "${folders[i]}" != "$1" ] || [ -z "${targets[i]}" ] || want+=("${targets[i]}"); done
   [ ${#want[@]} -gt 0 ] || return 0
-  LIMIT=2400 one "build in $1" make -s -k -j"$(nproc)" WERROR="${WERROR:-1}" BUILD="$1" SAN="$2" $(printf '%s\n' "${want[@]}" | sort -u)
+  LIMIT=2400 one "build in $1" make -s -k -j"$JOBS" WERROR="${WERROR:-1}" BUILD="$1" SAN="$2" $(printf '%s\n' "${want[@]}" | sort -u)
 }
 
 mode=${1:-}
@@ -104,7 +104,7 @@ add "emu plants" "$BUILD" "$BUILD/emu/check-cuda $BUILD/emu-tsan/check-attention
   tests/cuda/plants.sh "$BUILD"
 # One architecture: each takes minutes. `make cuda` compiles for all.
 ! command -v nvcc >/dev/null || add "cuda, without spills" "" "" \
-  make -s -j"$(nproc)" BUILD="$BUILD/nvcc" CUDA_ARCH=-gencode=arch=compute_90a,code=sm_90a "$BUILD/nvcc/libreward-cuda.so"
+  make -s -j"$JOBS" BUILD="$BUILD/nvcc" CUDA_ARCH=-gencode=arch=compute_90a,code=sm_90a "$BUILD/nvcc/libreward-cuda.so"
 ! command -v nvcc >/dev/null || add "NCCL's plugin" "" "" make -s WERROR=1 BUILD="$BUILD/nvcc" nccl # nothing without nccl.h
 for f in tests/test_*.c; do
   t=$(basename "$f" .c)
