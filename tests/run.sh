@@ -79,7 +79,7 @@ build() {
 mode=${1:-}
 export BASH_ENV=$PWD/tests/on_error.sh # a script that ends at a failing command says which
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # PyTorch's: two tests that each take all cores wait for each other
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1
 add "lint" "$BUILD" "$BUILD/commit.h" tests/lint.sh
 add "check-ops" "$BUILD" "$BUILD/check-ops" "$BUILD/check-ops"
 for f in tests/test_*.c; do
@@ -118,6 +118,7 @@ for o in forward reverse 7; do
 done
 add "asan emulated check-cuda" "$BUILD" "$BUILD/emu-asan/check-cuda" "$BUILD/emu-asan/check-cuda" quick
 add "asan emulated check-attention" "$BUILD" "$BUILD/emu-asan/check-attention" "$BUILD/emu-asan/check-attention" quick
+add "tsan emulated check-cuda" "$BUILD" "$BUILD/emu-tsan/check-cuda" "$BUILD/emu-tsan/check-cuda" once
 add "tsan emulated check-attention" "$BUILD" "$BUILD/emu-tsan/check-attention" "$BUILD/emu-tsan/check-attention" race
 for f in tests/fuzz/fuzz_*.c; do
   t=$(basename "$f" .c) t=${t#fuzz_}
