@@ -127,7 +127,7 @@ static void thin(size_t kn, const float *x, size_t m, const float *w, size_t ldw
   if (m <= VL)
     for (; i + FEW_VECTORS <= n; i += FEW_VECTORS)
       thin_part(FEW_VECTORS, 1, kn, x, w + i * ldw, ldw, sums + i * NR);
-  else if (NV > 2 && m <= 2 * VL)
+  else if (NV > 2 && m <= (size_t)2 * VL)
     for (; i + SOME_VECTORS <= n; i += SOME_VECTORS)
       thin_part(SOME_VECTORS, 2, kn, x, w + i * ldw, ldw, sums + i * NR);
   for (; i + MR <= n; i += MR) thin_part(MR, NV, kn, x, w + i * ldw, ldw, sums + i * NR);
