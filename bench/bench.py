@@ -140,6 +140,11 @@ def ours(args):
     return p.stderr
 
 
+def say(dtype, name, tokens, seconds):
+    """What is known so far: the whole takes minutes, and may be cut off."""
+    print(f"{dtype} {name}: {tokens / seconds:.0f} tokens/s", file=sys.stderr, flush=True)
+
+
 python = peer_python()
 config = json.load(open(f"{a.model}/config.json"))
 with tempfile.TemporaryDirectory() as tmp:
@@ -158,12 +163,14 @@ with tempfile.TemporaryDirectory() as tmp:
             log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
             tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
             results[dtype, name] = (int(tokens), float(seconds), flops(rows, config), None)
+            say(dtype, name, int(tokens), float(seconds))
         for name, rows, share, *more in trained[:1] if a.quick else trained:
             folder = f"{tmp}/t-{dtype}-{len(results)}"
             ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "2", "--lr", "1e-6", "--share", share, *more])
             m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
             seconds = sum((x["num_tokens"] - m[i]["num_tokens"]) / x["tokens_per_s"] for i, x in enumerate(m[1:]))
             tokens, epoch = m[-1]["num_tokens"] - m[0]["num_tokens"], m[-1]["num_tokens"] / 2
+            say(dtype, name, tokens, seconds)
             results[dtype, name] = (tokens, seconds, 3 * flops(rows, config) * tokens / epoch, json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
     peers, all_peers = {}, []
     for dtype in dtypes:
@@ -176,6 +183,7 @@ with tempfile.TemporaryDirectory() as tmp:
                 continue
             p = json.loads(out.stdout.strip().splitlines()[-1])
             all_peers.append((dtype, kind, p))
+            say(dtype, f"peer {kind}, batch {p['batch']}", p["tokens"], p["seconds"])
             if (dtype, kind) not in peers or p["tokens"] / p["seconds"] > peers[dtype, kind]["tokens"] / peers[dtype, kind]["seconds"]:
                 peers[dtype, kind] = p
     after = before if a.quick else limit()
