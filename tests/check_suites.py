@@ -80,6 +80,11 @@ def best_of(prompts, k):
     return mean(chosen), mean(ideal)
 
 
+def scaled(scores):
+    least, most = min(scores), max(scores)
+    return [(s - least) / (most - least) if most > least else 0.5 for s in scores]
+
+
 def area(prompts):
     right = [s for labels, scores in prompts for r, s in zip(labels, scores) if r]
     wrong = [s for labels, scores in prompts for r, s in zip(labels, scores) if not r]
@@ -110,7 +115,8 @@ def ppe_correctness(rng, most):
             prompts = [(r["scores"], [score(r, k) for k in range(n)]) for r in of]
             curves = [best_of(prompts, k) for k in range(1, n + 1)]
             return {"accuracy": accuracy(of, "conflict_pairs"), "sampled_accuracy": accuracy(of, "sampled_conflict_pairs"),
-                    "auc": area(prompts), "max": max(c for c, _ in curves), "end": curves[-1][0],
+                    "auc": area(prompts), "auc_scaled": area([(labels, scaled(s)) for labels, s in prompts]),
+                    "max": max(c for c, _ in curves), "end": curves[-1][0],
                     "loss": mean((c - i) ** 2 for c, i in curves), "curve": [c for c, _ in curves],
                     "ideal": [i for _, i in curves]}
         of_set = {s: [r for r in rows if r["benchmark"] == name] for s, name in SETS.items()}
@@ -196,7 +202,7 @@ def compare(got, figures, length):
         pairs += [(got["subsets"][k]["accuracy"], v), (got["subsets"][k]["length_baseline"], length["subsets"][k])]
     for name, of in figures.get("best_of_k", {}).items():
         for is_, want in [(got["best_of_k"][name], of)] + [(got["best_of_k"][name]["models"][m], w) for m, w in of["models"].items()]:
-            pairs += [(is_[k], want[k]) for k in ("accuracy", "sampled_accuracy", "auc", "max", "end")]
+            pairs += [(is_[k], want[k]) for k in ("accuracy", "sampled_accuracy", "auc", "auc_scaled", "max", "end")]
             pairs += [(100 * is_["loss"], want["loss"])]
             pairs += list(zip(is_["curve"], want["curve"])) + list(zip(is_["ideal"], want["ideal"]))
             assert len(is_["curve"]) == len(is_["ideal"]) == len(want["curve"])

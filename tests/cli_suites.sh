@@ -78,7 +78,7 @@ for s, b in part["best_of_k"].items():
     if s != lost:
         assert b == whole["best_of_k"][s] and part["sections"][s] == whole["sections"][s]
         continue
-    assert all(b[k] is None for k in ("accuracy", "auc", "max", "end", "loss", "sampled_accuracy")) and set(b["curve"] + b["ideal"]) == {None}
+    assert all(b[k] is None for k in ("accuracy", "auc", "auc_scaled", "max", "end", "loss", "sampled_accuracy")) and set(b["curve"] + b["ideal"]) == {None}
     for m, v in b["models"].items(): assert (v["auc"] is None) == (m == first["model_name"])
 P
 

@@ -14,7 +14,7 @@
 #include "eval/eval_int.h"
 
 typedef struct {
-  double score;
+  double score, scaled; /* scaled: the prompt's least is 0, its greatest 1 */
   bool right;
 } response;
 
@@ -61,6 +61,12 @@ static double area(response *v, size_t n) {
   return above / (right * wrong); /* 0/0 where all are alike */
 }
 
+/* v[n] is sorted; equal scores are all in the middle. */
+static void scale(response *v, size_t n) {
+  double least = v[n - 1].score, spread = v[0].score - least;
+  for (size_t i = 0; i < n; i++) v[i].scaled = spread > 0 ? (v[i].score - least) / spread : 0.5;
+}
+
 typedef struct {
   const eval_data *d;
   const selection *s;
@@ -93,9 +99,10 @@ static void measure_one(const work *w, eval_best_of *b, int q, int64_t k) {
       const item *it = &w->d->items[w->s->item[i]];
       response *v = w->v + n;
       for (size_t r = 0; r < it->n_branches; r++)
-        v[r] = (response){w->score[it->first + r], w->d->right[it->first + r]};
+        v[r] = (response){.score = w->score[it->first + r], .right = w->d->right[it->first + r]};
       n += it->n_branches;
       qsort(v, it->n_branches, sizeof *v, descending);
+      scale(v, it->n_branches);
       add_prompt(v, it->n_branches, b);
       measure_pairs(w, it, 0, it->n_pairs, all);
       measure_pairs(w, it, it->n_pairs, it->n_pairs + it->n_sampled, sampled);
@@ -112,6 +119,8 @@ static void measure_one(const work *w, eval_best_of *b, int q, int64_t k) {
   b->accuracy = whole ? 100 * all[0] / all[1] : NAN;
   b->sampled = whole ? 100 * sampled[0] / sampled[1] : NAN;
   b->auc = whole ? 100 * area(w->v, n) : NAN;
+  for (size_t i = 0; i < n; i++) w->v[i].score = w->v[i].scaled;
+  b->auc_scaled = whole ? 100 * area(w->v, n) : NAN;
   b->max = whole ? max : NAN;
   b->end = b->k ? b->curve[b->k - 1] : NAN;
   b->loss = loss;
@@ -170,6 +179,7 @@ static void members(json_writer *w, const eval_best_of *b) {
   jw_num(w, "accuracy", b->accuracy);
   jw_num(w, "sampled_accuracy", b->sampled);
   jw_num(w, "auc", b->auc);
+  jw_num(w, "auc_scaled", b->auc_scaled);
   jw_num(w, "max", b->max);
   jw_num(w, "loss", b->loss);
   jw_num(w, "end", b->end);
@@ -200,7 +210,7 @@ void best_of_json(json_writer *w, const eval_result *r) {
 }
 
 static rw_status parse_one(eval_result *r, json_doc *d, json_val v, const char *set, bool model, rw_error *err) {
-  static const char *const names[] = {"accuracy", "sampled_accuracy", "auc", "max", "loss", "end"};
+  static const char *const names[] = {"accuracy", "sampled_accuracy", "auc", "auc_scaled", "max", "loss", "end"};
   eval_best_of *b = &r->best[r->n_best++];
   slice key = json_key(d, v);
   json_val curve = json_get(d, v, "curve"), ideal = json_get(d, v, "ideal");
@@ -211,7 +221,7 @@ static rw_status parse_one(eval_result *r, json_doc *d, json_val v, const char *
   b->curve = arena_alloc(r->memory, 2 * b->k, sizeof *b->curve);
   if (!b->curve) return rw_nomem(err, "results");
   b->ideal = b->curve + b->k;
-  double *const at[] = {&b->accuracy, &b->sampled, &b->auc, &b->max, &b->loss, &b->end};
+  double *const at[] = {&b->accuracy, &b->sampled, &b->auc, &b->auc_scaled, &b->max, &b->loss, &b->end};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!json_number(d, json_get(d, v, names[i]), at[i])) *at[i] = NAN;
   json_val c = json_first(d, curve), e = json_first(d, ideal);

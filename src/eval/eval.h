@@ -104,11 +104,11 @@ typedef struct {
 
 /* ppe-correctness: how far choosing the best of K by score gets, of a set's prompts, or of those of one model. */
 typedef struct {
-  const char *set, *model;                 /* model NULL: all of the set's */
-  size_t prompts, k;                       /* K goes from 1 to k */
-  double accuracy, sampled, auc, max, end; /* percent; of conflict_pairs and sampled_conflict_pairs */
-  double loss;                             /* mean square of the two curves' distance, as shares */
-  double *curve, *ideal;                   /* percent: the chosen response is right; one of the K is */
+  const char *set, *model;                             /* model NULL: all of the set's */
+  size_t prompts, k;                                   /* K goes from 1 to k */
+  double accuracy, sampled, auc, auc_scaled, max, end; /* percent; of conflict_pairs and sampled_conflict_pairs */
+  double loss;                                         /* mean square of the two curves' distance, as shares */
+  double *curve, *ideal;                               /* percent: the chosen response is right; one of the K is */
 } eval_best_of;
 
 /* An item that should have a score and has none. */
