@@ -264,6 +264,8 @@ struct backend {
 /* threads stays the caller's and must outlive the backend. level: NULL, or a CPU level for tests. */
 rw_status backend_cpu(backend **out, pool *threads, const char *level, rw_error *err);
 const char *backend_devices(void); /* those that this build has: "cpu", or "cpu, cuda" */
+/* Is there a driver of GPUs? Where there is none, opening cuda loads 0.6 GB of libraries only to say so. */
+bool backend_gpu_likely(void);
 /* device: "cpu", or "cuda[:N][:f32][:host-states]". RW_UNSUPPORTED: this build or machine has no such device. */
 rw_status backend_open(backend **out, const char *device, pool *threads, rw_error *err);
 

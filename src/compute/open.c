@@ -31,6 +31,15 @@ const char *backend_devices(void) {
   return name[0] == '/' || plugin_there(name) ? "cpu, cuda" : "cpu";
 }
 
+bool backend_gpu_likely(void) {
+  const char *name = getenv("REWARD_CUDA_LIBRARY");
+  if (name && *name) return true; /* it may need no driver */
+  char why[512];
+  void *driver = plugin_open("libcuda.so.1", why, sizeof why);
+  if (driver) plugin_close(driver);
+  return driver != NULL;
+}
+
 static rw_status open_cuda(backend **out, const char *device, rw_error *err) {
   reward_cuda_options o;
   char why[512];

@@ -45,7 +45,7 @@ static rw_status open_as(model *m, char *device, rw_error *err) {
 /* A GPU where there is one that this build can use, else this processor. */
 static rw_status open_auto(model *m, bool f32, rw_error *err) {
   const char *level = getenv("REWARD_CPU_LEVEL");
-  if (!f32 && !(level && *level)) { /* both ask for a processor's bits */
+  if (!f32 && !(level && *level) && backend_gpu_likely()) { /* the first two ask for a processor's bits */
     rw_status s = open_as(m, mem_strndup("cuda", 4), err);
     if (s != RW_UNSUPPORTED) return s;
   }
