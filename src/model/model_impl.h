@@ -10,7 +10,7 @@
  *   experts.c            mixtures of experts
  *   frozen.c, heads.c, faults.c
  *   forward.c, backward.c, trainer.c
- *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, session.c, save.c
+ *   lora_file.c, lora_new.c, load_tensor.c, load_head.c, load.c, touch.c, session.c, save.c
  * Sizes: H hidden, F ff, Q/G query and key-value heads, D head size, R rows.
  */
 #ifndef MODEL_MODEL_IMPL_H

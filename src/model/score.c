@@ -11,6 +11,7 @@
 #include "model/golden.h"
 #include "model/identity.h"
 #include "model/scorer.h"
+#include "model/touch.h"
 
 struct scorer {
   model *m, *owned;
@@ -63,7 +64,12 @@ rw_status scorer_open(scorer **out, const score_options *o, rw_error *err) {
   rw_status s = model_open(&m, o->model, &mo, err);
   if (!s && !o->no_golden_check) s = golden_check_once(m, o->model, err);
   if (!s && o->prefix_cache) s = model_keep_prefixes(m, o->prefix_cache, err);
-  if (!s) s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
+  if (!s) {
+    model_touch weights;
+    model_touch_begin(&weights, m);
+    s = renderer_open(&r, text_dir(o->model, model_dir(m)), o->chat_template, o->date, err);
+    model_touch_end(&weights);
+  }
   if (!s) renderer_append(r, model_info(m)->reward_token_id);
   if (!s) s = scorer_wrap(out, m, r, o, err);
   if (!s) model_warn_length(o->context, model_info(m), o->max_length);
