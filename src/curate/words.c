@@ -2,6 +2,7 @@
 #include "curate/words.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -53,23 +54,47 @@ static bool add_word(words *out, size_t at, size_t end, bool gist, size_t charac
   return vec_push(out->w, out->n, out->cap, w);
 }
 
-/* A stretch without spaces, in ASCII, appended lower-cased. */
-static bool ascii_words(words *out, slice s, bool gist) {
-  size_t base = out->text.len, start = 0;
-  if (!str_reserve(&out->text, s.len)) return false;
-  char *p = out->text.p + base;
-  bool in = false;
-  for (size_t i = 0; i < s.len; i++) {
-    char c = s.p[i];
-    if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
-    p[i] = c;
-    bool part = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (gist && c == '_');
-    if (part && !in) start = i;
-    if (!part && in && !add_word(out, base + start, base + i, gist, i - start)) return false;
-    in = part;
+/* What stands in words, among ASCII in lower case. */
+static const bool in_words[256] = {['0' ... '9'] = true, ['a' ... 'z'] = true};
+static const bool in_gist[256] = {['0' ... '9'] = true, ['a' ... 'z'] = true, ['_'] = true};
+
+typedef unsigned char bytes16 __attribute__((vector_size(16)));
+
+static void ascii_lower(unsigned char *to, const char *from, size_t n) {
+  size_t i = 0;
+  for (bytes16 c; i + sizeof c <= n; i += sizeof c) {
+    memcpy(&c, from + i, sizeof c);
+    c += (bytes16)(c - 'A' < 26) & 32;
+    memcpy(to + i, &c, sizeof c);
   }
+  for (; i < n; i++) to[i] = (unsigned char)(from[i] >= 'A' && from[i] <= 'Z' ? from[i] + 32 : from[i]);
+}
+
+/* ASCII, appended lower-cased. */
+static bool ascii_words(words *out, slice s, bool gist) {
+  size_t base = out->text.len, i = 0, start;
+  if (!str_reserve(&out->text, s.len)) return false;
+  unsigned char *p = (unsigned char *)out->text.p + base;
+  const bool *in = gist ? in_gist : in_words;
+  ascii_lower(p, s.p, s.len);
   out->text.len = base + s.len;
-  return !in || add_word(out, base + start, base + s.len, gist, s.len - start);
+  while (i < s.len) {
+    while (i < s.len && !in[p[i]]) i++;
+    for (start = i; i < s.len && in[p[i]];) i++;
+    if (!add_word(out, base + start, base + i, gist, i - start)) return false;
+  }
+  return true;
+}
+
+static bool is_ascii(slice s) {
+  uint64_t any = 0, eight;
+  size_t i = 0;
+  for (; i + sizeof eight <= s.len; i += sizeof eight) {
+    memcpy(&eight, s.p + i, sizeof eight);
+    any |= eight;
+  }
+  for (; i < s.len; i++) any |= (unsigned char)s.p[i];
+  return !(any & 0x8080808080808080);
 }
 
 /* Case_Ignorable and Cased as Final_Sigma needs them (Unicode, SpecialCasing and chapter 3.13). */
@@ -157,6 +182,11 @@ bool words_of(words *out, slice s, bool gist) {
   out->n = 0;
   str_clear(&out->text);
   if (s.len >= UINT32_MAX / 4 || !str_reserve(&out->text, s.len)) return false;
+  if (is_ascii(s)) { /* as most are: in one go */
+    bool ok = ascii_words(out, s, gist);
+    for (size_t k = 0; k < out->n; k++) out->w[k].from = out->w[k].at, out->w[k].to = out->w[k].at + out->w[k].len;
+    return ok;
+  }
   for (size_t i = 0, from; i < s.len;) {
     for (from = i; i < s.len && (unsigned char)s.p[i] <= ' '; i++) {
     }

@@ -5,10 +5,11 @@
 
 static const char *find_turn(slice t, size_t from, bool *human) {
   static const char H[] = "\n\nHuman:", A[] = "\n\nAssistant:";
-  for (size_t i = from; i + sizeof H - 1 <= t.len; i++) {
-    if (t.p[i] != '\n') continue;
-    if (memcmp(t.p + i, H, sizeof H - 1) == 0) return *human = true, t.p + i;
-    if (i + sizeof A - 1 <= t.len && memcmp(t.p + i, A, sizeof A - 1) == 0) return *human = false, t.p + i;
+  const char *end = t.p + t.len, *p = t.p + (from < t.len ? from : t.len);
+  for (; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++) {
+    size_t left = (size_t)(end - p);
+    if (left >= sizeof H - 1 && memcmp(p, H, sizeof H - 1) == 0) return *human = true, p;
+    if (left >= sizeof A - 1 && memcmp(p, A, sizeof A - 1) == 0) return *human = false, p;
   }
   return NULL;
 }
@@ -43,7 +44,8 @@ rw_status transcript_read(slice t, message **m, size_t *n, arena *a, rw_error *e
 }
 
 bool transcript_is(slice s) {
-  bool human;
-  const char *p = find_turn(s, 0, &human);
-  return p && human && transcript_trim((slice){s.p, (size_t)(p - s.p)}).len == 0;
+  static const char H[] = "\n\nHuman:"; /* after spaces, which its own lines are the last of */
+  size_t blank = 0;
+  while (blank < s.len && is_space(s.p[blank])) blank++;
+  return blank >= 2 && s.len - (blank - 2) >= sizeof H - 1 && memcmp(s.p + blank - 2, H, sizeof H - 1) == 0;
 }
