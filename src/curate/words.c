@@ -86,15 +86,14 @@ static bool ascii_words(words *out, slice s, bool gist) {
   return true;
 }
 
-static bool is_ascii(slice s) {
-  uint64_t any = 0, eight;
-  size_t i = 0;
-  for (; i + sizeof eight <= s.len; i += sizeof eight) {
+/* Where the next byte stands that is not ASCII. */
+static size_t next_other(slice s, size_t i) {
+  for (uint64_t eight; i + sizeof eight <= s.len; i += sizeof eight) {
     memcpy(&eight, s.p + i, sizeof eight);
-    any |= eight;
+    if (eight & 0x8080808080808080) break;
   }
-  for (; i < s.len; i++) any |= (unsigned char)s.p[i];
-  return !(any & 0x8080808080808080);
+  while (i < s.len && (unsigned char)s.p[i] < 0x80) i++;
+  return i;
 }
 
 /* Case_Ignorable and Cased as Final_Sigma needs them (Unicode, SpecialCasing and chapter 3.13). */
@@ -175,6 +174,17 @@ static bool unicode_words(words *out, slice s, bool gist) {
   return characters == 0 || add_word(out, start, at, gist, characters);
 }
 
+/* Where the words from the k-th on were in s[from, to), which gave the text from `base` on: each by itself if that
+ * changed no length. */
+static void place_words(words *out, size_t k, size_t base, size_t from, size_t to) {
+  bool same = out->text.len - base == to - from;
+  for (; k < out->n; k++) {
+    word *w = &out->w[k];
+    w->from = (uint32_t)(same ? from + w->at - base : from);
+    w->to = (uint32_t)(same ? w->from + w->len : to);
+  }
+}
+
 /* ASCII spaces and controls end every word, compose with nothing, and are neither cased nor case-ignorable, so the
  * text between them can be normalized and lower-cased by itself: only stretches with other characters need tables.
  */
@@ -182,26 +192,16 @@ bool words_of(words *out, slice s, bool gist) {
   out->n = 0;
   str_clear(&out->text);
   if (s.len >= UINT32_MAX / 4 || !str_reserve(&out->text, s.len)) return false;
-  if (is_ascii(s)) { /* as most are: in one go */
-    bool ok = ascii_words(out, s, gist);
-    for (size_t k = 0; k < out->n; k++) out->w[k].from = out->w[k].at, out->w[k].to = out->w[k].at + out->w[k].len;
-    return ok;
-  }
-  for (size_t i = 0, from; i < s.len;) {
-    for (from = i; i < s.len && (unsigned char)s.p[i] <= ' '; i++) {
-    }
-    str_add(&out->text, s.p + from, i - from);
-    unsigned char any = 0;
-    for (from = i; i < s.len && (unsigned char)s.p[i] > ' '; i++) any |= (unsigned char)s.p[i];
-    slice piece = {s.p + from, i - from};
-    size_t k = out->n, base = out->text.len;
-    if (!(any < 0x80 ? ascii_words(out, piece, gist) : unicode_words(out, piece, gist))) return false;
-    bool same = out->text.len - base == piece.len;
-    for (; k < out->n; k++) {
-      word *w = &out->w[k];
-      w->from = (uint32_t)(same ? from + w->at - base : from);
-      w->to = (uint32_t)(same ? w->from + w->len : i);
-    }
+  for (size_t i = 0, end; i < s.len; i = end) {
+    size_t k = out->n, base = out->text.len, from = i;
+    end = next_other(s, i);
+    if (end < s.len) /* the stretch that it is in */
+      while (end > i && (unsigned char)s.p[end - 1] > ' ') end--;
+    bool plain = end > from;
+    while (!plain && end < s.len && (unsigned char)s.p[end] > ' ') end++;
+    slice piece = {s.p + from, end - from};
+    if (!(plain ? ascii_words(out, piece, gist) : unicode_words(out, piece, gist))) return false;
+    place_words(out, k, base, from, end);
   }
   return !out->text.oom;
 }
