@@ -35,9 +35,7 @@ bool backend_gpu_likely(void) {
   const char *name = getenv("REWARD_CUDA_LIBRARY");
   if (name && *name) return true; /* it may need no driver */
   char why[512];
-  void *driver = plugin_open("libcuda.so.1", why, sizeof why);
-  if (driver) plugin_close(driver);
-  return driver != NULL;
+  return plugin_open("libcuda.so.1", why, sizeof why) != NULL; /* stays open: cuda needs it next */
 }
 
 static rw_status open_cuda(backend **out, const char *device, rw_error *err) {

@@ -44,7 +44,7 @@ rw_status transcript_read(slice t, message **m, size_t *n, arena *a, rw_error *e
 }
 
 bool transcript_is(slice s) {
-  static const char H[] = "\n\nHuman:"; /* after spaces, which its own lines are the last of */
+  static const char H[] = "\n\nHuman:"; /* after spaces, the last of which are its own */
   size_t blank = 0;
   while (blank < s.len && is_space(s.p[blank])) blank++;
   return blank >= 2 && s.len - (blank - 2) >= sizeof H - 1 && memcmp(s.p + blank - 2, H, sizeof H - 1) == 0;
