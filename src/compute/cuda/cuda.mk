@@ -53,7 +53,7 @@ PLANT   ?=
 EMU_C   := $(filter-out $(CUDA_DIR)/product_lt.c,$(CUDA_C)) tests/emu/product_plain.c
 EMU_CXX  = -std=gnu++17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -Wno-unknown-pragmas -ffp-contract=off \
            -fno-math-errno -fPIC -fvisibility=hidden -ffunction-sections -Isrc -Iinclude -Itests/emu $(PLANT)
-EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h)
+EMU_H   := $(wildcard $(CUDA_DIR)/*.h tests/emu/*.h tests/cuda/*.h) $(CUDA_DIR)/cuda.mk
 emu: $(BUILD)/emu/check-cuda $(BUILD)/emu/check-attention $(BUILD)/emu/bench-cuda $(BUILD)/emu/libreward-cuda.so
 
 # $1: folder; $2: sanitizer's flags; $3: the emulator's own, which is never compiled with a sanitizer
