@@ -31,11 +31,11 @@ for setting in REWARD_CUDA_LIBRARY=/nowhere.so EMU_DRIVER=0 EMU_DEVICES=0 EMU_CA
   expect 0 "" env "$setting" "${score[@]}" --quiet
   cmp "$tmp/stdout" <("${score[@]}" --quiet --device cpu)
 done
-if ! ldconfig -p | grep -q libcuda.so.1; then # no driver: the library, which brings 0.6 GB of others, is not looked for
-  env -u REWARD_CUDA_LIBRARY LD_DEBUG=libs "${score[@]}" --quiet >"$tmp/stdout" 2>"$tmp/opened"
-  grep -q libcuda.so.1 "$tmp/opened" || fail "auto looked for no driver"
-  ! grep -q libreward-cuda.so "$tmp/opened" || fail "auto looked for libreward-cuda.so without a driver"
-fi
+# without a driver auto does not look for the library, which brings 0.6 GB of others
+env -u REWARD_CUDA_LIBRARY LD_DEBUG=libs "${score[@]}" --quiet >"$tmp/stdout" 2>"$tmp/opened"
+grep -q "find library=libcuda.so.1" "$tmp/opened" || fail "auto looked for no driver"
+grep -q "calling init: .*/libcuda.so.1" "$tmp/opened" || ! grep -q "libreward-cuda.so" "$tmp/opened" ||
+  fail "auto looked for libreward-cuda.so without a driver"
 lacks EMU_MEMORY=2000 "memory"   # not for the weights
 lacks EMU_MEMORY=60000 "memory"  # not for what a pass works in
 fails 1 "GB more memory of the device and 0 GB are available; use --optimizer-states 8bit, --recompute full, a smaller" \

@@ -113,6 +113,24 @@ static void pairs_that_continue_a_prompt(void **state) {
   branch_is(0, "user: q|assistant: \n\nHuman: a\n\nAssistant: b|");
 }
 
+/* A transcript begins with its first line, after spaces at most. */
+static void transcripts_are_known_by_their_first_line(void **state) {
+  (void)state;
+  static const char *const are[] = {"\n\nHuman:", "\n\nHuman: x\n\nAssistant: y", " \t\r\n\n\nHuman: x"};
+  static const char *const are_not[] = {"",
+                                        "\n\n",
+                                        "\n\nHuman",
+                                        "\nHuman: x",
+                                        "Human: x",
+                                        "\n\nHello: x",
+                                        "\n\n Human: x",
+                                        "text\n\nHuman: x",
+                                        "\n\nAssistant: x\n\nHuman: y"};
+  for (size_t i = 0; i < sizeof are / sizeof *are; i++) assert_true(transcript_is((slice){are[i], strlen(are[i])}));
+  for (size_t i = 0; i < sizeof are_not / sizeof *are_not; i++)
+    assert_false(transcript_is((slice){are_not[i], strlen(are_not[i])}));
+}
+
 static void transcripts(void **state) {
   (void)state;
   takes(
@@ -338,6 +356,7 @@ int main(void) {
       cmocka_unit_test(labels_and_margins),
       cmocka_unit_test(rows_that_are_none),
       cmocka_unit_test(written_messages_read_back),
+      cmocka_unit_test(transcripts_are_known_by_their_first_line),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

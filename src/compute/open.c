@@ -21,9 +21,14 @@ static bool read_options(reward_cuda_options *o, const char *device) {
   return *at == 0;
 }
 
+/* Another build of it, the tests' emulator; NULL: none is named. */
+static const char *other_library(void) {
+  const char *name = getenv("REWARD_CUDA_LIBRARY");
+  return name && *name ? name : NULL;
+}
 static const char *cuda_library(void) {
-  const char *name = getenv("REWARD_CUDA_LIBRARY"); /* another build of it: the tests' emulator */
-  return name && *name ? name : "libreward-cuda.so";
+  const char *other = other_library();
+  return other ? other : "libreward-cuda.so";
 }
 
 const char *backend_devices(void) {
@@ -32,9 +37,8 @@ const char *backend_devices(void) {
 }
 
 bool backend_gpu_likely(void) {
-  const char *name = getenv("REWARD_CUDA_LIBRARY");
-  if (name && *name) return true; /* it may need no driver */
   char why[512];
+  if (other_library()) return true;                            /* it may need no driver */
   return plugin_open("libcuda.so.1", why, sizeof why) != NULL; /* stays open: cuda needs it next */
 }
 

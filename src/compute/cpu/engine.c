@@ -19,10 +19,12 @@ static void pack(const engine *e, panels to, factor_id f, const void *src, tenso
 
 void engine_by_tiles(const engine *e, size_t chunks, panels a, panels b, float *c, size_t ldc, size_t m, size_t n,
                      bool acc) {
-  const size_t mr = e->width[FACTOR_A], nr = e->width[FACTOR_B], tiles = ceil_div(m, mr);
+  const size_t mr = e->width[FACTOR_A], nr = e->width[FACTOR_B],
+               panel = chunks * engine_chunk(e, FACTOR_B, b.parts),
+               share = ceil_div(ceil_div(panel, LINE), ceil_div(m, mr));
   for (size_t j = 0; j < n; j += nr, b.p += b.ld) {
     const float *rows = a.p, *next = b.p + b.ld; /* each tile fetches its share of the panel that follows */
-    size_t lines = j + nr < n ? ceil_div(ceil_div(b.ld, LINE), tiles) : 0;
+    size_t lines = j + nr < n ? share : 0;
     for (size_t i = 0; i < m; i += mr, rows += a.ld) {
       for (size_t l = 0; l < lines; l++, next += LINE) __builtin_prefetch(next);
       e->tile(chunks, rows, b.p, c + i * ldc + j, ldc, m - i < mr ? m - i : mr, n - j < nr ? n - j : nr, acc);
