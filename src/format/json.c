@@ -19,9 +19,10 @@
 enum { KEPT_NODES = 1 << 21 };
 
 typedef struct {
-  uint32_t at, len; /* bytes of the value in the text */
-  uint32_t key_at;  /* where a member's key begins (its opening quote); else UINT32_MAX */
-  int32_t next;     /* the node after this value and all inside it */
+  uint32_t at, len;           /* bytes of the value in the text */
+  uint32_t key_at;            /* where a member's key begins (behind its quote); else UINT32_MAX */
+  uint32_t key_len, key_head; /* its bytes in the text; the first of them, so that others are known at once */
+  int32_t next;               /* the node after this value and all inside it */
   int32_t parent;
   uint32_t children; /* elements or members */
   uint8_t type;      /* json_type */
@@ -222,9 +223,24 @@ static bool word(parser *s, const char *w) {
 
 /* Of a member's key; the node of its value has it. */
 typedef struct {
-  uint32_t at; /* UINT32_MAX: none */
+  uint32_t at, len, head; /* as key_at and its like */
   bool escaped;
 } key_place;
+
+static inline uint32_t key_head(const char *key, size_t len) {
+  uint32_t head = 0;
+  memcpy(&head, key, len < sizeof head ? len : sizeof head);
+  return head;
+}
+
+static rw_status scan_key(parser *s, key_place *key) {
+  const unsigned char *open = s->p;
+  RW_TRY(scan_string(s, &key->escaped));
+  key->at = (uint32_t)(open + 1 - s->start);
+  key->len = (uint32_t)(s->p - open - 2);
+  key->head = key_head((const char *)open + 1, key->len);
+  return RW_OK;
+}
 
 static rw_status new_node(parser *s, json_type type, key_place key, int32_t parent, int32_t *index) {
   json_doc *d = s->d;
@@ -233,6 +249,8 @@ static rw_status new_node(parser *s, json_type type, key_place key, int32_t pare
   *index = (int32_t)d->n;
   d->nodes[d->n++] = (node){.at = (uint32_t)(s->p - s->start),
                             .key_at = key.at,
+                            .key_len = key.len,
+                            .key_head = key.head,
                             .parent = parent,
                             .type = (uint8_t)type,
                             .key_escaped = key.escaped};
@@ -284,15 +302,14 @@ static rw_status scan(parser *s) {
   int32_t open = -1;
   int depth = 0;
   for (;;) {
-    key_place key = {UINT32_MAX, false};
+    key_place key = {.at = UINT32_MAX};
     skip_space(s);
     bool closes = open >= 0 && s->p < s->end && d->nodes[open].children == 0 &&
                   *s->p == (d->nodes[open].type == JSON_OBJECT ? '}' : ']');
     if (!closes) {
       if (open >= 0 && d->nodes[open].type == JSON_OBJECT) {
         if (s->p >= s->end || *s->p != '"') return expected(s, "a key in quotes");
-        key.at = (uint32_t)(s->p - s->start);
-        RW_TRY(scan_string(s, &key.escaped));
+        RW_TRY(scan_key(s, &key));
         skip_space(s);
         if (s->p >= s->end || *s->p != ':') return expected(s, "':' after a key");
         s->p++;
@@ -450,11 +467,10 @@ static slice unescape(json_doc *d, const char *text, size_t len) {
   return (slice){out, (size_t)(o - out)};
 }
 
-/* n: a member. Its key's closing quote is the first that no backslash stands before. */
+/* n: a member. */
 static slice key_of(json_doc *d, const node *n) {
-  const char *p = d->text + n->key_at + 1, *q = p;
-  for (; *q != '"'; q++) q += *q == '\\';
-  return n->key_escaped ? unescape(d, p, (size_t)(q - p)) : (slice){p, (size_t)(q - p)};
+  slice key = {d->text + n->key_at, n->key_len};
+  return n->key_escaped ? unescape(d, key.p, key.len) : key;
 }
 
 slice json_key(json_doc *d, json_val v) {
@@ -464,13 +480,14 @@ slice json_key(json_doc *d, json_val v) {
 
 json_val json_get(const json_doc *d, json_val object, const char *key) {
   if (json_kind(d, object) != JSON_OBJECT) return JSON_NONE;
-  json_val found = JSON_NONE;
+  json_val found = JSON_NONE, end = d->nodes[object].next;
   size_t len = strlen(key);
-  for (json_val v = json_first(d, object); v != JSON_NONE; v = json_next(d, v)) {
+  uint32_t head = key_head(key, len);
+  for (json_val v = object + 1; v < end; v = d->nodes[v].next) {
     const node *n = &d->nodes[v];
-    const char *k = d->text + n->key_at + 1;
-    bool same = n->key_escaped ? slice_eq(key_of((json_doc *)d, n), (slice){key, len})
-                               : n->key_at + 1 + len < d->len && k[len] == '"' && memcmp(k, key, len) == 0;
+    bool same = n->key_escaped
+                    ? slice_eq(key_of((json_doc *)d, n), (slice){key, len})
+                    : n->key_len == len && n->key_head == head && memcmp(d->text + n->key_at, key, len) == 0;
     if (same) found = v;
   }
   return found;
