@@ -12,7 +12,7 @@
 #include "curate/words.h"
 #include "format/rows.h"
 
-enum { FILTER_BITS = 22 };
+enum { FILTER_BITS = 22, AHEAD = 16 /* words of the filter that are fetched at once */ };
 static const uint64_t BASE = 0x9e3779b97f4a7c15u; /* base of the rolling hash; odd */
 
 typedef struct {
@@ -76,14 +76,12 @@ struct decon_scratch {
 };
 
 static size_t slot_of(const decon_index *d, uint64_t h) { return (size_t)(h * BASE >> 20) & (d->n_slots - 1); }
-static void filter_set(decon_index *d, uint64_t h) {
-  uint64_t b = h * BASE >> (64 - FILTER_BITS);
-  d->filter[b / 64] |= (uint64_t)1 << (b % 64);
+static uint64_t *filter_word(const decon_index *d, uint64_t h) {
+  return &d->filter[h * BASE >> (64 - FILTER_BITS + 6)];
 }
-static bool filter_has(const decon_index *d, uint64_t h) {
-  uint64_t b = h * BASE >> (64 - FILTER_BITS);
-  return d->filter[b / 64] >> (b % 64) & 1;
-}
+static uint64_t filter_bit(uint64_t h) { return (uint64_t)1 << (h * BASE >> (64 - FILTER_BITS) & 63); }
+static void filter_set(decon_index *d, uint64_t h) { *filter_word(d, h) |= filter_bit(h); }
+static bool filter_has(const decon_index *d, uint64_t h) { return *filter_word(d, h) & filter_bit(h); }
 
 /* Hash of w[0..n), by the same polynomial that rolls. A whole short prompt gets its length mixed in. */
 static uint64_t run_hash(const word *w, size_t n) {
@@ -446,12 +444,18 @@ static rw_status check_message(decon_scratch *s, slice text, size_t turn, rw_err
     uint64_t h = short_hash(w, s->w.n);
     return !d->o.gist && filter_has(d, h) ? check_hits(s, h, turn, 0, s->w.n, true, err) : RW_OK;
   }
-  uint64_t h = run_hash(w, n);
-  for (size_t i = 0;; i++) {
-    if (filter_has(d, h)) RW_TRY(check_hits(s, h, turn, i, n, false, err));
-    if (i + n >= s->w.n) return RW_OK;
-    h = (h - w[i].hash * d->lead) * BASE + w[i + n].hash;
+  uint64_t h = run_hash(w, n), ahead[AHEAD];
+  for (size_t i = 0, end = s->w.n - n + 1; i < end;) {
+    size_t k = 0;
+    for (; k < AHEAD && i + k < end; k++) {
+      if (i + k > 0) h = (h - w[i + k - 1].hash * d->lead) * BASE + w[i + k + n - 1].hash;
+      ahead[k] = h;
+      __builtin_prefetch(filter_word(d, h));
+    }
+    for (size_t from = i; i < from + k; i++)
+      if (filter_has(d, ahead[i - from])) RW_TRY(check_hits(s, ahead[i - from], turn, i, n, false, err));
   }
+  return RW_OK;
 }
 
 static bool among(const texts *t, slice text) {
