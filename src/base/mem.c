@@ -195,6 +195,14 @@ void str_add(str *s, const char *p, size_t len) {
 void str_addz(str *s, const char *z) { str_add(s, z, strlen(z)); }
 void str_addc(str *s, char c) { str_add(s, &c, 1); }
 
+/* Rows of token ids are mostly digits, so printf's machinery is left out. */
+void str_uint(str *s, uint64_t n) {
+  char b[24], *p = b + sizeof b;
+  do *--p = (char)('0' + n % 10);
+  while (n /= 10);
+  str_add(s, p, (size_t)(b + sizeof b - p));
+}
+
 void str_vprintf(str *s, const char *fmt, va_list ap) {
   va_list again;
   va_copy(again, ap);

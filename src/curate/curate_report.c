@@ -78,34 +78,49 @@ static rw_status count_categories(const curation *r, category_count **out, size_
   return ok ? RW_OK : rw_nomem(err, "report");
 }
 
-/* "stage: reason", as it is counted; false: the pair or row i is not of the source, or was kept. */
-static bool reason_of(const curation *r, const source *src, size_t i, str *out) {
-  const candidate *c = i < r->n ? &r->c[i] : NULL;
-  const loose_row *l = c ? NULL : &r->loose[i - r->n];
-  if (r->inputs[c ? c->input : l->row.input].src != src || (c && !c->reason)) return false;
-  str_clear(out);
-  str_printf(out, "%s: %s", c ? c->by->kind->name : "source", !c ? l->reason : c->counted ? c->counted : c->reason);
-  return !out->oom;
+/* Why pairs or rows were removed, as it is counted. */
+typedef struct {
+  const char *by, *reason; /* by: a stage's name, or "source" */
+  size_t rows;
+} removed_for;
+typedef struct {
+  removed_for *items;
+  size_t n, cap, last; /* last: many rows are removed for what the row before was */
+} reasons;
+
+static bool is_for(const removed_for *x, const char *by, const char *reason) {
+  return (x->by == by && x->reason == reason) || (strcmp(x->by, by) == 0 && strcmp(x->reason, reason) == 0);
 }
 
-/* In the order in which they are met: counted in a first pass, told in a second. */
+static bool count_reason(reasons *l, const char *by, const char *reason) {
+  if (l->n == 0 || !is_for(&l->items[l->last], by, reason)) {
+    for (l->last = 0; l->last < l->n && !is_for(&l->items[l->last], by, reason); l->last++) continue;
+    removed_for first = {by, reason, 0};
+    if (l->last == l->n && !vec_push(l->items, l->n, l->cap, first)) return false;
+  }
+  l->items[l->last].rows++;
+  return true;
+}
+
+/* In the order in which they are met. */
 static void put_reasons(const curation *r, const source *src, json_writer *w) {
-  map *seen = map_new();
+  reasons l = {0};
+  bool ok = true;
+  for (const input *in = r->inputs; in < r->inputs + r->n_inputs; in++)
+    for (const candidate *c = r->c + in->first; ok && in->src == src && c < r->c + in->first + in->n; c++)
+      if (c->reason) ok = count_reason(&l, c->by->kind->name, c->counted ? c->counted : c->reason);
+  for (const loose_row *x = r->loose; ok && x < r->loose + r->n_loose; x++)
+    if (r->inputs[x->row.input].src == src) ok = count_reason(&l, "source", x->reason);
   str key = {0};
-  for (size_t pass = 0; seen && pass < 2; pass++)
-    for (size_t i = 0; i < r->n + r->n_loose; i++) {
-      int64_t *n = reason_of(r, src, i, &key) ? map_put(seen, key.p, key.len, 0, NULL) : NULL;
-      if (!n) continue;
-      if (pass == 0) {
-        ++*n;
-      } else if (*n > 0) {
-        jw_key(w, (slice){key.p, key.len});
-        jw_int(w, NULL, *n);
-        *n = 0;
-      }
-    }
+  for (const removed_for *x = l.items; ok && x < l.items + l.n; x++) {
+    str_clear(&key);
+    str_printf(&key, "%s: %s", x->by, x->reason);
+    jw_key(w, (slice){key.p, key.len});
+    jw_uint(w, NULL, x->rows);
+  }
+  w->out->oom |= !ok || key.oom;
   str_free(&key);
-  map_free(seen);
+  mem_free(l.items);
 }
 
 static void put_source(const curation *r, const summary *t, json_writer *w) {

@@ -20,13 +20,17 @@ void curation_row_id(const curation *r, place row, str *out) {
   const input *i = &r->inputs[row.input];
   str_addz(out, i->src->name);
   if (i->number > 1) str_printf(out, ":%u", i->number);
-  str_printf(out, ":%llu", (unsigned long long)row.line);
+  str_addc(out, ':');
+  str_uint(out, row.line);
 }
 void curation_id(const curation *r, const candidate *c, str *out) {
   place a = curation_earlier(c), b = curation_later(c);
   curation_row_id(r, a, out);
   if (a.input != b.input) str_printf(out, "+%u:%llu", r->inputs[b.input].number, (unsigned long long)b.line);
-  if (a.input == b.input && a.line != b.line) str_printf(out, "+%llu", (unsigned long long)b.line);
+  if (a.input == b.input && a.line != b.line) {
+    str_addc(out, '+');
+    str_uint(out, b.line);
+  }
   row_form form = r->inputs[c->input].form;
   if (form == FORM_ADJACENT || form == FORM_ALL) str_printf(out, "/%u-%u", c->chosen + 1, c->rejected + 1);
 }

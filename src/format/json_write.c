@@ -76,20 +76,13 @@ void jw_slice(json_writer *w, const char *name, slice text) {
     str_addz(out, "null");
 }
 
-/* Rows of token ids are mostly digits, so printf's machinery is left out. */
-static void add_digits(str *out, bool negative, uint64_t v) {
-  char b[24], *p = b + sizeof b;
-  do *--p = (char)('0' + v % 10);
-  while (v /= 10);
-  if (negative) *--p = '-';
-  str_add(out, p, (size_t)(b + sizeof b - p));
-}
-
 void jw_int(json_writer *w, const char *name, int64_t v) {
-  add_digits(jw_value(w, name), v < 0, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+  str *out = jw_value(w, name);
+  if (v < 0) str_addc(out, '-');
+  str_uint(out, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-void jw_uint(json_writer *w, const char *name, uint64_t v) { add_digits(jw_value(w, name), false, v); }
+void jw_uint(json_writer *w, const char *name, uint64_t v) { str_uint(jw_value(w, name), v); }
 
 void jw_num(json_writer *w, const char *name, double v) { str_json_num(jw_value(w, name), v); }
 void jw_f32(json_writer *w, const char *name, float v) { str_json_f32(jw_value(w, name), v); }
