@@ -1,4 +1,5 @@
 /* test_base_thread.c - the pool: each task once, whatever the counts of tasks and threads. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,6 +46,36 @@ static void each_task_runs_once(void **state) {
       pool_run(p, tasks[i], look, &s);
       for (size_t t = 0; t < MOST; t++) assert_int_equal(s.times[t], t < tasks[i]);
       assert_false(s.strange);
+    }
+    pool_free(p);
+  }
+}
+
+typedef struct {
+  seen s; /* first: look() gets it */
+  pthread_t caller;
+  int own, strange, early; /* early: a single thread came to a task before */
+} beside;
+
+static void own_work(void *ctx) {
+  beside *b = ctx;
+  b->own++;
+  if (!pthread_equal(b->caller, pthread_self())) b->strange = 1;
+  for (size_t t = 0; b->s.threads == 1 && t < MOST; t++) b->early |= b->s.times[t];
+}
+
+static void callers_own_work_comes_first(void **state) {
+  (void)state;
+  static const size_t tasks[] = {0, 1, 2, 100};
+  for (int threads = 1; threads <= 3; threads++) {
+    pool *p;
+    assert_int_equal(pool_new(&p, threads, NULL), 0);
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+      static beside b;
+      b = (beside){.s.threads = threads, .caller = pthread_self()};
+      pool_run_beside(p, own_work, tasks[i], look, &b);
+      assert_true(b.own == 1 && !b.strange && !b.early && !b.s.strange);
+      for (size_t t = 0; t < MOST; t++) assert_int_equal(b.s.times[t], t < tasks[i]);
     }
     pool_free(p);
   }
@@ -116,7 +147,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_task_runs_once),          cmocka_unit_test(one_thread_goes_in_order),
       cmocka_unit_test(runs_follow_each_other),       cmocka_unit_test(none_asked_is_one_for_each_core),
-      cmocka_unit_test(without_memory_there_is_none),
+      cmocka_unit_test(without_memory_there_is_none), cmocka_unit_test(callers_own_work_comes_first),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,6 +163,47 @@ static void two_are_hashed_at_once(void **state) {
   }
 }
 
+static rw_status no_work(void *ctx, rows_lane *lane, slice row, uint64_t line, void *result, rw_error *e) {
+  (void)ctx, (void)lane, (void)row, (void)line, (void)result, (void)e;
+  return RW_OK;
+}
+static rw_status count(void *ctx, slice row, uint64_t line, void *result, rw_error *e) {
+  one_file *f = ctx;
+  (void)row, (void)line, (void)result, (void)e;
+  f->seen++;
+  return RW_OK;
+}
+
+/* Also what is no row, and what is changed where it stands, is of the sum. */
+static void sums_are_of_all_bytes(void **state) {
+  static const char *const texts[FILES] = {"\xEF\xBB\xBF{}\r\n\n {}", "\n \n", "", " [{},\n {\"a\":\n1} ]\n ",
+                                           "{}\n\n\n"};
+  static const uint64_t rows[FILES] = {2, 0, 0, 2, 1};
+  (void)state;
+  for (int threads = 1; threads <= 3; threads++) {
+    several all = {0};
+    char paths[FILES][300], want[65];
+    rows_file_job jobs[FILES];
+    rows_job job = {.result_size = 1, .work = no_work, .sink = count};
+    rw_context context;
+    for (size_t i = 0; i < FILES; i++) {
+      snprintf(paths[i], sizeof paths[i], "%s%zu", in_dir("bytes"), i);
+      OK(file_put(paths[i], texts[i], strlen(texts[i]), &err));
+      all.f[i] = (one_file){.all = &all, .index = i};
+      jobs[i] = (rows_file_job){.path = paths[i], .hashed = true, .ctx = &all.f[i], .end = end};
+    }
+    context_init(&context, NULL, NULL);
+    OK(context_start(&context, threads, &err));
+    OK(rows_map_files(jobs, FILES, &job, &context, &err));
+    context_end(&context);
+    for (size_t i = 0; i < FILES; i++) {
+      OK(sha256_file(paths[i], want, &err));
+      assert_int_equal(all.f[i].seen, rows[i]);
+      assert_string_equal(all.f[i].hash, want);
+    }
+  }
+}
+
 static void the_first_failure_in_order_is_told(void **state) {
   (void)state;
   for (int threads = 1; threads <= 4; threads += 3) {
@@ -228,11 +269,9 @@ static void a_pipe_is_opened_in_its_turn(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(files_are_read_at_once),
-      cmocka_unit_test(two_are_hashed_at_once),
-      cmocka_unit_test(the_first_failure_in_order_is_told),
-      cmocka_unit_test(what_waits_is_bounded),
-      cmocka_unit_test(only_what_is_wanted_is_worked_on),
+      cmocka_unit_test(files_are_read_at_once),       cmocka_unit_test(two_are_hashed_at_once),
+      cmocka_unit_test(sums_are_of_all_bytes),        cmocka_unit_test(the_first_failure_in_order_is_told),
+      cmocka_unit_test(what_waits_is_bounded),        cmocka_unit_test(only_what_is_wanted_is_worked_on),
       cmocka_unit_test(a_pipe_is_opened_in_its_turn),
   };
   return cmocka_run_group_tests(tests, make_files, remove_dir);

@@ -14,7 +14,7 @@
 
 enum { SHA256_BYTES = 32, SHA256_HEX = 65 };
 
-typedef struct {
+typedef struct sha256 {
   uint32_t h[8];
   uint64_t bytes;
   uint8_t rest[64]; /* bytes % 64 of them wait */

@@ -141,7 +141,12 @@ int pool_threads(const pool *p) { return p->threads; }
 locale_t pool_locale(const pool *p) { return p->numbers; }
 
 void pool_run(pool *p, size_t tasks, void (*fn)(void *, size_t, int), void *ctx) {
-  if (p->threads == 1 || tasks <= 1) {
+  pool_run_beside(p, NULL, tasks, fn, ctx);
+}
+
+void pool_run_beside(pool *p, void (*own)(void *), size_t tasks, void (*fn)(void *, size_t, int), void *ctx) {
+  if (p->threads == 1 || tasks + (own != NULL) <= 1) {
+    if (own) own(ctx);
     for (size_t t = 0; t < tasks; t++) fn(ctx, t, 0);
     return;
   }
@@ -155,6 +160,7 @@ void pool_run(pool *p, size_t tasks, void (*fn)(void *, size_t, int), void *ctx)
   atomic_fetch_add(&p->generation, 1);
   pthread_cond_broadcast(&p->start);
   pthread_mutex_unlock(&p->lock);
+  if (own) own(ctx);
   take_tasks(p, 0);
   await(p, run_over, 0, &p->done);
   pthread_mutex_unlock(&p->turn);

@@ -21,5 +21,8 @@ locale_t pool_locale(const pool *p); /* the C locale, in which the pool's own th
  * done. The calling thread is thread 0. Callers from several threads take turns. Must not be called from inside
  * a task. */
 void pool_run(pool *p, size_t tasks, void (*fn)(void *ctx, size_t task, int thread), void *ctx);
+/* The same, but the calling thread does its own work first, while the others are at the tasks; own NULL: none. */
+void pool_run_beside(pool *p, void (*own)(void *ctx), size_t tasks, void (*fn)(void *ctx, size_t task, int thread),
+                     void *ctx);
 
 #endif

@@ -19,7 +19,7 @@
 #include "base/sha256.h"
 #include "format/array_scan.h"
 
-enum { READ_BYTES = 1 << 18, MAX_ROW = 1 << 30, USUAL_MAX_ROW = 64 << 20 };
+enum { READ_BYTES = 1 << 16, MAX_ROW = 1 << 30, USUAL_MAX_ROW = 64 << 20 };
 typedef enum { PLAIN, GZIP, ZSTD } packing;
 typedef enum { UNKNOWN, LINES, ARRAY, ARRAY_ENDED } layout;
 
@@ -34,10 +34,9 @@ struct jsonl_in {
   bool z_open, member_open; /* inside a compressed stream: an end of file now is a truncation */
   bool eof;                 /* end of the file */
   bool regular, hashed;
-  bool held;       /* what is consumed stays in buf */
-  sha256 sum;      /* hashed: of the file so far, */
-  size_t unhashed; /* but for these last bytes of buf */
-  char *raw;       /* READ_BYTES of the file, when compressed */
+  bool held;  /* what is consumed stays in buf */
+  sha256 sum; /* hashed: of the file so far; lends_sum: of what the holder has added */
+  char *raw;  /* READ_BYTES of the file, when compressed */
   size_t raw_len, raw_at;
   str buf;                             /* decoded bytes */
   size_t pos;                          /* place of the next row in buf */
@@ -47,6 +46,11 @@ struct jsonl_in {
 
 /* ---- reading ---- */
 
+/* Does whoever holds the rows add their bytes to the sum? An array's rows are changed in the buffer. */
+static bool lends_sum(const jsonl_in *in) {
+  return in->hashed && in->held && in->how == PLAIN && (in->rows == LINES || in->rows == UNKNOWN);
+}
+
 static rw_status read_fd(jsonl_in *in, char *p, size_t n, size_t *got, rw_error *err) {
   ssize_t r;
   do r = read(in->fd, p, n);
@@ -55,10 +59,7 @@ static rw_status read_fd(jsonl_in *in, char *p, size_t n, size_t *got, rw_error 
   if (r < 0) return rw_fail(err, RW_IO, "%s: cannot read: %s", in->path, strerror(errno));
   *got = (size_t)r;
   in->stored += (uint64_t)r;
-  if (in->held && in->how == PLAIN && in->rows == LINES) /* an array's rows are changed in the buffer */
-    in->unhashed += (size_t)r;
-  else if (in->hashed)
-    sha256_add(&in->sum, p, (size_t)r);
+  if (in->hashed && !lends_sum(in)) sha256_add(&in->sum, p, (size_t)r);
   if (r == 0) in->eof = true;
   return RW_OK;
 }
@@ -203,7 +204,7 @@ rw_status jsonl_open_hashed(jsonl_in **in, const char *path, rw_context *context
 
 bool jsonl_hash(const jsonl_in *in, char out[SHA256_HEX]) {
   sha256 sum = in->sum;
-  if (!in->hashed || !in->regular || !in->eof || in->unhashed) return false;
+  if (!in->hashed || !in->regular || !in->eof || in->sum.bytes != in->stored) return false;
   sha256_end_hex(&sum, out);
   return true;
 }
@@ -237,7 +238,9 @@ static void take(jsonl_in *in, size_t n) {
 static rw_status find_layout(jsonl_in *in, rw_error *err) {
   size_t at = 0;
   RW_TRY(skip_space(in, &at, err));
-  in->rows = in->pos + at < in->buf.len && in->buf.p[in->pos + at] == '[' ? ARRAY : LINES;
+  bool lines = in->pos + at == in->buf.len || in->buf.p[in->pos + at] != '[';
+  if (!lines && lends_sum(in)) sha256_add(&in->sum, in->buf.p, in->buf.len);
+  in->rows = lines ? LINES : ARRAY;
   if (in->rows == ARRAY) take(in, at + 1);
   return RW_OK;
 }
@@ -313,7 +316,10 @@ rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err) {
   }
 }
 
-void jsonl_hold(jsonl_in *in) { in->held = true; }
+void jsonl_hold(jsonl_in *in) {
+  in->held = true;
+  if (lends_sum(in)) sha256_begin(&in->sum);
+}
 
 const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread) {
   *taken = in->pos;
@@ -321,20 +327,10 @@ const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread) {
   return in->buf.p;
 }
 
-static const char *unhashed(const jsonl_in *in) {
-  return in->unhashed ? in->buf.p + in->buf.len - in->unhashed : "";
-}
-
-void jsonl_hash_two(jsonl_in *a, jsonl_in *b) {
-  if (!a->hashed || !b->hashed) return;
-  sha256_add_two(&a->sum, unhashed(a), a->unhashed, &b->sum, unhashed(b), b->unhashed);
-  a->unhashed = b->unhashed = 0;
-}
+sha256 *jsonl_sum(jsonl_in *in) { return lends_sum(in) ? &in->sum : NULL; }
 
 bool jsonl_take(jsonl_in *in, str *text) {
   str full = in->buf;
-  if (in->hashed) sha256_add(&in->sum, unhashed(in), in->unhashed);
-  in->unhashed = 0;
   str_clear(text);
   if (full.p) str_add(text, full.p + in->pos, full.len - in->pos);
   if (text->oom) return false;

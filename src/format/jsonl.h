@@ -19,7 +19,7 @@ rw_status jsonl_next(jsonl_in *in, slice *row, uint64_t *line, rw_error *err);
 /* As rows_hold and its like in rows.h. */
 void jsonl_hold(jsonl_in *in);
 const char *jsonl_held(const jsonl_in *in, size_t *taken, size_t *unread);
-void jsonl_hash_two(jsonl_in *a, jsonl_in *b);
+sha256 *jsonl_sum(jsonl_in *in);
 bool jsonl_take(jsonl_in *in, str *text);
 /* May a row have so many bytes? RW_DATA of the line, by the context's max_row_bytes. */
 rw_status jsonl_fits(const jsonl_in *in, size_t len, uint64_t line, rw_error *err);

@@ -153,7 +153,7 @@ bool rows_hold(rows_in *in) {
 const char *rows_held(const rows_in *in, size_t *taken, size_t *unread) {
   return jsonl_held(in->jsonl, taken, unread);
 }
-void rows_hash_two(rows_in *a, rows_in *b) { jsonl_hash_two(a->jsonl, b->jsonl); }
+sha256 *rows_sum(rows_in *in) { return jsonl_sum(in->jsonl); }
 bool rows_take(rows_in *in, str *text) { return jsonl_take(in->jsonl, text); }
 
 void rows_close(rows_in *in) {

@@ -33,9 +33,9 @@ rw_status rows_next(rows_in *in, slice *row, uint64_t *line, rw_error *err);
 bool rows_hold(rows_in *in);
 const char *rows_held(const rows_in *in, size_t *taken, size_t *unread);
 bool rows_take(rows_in *in, str *text); /* false: no memory */
-/* Two files that are held and hashed: takes into their sums what they have read, which is faster for both at once
- * than for each when its buffer is taken. */
-void rows_hash_two(rows_in *a, rows_in *b);
+/* Of a file that is hashed, plain lines and held since before its first row: its sum, to which the holder adds what
+ * rows have taken of each buffer, in their order. NULL: the sum is taken while the file is read. */
+sha256 *rows_sum(rows_in *in);
 void rows_close(rows_in *in);
 rw_context *rows_context(const rows_in *in);
 bool rows_packed(const rows_in *in);      /* the file that is read now */

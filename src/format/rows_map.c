@@ -7,9 +7,8 @@
  *
  * Of several files the next one is begun where reading takes longer than a thread's share of the work does (of
  * packed files, or with many threads), where the others are read to their ends, and beside a plain one whose
- * SHA-256 is taken, which is faster for two at once: one thread reads both by turns. The first of them is handed
- * on, as one file alone is; the others' results wait, about WAITING_BYTES a thread at most, with the rows' texts
- * only if sink() gets them.
+ * SHA-256 is taken, which is faster for two at once. The first of them is handed on, as one file alone is; the
+ * others' results wait, about WAITING_BYTES a thread at most, with the rows' texts only if sink() gets them.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -18,10 +17,11 @@
 #include "base/log.h"
 #include "format/rows.h"
 
-enum { CHUNK_BYTES = 1 << 19, CHUNK_ROWS = 2048, LARGE_BYTES = 64 << 20, BATCHES = 3, WAITING_BYTES = 128 << 20 };
+enum { CHUNK_BYTES = 1 << 18, CHUNK_ROWS = 1024, LARGE_BYTES = 64 << 20, BATCHES = 3, WAITING_BYTES = 128 << 20 };
 
 typedef struct {
   str text;
+  size_t taken; /* bytes of text that rows have taken */
   struct {
     size_t at, len;
     uint64_t line;
@@ -54,12 +54,15 @@ struct stream {
   rw_status read;
   rw_error read_err;
   double seconds; /* of reading, in this step */
-  stream *also;   /* is read by the same task, in this step; NULL: none */
 };
 
 typedef struct {
+  enum { READ, SUM, WORK } what; /* read the next chunks; add those of now to their file's sum; work on one */
   stream *of;
-  chunk *c; /* NULL: read the next ones */
+  union {
+    stream *also; /* SUM: the other file, or NULL */
+    chunk *c;     /* WORK */
+  };
 } map_task;
 
 typedef struct {
@@ -73,7 +76,6 @@ typedef struct {
   size_t n_lanes;
   map_task *tasks;
   size_t n_tasks, cap_tasks;
-  bool handed; /* what is done of the first file is handed on */
   rw_status sunk;
   rw_error sink_err;
 } mapping;
@@ -173,71 +175,82 @@ static rw_status read_rows(stream *f, chunk *c, rw_error *err) {
   return RW_OK;
 }
 
-static rw_status begin_chunk(stream *f, chunk *c, rw_error *err) {
+/* Also where rows_next fails, the chunk has the rows before. */
+static rw_status read_chunk(stream *f, chunk *c, rw_error *err) {
+  size_t unread;
   c->n = 0;
   c->status = RW_OK;
   if (!c->text.p && f->n_texts > 0) c->text = f->texts[--f->n_texts];
   if (c->text.cap > (size_t)4 * CHUNK_BYTES) str_free(&c->text); /* of a long row */
   str_clear(&c->text);
   arena_reset(c->keep);
-  return read_rows(f, c, err);
+  rw_status s = read_rows(f, c, err);
+  c->taken = c->text.len;
+  if (!f->held) return s;
+  rows_held(f->in, &c->taken, &unread);
+  if (rows_take(f->in, &c->text)) return s;
+  c->n = c->taken = 0;
+  return s ? s : rw_nomem(err, "rows");
 }
 
-/* As many chunks as the streams may have at a time, together two a thread. Rows before a broken place are still
- * worked on and handed on. */
+/* As many chunks as the streams may have at a time, together four a thread, so that the threads end together. */
 static size_t chunks_at_once(const mapping *m) {
-  size_t n = 2 * m->n_lanes / m->n_streams;
+  size_t n = 4 * m->n_lanes / m->n_streams;
   return n < 2 ? 2 : n;
 }
 
-/* What a file reads in a step. */
-typedef struct {
-  stream *f;
-  size_t chunks, bytes; /* that it may still read */
-  chunk *c;             /* that it reads now; NULL: none */
-} reading;
-
-static reading reading_of(const mapping *m, stream *f) {
-  size_t n = chunks_at_once(m), most = 2 * n * CHUNK_BYTES, large = LARGE_BYTES / BATCHES / m->n_streams;
-  return (reading){f, n, most > large ? most : large, NULL};
-}
-
-static bool read_on(reading *r) {
-  stream *f = r->f;
-  r->c = NULL;
-  if (!f || r->chunks == 0 || r->bytes == 0 || f->ended) return false;
-  r->c = f->spare.items[f->spare.n - 1];
-  r->chunks--;
-  f->read = begin_chunk(f, r->c, &f->read_err);
-  f->ended |= f->read != RW_OK;
-  return true;
-}
-
-static void end_chunk(reading *r) {
-  stream *f = r->f;
-  if (f->held && !rows_take(f->in, &r->c->text)) {
-    r->c->n = 0;
-    f->ended = true;
-    if (!f->read) f->read = rw_nomem(&f->read_err, "rows");
-  }
-  if (r->c->n == 0) return;
-  f->spare.n--;
-  put_chunk(&f->coming, r->c);
-  r->bytes -= r->c->text.len < r->bytes ? r->c->text.len : r->bytes;
-}
-
-/* Two files are read by turns, so that their sums can be taken together. */
+/* What a file reads in a step. Blank lines that no row follows make a chunk, too: their bytes are of the sum. */
 static void read_chunks(const mapping *m, stream *f) {
-  reading r[2] = {reading_of(m, f), reading_of(m, f->also)};
+  size_t n = chunks_at_once(m), most = 2 * n * CHUNK_BYTES, large = LARGE_BYTES / BATCHES / m->n_streams;
   double began = clock_seconds();
-  for (;;) {
-    bool first = read_on(&r[0]), second = read_on(&r[1]);
-    if (!first && !second) break;
-    if (first && second) rows_hash_two(f->in, f->also->in);
-    if (first) end_chunk(&r[0]);
-    if (second) end_chunk(&r[1]);
+  if (most < large) most = large;
+  for (size_t i = 0, bytes = 0; i < n && bytes < most && !f->ended; i++) {
+    chunk *c = f->spare.items[f->spare.n - 1];
+    f->read = read_chunk(f, c, &f->read_err);
+    f->ended |= f->read != RW_OK;
+    if (c->taken == 0) continue;
+    f->spare.n--;
+    put_chunk(&f->coming, c);
+    bytes += c->text.len;
   }
   f->seconds = clock_seconds() - began;
+}
+
+/* What of a file's chunks its sum has not: from `in` of chunk `at` on. */
+typedef struct {
+  stream *of; /* NULL: nothing */
+  size_t at, in;
+} unsummed;
+
+static slice next_bytes(const unsummed *u) {
+  if (!u->of || u->at == u->of->now.n) return (slice){"", 0};
+  const chunk *c = u->of->now.items[u->at];
+  return (slice){c->text.p + u->in, c->taken - u->in};
+}
+
+static void go_on(unsummed *u, size_t n) {
+  u->in += n;
+  if (n == 0 || u->in < u->of->now.items[u->at]->taken) return;
+  u->at++;
+  u->in = 0;
+}
+
+/* Two files' bytes together, as far as both go. */
+static void add_to_sums(stream *f, stream *also) {
+  unsummed a = {f, 0, 0}, b = {also, 0, 0};
+  for (;;) {
+    slice p = next_bytes(&a), q = next_bytes(&b);
+    if (p.len == 0 && q.len == 0) return;
+    if (p.len > 0 && q.len > 0) p.len = q.len = p.len < q.len ? p.len : q.len;
+    if (p.len > 0 && q.len > 0)
+      sha256_add_two(rows_sum(f->in), p.p, p.len, rows_sum(also->in), q.p, q.len);
+    else if (p.len > 0)
+      sha256_add(rows_sum(f->in), p.p, p.len);
+    else
+      sha256_add(rows_sum(also->in), q.p, q.len);
+    go_on(&a, p.len);
+    go_on(&b, q.len);
+  }
 }
 
 static rw_status drain(const mapping *m, const stream *f, const chunk *c, rw_error *err) {
@@ -250,67 +263,79 @@ static rw_status drain(const mapping *m, const stream *f, const chunk *c, rw_err
   return c->status;
 }
 
-static void hand_on(mapping *m) {
+/* On the calling thread: it is always the same that calls sink. */
+static void hand_on(void *ctx) {
+  mapping *m = ctx;
   const stream *f = m->streams[0];
-  m->handed = true;
   for (size_t i = 0; !m->sunk && i < f->done.n; i++) m->sunk = drain(m, f, f->done.items[i], &m->sink_err);
 }
 
-/* The caller's thread hands on before its first task: it is always the same that calls sink. */
 static void run_task(void *ctx, size_t number, int thread) {
   mapping *m = ctx;
   const map_task *t = &m->tasks[number];
-  if (thread == 0 && !m->handed && !m->streams[0]->file->sink_runs_pool) hand_on(m);
-  if (t->c)
-    work_chunk(m, t->of, t->c, thread);
-  else
-    read_chunks(m, t->of);
+  switch (t->what) {
+    case READ: read_chunks(m, t->of); break;
+    case SUM: add_to_sums(t->of, t->also); break;
+    case WORK: work_chunk(m, t->of, t->c, thread); break;
+  }
 }
 
 /* ---- steps ---- */
 
-/* Packed files are read by different threads: to unpack is more work than to hash. */
-static bool is_summed(const stream *f) { return f->held && f->file->hashed && !f->ended && !rows_packed(f->in); }
-
-/* Which files read: by a task each, or two whose sums are taken. */
+/* Which files read. */
 static rw_status choose_readers(mapping *m, rw_error *err) {
-  stream *lone = NULL;
   size_t waits = 0;
-  m->n_tasks = 0;
   for (size_t i = 0; i < m->n_streams; i++) waits += m->streams[i]->waits;
   for (size_t i = 0; i < m->n_streams; i++) {
     stream *f = m->streams[i];
     f->seconds = 0;
-    f->also = NULL;
     f->reads = !f->ended && (i == 0 || waits < WAITING_BYTES * m->n_lanes);
     if (f->reads && !have_spare(f, chunks_at_once(m))) return rw_nomem(err, "rows");
-    bool summed = f->reads && is_summed(f);
-    if (summed && lone) {
-      lone->also = f;
-      f->reads = false;
-    }
-    if (summed) lone = lone ? NULL : f;
-    m->n_tasks += f->now.n + f->reads;
   }
   return RW_OK;
 }
 
-/* The tasks of a step: readers first of the shares of the threads behind the caller's. */
+static bool is_summed(const stream *f) { return f->held && rows_sum(f->in); }
+
+/* The k-th of those that take long: the first of the share of a thread, the caller's last. */
+static void put_long(mapping *m, size_t k, map_task t) {
+  size_t at = m->n_tasks * ((k + 1) % m->n_lanes) / m->n_lanes;
+  while (m->tasks[at].of) at = at + 1 < m->n_tasks ? at + 1 : 0;
+  m->tasks[at] = t;
+}
+
+static void put_works(mapping *m) {
+  for (size_t i = 0, at = 0; i < m->n_streams; i++)
+    for (size_t k = 0; k < m->streams[i]->now.n; k++) {
+      while (m->tasks[at].of) at++;
+      m->tasks[at] = (map_task){WORK, m->streams[i], .c = m->streams[i]->now.items[k]};
+    }
+}
+
+/* The tasks of a step. */
 static rw_status plan(mapping *m, rw_error *err) {
+  size_t longs = 0, sums = 0, works = 0;
+  stream *lone = NULL;
   RW_TRY(choose_readers(m, err));
+  for (size_t i = 0; i < m->n_streams; i++) {
+    const stream *f = m->streams[i];
+    longs += f->reads;
+    sums += f->now.n > 0 && is_summed(f);
+    works += f->now.n;
+  }
+  m->n_tasks = longs + (sums + 1) / 2 + works;
   if (!mem_grow((void **)&m->tasks, &m->cap_tasks, m->n_tasks, sizeof *m->tasks)) return rw_nomem(err, "rows");
   if (m->n_tasks) memset(m->tasks, 0, m->n_tasks * sizeof *m->tasks);
-  for (size_t i = 0, k = 0; i < m->n_streams; i++) {
-    if (!m->streams[i]->reads) continue;
-    size_t at = m->n_tasks * (++k % m->n_lanes) / m->n_lanes;
-    while (m->tasks[at].of) at = at + 1 < m->n_tasks ? at + 1 : 0;
-    m->tasks[at].of = m->streams[i];
+  longs = 0;
+  for (size_t i = 0; i < m->n_streams; i++) {
+    stream *f = m->streams[i];
+    if (f->reads) put_long(m, longs++, (map_task){READ, f, {NULL}});
+    if (f->now.n == 0 || !is_summed(f)) continue;
+    if (lone) put_long(m, longs++, (map_task){SUM, lone, {f}});
+    lone = lone ? NULL : f;
   }
-  for (size_t i = 0, at = 0; i < m->n_streams; i++)
-    for (size_t k = 0; k < m->streams[i]->now.n; k++, at++) {
-      while (m->tasks[at].of) at++;
-      m->tasks[at] = (map_task){m->streams[i], m->streams[i]->now.items[k]};
-    }
+  if (lone) put_long(m, longs, (map_task){SUM, lone, {NULL}});
+  put_works(m);
   return RW_OK;
 }
 
@@ -345,9 +370,9 @@ static bool reading_is_slow(const mapping *m) {
   double all = 0, longest = 0;
   for (size_t i = 0; i < m->n_tasks; i++) {
     const map_task *t = &m->tasks[i];
-    double seconds = t->c ? t->c->seconds : t->of->seconds;
+    double seconds = t->what == READ ? t->of->seconds : t->what == WORK ? t->c->seconds : 0;
     all += seconds;
-    if (!t->c && seconds > longest) longest = seconds;
+    if (t->what == READ && seconds > longest) longest = seconds;
   }
   return longest * (double)m->n_lanes > 1.25 * all;
 }
@@ -355,7 +380,7 @@ static bool reading_is_slow(const mapping *m) {
 /* Has a file whose sum is taken no other one beside it? */
 static bool one_is_lone(const mapping *m) {
   size_t n = 0;
-  for (size_t i = 0; i < m->n_streams; i++) n += is_summed(m->streams[i]);
+  for (size_t i = 0; i < m->n_streams; i++) n += is_summed(m->streams[i]) && !m->streams[i]->ended;
   return n % 2 == 1;
 }
 
@@ -423,9 +448,9 @@ static rw_status end_files(mapping *m, rw_error *err) {
 
 static rw_status step(mapping *m, rw_error *err) {
   RW_TRY(plan(m, err));
-  m->handed = false;
-  pool_run(m->context->threads, m->n_tasks, run_task, m);
-  if (!m->handed) hand_on(m);
+  bool alone = m->streams[0]->file->sink_runs_pool;
+  pool_run_beside(m->context->threads, alone ? NULL : hand_on, m->n_tasks, run_task, m);
+  if (alone) hand_on(m);
   if (m->sunk && err) *err = m->sink_err;
   RW_TRY(m->sunk);
   if (log_interrupted(m->context)) return rw_fail(err, RW_INTERRUPTED, "interrupted");
