@@ -17,6 +17,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/sha256.h"
+
 static rw_status sys_fail(rw_error *err, const char *path, const char *doing) {
   return rw_fail(err, RW_IO, "%s: %s: %s", path, doing, strerror(errno));
 }
@@ -116,6 +118,7 @@ struct file_out {
   char *path, *partial; /* partial NULL: stdout, a device or a pipe */
   size_t used;
   char *buffer;           /* OUT_BUFFER bytes */
+  sha256 *sum;            /* of what is written; NULL: not wanted */
   uint64_t written, sent; /* by file_out_write; handed to the disk */
 };
 
@@ -173,6 +176,7 @@ rw_status file_out_open(file_out **out, const char *path, rw_error *err) {
 }
 
 static rw_status write_all(file_out *o, const char *p, size_t len, rw_error *err) {
+  if (o->sum) sha256_add(o->sum, p, len);
   while (len > 0) {
     ssize_t n = write(o->fd, p, len);
     if (n < 0 && errno == EINTR) continue;
@@ -202,6 +206,8 @@ rw_status file_out_write(file_out *o, const void *p, size_t len, rw_error *err) 
   o->used += len;
   return RW_OK;
 }
+
+void file_out_sum(file_out *o, sha256 *sum) { o->sum = sum; }
 
 const char *file_out_partial(const file_out *o) { return o->partial; }
 

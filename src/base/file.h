@@ -51,6 +51,9 @@ typedef struct file_out file_out;
 rw_status file_out_open(file_out **out, const char *path, rw_error *err);
 rw_status file_out_write(file_out *out, const void *p, size_t len, rw_error *err);
 rw_status file_out_flush(file_out *out, rw_error *err); /* what was written leaves the process's own buffer */
+/* From now on adds what is written to *sum, which has all of it once the output is committed. */
+struct sha256;
+void file_out_sum(file_out *out, struct sha256 *sum);
 /* Flush, fsync, rename to the final name. Frees out in either case; on failure the partial is removed. */
 rw_status file_out_commit(file_out *out, rw_error *err);
 /* PATH.partial-PID-HOST, which the caller frees: in a folder, what a dead process of this host has left under such

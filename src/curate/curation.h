@@ -94,7 +94,7 @@ struct curation {
   size_t n_watch;
   str told;                    /* --explain: of rows in no pair */
   hashed_file *also, *written; /* written: rows and what stages write */
-  size_t n_also, n_written;
+  size_t n_also, n_written, cap_written;
   hashing *hashing;
   char model_hash[SHA256_HEX];    /* hash of --model's weights, once a stage has opened it */
   size_t row_bytes;               /* bytes of the kept rows as JSON */

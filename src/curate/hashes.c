@@ -68,12 +68,25 @@ static void hash_written(void *ctx, size_t i, int thread) {
   hashing_written *h = ctx;
   hashed_file *f = &h->r->written[i];
   rw_error err;
+  if (f->hash[0]) return;
   char *path = file_join(h->r->o->out, f->path);
   rw_status s = path ? sha256_file(path, f->hash, &err) : rw_nomem(&err, f->path);
   int none = RW_OK;
   (void)thread;
   if (s && atomic_compare_exchange_strong(&h->status, &none, s)) *h->err = err;
   mem_free(path);
+}
+
+static hashed_file *written_as(const curation *r, const char *name) {
+  for (size_t i = 0; i < r->n_written; i++)
+    if (strcmp(r->written[i].path, name) == 0) return &r->written[i];
+  return NULL;
+}
+
+rw_status hashes_wrote(curation *r, const char *name, sha256 *sum, rw_error *err) {
+  hashed_file f = {.path = arena_strndup(r->mem, name, strlen(name))};
+  if (sum) sha256_end_hex(sum, f.hash);
+  return f.path && vec_push(r->written, r->n_written, r->cap_written, f) ? RW_OK : rw_nomem(err, name);
 }
 
 rw_status hashes_end(curation *r, rw_error *err) {
@@ -83,8 +96,8 @@ rw_status hashes_end(curation *r, rw_error *err) {
   atomic_init(&h.status, RW_OK);
   RW_TRY(end_reading(r, err));
   rw_status s = curation_row_outputs(r, &names, err);
-  if (!s && !(r->written = mem_zalloc(names.n, sizeof *r->written))) s = rw_nomem(err, r->o->out);
-  for (size_t i = 0; !s && i < names.n; i++) r->written[r->n_written++].path = names.items[i];
+  for (size_t i = 0; !s && i < names.n; i++)
+    if (!written_as(r, names.items[i])) s = hashes_wrote(r, names.items[i], NULL, err);
   if (!s) pool_run(r->o->context->threads, r->n_written, hash_written, &h);
   if (!s && (s = (rw_status)atomic_load(&h.status)) && err) *err = why;
   mem_free(names.items);
@@ -92,8 +105,8 @@ rw_status hashes_end(curation *r, rw_error *err) {
 }
 
 rw_status hashes_of(const curation *r, const char *name, char out[SHA256_HEX], rw_error *err) {
-  for (size_t i = 0; i < r->n_written; i++)
-    if (strcmp(r->written[i].path, name) == 0) return memcpy(out, r->written[i].hash, SHA256_HEX), RW_OK;
+  const hashed_file *f = written_as(r, name);
+  if (f) return memcpy(out, f->hash, SHA256_HEX), RW_OK;
   char *path = file_join(r->o->out, name);
   rw_status s = path ? sha256_file(path, out, err) : rw_nomem(err, name);
   mem_free(path);

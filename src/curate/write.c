@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "curate/hashes.h"
 #include "curate/outputs.h"
 #include "curate/publish.h"
 #include "curate/row.h"
@@ -12,9 +13,16 @@
 enum { SHARD_BYTES = 500000000 }; /* bytes of rows as JSON, about what the hub's own tools choose */
 
 typedef struct {
+  rows_out *rows;
+  const char *name; /* in the output folder */
+  sha256 sum;
+  bool summed;
+} output;
+
+typedef struct {
   curation *r;
-  rows_out *out;
-  rows_out *stage[MAX_STAGES]; /* outputs of stages with a file */
+  output set, removed;
+  output stage[MAX_STAGES]; /* of stages with a file */
 } writing;
 
 static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {
@@ -22,11 +30,11 @@ static rw_status write_row(void *ctx, size_t i, slice row, rw_error *err) {
   for (size_t k = 0; k < w->r->recipe.n; k++) {
     if (!(w->r->c[i].written >> k & 1)) continue;
     w->r->stage_bytes[k] += row.len;
-    RW_TRY(rows_write(w->stage[k], row.p, row.len, err));
+    RW_TRY(rows_write(w->stage[k].rows, row.p, row.len, err));
   }
   if (w->r->c[i].reason) return RW_OK;
   w->r->row_bytes += row.len;
-  return rows_write(w->out, row.p, row.len, err);
+  return rows_write(w->set.rows, row.p, row.len, err);
 }
 
 /* What was removed, by input and row. */
@@ -89,54 +97,65 @@ static rw_status write_removed(curation *r, rows_out *out, rw_error *err) {
   return st;
 }
 
-static rw_status open_all(writing *w, rows_out **removed, rw_error *err) {
-  curation *r = w->r;
-  bool parquet = r->o->parquet;
-  char *train = file_join(r->o->out, parquet ? "data/train" : "train.jsonl");
-  char *gone = file_join(r->o->out, "removed.jsonl");
-  rw_status s = train && gone ? RW_OK : rw_nomem(err, r->o->out);
-  if (!s)
-    s = parquet ? rows_create_shards(&w->out, train, SHARD_BYTES, &r->shards, err)
-                : rows_create(&w->out, train, err);
-  if (!s) s = rows_create(removed, gone, err);
-  for (const stage *g = r->recipe.stages; !s && g < r->recipe.stages + r->recipe.n; g++) {
-    if (!curation_writes(r, g)) continue;
-    char *path = file_join(r->o->out, stage_file(g));
-    s = path ? rows_create(&w->stage[g->index], path, err) : rw_nomem(err, r->o->out);
-    mem_free(path);
-  }
-  mem_free(train);
-  mem_free(gone);
+static rw_status open_file(const curation *r, output *o, const char *name, rw_error *err) {
+  char *path = file_join(r->o->out, name);
+  rw_status s = path ? rows_create(&o->rows, path, err) : rw_nomem(err, r->o->out);
+  o->name = name;
+  o->summed = !s && rows_sum_written(o->rows, &o->sum);
+  mem_free(path);
   return s;
 }
 
-static rw_status commit(rows_out **out, rw_error *err) {
-  rows_out *o = *out;
-  *out = NULL;
-  return o ? rows_commit(o, err) : RW_OK;
+/* What a killed run has left in data/ goes. */
+static rw_status open_shards(curation *r, output *o, const char *data, rw_error *err) {
+  RW_TRY(file_out_dir(data, true, err));
+  char *stem = file_join(data, "train");
+  rw_status s = stem ? rows_create_shards(&o->rows, stem, SHARD_BYTES, &r->shards, err) : rw_nomem(err, data);
+  mem_free(stem);
+  return s;
+}
+
+static rw_status open_all(writing *w, const char *data, rw_error *err) {
+  curation *r = w->r;
+  RW_TRY(r->o->parquet ? open_shards(r, &w->set, data, err) : open_file(r, &w->set, "train.jsonl", err));
+  RW_TRY(open_file(r, &w->removed, "removed.jsonl", err));
+  for (const stage *g = r->recipe.stages; g < r->recipe.stages + r->recipe.n; g++)
+    if (curation_writes(r, g)) RW_TRY(open_file(r, &w->stage[g->index], stage_file(g), err));
+  return RW_OK;
+}
+
+static rw_status commit(curation *r, output *o, rw_error *err) {
+  rows_out *rows = o->rows;
+  o->rows = NULL;
+  if (rows) RW_TRY(rows_commit(rows, err));
+  return o->summed ? hashes_wrote(r, o->name, &o->sum, err) : RW_OK;
+}
+
+static rw_status write_all(writing *w, const char *data, rw_error *err) {
+  curation *r = w->r;
+  uint8_t *want = mem_alloc(r->n, 1);
+  if (!want) return rw_nomem(err, "candidates");
+  for (size_t i = 0; i < r->n; i++) want[i] = r->c[i].reason == NULL || r->c[i].written;
+  rw_status s = open_all(w, data, err);
+  if (!s) s = curation_fetch_rows(r, want, write_row, w, err);
+  if (!s) s = write_removed(r, w->removed.rows, err);
+  mem_free(want);
+  return s;
 }
 
 rw_status curation_write(curation *r, rw_error *err) {
   char *data = file_join(r->o->out, "data");
-  uint8_t *want = mem_alloc(r->n, 1);
   writing w = {.r = r};
-  rows_out *removed = NULL;
-  rw_status s = data && want ? RW_OK : rw_nomem(err, r->o->out);
-  for (size_t i = 0; !s && i < r->n; i++) want[i] = r->c[i].reason == NULL || r->c[i].written;
-  if (!s && r->o->parquet) s = file_out_dir(data, true, err); /* what a killed run has left there goes */
-  if (!s) s = open_all(&w, &removed, err);
-  if (!s) s = curation_fetch_rows(r, want, write_row, &w, err);
-  if (!s) s = write_removed(r, removed, err);
-  if (!s) s = commit(&removed, err);
-  for (size_t k = 0; !s && k < r->recipe.n; k++) s = commit(&w.stage[k], err);
-  if (!s) s = commit(&w.out, err);
+  rw_status s = data ? write_all(&w, data, err) : rw_nomem(err, r->o->out);
+  if (!s) s = commit(r, &w.removed, err);
+  for (size_t k = 0; !s && k < r->recipe.n; k++) s = commit(r, &w.stage[k], err);
+  if (!s) s = commit(r, &w.set, err);
   if (!s) s = curation_remove_earlier(r, err);
   if (!s && !r->o->parquet) rmdir(data); /* it stays when something else is in there */
-  rows_abort(removed);
-  rows_abort(w.out);
-  for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k]);
+  rows_abort(w.removed.rows);
+  rows_abort(w.set.rows);
+  for (size_t k = 0; k < r->recipe.n; k++) rows_abort(w.stage[k].rows);
   if (s && r->o->parquet && data) rmdir(data); /* when nothing is in there */
-  mem_free(want);
   mem_free(data);
   return s;
 }

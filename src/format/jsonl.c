@@ -433,6 +433,8 @@ rw_status jsonl_write(jsonl_out *o, const char *row, size_t len, rw_error *err) 
   return put(o, "\n", 1, false, err);
 }
 
+void jsonl_sum_written(jsonl_out *o, sha256 *sum) { file_out_sum(o->f, sum); }
+
 rw_status jsonl_flush(jsonl_out *o, rw_error *err) {
   return o->f && o->how == PLAIN ? file_out_flush(o->f, err) : RW_OK;
 }

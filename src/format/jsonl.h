@@ -35,6 +35,7 @@ bool jsonl_packed(const jsonl_in *in);
 typedef struct jsonl_out jsonl_out;
 rw_status jsonl_create(jsonl_out **out, const char *path, rw_error *err); /* .gz, .zst by name */
 rw_status jsonl_write(jsonl_out *out, const char *row, size_t len, rw_error *err);
+void jsonl_sum_written(jsonl_out *out, sha256 *sum); /* as file_out_sum */
 rw_status jsonl_flush(jsonl_out *out, rw_error *err);
 rw_status jsonl_commit(jsonl_out *out, rw_error *err);
 void jsonl_abort(jsonl_out *out);

@@ -243,6 +243,12 @@ rw_status rows_write(rows_out *o, const char *row, size_t len, rw_error *err) {
   return o->parquet ? parquet_out_write(o->parquet, row, len, err) : jsonl_write(o->jsonl, row, len, err);
 }
 
+bool rows_sum_written(rows_out *o, sha256 *sum) {
+  sha256_begin(sum);
+  if (o->jsonl) jsonl_sum_written(o->jsonl, sum);
+  return o->jsonl != NULL;
+}
+
 rw_status rows_flush(rows_out *o, rw_error *err) { return o->jsonl ? jsonl_flush(o->jsonl, err) : RW_OK; }
 
 rw_status rows_commit(rows_out *o, rw_error *err) {

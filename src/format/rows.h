@@ -59,6 +59,9 @@ rw_status rows_create_shards(rows_out **out, const char *stem, uint64_t shard_by
 char *rows_shard(const char *stem, size_t k,
                  size_t n); /* the name of shard k; freed by mem_free; NULL: no memory */
 rw_status rows_write(rows_out *out, const char *row, size_t len, rw_error *err); /* adds the newline */
+/* Before the first row: takes the SHA-256 of the file's bytes as they are written; *sum has it once they are
+ * committed. False: not of Parquet. */
+bool rows_sum_written(rows_out *out, sha256 *sum);
 rw_status rows_flush(rows_out *out, rw_error *err);  /* sends on what is written so far, unless it is packed */
 rw_status rows_commit(rows_out *out, rw_error *err); /* whole under its final name, or an error; frees out */
 void rows_abort(rows_out *out);                      /* nothing is left; NULL is fine */
