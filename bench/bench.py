@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Speeds of reward.c beside PyTorch's and the machine's limit, in one run.
 
-    make bench                       (bench/bench.py [--model DIR] [--pairs N])
+    make bench                       (bench/bench.py [--model DIR] [--pairs N] [--rounds N])
     make bench-quick                 (bench/bench.py --quick: 4 pairs, nothing shared, one setting of each peer)
 
 Limit: oneDNN's product at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
-work, measured before and after: sgemm for f32; for bf16, on levels that multiply it faster (amx, avx512bf16), of bf16 factors packed beforehand. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
+work, measured before and after each figure of ours, whose share is of their mean (a rented core's speed changes from minute
+to minute; --rounds N: the middle share of so many, and the least and greatest): sgemm for f32; for bf16, on levels that multiply it faster (amx, avx512bf16), of bf16 factors packed beforehand. Rate: the FLOPs of the linear layers and of causal attention that the unshared rows need
 (forward 1x, training 3x), by seconds. Rows: random tokens, in pairs as long as real ones; pair_lengths.json has the tokens
 of prompt, chosen and rejected conversation of the first 64 training pairs of docs/results.md in SmolLM2's template. Peer, on
 the rows as long as real ones only: transformers in the same precision (bf16: the weights too), rows sorted by length, right-padded, its best batch size. Training: TRL's RewardTrainer without gradient checkpointing (its fastest
@@ -24,6 +25,7 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int)
 ap.add_argument("--quick", action="store_true")
+ap.add_argument("--rounds", type=int, default=1)
 ap.add_argument("--peer", choices=("score", "train"))
 ap.add_argument("--level", choices=("avx2", "avx512", "avx512bf16"))
 ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
@@ -134,15 +136,46 @@ def flops(rows, config):
 
 
 def ours(args):
+    """What reward prints to stderr."""
     p = subprocess.run(["/usr/bin/env", str(ROOT / "build/reward"), *args], capture_output=True, text=True)
     if p.returncode:
         sys.exit(p.stderr)
     return p.stderr
 
 
-def say(dtype, name, tokens, seconds):
+def score(dtype, rows, share):
+    log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
+    tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
+    return int(tokens), float(seconds), flops(rows, config), None
+
+
+def train(dtype, rows, share, *more):
+    """Tokens and seconds of all steps but the first, their FLOPs, peak memory."""
+    with tempfile.TemporaryDirectory(dir=tmp) as inside:
+        folder = f"{inside}/run"
+        ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "2", "--lr", "1e-6", "--share", share, *more])
+        m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
+        peak = json.load(open(f"{folder}/run.json"))["peak_memory_bytes"]
+    seconds = sum((x["num_tokens"] - m[i]["num_tokens"]) / x["tokens_per_s"] for i, x in enumerate(m[1:]))
+    tokens, epoch = m[-1]["num_tokens"] - m[0]["num_tokens"], m[-1]["num_tokens"] / 2
+    return tokens, seconds, 3 * flops(rows, config) * tokens / epoch, peak
+
+
+def say(text):
     """What is known so far: the whole takes minutes, and may be cut off."""
-    print(f"{dtype} {name}: {tokens / seconds:.0f} tokens/s", file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure(dtype, name, run, *args):
+    """The round whose share of the limit around it is the middle one: (tokens, seconds, FLOPs, peak memory, shares)."""
+    rounds = []
+    for _ in range(a.rounds):
+        tokens, seconds, work, peak = run(dtype, *args)
+        limits.append(limit())
+        rounds.append((work / seconds / 5e8 / (limits[-2][dtype] + limits[-1][dtype]), tokens, seconds, work, peak))
+        say(f"{dtype} {name}: {tokens / seconds:.0f} tokens/s, {rounds[-1][0]:.0%} of the limit")
+    rounds.sort(key=lambda r: r[0])
+    results[dtype, name] = (*rounds[len(rounds) // 2][1:], [r[0] for r in rounds])
 
 
 python = peer_python()
@@ -151,27 +184,17 @@ with tempfile.TemporaryDirectory() as tmp:
     plain, half = f"{tmp}/plain.jsonl", f"{tmp}/half.jsonl"
     make_rows(plain, a.pairs, False), make_rows(half, a.pairs, True)
     with_head(a.model, config["num_hidden_layers"], plain, f"{tmp}/rm")
-    before = limit()
-    dtypes = [d for d in ("f32", "bf16") if d in before and not (a.level in ("avx2", "avx512") and d == "bf16")]
-    results = {}
+    limits, results = [limit()], {}
+    dtypes = [d for d in ("f32", "bf16") if d in limits[0] and not (a.level in ("avx2", "avx512") and d == "bf16")]
     for dtype in dtypes:
         scored = [("score, no sharing", plain, "no"), ("score, half shared: off", half, "no"), ("score, half shared: on", half, "yes")]
         trained = [("train, no sharing", plain, "no"), ("train, recomputing", plain, "no", "--recompute", "full"),
                    ("train, recomputing, 8-bit states", plain, "no", "--recompute", "full", "--optimizer-states", "8bit"),
                    ("train, half shared: off", half, "no"), ("train, half shared: on", half, "yes")]
-        for name, rows, share in scored[:1] if a.quick else scored:
-            log = ours(["score", "--dtype", dtype, "--model", f"{tmp}/rm", rows, "-o", f"{tmp}/out.jsonl", "--share", share])
-            tokens, seconds = re.search(r"(\d+) tokens in ([\d.]+) s", log).groups()
-            results[dtype, name] = (int(tokens), float(seconds), flops(rows, config), None)
-            say(dtype, name, int(tokens), float(seconds))
-        for name, rows, share, *more in trained[:1] if a.quick else trained:
-            folder = f"{tmp}/t-{dtype}-{len(results)}"
-            ours(["train", "--dtype", dtype, "--model", a.model, "--data", rows, "--out", folder, "--batch-size", "8", "--epochs", "2", "--lr", "1e-6", "--share", share, *more])
-            m = [json.loads(l) for l in open(f"{folder}/metrics.jsonl")]
-            seconds = sum((x["num_tokens"] - m[i]["num_tokens"]) / x["tokens_per_s"] for i, x in enumerate(m[1:]))
-            tokens, epoch = m[-1]["num_tokens"] - m[0]["num_tokens"], m[-1]["num_tokens"] / 2
-            say(dtype, name, tokens, seconds)
-            results[dtype, name] = (tokens, seconds, 3 * flops(rows, config) * tokens / epoch, json.load(open(f"{folder}/run.json"))["peak_memory_bytes"])
+        for name, *args in scored[:1] if a.quick else scored:
+            measure(dtype, name, score, *args)
+        for name, *args in trained[:1] if a.quick else trained:
+            measure(dtype, name, train, *args)
     peers, all_peers = {}, []
     for dtype in dtypes:
         for kind, batch in (("score", 0), ("train", 2)) if a.quick else (("score", 0), ("train", 1), ("train", 2), ("train", 4)):
@@ -183,18 +206,19 @@ with tempfile.TemporaryDirectory() as tmp:
                 continue
             p = json.loads(out.stdout.strip().splitlines()[-1])
             all_peers.append((dtype, kind, p))
-            say(dtype, f"peer {kind}, batch {p['batch']}", p["tokens"], p["seconds"])
+            say(f"{dtype} peer {kind}, batch {p['batch']}: {p['tokens'] / p['seconds']:.0f} tokens/s")
             if (dtype, kind) not in peers or p["tokens"] / p["seconds"] > peers[dtype, kind]["tokens"] / peers[dtype, kind]["seconds"]:
                 peers[dtype, kind] = p
-    after = before if a.quick else limit()
 for dtype in dtypes:
-    print(f"limit in {dtype}: {before[dtype]:.0f} GFLOP/s before, {after[dtype]:.0f} after (oneDNN at the model's shapes, {len(os.sched_getaffinity(0))} cores)")
+    found = sorted(l[dtype] for l in limits)
+    print(f"limit in {dtype}: {found[len(found) // 2]:.0f} GFLOP/s, {found[0]:.0f} to {found[-1]:.0f} (oneDNN at the model's shapes, {len(os.sched_getaffinity(0))} cores, {len(found)} times)")
 print(f"{'':38}{'tokens/s':>10}{'GFLOP/s':>10}{'of limit':>10}{'x peer':>8}{'peak GB':>9}")
-for (dtype, name), (tokens, seconds, work, peak) in results.items():
+for (dtype, name), (tokens, seconds, work, peak, shares) in results.items():
     p = peers.get((dtype, name.split(",")[0])) if "half" not in name else None
     ratio = f"{tokens / seconds / (p['tokens'] / p['seconds']):8.2f}" if p else ""
     memory = f"{peak / 1e9:9.2f}" if peak else ""
-    print(f"{dtype + ' ' + name:38}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{work / seconds / 1e9 / ((before[dtype] + after[dtype]) / 2):10.0%}{ratio:8}{memory}")
+    spread = f"  {shares[0]:.0%} to {shares[-1]:.0%}" if a.rounds > 1 else ""
+    print(f"{dtype + ' ' + name:38}{tokens / seconds:10.0f}{work / seconds / 1e9:10.0f}{shares[len(shares) // 2]:10.0%}{ratio:8}{memory:9}{spread}".rstrip())
 for dtype, kind, p in all_peers:
     memory = ""
     if kind == "train":

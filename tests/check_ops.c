@@ -1,5 +1,5 @@
 /* check_ops.c - what every backend must pass: each operation against its plain definition, gradients against finite
- * differences, bits independent of batching, packing and threads; and with --speed its rate beside oneDNN's.
+ * differences, bits independent of batching, packing and threads; or with --speed its rate beside oneDNN's.
  *
  * usage: check-ops [--speed] [LEVEL…]. Prints a line an operation and level (those named; else all that the
  * processor has); exit status 1 when anything failed.
@@ -506,10 +506,25 @@ static bool named(int argc, char **argv, const char *level) {
   return argc == 0;
 }
 
+static const char *const levels[] = {"amx", "avx512bf16", "avx512", "avx2", "baseline"};
+
+static int print_speeds(int argc, char **argv) {
+  pool *p;
+  if (pool_new(&p, 0, NULL)) return 1;
+  for (size_t l = 0; l < 4; l++) {
+    backend *be;
+    if (!named(argc, argv, levels[l]) || backend_cpu(&be, p, levels[l], NULL)) continue;
+    speed(be, levels[l], false, pool_threads(p));
+    if (be->traits.fast_bf16) speed(be, levels[l], true, pool_threads(p));
+    be->close(be);
+  }
+  pool_free(p);
+  return failed ? 1 : 0;
+}
+
 int main(int argc, char **argv) {
-  bool want_speed = argc > 1 && strcmp(argv[1], "--speed") == 0;
-  argc -= 1 + want_speed, argv += 1 + want_speed;
-  static const char *const levels[] = {"amx", "avx512bf16", "avx512", "avx2", "baseline"};
+  if (argc > 1 && strcmp(argv[1], "--speed") == 0) return print_speeds(argc - 2, argv + 2);
+  argc--, argv++;
   float *prints[10];
   const char *from[10];
   size_t n_prints = 0, length = 0;
@@ -551,17 +566,6 @@ int main(int argc, char **argv) {
     report(from[i], "levels and thread counts agree, bits", bits_differ(prints[i - 1], prints[i], length * 4), 0);
   }
   for (size_t i = 0; i < n_prints; i++) free(prints[i]);
-  pool *p;
-  if (want_speed && pool_new(&p, 0, NULL) == RW_OK) {
-    for (size_t l = 0; l < 4; l++) {
-      backend *be;
-      if (!named(argc, argv, levels[l]) || backend_cpu(&be, p, levels[l], NULL)) continue;
-      speed(be, levels[l], false, pool_threads(p));
-      if (be->traits.fast_bf16) speed(be, levels[l], true, pool_threads(p));
-      be->close(be);
-    }
-    pool_free(p);
-  }
   printf("%d passed, %d failed\n", passed, failed);
   return failed ? 1 : 0;
 }
