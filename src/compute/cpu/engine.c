@@ -5,7 +5,7 @@
 enum {
   ROWS = 96, /* rows of c in a task, a multiple of every level's panels; with COLUMNS 288 KB of sums */
   COLUMNS = 768,
-  INNER = 256, /* so many floats of a panel of b fit the first-level cache */
+  INNER = 192, /* so many floats of a panel of b fit the first-level cache */
   PACK_COLUMNS = 576,
   LINE = 16 /* floats of a line of the caches */
 };
