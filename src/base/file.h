@@ -48,12 +48,12 @@ rw_status file_read_text(const char *path, size_t max, str *s, rw_error *err);
 
 /* Atomic output. path "-" is stdout; it, a device and a pipe are written as they are (nothing to rename). */
 typedef struct file_out file_out;
+struct sha256;
 rw_status file_out_open(file_out **out, const char *path, rw_error *err);
 rw_status file_out_write(file_out *out, const void *p, size_t len, rw_error *err);
 rw_status file_out_flush(file_out *out, rw_error *err); /* what was written leaves the process's own buffer */
-/* From now on adds what is written to *sum, which has all of it once the output is committed. */
-struct sha256;
-void file_out_sum(file_out *out, struct sha256 *sum);
+void file_out_sum(file_out *out, struct sha256 *sum); /* from now on adds what is written to *sum, which has all of
+                                                         it once the output is committed */
 /* Flush, fsync, rename to the final name. Frees out in either case; on failure the partial is removed. */
 rw_status file_out_commit(file_out *out, rw_error *err);
 /* PATH.partial-PID-HOST, which the caller frees: in a folder, what a dead process of this host has left under such
