@@ -62,7 +62,7 @@ bool str_reserve(str *s, size_t more);
 void str_add(str *s, const char *p, size_t len);
 void str_addz(str *s, const char *zstr);
 void str_addc(str *s, char c);
-void str_uint(str *s, uint64_t n); /* in decimal */
+void str_uint(str *s, uint64_t n);                     /* in decimal */
 void str_add_lower(str *s, const char *p, size_t len); /* ASCII letters in lower case */
 void str_printf(str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(str *s, const char *fmt, va_list ap);

@@ -1,8 +1,8 @@
 /* hashes.h - the SHA-256 of all files that a run reads and writes, for its card and manifest.
  *
  * Inputs are hashed while they are scanned, two at a time. What is not read from front to end then (Parquet), and
- * what else is read, is hashed on a thread of its own while the run works; what the run writes, while it is written,
- * or after that on the pool's threads, a file each.
+ * what else is read, is hashed on a thread of its own while the run works; what the run writes, while it is
+ * written, or after that on the pool's threads, a file each.
  */
 #ifndef CURATE_HASHES_H
 #define CURATE_HASHES_H
