@@ -4,7 +4,7 @@ set -u
 cd "$(dirname "$0")/.."
 for tool in clang-format cppcheck clang-tidy; do command -v $tool >/dev/null || { echo "$tool is not installed"; exit 77; }; done
 bad=0
-clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cc') || bad=1
+clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cc' '*.cu') || bad=1
 cppcheck --quiet --std=c11 --language=c --enable=warning,portability --error-exitcode=1 --inline-suppr -j "$(nproc)" \
   --suppress=nullPointerOutOfMemory --suppress=missingInclude -D__x86_64__ -Isrc -Iinclude -i src/format/parquet.cc src 2>&1 || bad=1
 

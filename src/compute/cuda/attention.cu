@@ -119,8 +119,9 @@ static __global__ void attention_exact_queries_kernel(const attention_args a, fl
       float score = -INFINITY, slope = 0, weight;
       if (seen) score = exact_score(dot(q, key_at<float, !BACKWARD>(a, s, key, keys), d), cap, a, &slope);
       if (BACKWARD) {
-        weight =
-            seen ? expf(score - log_sum) * (dot(d_o, key_at<float, !BACKWARD>(a, s, key, values), d) - delta) * slope : 0.0f;
+        weight = seen ? expf(score - log_sum) * (dot(d_o, key_at<float, !BACKWARD>(a, s, key, values), d) - delta) *
+                            slope
+                      : 0.0f;
       } else {
         const float m_new = fmaxf(top, warp_max(score)), base = m_new == -INFINITY ? 0.0f : m_new;
         const float factor = expf(top - base);

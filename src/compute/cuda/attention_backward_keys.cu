@@ -217,14 +217,5 @@ static void launch(const attention_call *c, const attention_args &a) {
 void attention_backward_keys(const attention_call *c) {
   attention_args a = attention_args_of(c);
   a.tiles = key_tiles_of(c);
-  if (a.head_dim <= 64)
-    launch<64>(c, a);
-  else if (a.head_dim <= 80)
-    launch<80>(c, a);
-  else if (a.head_dim <= 96)
-    launch<96>(c, a);
-  else if (a.head_dim <= 128)
-    launch<128>(c, a);
-  else
-    launch<256>(c, a);
+  attention_by_head_size(a.head_dim, [&](auto size) { launch<decltype(size)::value>(c, a); });
 }

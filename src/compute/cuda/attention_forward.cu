@@ -2,8 +2,8 @@
  * queries through their keys, tile by tile, with a running maximum and sum.
  *
  * A warp has 32 queries (16 where D is 256, whose sums would not fit its registers, and where places of known rows
- * have to be found beside), so a key fragment that it reads serves two products. Shared memory: queries, and keys and values of two tiles, one of which arrives
- * meanwhile.
+ * have to be found beside), so a key fragment that it reads serves two products. Shared memory: queries, and keys
+ * and values of two tiles, one of which arrives meanwhile.
  */
 #include "compute/cuda/attention_tile.h"
 
@@ -12,7 +12,7 @@ template <int D, bool KNOWN>
 struct forward_config {
   enum {
     M = D <= 128 && !KNOWN ? 2 : 1, /* tiles of 16 queries a warp */
-    N = 32,               /* keys of a tile */
+    N = 32,                         /* keys of a tile */
     THREADS = ATTENTION_QUERIES / (16 * M) * 32,
     TILE = N * tile_of<D>::LD, /* elements */
     SHARED_BYTES = (ATTENTION_QUERIES * tile_of<D>::LD + 4 * TILE) * sizeof(bf16)
@@ -148,9 +148,9 @@ __global__ void __launch_bounds__(forward_config<D, KNOWN>::THREADS)
 template <int D, bool KNOWN>
 static void launch_known(const attention_call *c, const attention_args &a) {
   typedef forward_config<D, KNOWN> config;
-  attention_launch(c->shape->softcap > 0 ? attention_forward_kernel<D, true, KNOWN>
-                                         : attention_forward_kernel<D, false, KNOWN>,
-                   c->plan->n_query_tiles, config::THREADS, config::SHARED_BYTES, c, a);
+  attention_launch(
+      c->shape->softcap > 0 ? attention_forward_kernel<D, true, KNOWN> : attention_forward_kernel<D, false, KNOWN>,
+      c->plan->n_query_tiles, config::THREADS, config::SHARED_BYTES, c, a);
 }
 template <int D>
 static void launch(const attention_call *c, const attention_args &a) {
@@ -160,14 +160,5 @@ static void launch(const attention_call *c, const attention_args &a) {
 void attention_forward_bf16(const attention_call *c) {
   attention_args a = attention_args_of(c);
   a.tiles = query_tiles_of(c);
-  if (a.head_dim <= 64)
-    launch<64>(c, a);
-  else if (a.head_dim <= 80)
-    launch<80>(c, a);
-  else if (a.head_dim <= 96)
-    launch<96>(c, a);
-  else if (a.head_dim <= 128)
-    launch<128>(c, a);
-  else
-    launch<256>(c, a);
+  attention_by_head_size(a.head_dim, [&](auto size) { launch<decltype(size)::value>(c, a); });
 }

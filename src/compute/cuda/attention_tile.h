@@ -287,6 +287,26 @@ static inline void attention_launch(void (*kernel)(attention_args), size_t tiles
   const cudaStream_t stream = (cudaStream_t)(uintptr_t)c->stream;
   LAUNCH(kernel, blocks, threads, shared, stream, a);
 }
+/* The head sizes that kernels are made for: launch is called with the least that holds head_dim, as a type's
+ * value. */
+template <int D>
+struct head_size {
+  static constexpr int value = D;
+};
+template <typename Launch>
+static inline void attention_by_head_size(int head_dim, Launch launch) {
+  if (head_dim <= 64)
+    launch(head_size<64>());
+  else if (head_dim <= 80)
+    launch(head_size<80>());
+  else if (head_dim <= 96)
+    launch(head_size<96>());
+  else if (head_dim <= 128)
+    launch(head_size<128>());
+  else
+    launch(head_size<256>());
+}
+
 static inline const attention_tile *query_tiles_of(const attention_call *c) {
   return (const attention_tile *)(c->words + c->plan->n_stretches * (sizeof(attention_stretch) / 4));
 }
