@@ -365,16 +365,18 @@ static void move_on(mapping *m) {
   }
 }
 
-/* Did the longest reading of the step take longer than all of its work, shared out evenly? */
+/* Did the longest reading of the step take longer than all that was done, shared out evenly? A step without work,
+ * as the first is, says nothing. */
 static bool reading_is_slow(const mapping *m) {
-  double all = 0, longest = 0;
+  double longest = 0, read = 0, worked = 0;
   for (size_t i = 0; i < m->n_tasks; i++) {
     const map_task *t = &m->tasks[i];
-    double seconds = t->what == READ ? t->of->seconds : t->what == WORK ? t->c->seconds : 0;
-    all += seconds;
-    if (t->what == READ && seconds > longest) longest = seconds;
+    if (t->what == WORK) worked += t->c->seconds;
+    if (t->what != READ) continue;
+    read += t->of->seconds;
+    if (t->of->seconds > longest) longest = t->of->seconds;
   }
-  return longest * (double)m->n_lanes > 1.25 * all;
+  return worked > 0 && longest * (double)m->n_lanes > 1.25 * (read + worked);
 }
 
 /* Has a file whose sum is taken no other one beside it? */
