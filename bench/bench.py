@@ -2,7 +2,7 @@
 """Speeds of reward.c beside PyTorch's and the machine's limit, in one run.
 
     make bench                       (bench/bench.py [--model DIR] [--pairs N] [--rounds N])
-    make bench-quick                 (bench/bench.py --quick: 4 pairs, nothing shared, one setting of each peer)
+    make bench-quick                 (bench/bench.py --quick: 4 pairs, nothing shared, three rounds, one setting of each peer)
 
 Limit: oneDNN's product at the model's own shapes, all cores, best of repeated runs, weighted by each shape's share of the
 work, measured before and after each figure of ours, whose share is of their mean (a rented core's speed changes from minute
@@ -25,7 +25,7 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--model", default=str(ROOT / "demo/base"))
 ap.add_argument("--pairs", type=int)
 ap.add_argument("--quick", action="store_true")
-ap.add_argument("--rounds", type=int, default=1)
+ap.add_argument("--rounds", type=int)
 ap.add_argument("--peer", choices=("score", "train"))
 ap.add_argument("--level", choices=("avx2", "avx512", "avx512bf16"))
 ap.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
@@ -33,6 +33,7 @@ ap.add_argument("--rows")
 ap.add_argument("--batch", type=int)
 a = ap.parse_args()
 a.pairs = a.pairs or (4 if a.quick else 24)
+a.rounds = a.rounds or (3 if a.quick else 1)
 if a.level:
     isa = {"avx2": "AVX2", "avx512": "AVX512_CORE", "avx512bf16": "AVX512_CORE_BF16"}[a.level]
     vector = a.level.removesuffix("bf16")
