@@ -81,7 +81,7 @@ done
 shards() { exec "$reward" curate --quiet "$tmp/recipe.yaml" --only $only "${shards[@]}" --bench examples/benchmark.jsonl "$@"; }
 for n in 1 2 4; do (shards --threads $n -o "$tmp/shards.$n") >/dev/null || fail "shards with $n threads"; done
 for n in 2 4; do diff -r "$tmp/shards.1" "$tmp/shards.$n" >"$tmp/log" || fail "shards with $n threads: $(head -n 3 "$tmp/log")"; done
-for s in $tmp/*-[ab].gz; do
+for s in $tmp/*-[ab].gz $tmp/shards.4/{train,removed}.jsonl; do
   grep -q "$(sha256sum <"$s" | cut -c 1-64)" "$tmp/shards.4/manifest.json" || fail "the manifest lacks the hash of $s"
 done
 echo '{"broken":' | gzip >>"$tmp/offsetbias-a.gz"                               # the last row of the third file
